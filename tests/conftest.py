@@ -1,0 +1,155 @@
+"""Fixtures and marks of all tests.
+
+`@pytest.mark.needs(...)` names what a test needs of the host; without it the test is skipped with
+the reason, or fails where PYSPACES_TESTS_MUST_RUN=1. Every test is checked for leaks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
+IS_ROOT = os.geteuid() == 0
+SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
+PROBE = str(Path(__file__).with_name("probe.py"))
+
+Run = "Callable[..., subprocess.CompletedProcess[str]]"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*features): what the test needs of the host")
+    config.addinivalue_line("markers", "as_root: only root can provoke this")
+    config.addinivalue_line("markers", "as_ordinary: only an ordinary user can provoke this")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # These two are no missing features: the other run of the suite, as the other user, has them.
+    if item.get_closest_marker("as_root") and not IS_ROOT:
+        pytest.skip("needs root")
+    if item.get_closest_marker("as_ordinary") and IS_ROOT:
+        pytest.skip("needs an ordinary user")
+    for mark in item.iter_markers("needs"):
+        for feature in mark.args:
+            if not _has(feature):
+                reason = f"this host lacks: {feature}"
+                pytest.fail(reason) if MUST_RUN else pytest.skip(reason)
+
+
+_known: dict[str, bool] = {}
+
+
+def _has(feature: str) -> bool:
+    """Tell whether the host has a feature, by trying it with a peer; a program by its name."""
+    if feature not in _known:
+        if feature in _TRIALS:
+            words = ["unshare", *_TRIALS[feature], "true"]
+            _known[feature] = (
+                shutil.which("unshare") is not None
+                and subprocess.run(words, capture_output=True, check=False).returncode == 0
+            )
+        else:
+            _known[feature] = shutil.which(feature) is not None
+    return _known[feature]
+
+
+_TRIALS = {
+    "userns": ["-Ur"],
+    "pidns": ["-Urpf"],
+    "netns": ["-Urn"],
+    "proc": ["-Urpfm", "--mount-proc"],
+    "timens": ["-UrT"],
+}
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    return found
+
+
+def _children() -> set[str]:
+    """Return the children of this process; not every kernel has /proc/PID/task/TID/children."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[1] == str(os.getpid()):
+            found.add(entry.name)
+    return found
+
+
+def _state() -> tuple[set[str], set[str], str]:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    return set(_descriptors()), _children(), mounts
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Compare descriptors, children and mounts before and after each test."""
+    before = _state()
+    yield
+    limit = time.monotonic() + 2
+    while (after := _state()) != before and time.monotonic() < limit:
+        time.sleep(0.01)
+    new = {name: _descriptors().get(name) for name in after[0] - before[0]}
+    assert not new, f"descriptors left open: {new}"
+    assert not after[1] - before[1], "children left"
+    assert after[2] == before[2], "mounts changed"
+
+
+@pytest.fixture
+def pyspaces() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the console script to its end, with a time limit; standard input is empty."""
+
+    def run(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        more = {"stdin": subprocess.DEVNULL, "timeout": 60} | more
+        if "input" in more:
+            del more["stdin"]
+        return subprocess.run([SCRIPT, *words], capture_output=True, text=True, check=False, **more)
+
+    return run
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Wait for a condition, and fail with its name when it does not come true in time."""
+
+    def wait(condition: Callable[[], object], what: str, *, seconds: float = 10) -> None:
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, f"not after {seconds} s: {what}"
+            time.sleep(0.005)
+
+    return wait
+
+
+def processes_with(token: str) -> list[int]:
+    """Return the processes whose command line holds `token`, zombies and this one left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if token.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
