@@ -1,0 +1,86 @@
+"""Numbers of the Linux ABI, grouped by the kernel header that defines them.
+
+Plain integers; runs in any process. The values are the same on every architecture unless a
+comment says otherwise.
+"""
+
+from __future__ import annotations
+
+# include/uapi/linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# include/uapi/asm-generic/unistd.h: calls numbered 424 and above are the same everywhere
+SYS_clone3 = 435
+
+# arch/*/include/uapi/asm/unistd*.h: clone(2) predates the common table. The key is the
+# machine name of uname(2) and the size of a pointer in bytes (a 32-bit interpreter may run
+# on a 64-bit kernel). s390 is not listed: it swaps the first two arguments.
+SYS_clone = {
+    ("x86_64", 8): 56,
+    ("aarch64", 8): 220,
+    ("riscv64", 8): 220,
+    ("loongarch64", 8): 220,
+    ("ppc64le", 8): 120,
+    ("i686", 4): 120,
+    ("x86_64", 4): 120,
+    ("armv7l", 4): 120,
+    ("aarch64", 4): 120,
+}
+
+# include/uapi/asm-generic/signal.h; alpha, mips and sparc differ and are not supported
+SIGCHLD = 17
+SIGKILL = 9
+
+# include/uapi/linux/mount.h
+MS_NOSUID = 1 << 1
+MS_NODEV = 1 << 2
+MS_NOEXEC = 1 << 3
+MS_REC = 1 << 14
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+
+# include/uapi/linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+
+# include/uapi/linux/capability.h
+CAP_SYS_ADMIN = 21
+CAP_SETGID = 6
+CAP_SETUID = 7
+CAP_SETFCAP = 31
+
+# include/linux/socket.h, include/uapi/linux/net.h
+AF_UNIX = 1
+AF_INET = 2
+SOCK_DGRAM = 2
+SOCK_SEQPACKET = 5
+SOCK_CLOEXEC = 0o2000000
+MSG_NOSIGNAL = 0x4000
+
+# include/uapi/linux/sockios.h, include/uapi/linux/if.h
+SIOCGIFFLAGS = 0x8913
+SIOCSIFFLAGS = 0x8914
+IFNAMSIZ = 16
+IFF_UP = 1
+
+# include/uapi/linux/signalfd.h, include/uapi/asm-generic/fcntl.h
+SFD_NONBLOCK = 0o4000
+SFD_CLOEXEC = 0o2000000
+SIGNALFD_SIGINFO_SIZE = 128
+
+# kernel/user_namespace.c: UID_GID_MAP_MAX_EXTENTS, and the page that one write may fill
+MAP_MAX_EXTENTS = 340
+MAP_MAX_BYTES = 4095
+
+# include/uapi/linux/utsname.h
+UTS_NAME_MAX = 64

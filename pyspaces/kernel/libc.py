@@ -1,0 +1,229 @@
+"""The only door to ctypes: thin typed system calls that name themselves when they fail.
+
+Runs in any process. Every function raises `KernelError` with the call, its arguments and
+its path; none of them knows why it is called. The handle keeps the GIL, so that no other
+Python thread runs between `clone3` and the bookkeeping that must follow it (CPython's
+`PyOS_AfterFork_*`); nothing here may therefore block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno as _errno
+import os
+import struct
+
+from pyspaces.kernel import constants
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class KernelError(OSError):
+    """A system call that the kernel refused.
+
+    `call` is its name, `arguments` the ones worth reading, `filename` the path where there
+    is one; `errno` and `strerror` are those of OSError.
+    """
+
+    def __init__(
+        self, number: int, call: str, arguments: Sequence[object] = (), path: str | None = None
+    ) -> None:
+        super().__init__(number, os.strerror(number), path)
+        self.call = call
+        self.arguments = tuple(arguments)
+
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
+
+
+def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
+    function = getattr(_libc, name)
+    function.argtypes = argtypes
+    function.restype = restype
+    return function
+
+
+_fork = _prototype("fork")
+_mount = _prototype("mount", _text, _text, _text, _ulong, _text)
+_prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_send = _prototype("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_sethostname = _prototype("sethostname", _text, ctypes.c_size_t)
+_setdomainname = _prototype("setdomainname", _text, ctypes.c_size_t)
+_setns = _prototype("setns", _int, _int)
+_signalfd = _prototype("signalfd", _int, _text, _int)
+_socket = _prototype("socket", _int, _int, _int)
+_socketpair = _prototype("socketpair", _int, _int, _int, _pointer)
+_unshare = _prototype("unshare", _int)
+
+# syscall(2) is variadic: two names for two shapes, so that neither changes the other's prototype.
+_syscall_clone3 = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_clone3.argtypes = (ctypes.c_long, _pointer, ctypes.c_size_t)
+_syscall_clone3.restype = ctypes.c_long
+_syscall_clone = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_clone.argtypes = (ctypes.c_long, _ulong, _pointer, _pointer, _pointer, _pointer)
+_syscall_clone.restype = ctypes.c_long
+
+before_fork = ctypes.pythonapi.PyOS_BeforeFork
+after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
+for _hook in (before_fork, after_fork_parent, after_fork_child):
+    _hook.restype = None
+
+
+class _CloneArgs(ctypes.Structure):
+    """struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7)."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+def _checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:
+    if result == -1:
+        raise KernelError(ctypes.get_errno(), call, arguments, path)
+    return result
+
+
+def clone3(flags: int, *, exit_signal: int) -> tuple[int, int]:
+    """Create a process like fork(2), with `flags`: clone3(2), since Linux 5.3.
+
+    Returns (pid, pidfd) in the parent and (0, -1) in the child. The caller wraps it in
+    `before_fork` and `after_fork_*`. The pidfd is close-on-exec.
+    """
+    pidfd = _int(-1)
+    args = _CloneArgs(
+        flags=flags | constants.CLONE_PIDFD,
+        pidfd=ctypes.addressof(pidfd),
+        exit_signal=exit_signal,
+    )
+    result = _syscall_clone3(constants.SYS_clone3, ctypes.byref(args), ctypes.sizeof(args))
+    return _checked(result, "clone3", hex(flags)), pidfd.value
+
+
+def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
+    """Create a process as `clone3` does, through clone(2): for kernels and filters without clone3.
+
+    clone(2) keeps the exit signal in the low byte of the flags, so CLONE_NEWTIME cannot be given.
+    """
+    machine = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
+    if machine not in constants.SYS_clone:
+        raise KernelError(_errno.ENOSYS, "clone", [hex(flags)])
+    pidfd = _int(-1)
+    result = _syscall_clone(
+        constants.SYS_clone[machine],
+        flags | constants.CLONE_PIDFD | exit_signal,
+        None,
+        ctypes.byref(pidfd),
+        None,
+        None,
+    )
+    return _checked(result, "clone", hex(flags)), pidfd.value
+
+
+def fork() -> int:
+    """Create a copy of this process: fork(3), which puts the locks of the C library in order."""
+    return _checked(_fork(), "fork")
+
+
+def unshare(flags: int) -> None:
+    """Move the calling process into new namespaces: unshare(2)."""
+    _checked(_unshare(flags), "unshare", hex(flags))
+
+
+def setns(descriptor: int, flag: int, *, path: str | None = None) -> None:
+    """Move the calling process into the namespace behind `descriptor`: setns(2)."""
+    _checked(_setns(descriptor, flag), "setns", hex(flag), path=path)
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
+) -> None:
+    """Attach a file system, or change a mount, according to `flags`: mount(2)."""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
+    options = None if data is None else os.fsencode(data)
+    _checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Ask for signal `number` when the thread that created this process ends: prctl(2).
+
+    Changing ids or executing a setuid program clears it again.
+    """
+    _checked(_prctl(constants.PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl", "PR_SET_PDEATHSIG")
+
+
+def set_dumpable() -> None:
+    """Let /proc/self belong to this process's own user again: prctl(2), proc(5)."""
+    _checked(_prctl(constants.PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of the caller's UTS namespace: sethostname(2)."""
+    encoded = os.fsencode(name)
+    _checked(_sethostname(encoded, len(encoded)), "sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of the caller's UTS namespace: setdomainname(2)."""
+    encoded = os.fsencode(name)
+    _checked(_setdomainname(encoded, len(encoded)), "setdomainname", name)
+
+
+def socketpair() -> tuple[int, int]:
+    """Return two connected close-on-exec descriptors that keep messages whole: socketpair(2)."""
+    pair = (_int * 2)()
+    kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
+    _checked(_socketpair(constants.AF_UNIX, kind, 0, pair), "socketpair")
+    return pair[0], pair[1]
+
+
+def send(descriptor: int, data: bytes) -> None:
+    """Send one message; a vanished peer is EPIPE and never SIGPIPE: send(2)."""
+    _checked(_send(descriptor, data, len(data), constants.MSG_NOSIGNAL), "send")
+
+
+def inet_socket() -> int:
+    """Return a close-on-exec IPv4 datagram socket, for interface requests: socket(2)."""
+    kind = constants.SOCK_DGRAM | constants.SOCK_CLOEXEC
+    return _checked(_socket(constants.AF_INET, kind, 0), "socket", "AF_INET")
+
+
+def signalfd(numbers: Sequence[int]) -> int:
+    """Return a descriptor from which the blocked signals `numbers` can be read: signalfd(2)."""
+    bits = sum(1 << (number - 1) for number in numbers)
+    mask = struct.pack("Q", bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
+    flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
+    return _checked(_signalfd(-1, mask, flags), "signalfd")
+
+
+def c_string_fault(text: str) -> str | None:
+    """Say why `text` cannot be passed to the kernel; None where it can."""
+    if "\0" in text:
+        return "holds a NUL"
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, which stands for no byte"
+    return None
+
+
+def overwrite(address: int, size: int) -> None:
+    """Fill `size` bytes of this process's memory at `address` with zeros: memset(3)."""
+    ctypes.memset(address, 0, size)

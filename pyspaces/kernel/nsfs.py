@@ -1,0 +1,45 @@
+"""Namespace files and pidfds: which there are, and whether a process still lives.
+
+Runs in any process. Must not know options.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from pyspaces.kernel.libc import KernelError
+
+
+def link_names() -> frozenset[str]:
+    """Return the names in /proc/self/ns, which are the namespace types of this kernel."""
+    try:
+        return frozenset(os.listdir("/proc/self/ns"))
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], "/proc/self/ns") from None
+
+
+def pidfd_open(pid: int) -> int:
+    """Return a close-on-exec descriptor that stands for process `pid`: pidfd_open(2)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "pidfd_open", [pid]) from None
+
+
+def wait_for_either(first: int, second: int) -> None:
+    """Wait until one of two descriptors can be read, or its other side has gone."""
+    poller = select.poll()
+    poller.register(first, select.POLLIN)
+    poller.register(second, select.POLLIN)
+    poller.poll()
+
+
+def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
+    """Wait up to `timeout` seconds (None: for ever) for the process behind `pidfd` to end.
+
+    A pidfd becomes readable when the last thread of its process has ended, reaped or not.
+    """
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(None if timeout is None else max(0, timeout * 1000)))

@@ -1,0 +1,140 @@
+"""/proc: parse its files, and write those that take exactly one write.
+
+Runs in any process. Must not know what the values are used for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.kernel.libc import KernelError, overwrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def read(path: str) -> str:
+    """Return a whole /proc file as text. Raises KernelError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None
+    try:
+        chunks = []
+        while chunk := os.read(descriptor, 65536):
+            chunks.append(chunk)
+        return os.fsdecode(b"".join(chunks))
+    except OSError as error:
+        raise KernelError(error.errno or 0, "read", [], path) from None
+    finally:
+        os.close(descriptor)
+
+
+def write_once(path: str, text: str) -> None:
+    """Write `text` with a single write(2), as id maps and sysctls require. Raises KernelError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None
+    try:
+        os.write(descriptor, os.fsencode(text))
+    except OSError as error:
+        raise KernelError(error.errno or 0, "write", [text], path) from None
+    finally:
+        os.close(descriptor)
+
+
+def read_or_none(path: str) -> str | None:
+    """Return a /proc file stripped of white space, or None where it cannot be read."""
+    try:
+        return read(path).strip()
+    except KernelError:
+        return None
+
+
+def sysctl(name: str) -> str | None:
+    """Return the sysctl `name` (written with dots), or None where this kernel has none."""
+    return read_or_none("/proc/sys/" + name.replace(".", "/"))
+
+
+def pid_of_pidfd(pidfd: int) -> int:
+    """Return the process behind `pidfd` as this /proc numbers it.
+
+    The procfs mounted on /proc may belong to another pid namespace than ours (a pid namespace
+    without a fresh /proc); the number that clone(2) returned would name a stranger there.
+    fdinfo counts in the namespace of the procfs instance that is read: proc_pid_fdinfo(5).
+    """
+    path = f"/proc/self/fdinfo/{pidfd}"
+    for line in read(path).splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise KernelError(3, "read", ["Pid"], path)
+
+
+def status_field(process: int | str, name: str) -> str | None:
+    """Return the field `name` of /proc/PROCESS/status, or None where it cannot be read."""
+    text = read_or_none(f"/proc/{process}/status") or ""
+    # Not splitlines(): the name of a process may hold a form feed, and forge a field with it.
+    for line in text.split("\n"):
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    return None
+
+
+def has_capability(number: int) -> bool:
+    """Tell whether capability `number` is effective in this process: capabilities(7)."""
+    return bool(int(status_field("self", "CapEff") or "0", 16) >> number & 1)
+
+
+def thread_count() -> int | None:
+    """Return how many threads this process has, those of C libraries included; None if unknown."""
+    try:
+        return os.stat("/proc/self/task").st_nlink - 2
+    except OSError:
+        return None
+
+
+def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]:
+    """Return the (inside, outside, count) rows of a process's uid_map or gid_map."""
+    rows = []
+    for line in read(f"/proc/{process}/{kind}").splitlines():
+        inside, outside, count = (int(field) for field in line.split())
+        rows.append((inside, outside, count))
+    return rows
+
+
+def mount_points() -> Iterator[tuple[str, str]]:
+    """Yield (mount point, file system type), oldest first: proc_pid_mountinfo(5)."""
+    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        before, _, after = line.partition(" - ")
+        yield _unescape(before.split(" ")[4]), after.split(" ")[0]
+
+
+def _unescape(field: str) -> str:
+    """Undo the \\040-like octal escapes that the kernel writes for blanks and backslashes."""
+    parts = field.split("\\")
+    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
+
+
+def initial_environment() -> dict[bytes, bytes] | None:
+    """Return the environment this process was executed with; None where /proc does not show it."""
+    try:
+        block = os.fsencode(read("/proc/self/environ"))
+    except KernelError:
+        return None
+    pairs = (entry.partition(b"=") for entry in block.split(b"\0") if b"=" in entry)
+    return {name: value for name, _, value in pairs}
+
+
+def erase_initial_environment() -> None:
+    """Zero the memory that /proc/PID/environ of this process shows.
+
+    os.environ is a copy and stays. Fields 50 and 51 of /proc/self/stat are env_start and
+    env_end: proc_pid_stat(5). Forgetting the block by prctl(PR_SET_MM) would need CAP_SYS_RESOURCE.
+    """
+    fields = read("/proc/self/stat").rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    if 0 < start < end:
+        overwrite(start, end - start)
