@@ -1,0 +1,129 @@
+"""How a failure is told: the exception users see, and the report a child sends home.
+
+Runs in any process. Must not know click: turning an error into text and an exit status is
+the business of `cli`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import status
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SpaceError(Exception):
+    """A launch that pyspaces itself could not carry out.
+
+    `message` says what failed, which one and why; `details` are further lines; `hint` is the
+    cure where the state of the host explains the failure; `report` is where it happened (None
+    for a fault found before anything ran). `exit_status` is what the command line ends with.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Sequence[str] = (),
+        hint: str | None = None,
+        exit_status: int = status.FAILED,
+        report: Report | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = tuple(details)
+        self.hint = hint
+        self.exit_status = exit_status
+        self.report = report
+
+    def __str__(self) -> str:
+        hint = [f"hint: {self.hint}"] if self.hint else []
+        return "\n".join([self.message, *(f"  {line}" for line in self.details), *hint])
+
+
+class UsageFault(SpaceError):
+    """Settings that contradict each other or mean nothing: refused before anything is created."""
+
+    def __init__(self, faults: Sequence[str], *, hint: str | None = None) -> None:
+        first, *rest = faults
+        super().__init__(first, details=rest, hint=hint, exit_status=status.USAGE)
+        self.faults = tuple(faults)
+
+
+class Interrupted(SpaceError):
+    """A signal told the launcher to end before the command had started; nothing is left running."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"interrupted by {status.signal_name(signal)} before the command started")
+        self.signal = signal
+
+
+class Report(Record):
+    """Where a launch failed: the stage, the call, its errno and path, and text for people.
+
+    `kind` tells a step that failed from a command that could not be executed and from a fault
+    of pyspaces itself. `trace` is the Python traceback, one line per frame.
+    """
+
+    stage: str
+    call: str = ""
+    errno: int = 0
+    path: str = ""
+    text: str = ""
+    trace: str = ""
+
+    @classmethod
+    def of(cls, stage: str, error: BaseException, *, text: str = "", path: str = "") -> Report:
+        """Describe `error`, raised while doing `stage`."""
+        call, number = "", 0
+        if isinstance(error, OSError):
+            number = error.errno or 0
+            path = path or _as_text(error.filename)
+        if isinstance(error, KernelError):
+            call = error.call
+        elif not isinstance(error, OSError):
+            text = text or f"{type(error).__name__}: {error}"
+        return cls(
+            stage=stage, call=call, errno=number, path=path, text=text, trace=_trace_of(error)
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the report as one bounded message: fields between NULs, in their written order."""
+        values = (str(value).replace("\0", "") for value in self._values())
+        return b"\0".join(os.fsencode(value)[:_LONGEST_FIELD] for value in values)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Report:
+        """Rebuild a report from `to_bytes`."""
+        stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
+        path, text, trace = rest
+        return cls(stage=stage, call=call, errno=int(number), path=path, text=text, trace=trace)
+
+    def sentence(self) -> str:
+        """Return `what: which: why` in one line."""
+        what = " ".join(part for part in (self.call, self.path) if part)
+        why = os.strerror(self.errno) if self.errno else self.text
+        return ": ".join(part for part in (f"cannot {self.stage}", what, why) if part)
+
+
+# A message must fit the socket buffer whole; paths end at 4,096 bytes anyway.
+_LONGEST_FIELD = 8192
+
+
+def _as_text(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, str | bytes) else ""
+
+
+def _trace_of(error: BaseException) -> str:
+    """Format the traceback by hand: the child of a fork may not import `traceback` any more."""
+    lines, frame = [], error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        lines.append(f"{code.co_filename}:{frame.tb_lineno} in {code.co_name}")
+        frame = frame.tb_next
+    return "\n".join([*lines, f"{type(error).__name__}: {error}"])
