@@ -1,0 +1,159 @@
+"""Process creation; how it is done is nobody else's business.
+
+The only module in which a function runs on both sides of a fork. Must not know a Plan or a
+message.
+
+A single-threaded caller clones directly. A caller with threads forks first: in a raw clone of a
+process with threads, locks of the C library (malloc's above all) may be held for ever in the
+child, while fork(2) of the C library puts them in order. The forked, single-threaded process
+then clones with CLONE_PARENT, so that the new process is a child of the caller all the same.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+
+from pyspaces.kernel import constants, libc, nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+_CHILD_CRASHED = 70  # sysexits.h EX_SOFTWARE; the parent learns the truth from the channel
+
+
+# Held while descriptors are open that no other child may inherit: a copy of the far end of a
+# socket in an unrelated child would keep back the end-of-file for which its owner waits. A fork
+# by any other thread, ours or not, waits for it.
+_descriptors = _thread.RLock()
+
+
+def forks_held() -> _thread.RLock:
+    """Return a context in which no other thread of this process forks."""
+    return _descriptors
+
+
+def _hold() -> None:
+    _descriptors.acquire()
+
+
+def _release() -> None:
+    _descriptors.release()
+
+
+def _renew() -> None:
+    """Give a child its own lock: the thread that held the old one may not exist there."""
+    global _descriptors  # noqa: PLW0603 - state of the process, which a fork has to renew
+    _descriptors = _thread.RLock()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_renew)
+
+
+class Spawned(Record):
+    """A new child of the caller: its pid in the caller's pid namespace, and a pidfd to own."""
+
+    pid: int
+    pidfd: int
+
+
+def spawn(start: Callable[[], object], *, flags: int = 0) -> Spawned:
+    """Create a process in the new namespaces of `flags` and run `start` in it.
+
+    flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME.
+    Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
+    Raises KernelError, with the call, when the kernel refuses.
+    """
+    if procfs.thread_count() == 1:
+        return _spawn_directly(start, flags)
+    return _spawn_through_fork(start, flags)
+
+
+def _spawn_directly(start: Callable[[], object], flags: int) -> Spawned:
+    pid, pidfd = _clone(flags, exit_signal=constants.SIGCHLD)
+    if pid == 0:
+        _run_and_exit(start)
+    return Spawned(pid=pid, pidfd=pidfd)
+
+
+def _spawn_through_fork(start: Callable[[], object], flags: int) -> Spawned:
+    reading, writing = os.pipe()
+    # Not os.fork(): since Python 3.12 that warns of threads, and they are why we are here.
+    middle, _ = _between_hooks(lambda: (libc.fork(), -1))
+    if middle == 0:
+        os.close(reading)
+        _run_and_exit(lambda: _clone_for_parent(start, flags, writing))
+    os.close(writing)
+    try:
+        # One message, not up to end-of-file: another child may hold a copy of the pipe.
+        answer = os.read(reading, 64)
+    finally:
+        os.close(reading)
+        os.waitpid(middle, 0)
+    pid, _, number = answer.partition(b" ")
+    if not number:
+        raise KernelError(errno.EAGAIN, "fork", ["the process between us and the child died"])
+    if int(number):
+        raise KernelError(int(number), "clone3", [hex(flags)])
+    return Spawned(pid=int(pid), pidfd=nsfs.pidfd_open(int(pid)))
+
+
+def _clone_for_parent(start: Callable[[], object], flags: int, writing: int) -> None:
+    """Create the sibling and tell the caller its pid; runs in the process in the middle.
+
+    The pid needs no translation: the process in the middle is in the caller's pid namespace.
+    With CLONE_PARENT the exit signal must be 0; the kernel gives the sibling that of this process.
+    """
+    try:
+        pid, _ = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
+    except KernelError as error:
+        os.write(writing, b"0 %d" % (error.errno or errno.EIO))
+        return
+    if pid == 0:
+        os.close(writing)
+        _run_and_exit(start)
+    os.write(writing, b"%d 0" % pid)
+
+
+def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
+    """Clone into new namespaces; return (pid, pidfd) in the parent, (0, -1) in the child."""
+
+    def call() -> tuple[int, int]:
+        try:
+            return libc.clone3(flags, exit_signal=exit_signal)
+        except KernelError as error:
+            # ENOSYS: a kernel before 5.3, or the seccomp filter of a container that answers so
+            # on purpose, because a filter cannot look into the arguments of clone3.
+            if error.errno != errno.ENOSYS:
+                raise
+            return libc.clone(flags, exit_signal=exit_signal)
+
+    return _between_hooks(call)
+
+
+def _between_hooks(create: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    """Create a process between CPython's own hooks, as os.fork() does: it can then run Python."""
+    libc.before_fork()
+    pid = -1
+    try:
+        pid, pidfd = create()
+    finally:
+        if pid == 0:
+            libc.after_fork_child()
+        else:
+            libc.after_fork_parent()
+    return pid, pidfd
+
+
+def _run_and_exit(start: Callable[[], object]) -> NoReturn:
+    """Run `start` as the whole life of this process; no exception and no exit handler gets past."""
+    try:
+        start()
+        os._exit(0)
+    finally:
+        os._exit(_CHILD_CRASHED)
