@@ -1,0 +1,106 @@
+"""The dialogue between parent and child: a closed set of messages, in a written order.
+
+One seqpacket socket pair, so a message arrives whole or not at all, and end-of-file means that
+the other side has gone (or, after EXECUTING, that exec succeeded: the socket is close-on-exec).
+Must not know what a message causes.
+
+    parent                              child
+      |                                   | waits
+      |  writes the id maps               |
+      | --- MAPPED (setgroups state) ---> |
+      | <-- STAGE (what comes now) ------ |  any number of times
+      | <-- FAILED (report) ------------- |  a step failed: the last message
+      | <-- EXECUTING ------------------- |  everything is set up
+      | <-- FAILED (report) ------------- |  exec failed: the last message
+      | <== end-of-file ================= |  exec succeeded, or the child has died
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.kernel import libc
+from pyspaces.record import Record
+
+# The stages that every launch has, as they stand in reports and messages.
+WAIT = "wait for the id maps"
+EXECUTE = "execute the command"
+
+MAPPED, STAGE, EXECUTING, FAILED = b"M", b"S", b"X", b"F"
+_LARGEST = 1 << 17
+
+# What may come next, from the child, by what came last; the first state is before any message.
+_NEXT = {
+    b"": (STAGE, EXECUTING, FAILED),
+    STAGE: (STAGE, EXECUTING, FAILED),
+    EXECUTING: (FAILED,),
+    FAILED: (),
+}
+
+
+class Message(Record):
+    """One message: its kind, and what it carries."""
+
+    kind: bytes
+    body: bytes = b""
+
+
+class OutOfTurn(Exception):
+    """The other side sent a message that may not come now: a fault in pyspaces, never of a user."""
+
+
+class Conversation:
+    """What the child has said so far, and so what it may say next."""
+
+    def __init__(self) -> None:
+        self._last = b""
+        self.stage = ""
+
+    def accept(self, message: Message) -> Message:
+        """Take the next message. Raises OutOfTurn where the order above forbids it."""
+        if message.kind not in _NEXT[self._last]:
+            raise OutOfTurn(f"{message.kind!r} after {self._last!r}")
+        self._last = message.kind
+        if message.kind == STAGE:
+            self.stage = os.fsdecode(message.body)
+        return message
+
+    @property
+    def executing(self) -> bool:
+        """Tell whether the child has said that exec comes next."""
+        return self._last == EXECUTING
+
+
+class Channel:
+    """One end of the dialogue; owns its descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll(2)."""
+        return self._descriptor
+
+    def say(self, kind: bytes, body: bytes = b"") -> None:
+        """Send a message. Raises KernelError (EPIPE where the other side has gone)."""
+        libc.send(self._descriptor, kind + body)
+
+    def hear(self) -> Message | None:
+        """Wait for a message; None at end-of-file."""
+        try:
+            frame = os.read(self._descriptor, _LARGEST)
+        except ConnectionResetError:  # the other side went without reading what we had said
+            return None
+        return Message(kind=frame[:1], body=frame[1:]) if frame else None
+
+    def close(self) -> None:
+        """Close this end; more than once is fine."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Return the two ends of a new dialogue, both close-on-exec. Raises KernelError."""
+    first, second = libc.socketpair()
+    return Channel(first), Channel(second)

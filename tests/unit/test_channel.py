@@ -1,0 +1,152 @@
+"""The dialogue of parent and child: its order, and its frames over a real socket pair."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyspaces import channel
+from pyspaces.channel import EXECUTING, FAILED, MAPPED, STAGE, Conversation, Message, OutOfTurn
+from pyspaces.kernel.libc import KernelError
+
+# Everything the child may say, as one regular expression over the kinds.
+WRITTEN_ORDER = re.compile(b"S*(F|XF?)?", re.DOTALL)
+
+kinds = st.sampled_from([STAGE, EXECUTING, FAILED, MAPPED, b"", b"?", b"s"])
+
+
+@given(st.lists(kinds, max_size=8))
+def test_exactly_the_written_order_is_accepted(said: list[bytes]) -> None:
+    talk = Conversation()
+    heard = b""
+    for kind in said:
+        # A kind that is empty would leave the text of the expression as it is.
+        allowed = kind != b"" and WRITTEN_ORDER.fullmatch(heard + kind) is not None
+        if not allowed:
+            with pytest.raises(OutOfTurn):
+                talk.accept(Message(kind=kind))
+            assert talk.executing == heard.endswith(EXECUTING)
+            return
+        message = Message(kind=kind, body=b"x")
+        assert talk.accept(message) is message
+        heard += kind
+        assert talk.executing == heard.endswith(EXECUTING)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *([MAPPED], [STAGE, MAPPED], [EXECUTING, STAGE], [EXECUTING, EXECUTING], [FAILED, FAILED]),
+        *([FAILED, STAGE], [FAILED, EXECUTING], [EXECUTING, FAILED, FAILED], [b"?"], [b""]),
+    ],
+)
+def test_messages_out_of_turn(said: list[bytes]) -> None:
+    talk = Conversation()
+    *before, last = said
+    for kind in before:
+        talk.accept(Message(kind=kind))
+    with pytest.raises(OutOfTurn, match=re.escape(repr(last))):
+        talk.accept(Message(kind=last))
+
+
+def test_a_refused_message_does_not_count() -> None:
+    talk = Conversation()
+    talk.accept(Message(kind=STAGE, body=b"one"))
+    with pytest.raises(OutOfTurn):
+        talk.accept(Message(kind=MAPPED))
+    assert talk.stage == "one"
+    talk.accept(Message(kind=EXECUTING))
+    assert talk.executing
+
+
+def test_the_stage_is_the_last_one_told() -> None:
+    talk = Conversation()
+    assert talk.stage == ""
+    talk.accept(Message(kind=STAGE, body=b"one"))
+    talk.accept(Message(kind=STAGE, body=b"caf\xc3\xa9 \xff"))
+    assert talk.stage == "caf\u00e9 \udcff"
+    talk.accept(Message(kind=FAILED, body=b"not a stage"))
+    assert talk.stage == "caf\u00e9 \udcff"
+
+
+def test_kinds_are_one_byte_each_and_differ() -> None:
+    assert len({MAPPED, STAGE, EXECUTING, FAILED}) == 4
+    assert all(len(kind) == 1 for kind in (MAPPED, STAGE, EXECUTING, FAILED))
+
+
+@given(st.lists(st.tuples(st.sampled_from([MAPPED, STAGE, FAILED]), st.binary()), max_size=8))
+def test_messages_arrive_whole_and_in_order(messages: list[tuple[bytes, bytes]]) -> None:
+    one, other = channel.pair()
+    try:
+        for kind, body in messages:
+            one.say(kind, body)
+        one.close()
+        heard = []
+        while message := other.hear():
+            heard.append((message.kind, message.body))
+        assert heard == messages
+        assert other.hear() is None
+    finally:
+        one.close()
+        other.close()
+
+
+def test_the_largest_report_fits() -> None:
+    from pyspaces.errors import Report
+
+    long = "\u00e9" * 100_000
+    data = Report(stage=long, call=long, path=long, text=long, trace=long).to_bytes()
+    one, other = channel.pair()
+    try:
+        one.say(FAILED, data)
+        message = other.hear()
+        assert message == Message(kind=FAILED, body=data)
+    finally:
+        one.close()
+        other.close()
+
+
+def test_both_directions() -> None:
+    one, other = channel.pair()
+    try:
+        one.say(MAPPED, b"deny")
+        other.say(STAGE, b"x")
+        assert one.hear() == Message(kind=STAGE, body=b"x")
+        assert other.hear() == Message(kind=MAPPED, body=b"deny")
+    finally:
+        one.close()
+        other.close()
+
+
+def test_to_speak_to_nobody_is_epipe_and_no_signal() -> None:
+    one, other = channel.pair()
+    other.close()
+    with pytest.raises(KernelError) as caught:
+        one.say(STAGE)
+    assert (caught.value.errno, caught.value.call) == (errno.EPIPE, "send")
+    one.close()
+
+
+def test_a_peer_that_leaves_our_word_unread_is_end_of_file() -> None:
+    one, other = channel.pair()
+    one.say(MAPPED)
+    other.close()
+    assert one.hear() is None
+    one.close()
+
+
+def test_both_ends_are_close_on_exec_and_closing_twice_is_fine() -> None:
+    one, other = channel.pair()
+    assert not os.get_inheritable(one.fileno())
+    assert not os.get_inheritable(other.fileno())
+    descriptor = one.fileno()
+    one.close()
+    one.close()
+    other.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
