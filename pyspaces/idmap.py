@@ -1,0 +1,203 @@
+"""Id maps of user namespaces: their grammar, arithmetic and the single write that installs one.
+
+Pure, but for `write_outer`, which the parent calls. Must not know the helper programs
+newuidmap and newgidmap. Ids stand in the order inside, outside, count, as in
+/proc/PID/uid_map: user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+from pyspaces.kernel import constants, procfs
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROOT, CURRENT, ALL, NONE = "root", "current", "all", "none"
+WORDS = (ROOT, CURRENT, ALL, NONE)
+ALLOW, DENY = "allow", "deny"
+
+# 4294967295 is (uid_t) -1, which means "no id"; the kernel takes neither it nor what runs up to it.
+LARGEST_ID = 4294967294
+_MOST_DIGITS = 10
+
+
+class Extent(Record):
+    """`count` ids from `inside` on, which are those from `outside` on in the parent namespace."""
+
+    inside: int
+    outside: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.inside} {self.outside} {self.count}"
+
+
+class MapFault(ValueError):
+    """A map that cannot be meant; the text names the offending record."""
+
+
+def parse(spec: str) -> list[Extent | str]:
+    """Read a map in any form of the grammar into extents and words.
+
+    spec: `INSIDE,OUTSIDE,COUNT` (commas alone: fields, in threes), `'INSIDE OUTSIDE COUNT,…'`
+    (with blanks: commas or newlines delimit records), `INSIDE:OUTSIDE:COUNT,…`, one number N (N
+    outside is 0 inside), or one of WORDS. Raises MapFault.
+    """
+    text = spec.strip()
+    if text in WORDS:
+        return [text]
+    if not text:
+        raise MapFault("an id map cannot be empty")
+    if text.isdecimal():
+        return [_extent(["0", text, "1"], text)]
+    return [_extent(record, shown) for record, shown in _records(text)]
+
+
+def _records(text: str) -> Iterable[tuple[list[str], str]]:
+    """Cut `text` into records; give each as its fields and as it was written."""
+    if ":" in text:
+        return [(record.split(":"), record.strip()) for record in text.split(",")]
+    if len(text.split()) > 1:
+        lines = text.replace("\n", ",").split(",")
+        return [(line.split(), line.strip()) for line in lines]
+    fields = text.split(",")
+    if len(fields) % 3:
+        raise MapFault(f"{text}: is neither one of {', '.join(WORDS)} nor INSIDE,OUTSIDE,COUNT")
+    threes = (fields[start : start + 3] for start in range(0, len(fields), 3))
+    return [(three, ",".join(three)) for three in threes]
+
+
+def _extent(fields: Sequence[str], shown: str) -> Extent:
+    if len(fields) != 3:
+        raise MapFault(f"{shown!r}: a record has three fields, INSIDE OUTSIDE COUNT")
+    inside, outside, count = (_number(field.strip(), shown) for field in fields)
+    extent = Extent(inside=inside, outside=outside, count=count)
+    _check_range(extent, shown)
+    return extent
+
+
+def _check_range(extent: Extent, shown: str) -> None:
+    if extent.count <= 0:
+        raise MapFault(f"{shown}: the count is {extent.count}, so nothing would be mapped")
+    for first in (extent.inside, extent.outside):
+        if first < 0:
+            raise MapFault(f"{shown}: {first} is no id")
+        if first > LARGEST_ID:
+            raise MapFault(f"{shown}: {first} is larger than {LARGEST_ID}, the largest id")
+        if first + extent.count - 1 > LARGEST_ID:
+            raise MapFault(f"{shown}: runs past {LARGEST_ID}, the largest id")
+
+
+def _number(field: str, shown: str) -> int:
+    if not (field.isascii() and field.isdecimal()):
+        raise MapFault(f"{shown}: {field!r} is not a number")
+    digits = field.lstrip("0") or "0"
+    # Cut before int(), which refuses more digits than 4,300 with an error of its own.
+    if len(digits) > _MOST_DIGITS:
+        raise MapFault(
+            f"{shown[:60]}: {digits[:20]}... is larger than {LARGEST_ID}, the largest id"
+        )
+    return int(digits)
+
+
+def build(
+    items: Iterable[Extent | str], *, caller: int, own: Iterable[tuple[int, int, int]]
+) -> tuple[Extent, ...]:
+    """Turn words and extents into the extents of one map, in the order given.
+
+    caller: the effective id of the writer. own: the rows of the writer's own map, for `all`. An
+    empty result is the bare namespace of `none`. Raises MapFault.
+    """
+    extents: list[Extent] = []
+    words = []
+    for item in items:
+        if isinstance(item, Extent):
+            extents.append(item)
+            continue
+        words.append(item)
+        if item == ROOT:
+            extents.append(Extent(inside=0, outside=caller, count=1))
+        elif item == CURRENT:
+            extents.append(Extent(inside=caller, outside=caller, count=1))
+        elif item == ALL:
+            extents.extend(Extent(inside=row[0], outside=row[0], count=row[2]) for row in own)
+    if NONE in words and (extents or len(words) > 1):
+        raise MapFault("none: leaves the map unwritten, so nothing can be added to it")
+    check(extents)
+    return tuple(extents)
+
+
+def check(extents: Sequence[Extent]) -> None:
+    """Hold a whole map against the kernel's limits. Raises MapFault with the offending record."""
+    for index, later in enumerate(extents):
+        _check_range(later, str(later))
+        for earlier in extents[:index]:
+            for side in ("inside", "outside"):
+                _check_apart(earlier, later, side)
+    if len(extents) > constants.MAP_MAX_EXTENTS:
+        first_extra = extents[constants.MAP_MAX_EXTENTS]
+        raise MapFault(
+            f"{first_extra}: is record {constants.MAP_MAX_EXTENTS + 1} of {len(extents)};"
+            f" the kernel takes {constants.MAP_MAX_EXTENTS}"
+        )
+    size = 0
+    for extent in extents:
+        size += len(str(extent)) + 1
+        if size > constants.MAP_MAX_BYTES:
+            raise MapFault(
+                f"{extent}: ends at byte {size}; the kernel takes {constants.MAP_MAX_BYTES}"
+            )
+
+
+def _check_apart(earlier: Extent, later: Extent, side: str) -> None:
+    first, second = getattr(earlier, side), getattr(later, side)
+    if first < second + later.count and second < first + earlier.count:
+        raise MapFault(f"{later}: overlaps with {earlier} in its {side} ids")
+
+
+def to_text(extents: Iterable[Extent]) -> str:
+    """Return what is written to /proc/PID/uid_map."""
+    return "".join(f"{extent}\n" for extent in extents)
+
+
+def inside_id(extents: Sequence[Extent]) -> int | None:
+    """Return the mapped user's id inside: 0 where that is mapped, else the first; None if bare."""
+    if any(extent.inside == 0 for extent in extents):
+        return 0
+    return extents[0].inside if extents else None
+
+
+def arrows(extents: Iterable[Extent]) -> str:
+    """Return a map as people read it: `0 → 1000, count 1; …`."""
+    return "; ".join(f"{row.inside} → {row.outside}, count {row.count}" for row in extents)
+
+
+def write_outer(
+    process: int, *, uids: Sequence[Extent], gids: Sequence[Extent], setgroups: str | None
+) -> bool:
+    """Install the maps of `process`, a child of ours that waits in a new user namespace.
+
+    process: its pid as /proc numbers it. setgroups: allow, deny, or None for the kernel's rule
+    (deny where this writer is not privileged in its own user namespace). Returns whether
+    setgroups(2) is allowed inside. Raises KernelError naming the file.
+    """
+    base = f"/proc/{process}"
+    if uids:
+        procfs.write_once(f"{base}/uid_map", to_text(uids))
+    # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
+    # process could drop a group that keeps it out of a file; afterwards the word cannot change.
+    if setgroups is None and gids and not procfs.has_capability(constants.CAP_SETGID):
+        setgroups = DENY
+    if setgroups is not None:
+        _write_setgroups(f"{base}/setgroups", setgroups)
+    if gids:
+        procfs.write_once(f"{base}/gid_map", to_text(gids))
+    return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
+
+
+def _write_setgroups(path: str, word: str) -> None:
+    """Write the word, unless it stands there already: a namespace inherits deny, and keeps it."""
+    if procfs.read_or_none(path) != word:
+        procfs.write_once(path, word)
