@@ -1,0 +1,97 @@
+"""The environment of the command: what is cleared, kept, unset and set.
+
+Pure; the parent builds the environment before the fork. Must not know os.environ.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.kernel.libc import c_string_fault
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# PEP 538: started in the C locale, Python puts one of these into its own environment.
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+
+
+class Environment(Record):
+    """Changes to an environment, in this precedence: set, unset, keep, clear.
+
+    set: (name, value) pairs, the last of a name wins. unset: names. clear: whether everything
+    else goes. keep: names and patterns with `*` and `?` that survive the clearing.
+    """
+
+    clear: bool = False
+    keep: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+
+    def apply(self, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Return the environment that results from `base`."""
+        result = {name: value for name, value in base.items() if self._survives(os.fsdecode(name))}
+        for name in self.unset:
+            result.pop(os.fsencode(name), None)
+        result.update((os.fsencode(name), os.fsencode(value)) for name, value in self.set)
+        return result
+
+    def _survives(self, name: str) -> bool:
+        return not self.clear or any(matches(name, pattern) for pattern in self.keep)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether `name` fits `pattern`: `*` is any text, `?` any one character."""
+    # Own, since fnmatch imports re, which costs more than the rest of the launch path. After a
+    # mismatch only the last star needs another try: one character more.
+    at = star = 0
+    retry = -1
+    position = 0
+    while position < len(name):
+        if at < len(pattern) and pattern[at] == "*":
+            star, retry = at, position
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", name[position]):
+            at += 1
+            position += 1
+        elif retry >= 0:
+            retry += 1
+            at, position = star + 1, retry
+        else:
+            return False
+    return not pattern[at:].strip("*")
+
+
+def name_fault(name: str) -> str | None:
+    """Say what is wrong with a variable's name; None where nothing is."""
+    if not name:
+        return "the name of a variable cannot be empty"
+    if "=" in name:
+        return f"{name!r}: the name of a variable cannot hold '='"
+    return value_fault(name, name)
+
+
+def value_fault(name: str, value: str) -> str | None:
+    """Say what is wrong with the value of variable `name`; None where nothing is."""
+    fault = c_string_fault(value)
+    return f"{name!r}: {fault}" if fault else None
+
+
+def is_coerced(current: Mapping[bytes, bytes]) -> bool:
+    """Tell whether LC_CTYPE may be the one that Python itself adds in the C locale: PEP 538."""
+    return current.get(b"LC_CTYPE") in _COERCED
+
+
+def without_coercion(
+    current: Mapping[bytes, bytes], initial: Mapping[bytes, bytes] | None
+) -> dict[bytes, bytes]:
+    """Return `current` without an LC_CTYPE that the process did not begin with.
+
+    initial: what it began with; None if unknown, and then LC_CTYPE stays.
+    """
+    kept = dict(current)
+    if initial is not None and b"LC_CTYPE" not in initial:
+        kept.pop(b"LC_CTYPE", None)
+    return kept
