@@ -1,0 +1,1 @@
+"""What a command sees of the file system: mounts in its own mount namespace."""
