@@ -1,0 +1,249 @@
+"""Why the kernel refused: the rule behind a failure, and what would be allowed.
+
+Runs in the parent, on the failure path only. Must not know how a hint is shown. A hint is given
+only where the state of the host proves the cause: a hint for another cause is worse than none.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces import namespaces
+from pyspaces.kernel import constants, procfs
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyspaces.errors import Report
+    from pyspaces.idmap import Extent
+
+_APPARMOR = "kernel.apparmor_restrict_unprivileged_userns"
+_DEBIAN = "kernel.unprivileged_userns_clone"
+_SYSCTL_KINDS = {"mount": "mnt"}
+
+
+class Case(Record):
+    """A failure and the launch it belongs to."""
+
+    report: Report
+    namespaces: tuple[str, ...]
+    uids: tuple[Extent, ...]
+    gids: tuple[Extent, ...]
+
+    def is_creation(self) -> bool:
+        """Tell whether the kernel refused to make the namespaces themselves."""
+        return self.report.call in ("clone3", "clone", "unshare")
+
+
+def explain(
+    report: Report,
+    *,
+    namespaces: Sequence[str],
+    uids: Sequence[Extent],
+    gids: Sequence[Extent],
+) -> str | None:
+    """Return the cure for a failure in one line, or None where the cause is not known."""
+    case = Case(report=report, namespaces=tuple(namespaces), uids=tuple(uids), gids=tuple(gids))
+    for rule in _RULES:
+        if hint := rule(case):
+            return hint
+    return None
+
+
+def _needs_user_namespace(case: Case) -> str | None:
+    if not case.is_creation() or case.report.errno != errno.EPERM or "user" in case.namespaces:
+        return None
+    if not case.namespaces or procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return None
+    return (
+        f"without CAP_SYS_ADMIN, a new namespace ({', '.join(case.namespaces)}) needs"
+        " a new user namespace around it: add --user"
+    )
+
+
+def _user_namespaces_disabled(case: Case) -> str | None:
+    if not case.is_creation() or case.report.errno != errno.EPERM or os.geteuid() == 0:
+        return None
+    if procfs.sysctl(_DEBIAN) != "0":
+        return None
+    return f"{_DEBIAN} is 0: only root makes user namespaces here; run: sudo sysctl {_DEBIAN}=1"
+
+
+def _own_ids_unmapped(case: Case) -> str | None:
+    """clone(2): EPERM where the caller's own ids have no mapping in its user namespace."""
+    if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
+        return None
+    for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
+        rows = procfs.id_map(f"{kind}_map")
+        if not any(first <= own < first + count for first, _, count in rows):
+            return (
+                f"this process's own {kind} is not mapped in its user namespace,"
+                " and the kernel then lets it make no other"
+            )
+    return None
+
+
+def _seccomp(case: Case) -> str | None:
+    if case.report.errno not in (errno.EPERM, errno.ENOSYS) or not case.report.call:
+        return None
+    if procfs.status_field("self", "Seccomp") != "2" or not (
+        case.is_creation() or case.report.call == "mount"
+    ):
+        return None
+    if not case.is_creation() and "user" in case.namespaces and _masked_proc_paths():
+        return None
+    return (
+        "a seccomp filter is on this process, as container runtimes put it: if it is a container,"
+        " start it with --security-opt seccomp=unconfined, or with --cap-add SYS_ADMIN"
+    )
+
+
+def _apparmor(case: Case) -> str | None:
+    """AppArmor lets the namespace be made, then refuses what capabilities inside would allow."""
+    if "user" not in case.namespaces or case.report.errno not in (errno.EPERM, errno.EACCES):
+        return None
+    if case.report.stage == "execute the command" or procfs.sysctl(_APPARMOR) != "1":
+        return None
+    if procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return None
+    return (
+        f"{_APPARMOR} is 1, and this interpreter has no AppArmor profile that allows user"
+        f" namespaces; run: sudo sysctl {_APPARMOR}=0"
+    )
+
+
+def _limit_reached(case: Case) -> str | None:
+    """namespaces(7): ENOSPC is a count of /proc/sys/user, or more than 32 levels."""
+    if not case.is_creation() or case.report.errno != errno.ENOSPC:
+        return None
+    names = [f"user.max_{_SYSCTL_KINDS.get(name, name)}_namespaces" for name in case.namespaces]
+    limits = {name: procfs.sysctl(name) for name in names}
+    zero = [name for name, value in limits.items() if value == "0"]
+    if zero:
+        return f"{zero[0]} is 0, which allows none; run as root: sysctl {zero[0]}=10000"
+    shown = ", ".join(f"{name}={value}" for name, value in limits.items() if value)
+    return f"too many namespaces for this user, or more than 32 levels of them ({shown})"
+
+
+def _not_in_kernel(case: Case) -> str | None:
+    if not case.is_creation() or case.report.errno != errno.EINVAL:
+        return None
+    missing = set(case.namespaces).difference(namespaces.supported())
+    rows = [row for row in namespaces.NAMESPACES if row.name in missing]
+    return "; ".join(
+        f"this kernel has no {row.name} namespaces (Linux {row.since} with them built in)"
+        for row in rows
+    )
+
+
+def _process_limit(case: Case) -> str | None:
+    if case.report.errno != errno.EAGAIN or not case.is_creation():
+        return None
+    return "a limit on processes is reached: see `ulimit -u`, and pids.max of this cgroup"
+
+
+def _descriptor_limit(case: Case) -> str | None:
+    if case.report.errno != errno.EMFILE:
+        return None
+    return "this process may not open more files: see `ulimit -n`"
+
+
+def _map_rule(case: Case) -> str | None:
+    """user_namespaces(7), "Defining user and group ID mappings": what this writer may write."""
+    kind = case.report.path.rpartition("/")[2]
+    if kind not in ("uid_map", "gid_map") or case.report.errno != errno.EPERM:
+        return None
+    uid = kind == "uid_map"
+    extents, own = (case.uids, os.geteuid()) if uid else (case.gids, os.getegid())
+    capability, name = (
+        (constants.CAP_SETUID, "CAP_SETUID") if uid else (constants.CAP_SETGID, "CAP_SETGID")
+    )
+    if not procfs.has_capability(capability):
+        if len(extents) == 1 and extents[0].outside == own and extents[0].count == 1:
+            return (
+                None if uid else "without CAP_SETGID this needs setgroups denied: --setgroups deny"
+            )
+        return (
+            f"without {name} a user may map one id, its own: here --map-{kind[:3]} 0,{own},1"
+            f" (or {own},{own},1)"
+        )
+    return _outside_unmapped(kind, extents) or _needs_setfcap(extents, uid=uid)
+
+
+def _outside_unmapped(kind: str, extents: Sequence[Extent]) -> str | None:
+    rows = procfs.id_map(kind)
+    for extent in extents:
+        last = extent.outside + extent.count - 1
+        if not any(row[0] <= extent.outside and last < row[0] + row[2] for row in rows):
+            have = "; ".join(f"{row[0]} to {row[0] + row[2] - 1}" for row in rows) or "none"
+            return (
+                f"{extent}: not all of these outside ids exist in this user namespace"
+                f" (it has {have})"
+            )
+    return None
+
+
+def _needs_setfcap(extents: Sequence[Extent], *, uid: bool) -> str | None:
+    """verify_root_map() of kernel/user_namespace.c, since Linux 5.12."""
+    if not uid or procfs.has_capability(constants.CAP_SETFCAP):
+        return None
+    if any(extent.outside == 0 for extent in extents):
+        return "mapping the parent's user 0 needs CAP_SETFCAP, which this process lacks"
+    return None
+
+
+def _setgroups_rule(case: Case) -> str | None:
+    if not case.report.path.endswith("/setgroups") or case.report.errno != errno.EPERM:
+        return None
+    return "setgroups(2) is denied in this user namespace, and what is inside inherits that"
+
+
+def _masked_proc(case: Case) -> str | None:
+    """fs/namespace.c, mount_too_revealing(): a new procfs may show no more than an old one."""
+    if case.report.call != "mount" or case.report.stage != "mount a new /proc":
+        return None
+    if case.report.errno != errno.EPERM:
+        return None
+    if masked := _masked_proc_paths():
+        return (
+            f"parts of /proc are covered here ({', '.join(masked[:3])}), so the kernel allows no"
+            " fresh one; use --no-mount-proc, or start the container with"
+            " --security-opt systempaths=unconfined (podman: unmask=ALL)"
+        )
+    if not any(kind == "proc" for _, kind in procfs.mount_points()):
+        return "no procfs is mounted here, so the kernel allows no fresh one; use --no-mount-proc"
+    return None
+
+
+def _masked_proc_paths() -> list[str]:
+    points = [point for point, _ in procfs.mount_points()]
+    # An empty file system type for its purpose covers nothing: the kernel allows these too.
+    harmless = ("/proc/sys/fs/binfmt_misc",)
+    return [p for p in points if p.startswith("/proc/") and p not in harmless]
+
+
+def _clock_range(case: Case) -> str | None:
+    if case.report.errno != errno.ERANGE or not case.report.path.endswith("timens_offsets"):
+        return None
+    uptime = (procfs.read_or_none("/proc/uptime") or "?").split()[0]
+    return f"a clock can be neither negative nor past 146 years inside; outside it shows {uptime} s"
+
+
+_RULES: tuple[Callable[[Case], str | None], ...] = (
+    _needs_user_namespace,
+    _user_namespaces_disabled,
+    _own_ids_unmapped,
+    _limit_reached,
+    _not_in_kernel,
+    _process_limit,
+    _descriptor_limit,
+    _setgroups_rule,
+    _map_rule,
+    _masked_proc,
+    _clock_range,
+    _apparmor,
+    _seccomp,
+)
