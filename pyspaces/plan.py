@@ -1,0 +1,144 @@
+"""A launch as frozen plain data, checked as a whole before anything is created.
+
+Pure; runs in any process. Must not know click, TOML, pids or descriptors.
+"""
+
+from __future__ import annotations
+
+from pyspaces import environment, hostname, idmap, namespaces
+from pyspaces.clocks import Offset
+from pyspaces.environment import Environment
+from pyspaces.errors import UsageFault
+from pyspaces.idmap import Extent
+from pyspaces.kernel.libc import c_string_fault
+from pyspaces.mounts import propagation
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar
+
+
+class Plan(Record):
+    """What to run, in which new namespaces, and how they are set up.
+
+    command: the words of the command; the first is looked up in the command's own PATH.
+    namespaces: names of `namespaces.NAMES` that are new; the others are shared with the caller.
+    uid_map, gid_map: extents of the new user namespace; empty leaves the map unwritten.
+    setgroups: allow, deny, or None for the kernel's rule.
+    hostname, domainname: names of the new UTS namespace.
+    boottime, monotonic: how far the clocks of the new time namespace are ahead.
+    propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
+    mount_proc: whether /proc shows the new pid namespace.
+    loopback: whether `lo` of the new network namespace is brought up.
+    workdir: the directory in which the command starts; None for the caller's.
+    environment: changes to the caller's environment.
+    """
+
+    command: tuple[str, ...]
+    namespaces: tuple[str, ...] = ()
+    uid_map: tuple[Extent, ...] = ()
+    gid_map: tuple[Extent, ...] = ()
+    setgroups: str | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    boottime: Offset | None = None
+    monotonic: Offset | None = None
+    propagation: str = propagation.PRIVATE
+    mount_proc: bool = False
+    loopback: bool = True
+    workdir: str | None = None
+    environment: Environment = Environment()
+
+    _nested: ClassVar = {
+        "uid_map": Extent,
+        "gid_map": Extent,
+        "boottime": Offset,
+        "monotonic": Offset,
+        "environment": Environment,
+    }
+
+    def has(self, namespace: str) -> bool:
+        """Tell whether `namespace` is new for the command."""
+        return namespace in self.namespaces
+
+    def check(self) -> None:
+        """Raise UsageFault with everything that is wrong, if anything is."""
+        if faults := list(self.faults()):
+            raise UsageFault(faults)
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with the plan, a line each."""
+        yield from self._command_faults()
+        yield from self._namespace_faults()
+        yield from self._map_faults()
+        yield from self._environment_faults()
+        for name, value in (("hostname", self.hostname), ("domainname", self.domainname)):
+            if value is not None and (fault := hostname.name_fault(value)):
+                yield f"{name}: {fault}"
+        if self.propagation not in propagation.WORDS:
+            yield f"propagation: {self.propagation}: is none of {', '.join(propagation.WORDS)}"
+
+    def _command_faults(self) -> Iterator[str]:
+        if _is_text(self.command):
+            yield f"command: {self.command!r} is one text, and a command is a list of words"
+            return
+        if not self.command:
+            yield "command: there is none"
+        elif not self.command[0]:
+            yield "command: the name of a command cannot be empty"
+        for word in self.command:
+            if fault := c_string_fault(word):
+                yield f"command: {word!r}: {fault}"
+        if self.workdir is not None and (fault := c_string_fault(self.workdir)):
+            yield f"workdir: {self.workdir!r}: {fault}"
+        if self.workdir == "":
+            yield "workdir: a path cannot be empty"
+
+    def _namespace_faults(self) -> Iterator[str]:
+        for name in self.namespaces:
+            if name not in namespaces.NAMES:
+                yield f"{name}: is no namespace; there are {', '.join(namespaces.NAMES)}"
+        needs = (
+            ("map-uid", bool(self.uid_map), "user"),
+            ("map-gid", bool(self.gid_map), "user"),
+            ("setgroups", self.setgroups is not None, "user"),
+            ("hostname", self.hostname is not None, "uts"),
+            ("domainname", self.domainname is not None, "uts"),
+            ("boottime", self.boottime is not None, "time"),
+            ("monotonic", self.monotonic is not None, "time"),
+            ("propagation", self.propagation != propagation.PRIVATE, "mount"),
+            ("mount-proc", self.mount_proc, "mount"),
+            ("mount-proc", self.mount_proc, "pid"),
+        )
+        for setting, used, namespace in needs:
+            if used and not self.has(namespace):
+                yield f"{setting}: needs a new {namespace} namespace, and it is shared"
+
+    def _map_faults(self) -> Iterator[str]:
+        for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):
+            try:
+                idmap.check(extents)
+            except idmap.MapFault as fault:
+                yield f"{setting}: {fault}"
+        if self.setgroups not in (None, idmap.ALLOW, idmap.DENY):
+            yield f"setgroups: {self.setgroups}: is neither {idmap.ALLOW} nor {idmap.DENY}"
+
+    def _environment_faults(self) -> Iterator[str]:
+        for name, value in self.environment.set:
+            fault = environment.name_fault(name) or environment.value_fault(name, value)
+            if fault:
+                yield f"setenv: {fault}"
+        for setting, names in (
+            ("unsetenv", self.environment.unset),
+            ("keep-env", self.environment.keep),
+        ):
+            for name in names:
+                if fault := environment.name_fault(name):
+                    yield f"{setting}: {fault}"
+
+
+def _is_text(value: object) -> bool:
+    """Tell a text from a tuple of texts, where a type checker did not look: data from JSON."""
+    return isinstance(value, str)

@@ -1,0 +1,343 @@
+"""Every setting of a launch, once; and the way from a plain mapping of them to a Plan.
+
+Pure but for the caller's own ids; runs in the parent. Must not know where the mapping came from:
+a command line, a profile or Python keywords.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import clocks, idmap, namespaces
+from pyspaces.environment import Environment
+from pyspaces.errors import UsageFault
+from pyspaces.idmap import MapFault
+from pyspaces.kernel import procfs
+from pyspaces.mounts import propagation
+from pyspaces.plan import Plan
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+# How often a setting is given, and with what.
+FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
+
+# The headings of --help, in their order.
+NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
+    "Namespaces",
+    "Identity",
+    "Set-up",
+    "Environment",
+)
+GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT)
+
+
+class Setting(Record):
+    """One setting: its name (as a key; the option has dashes), shape, help and meaning.
+
+    kind: FLAG (bool), TOGGLE (bool, or absent for the rule of the house), VALUE (text), MANY (a
+    list of texts) or PAIRS (a list of two texts each). words: what a value may be, or begin with.
+    listed: whether a value is a comma-separated list of words. directory: whether it is one.
+    implies: the namespaces that come with it.
+    """
+
+    name: str
+    kind: str
+    group: str
+    help: str
+    short: str = ""
+    metavar: str = ""
+    words: tuple[str, ...] = ()
+    listed: bool = False
+    directory: bool = False
+    implies: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """The long option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _namespace(name: str, short: str) -> Setting:
+    row = next(row for row in namespaces.NAMESPACES if row.name == name)
+    text = f"new {name} namespace: {row.what}"
+    return Setting(name=name, short=short, kind=FLAG, group=NAMESPACES, help=text, implies=(name,))
+
+
+def _map(name: str, short: str, ids: str) -> Setting:
+    return Setting(
+        name=name,
+        short=short,
+        kind=MANY,
+        group=IDENTITY,
+        metavar="SPEC",
+        words=idmap.WORDS,
+        implies=("user",),
+        help=f"{ids} ids inside: INSIDE,OUTSIDE,COUNT (in this order) or N or one of"
+        f" {', '.join(idmap.WORDS)}; repeatable, records add up",
+    )
+
+
+def _setup(name: str, metavar: str, text: str, implies: tuple[str, ...], **more: Any) -> Setting:
+    return Setting(
+        name=name,
+        kind=VALUE,
+        group=more.pop("group", SETUP),
+        metavar=metavar,
+        help=text,
+        implies=implies,
+        **more,
+    )
+
+
+SETTINGS = (
+    _namespace("user", "-U"),
+    _namespace("pid", "-p"),
+    _namespace("net", "-n"),
+    _namespace("mount", "-m"),
+    _namespace("uts", "-u"),
+    _namespace("ipc", "-i"),
+    _namespace("cgroup", "-C"),
+    _namespace("time", "-T"),
+    Setting(
+        name="all",
+        short="-a",
+        kind=FLAG,
+        group=NAMESPACES,
+        help="every namespace that this kernel has",
+    ),
+    Setting(
+        name="share",
+        kind=MANY,
+        group=NAMESPACES,
+        metavar="NS[,NS...]",
+        words=namespaces.NAMES,
+        listed=True,
+        help="take these out of --all again: the command shares them with the caller",
+    ),
+    _map("map_uid", "-M", "user"),
+    _map("map_gid", "-G", "group"),
+    Setting(
+        name="map_root",
+        short="-r",
+        kind=FLAG,
+        group=IDENTITY,
+        implies=("user",),
+        help="the caller is root inside (what --user alone does)",
+    ),
+    Setting(
+        name="map_current",
+        short="-c",
+        kind=FLAG,
+        group=IDENTITY,
+        implies=("user",),
+        help="the caller keeps its ids inside",
+    ),
+    _setup(
+        "setgroups",
+        "allow|deny",
+        "whether setgroups(2) works inside (the kernel's rule: deny for an ordinary user)",
+        ("user",),
+        words=(idmap.ALLOW, idmap.DENY),
+        group=IDENTITY,
+    ),
+    _setup("hostname", "NAME", "host name inside", ("uts",)),
+    _setup("domainname", "NAME", "NIS domain name inside", ("uts",)),
+    _setup("boottime", "SECONDS", "how far the boot-time clock is ahead inside", ("time",)),
+    _setup("monotonic", "SECONDS", "how far the monotonic clock is ahead inside", ("time",)),
+    Setting(
+        name="mount_proc",
+        kind=TOGGLE,
+        group=SETUP,
+        implies=("pid", "mount"),
+        help="a fresh /proc for the new pid namespace (comes with --pid and --mount together)",
+    ),
+    _setup(
+        "propagation",
+        "|".join(propagation.WORDS),
+        "whether mounts pass between inside and outside (private)",
+        ("mount",),
+        words=propagation.WORDS,
+    ),
+    Setting(
+        name="loopback",
+        kind=TOGGLE,
+        group=SETUP,
+        help="bring lo up in a new network namespace (the default), or leave it down",
+    ),
+    _setup(
+        "workdir", "DIR", "directory in which the command starts", (), short="-w", directory=True
+    ),
+    Setting(
+        name="setenv",
+        kind=PAIRS,
+        group=ENVIRONMENT,
+        metavar="VAR VALUE",
+        help="set a variable; repeatable, stronger than the other three",
+    ),
+    Setting(
+        name="unsetenv",
+        kind=MANY,
+        group=ENVIRONMENT,
+        metavar="VAR",
+        help="unset a variable; repeatable",
+    ),
+    Setting(name="clearenv", kind=FLAG, group=ENVIRONMENT, help="start from an empty environment"),
+    Setting(
+        name="keep_env",
+        kind=MANY,
+        group=ENVIRONMENT,
+        metavar="VAR[,VAR...]",
+        listed=True,
+        help="clear the environment but for these; patterns such as LC_* allowed",
+    ),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def plan_from(mapping: Mapping[str, Any]) -> Plan:
+    """Build the plan that `mapping` asks for.
+
+    mapping: `command` (a list of words) and names of SETTINGS, each with a value of its kind; an
+    absent or None value is a setting not used. Raises UsageFault with every fault at once.
+    """
+    reading = _Reading({name: value for name, value in mapping.items() if _is_used(name, value)})
+    plan = reading.plan()
+    faults = [*reading.faults, *(fault for fault in plan.faults() if fault not in reading.faults)]
+    if faults:
+        raise UsageFault(faults)
+    return plan
+
+
+def _is_used(name: str, value: object) -> bool:
+    """Tell whether a value says anything: the id 0 does, and so does the no of a TOGGLE."""
+    kind = BY_NAME[name].kind if name in BY_NAME else VALUE
+    if kind == FLAG:
+        return bool(value)
+    if value is False:
+        return kind == TOGGLE
+    return value is not None and value not in ((), [])
+
+
+class _Reading:
+    """One walk over a mapping, collecting faults instead of stopping at the first."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.faults = [
+            f"{name}: is no setting" for name in values if name not in BY_NAME and name != "command"
+        ]
+
+    def plan(self) -> Plan:
+        names = self._namespaces()
+        if "loopback" in self.values and "net" not in names:
+            self.faults.append("loopback: needs a new net namespace: add --net")
+        uid_map, gid_map = self._maps() if "user" in names else ((), ())
+        proc = self.values.get("mount_proc", "pid" in names and "mount" in names)
+        return Plan(
+            command=tuple(self._command()),
+            namespaces=names,
+            uid_map=uid_map,
+            gid_map=gid_map,
+            setgroups=self._text("setgroups"),
+            hostname=self._text("hostname"),
+            domainname=self._text("domainname"),
+            boottime=self._offset("boottime"),
+            monotonic=self._offset("monotonic"),
+            propagation=self.values.get("propagation", propagation.PRIVATE),
+            mount_proc=proc,
+            loopback=self.values.get("loopback", True),
+            workdir=self._text("workdir"),
+            environment=self._environment(),
+        )
+
+    def _command(self) -> list[str]:
+        value = self.values.get("command", ())
+        return [value] if isinstance(value, str) else list(value)
+
+    def _text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        return None if value is None else str(value)
+
+    def _texts(self, name: str) -> list[str]:
+        """Return a repeatable value as texts; a list of words is cut at its commas."""
+        value = self.values.get(name, ())
+        texts = [value] if isinstance(value, str | int) else list(value)
+        if BY_NAME[name].listed:
+            return [word.strip() for text in texts for word in str(text).split(",")]
+        return [str(text) for text in texts]
+
+    def _pairs(self, name: str) -> list[tuple[object, object]]:
+        value = self.values.get(name, ())
+        return list(value.items()) if isinstance(value, dict) else list(value)
+
+    def _namespaces(self) -> tuple[str, ...]:
+        reasons: dict[str, str] = {}
+        for name, value in self.values.items():
+            if name in BY_NAME and value is not False:
+                for namespace in BY_NAME[name].implies:
+                    reasons.setdefault(namespace, BY_NAME[name].option)
+        wanted = set(reasons)
+        shared = self._texts("share")
+        if self.values.get("all"):
+            wanted.update(set(namespaces.supported()).difference(shared))
+        elif shared:
+            self.faults.append("share: takes namespaces out of --all, and --all is not given")
+        for name in shared:
+            if name not in namespaces.NAMES:
+                self.faults.append(
+                    f"share: {name!r} is no namespace; there are {', '.join(namespaces.NAMES)}"
+                )
+            elif name in reasons:
+                self.faults.append(f"share: {name}: {reasons[name]} asks for a new one")
+        return tuple(name for name in namespaces.NAMES if name in wanted)
+
+    def _maps(self) -> tuple[tuple[idmap.Extent, ...], tuple[idmap.Extent, ...]]:
+        words = [word for word in (idmap.ROOT, idmap.CURRENT) if self.values.get(f"map_{word}")]
+        uids = [*words, *self._map_items("map_uid")]
+        gids = [*words, *self._map_items("map_gid")]
+        if not gids:
+            gids = [item for item in uids if isinstance(item, str)]
+        return (
+            self._extents("uid", uids or [idmap.ROOT], os.geteuid()),
+            self._extents("gid", gids or [idmap.ROOT], os.getegid()),
+        )
+
+    def _map_items(self, name: str) -> list[idmap.Extent | str]:
+        items: list[idmap.Extent | str] = []
+        for text in self._texts(name):
+            try:
+                items.extend(idmap.parse(text))
+            except MapFault as fault:
+                self.faults.append(f"{BY_NAME[name].option[2:]}: {fault}")
+        return items
+
+    def _extents(
+        self, kind: str, items: Iterable[idmap.Extent | str], caller: int
+    ) -> tuple[idmap.Extent, ...]:
+        own = procfs.id_map(f"{kind}_map") if idmap.ALL in items else []
+        try:
+            return idmap.build(items, caller=caller, own=own)
+        except MapFault as fault:
+            self.faults.append(f"map-{kind}: {fault}")
+            return ()
+
+    def _offset(self, name: str) -> clocks.Offset | None:
+        text = self._text(name)
+        try:
+            return None if text is None else clocks.parse(text)
+        except ValueError as error:
+            self.faults.append(f"{name}: {error}")
+            return None
+
+    def _environment(self) -> Environment:
+        keep = tuple(self._texts("keep_env"))
+        return Environment(
+            clear=bool(keep or self.values.get("clearenv")),
+            keep=keep,
+            unset=tuple(self._texts("unsetenv")),
+            set=tuple((str(name), str(value)) for name, value in self._pairs("setenv")),
+        )
