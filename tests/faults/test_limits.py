@@ -1,0 +1,129 @@
+"""Limits of the host, each provoked for real: clear errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.needs("userns")
+DENY = (sys.executable, str(Path(__file__).parents[1] / "deny_call.py"))
+SYS_CLONE3 = 435
+
+
+@pytest.mark.parametrize("limit", range(5, 16))
+def test_few_descriptors(limit: int) -> None:
+    """With too few the error says so; with enough it works; never anything in between.
+
+    With 4, Python itself may fail before a line of ours runs.
+    """
+    done = subprocess.run(
+        [SCRIPT, "run", "--user", "--pid", "--", "true"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        assert done.stderr == ""
+    else:
+        assert done.returncode == 125
+        assert "Too many open files" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert limit < 10 or done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "sysctl"),
+    [
+        ("--user", "max_user_namespaces"),
+        ("--pid", "max_pid_namespaces"),
+        ("--net", "max_net_namespaces"),
+        ("--mount", "max_mnt_namespaces"),
+        ("--uts", "max_uts_namespaces"),
+        ("--ipc", "max_ipc_namespaces"),
+        ("--cgroup", "max_cgroup_namespaces"),
+    ],
+)
+def test_a_limit_on_namespaces_is_named(pyspaces: Run, option: str, sysctl: str) -> None:
+    """The sysctls belong to the user namespace: a launch inside a launch may set its own."""
+    script = f"echo 0 > /proc/sys/user/{sysctl} && {SCRIPT} run {option} -- true"
+    done = pyspaces("run", "--user", "--", "sh", "-c", script)
+    assert done.returncode == 125
+    assert "cannot create the namespaces: clone3: No space left on device" in done.stderr
+    assert f"hint: user.{sysctl} is 0, which allows none" in done.stderr
+
+
+def test_nesting_deeper_than_the_kernel_allows(pyspaces: Run) -> None:
+    words = [word for _ in range(36) for word in ("unshare", "--user", "--map-root-user")]
+    done = subprocess.run(
+        [*words[: 3 * 33], SCRIPT, "run", "--user", "--", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125, done.stderr
+    assert "hint: too many namespaces for this user, or more than 32 levels" in done.stderr
+
+
+@pytest.mark.parametrize("answer", [errno.ENOSYS])
+@pytest.mark.parametrize("options", [["--user", "--pid"], ["--all"], []])
+def test_without_clone3_clone_does_it(answer: int, options: list[str]) -> None:
+    done = subprocess.run(
+        [*DENY, str(SYS_CLONE3), str(answer), SCRIPT, "run", *options, "--", "sh", "-c", "exit 9"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 9, done.stderr
+
+
+def test_a_filter_that_forbids_clone3_is_named() -> None:
+    done = subprocess.run(
+        [*DENY, str(SYS_CLONE3), str(errno.EPERM), SCRIPT, "run", "--user", "--", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert "clone3: Operation not permitted" in done.stderr
+    assert "hint: a seccomp filter is on this process" in done.stderr
+
+
+@pytest.mark.as_ordinary
+def test_too_many_processes(pyspaces: Run) -> None:
+    done = pyspaces(
+        "run", "--user", "--", "true",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)),
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert "clone3: Resource temporarily unavailable" in done.stderr
+    assert "hint: a limit on processes is reached" in done.stderr
+
+
+@pytest.mark.as_ordinary
+@pytest.mark.parametrize("option", ["--pid", "--net", "--mount", "--uts", "--ipc", "--cgroup"])
+def test_an_ordinary_user_is_told_to_add_user(pyspaces: Run, option: str) -> None:
+    done = pyspaces("run", option, "--", "true")
+    assert done.returncode == 125
+    assert "clone3: Operation not permitted" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("needs a new user namespace around it: add --user")
+
+
+@pytest.mark.as_ordinary
+def test_an_ordinary_user_is_told_to_add_user_for_time(pyspaces: Run) -> None:
+    done = pyspaces("run", "--time", "--", "true")
+    assert done.returncode == 125
+    assert "unshare: Operation not permitted" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("needs a new user namespace around it: add --user")

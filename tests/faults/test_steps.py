@@ -1,0 +1,144 @@
+"""Every step of the child made to fail: the parent learns which, and nothing is left running."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from pyspaces import inner, launch, settings
+from pyspaces.errors import SpaceError
+from pyspaces.inner import STEPS
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pyspaces.plan import Plan
+
+pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc")
+
+
+def whole_plan(marker: Path) -> Plan:
+    """Return a plan in which every step applies, and whose command would leave a mark."""
+    plan = settings.plan_from(
+        {
+            "all": True,
+            "hostname": "a",
+            "domainname": "b",
+            "boottime": 1,
+            "workdir": "/",
+            "command": ["touch", str(marker)],
+        }
+    )
+    assert all(step.applies(plan) for step in STEPS)
+    return plan
+
+
+def broken_step(index: int, act: Callable[[inner.Context], None]) -> tuple[inner.Step, ...]:
+    return (*STEPS[:index], STEPS[index].replace(act=act), *STEPS[index + 1 :])
+
+
+def refuse(context: inner.Context) -> None:
+    raise KernelError(errno.EXDEV, "frobnicate", [1, 2], "/some/path")
+
+
+def crash(context: inner.Context) -> None:
+    raise ValueError("a fault of ours\nin two lines")
+
+
+def die(context: inner.Context) -> None:
+    os.kill(os.getpid(), 9)
+
+
+def exit_early(context: inner.Context) -> None:
+    os._exit(3)
+
+
+def import_late(context: inner.Context) -> None:
+    import this  # noqa: F401
+
+
+def launch_with(
+    monkeypatch: pytest.MonkeyPatch, marker: Path, index: int, act: Callable[[inner.Context], None]
+) -> SpaceError:
+    monkeypatch.setattr(inner, "STEPS", broken_step(index, act))
+    with pytest.raises(SpaceError) as caught:
+        launch.start(whole_plan(marker))
+    assert not marker.exists()
+    return caught.value
+
+
+every_step = pytest.mark.parametrize(
+    "index", range(len(STEPS)), ids=[step.title.replace(" ", "-") for step in STEPS]
+)
+
+
+@every_step
+def test_a_refused_call_is_reported_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
+) -> None:
+    error = launch_with(monkeypatch, tmp_path / "ran", index, refuse)
+    assert error.exit_status == 125
+    assert error.report is not None
+    assert error.report.stage == STEPS[index].title
+    assert (error.report.call, error.report.errno) == ("frobnicate", errno.EXDEV)
+    assert error.report.path == "/some/path"
+    assert error.message == (
+        f"cannot {STEPS[index].title}: frobnicate /some/path: Invalid cross-device link"
+    )
+
+
+@every_step
+def test_a_fault_of_ours_is_reported_with_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
+) -> None:
+    error = launch_with(monkeypatch, tmp_path / "ran", index, crash)
+    assert error.exit_status == 125
+    assert "ValueError: a fault of ours" in error.message
+    assert error.report is not None
+    assert "in crash" in error.report.trace
+
+
+@every_step
+def test_a_child_that_ends_without_a_word_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
+) -> None:
+    error = launch_with(monkeypatch, tmp_path / "ran", index, exit_early)
+    assert error.exit_status == 125
+    assert STEPS[index].title in error.message
+    assert error.message.endswith("the new process exited with 3 on the way")
+
+
+def test_a_child_that_is_killed_on_the_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in a pid namespace, whose first process cannot kill itself."""
+    monkeypatch.setattr(inner, "STEPS", broken_step(0, die))
+    with pytest.raises(SpaceError, match="the new process ended by SIGKILL on the way"):
+        launch.start(settings.plan_from({"user": True, "command": ["true"]}))
+
+
+def test_nothing_is_imported_in_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = launch_with(monkeypatch, tmp_path / "ran", 0, import_late)
+    assert "ImportSealed: this: nothing is imported between the clone and exec" in error.message
+
+
+def test_a_report_larger_than_a_message_is_cut(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def crash_at_length(context: inner.Context) -> None:
+        raise ValueError("x" * 10_000_000)
+
+    error = launch_with(monkeypatch, tmp_path / "ran", 0, crash_at_length)
+    assert "ValueError: xxx" in error.message
+
+
+def test_a_failed_command_reaches_the_program_as_an_error() -> None:
+    plan = settings.plan_from({"user": True, "command": ["/nonexistent"]})
+    with pytest.raises(SpaceError) as caught:
+        launch.start(plan)
+    assert caught.value.exit_status == 127
+    assert caught.value.report is not None
+    assert caught.value.report.path == "/nonexistent"
