@@ -1,0 +1,135 @@
+"""The click group, and the only place where an error becomes text and an exit status.
+
+Knows its commands by name: a module is imported when its command is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from pyspaces import __version__, status
+from pyspaces.commands.help import help_option
+from pyspaces.commands.say import say
+from pyspaces.errors import Interrupted, SpaceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# name: (module and object, summary). The summary stands here, so that the list of commands
+# needs no import.
+COMMANDS = {
+    "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
+    "completion": (
+        "pyspaces.commands.completion:completion",
+        "Print the completion script of a shell.",
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"pyspaces {__version__}")
+        ctx.exit()
+
+
+group = LazyGroup(
+    "pyspaces",
+    help="Run commands in Linux namespaces, without root, daemon or compiled code.",
+    no_args_is_help=False,
+    add_help_option=False,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="show the version",
+        ),
+        help_option(),
+    ],
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line `arguments` (without the program's name); return the exit status.
+
+    Ends by a signal instead of returning where a signal to the launcher ended the command.
+    """
+    talk = {"debug": False}  # set by the command, once it knows its options
+    try:
+        result = group.main(list(arguments), prog_name="pyspaces", standalone_mode=False, obj=talk)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        return _tell_usage(error)
+    except Interrupted as error:
+        status.die_of(error.signal)
+        return status.SIGNAL_BASE + error.signal
+    except (click.Abort, KeyboardInterrupt):
+        return status.SIGNAL_BASE + 2
+    except SpaceError as error:
+        return _tell(error, debug=talk["debug"])
+    except OSError as error:
+        return _tell(SpaceError(_os_error_text(error)), debug=talk["debug"])
+
+
+def _tell_usage(error: click.ClickException) -> int:
+    """Tell a wrong command line in the form that all our errors have."""
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx else "pyspaces"
+    where = path.partition(" ")[2]
+    text = error.format_message().rstrip(".")
+    hint = f"`{path} --help` shows what there is"
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option: {error.option_name}"
+        if error.possibilities:
+            hint = f"did you mean {' or '.join(sorted(error.possibilities))}? {hint}"
+    message = text[:1].lower() + text[1:]
+    return _tell(
+        SpaceError(
+            f"{where}: {message}" if where else message, hint=hint, exit_status=status.USAGE
+        ),
+        debug=False,
+    )
+
+
+def _tell(error: SpaceError, *, debug: bool) -> int:
+    say(f"pyspaces: {error}")
+    if debug:
+        import traceback  # costs 5 ms, and only a developer wants it
+
+        if error.report and error.report.trace:
+            say(f"in the new process:\n{error.report.trace}")
+        say(traceback.format_exc().rstrip())
+    return error.exit_status
+
+
+def _os_error_text(error: OSError) -> str:
+    call = getattr(error, "call", "")
+    what = " ".join(part for part in (call, error.filename) if part)
+    return f"{what}: {error.strerror}" if what else str(error.strerror)

@@ -1,0 +1,1 @@
+"""One file per subcommand: options to a mapping, one call, and text for people."""

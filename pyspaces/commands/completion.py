@@ -1,0 +1,36 @@
+"""`pyspaces completion`: the script that teaches a shell our words."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from pyspaces.commands.help import help_option
+
+_HELP = """Print the completion script of SHELL, to be evaluated at its start.
+
+\b
+bash, in ~/.bashrc:   eval "$(pyspaces completion bash)"
+zsh, in ~/.zshrc:     eval "$(pyspaces completion zsh)"
+fish:                 pyspaces completion fish > ~/.config/fish/completions/pyspaces.fish
+"""
+
+
+def _completion(shell: str) -> None:
+    cls = get_completion_class(shell)
+    assert cls is not None
+    script = cls(click.Command("pyspaces"), {}, "pyspaces", "_PYSPACES_COMPLETE").source()
+    # click's script for fish cuts an answer at every comma, and so our lists of words.
+    click.echo(script.replace('string split "," ', 'string split -m 1 "," '))
+
+
+completion = click.Command(
+    "completion",
+    help=_HELP,
+    callback=_completion,
+    add_help_option=False,
+    params=[
+        help_option(),
+        click.Argument(["shell"], metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"])),
+    ],
+)

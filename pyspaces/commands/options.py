@@ -1,0 +1,113 @@
+"""click options made of settings, grouped in --help under the settings' headings."""
+
+from __future__ import annotations
+
+import click
+
+from pyspaces import settings
+from pyspaces.settings import FLAG, MANY, PAIRS, TOGGLE, Setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from click.shell_completion import CompletionItem
+
+GENERAL = "General"
+
+
+def launch_options() -> list[click.Option]:
+    """Return an option for each setting of a launch."""
+    return [_option(setting) for setting in settings.SETTINGS]
+
+
+def general_options() -> list[click.Option]:
+    """Return the options that say how to talk, not what to launch."""
+    return [
+        click.Option(["-v", "--verbose"], is_flag=True, help="tell each step as it happens"),
+        click.Option(["--debug"], is_flag=True, help="show tracebacks with errors"),
+    ]
+
+
+def _option(setting: Setting) -> click.Option:
+    names = [setting.name, setting.option]
+    if setting.short:
+        names.append(setting.short)
+    if setting.kind == TOGGLE:
+        names[1] = f"{setting.option}/--no-{setting.option[2:]}"
+    more: dict[str, Any] = {}
+    if setting.kind == FLAG:
+        more["is_flag"] = True
+    elif setting.kind == TOGGLE:
+        more["default"] = None
+    else:
+        more["multiple"] = setting.kind in (MANY, PAIRS)
+        more["metavar"] = setting.metavar
+        more["type"] = _Text(setting)
+    if setting.kind == PAIRS:
+        more["nargs"] = 2
+    return click.Option(names, help=setting.help, **more)
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+    """Any text; the words of the setting complete it. Whether it is right, settings decide."""
+
+    name = "text"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the last word of a list, one word, or a directory."""
+        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+        if self._setting.directory:
+            return [CompletionItem(incomplete, type="dir")]
+        done, comma, last = (
+            incomplete.rpartition(",") if self._setting.listed else ("", "", incomplete)
+        )
+        words = (word for word in self._setting.words if word.startswith(last))
+        return [CompletionItem(done + comma + word) for word in words]
+
+
+class GroupedCommand(click.Command):
+    """A command whose help stands under the headings of the settings.
+
+    Options end at the first word that is not one: the rest belongs to the command to run.
+    """
+
+    allow_interspersed_args = False
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options; a wrong one always knows which command it was given to."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, a section for each heading."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in settings.GROUPS}
+        for param in self.get_params(ctx):
+            if not isinstance(param, click.Option):
+                continue
+            if record := param.get_help_record(ctx):
+                sections.setdefault(_heading(param.name), []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def _heading(name: str | None) -> str:
+    setting = settings.BY_NAME.get(name or "")
+    return setting.group if setting else GENERAL
+
+
+def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the part of `values` that belongs to `names`: a mapping for settings.plan_from."""
+    return {name: values[name] for name in names}

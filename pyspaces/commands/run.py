@@ -1,0 +1,114 @@
+"""`pyspaces run`: a command in new namespaces."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from pyspaces import launch, settings, status
+from pyspaces.commands.help import help_option
+from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
+from pyspaces.commands.say import say
+from pyspaces.errors import UsageFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from click.shell_completion import CompletionItem
+
+_HELP = """Run COMMAND in new namespaces and pass its exit status back.
+
+Options end at the first word that is not one, or at `--`. Without COMMAND, on a terminal,
+your shell is run.
+"""
+_EPILOG = (
+    "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
+    " 126 when it could not be executed; 125 when pyspaces itself failed; 2 for wrong usage."
+)
+
+
+def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
+    click.get_current_context().obj["debug"] = debug
+    mapping = used(values, settings.BY_NAME)
+    plan = settings.plan_from({**mapping, "command": command or _default_command()})
+    ended = launch.run(plan, observe=_tell if verbose else _keep_quiet, forget_environment=True)
+    if verbose:
+        _tell(f"process {ended.pid} {ended.status}")
+    if ended.signal is not None:
+        # The signal that ended the command was sent to us as well: a shell must see that its
+        # child died of it, or a loop would go on after Ctrl-C.
+        status.die_of(ended.signal)
+    return ended.status.shell_code
+
+
+def _default_command() -> tuple[str, ...]:
+    """Return the user's shell, but only for a person at a terminal.
+
+    In a script a lost backslash would otherwise turn the next line into a command on the host.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageFault(
+            ["command: there is none, and standard input is no terminal"],
+            hint="name it after the options: pyspaces run --user -- ls -l",
+        )
+    return (os.environ.get("SHELL") or "/bin/sh",)
+
+
+def _tell(text: str) -> None:
+    say(f"pyspaces: {text}")
+
+
+def _keep_quiet(text: str) -> None:
+    pass
+
+
+def _complete_command(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the command from PATH, and everything behind it as files."""
+    from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+    if ctx.params.get("command") or "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    names = {
+        name for folder in folders for name in _programs(folder) if name.startswith(incomplete)
+    }
+    return [CompletionItem(name) for name in sorted(names)]
+
+
+def _programs(folder: str) -> list[str]:
+    try:
+        return [
+            entry.name
+            for entry in os.scandir(folder or ".")
+            if entry.is_file() and os.access(entry.path, os.X_OK)
+        ]
+    except OSError:
+        return []
+
+
+run = GroupedCommand(
+    "run",
+    help=_HELP,
+    epilog=_EPILOG,
+    short_help="Run a command in new namespaces.",
+    options_metavar="[OPTIONS] [--]",
+    add_help_option=False,
+    callback=_run,
+    params=[
+        *launch_options(),
+        *general_options(),
+        help_option(),
+        click.Argument(
+            ["command"],
+            nargs=-1,
+            metavar="COMMAND [ARG]...",
+            type=click.UNPROCESSED,
+            shell_complete=_complete_command,
+        ),
+    ],
+)

@@ -1,0 +1,59 @@
+"""Many launches, in a row and at once: nothing is left behind (the fixture no_leaks looks)."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+
+import pytest
+from conftest import SCRIPT, processes_with
+
+from pyspaces import launch, settings
+
+pytestmark = pytest.mark.needs("userns", "pidns")
+WORDS = [SCRIPT, "run", "--user", "--pid", "--"]
+
+
+def test_fifty_at_once() -> None:
+    processes = [subprocess.Popen([*WORDS, "sh", "-c", f"exit {n}"]) for n in range(50)]
+    assert [process.wait(60) for process in processes] == list(range(50))
+
+
+def test_five_hundred_in_a_row() -> None:
+    for _ in range(50):
+        assert subprocess.run([*WORDS, "true"], check=False).returncode == 0
+    # Through the library, in one process, whatever is left behind adds up.
+    plan = settings.plan_from({"user": True, "pid": True, "command": ["true"]})
+    for _ in range(450):
+        with launch.start(plan) as running:
+            assert running.wait(10).ok
+    assert not processes_with("run --user --pid -- true")
+
+
+def test_launches_from_eight_threads() -> None:
+    plan = settings.plan_from({"user": True, "pid": True, "command": ["sh", "-c", "exit 3"]})
+    codes: list[int | None] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with launch.start(plan) as running:
+                codes.append(running.wait(30).code)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [3] * 160
+
+
+def test_waiting_with_a_timeout() -> None:
+    plan = settings.plan_from({"user": True, "pid": True, "command": ["sleep", "100"]})
+    with launch.start(plan) as running:
+        assert running.poll() is None
+        with pytest.raises(TimeoutError, match=r"still runs after 0\.05 s"):
+            running.wait(0.05)
+        running.send_signal(9)
+        assert running.wait(10).signal == 9
+        assert running.poll() == running.wait()
+        running.send_signal(9)

@@ -1,0 +1,170 @@
+"""No command line gives a traceback, whatever is on it.
+
+Real processes of the console script. The command is one of a few harmless words, always behind
+`--`; random text is only ever glued to an option (`--option=text`), so that it is never executed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pyspaces.settings import FLAG, SETTINGS, TOGGLE
+
+# 0 or what `true` cannot give; 124 and signals need more than a wrong word.
+STATUSES = {0, 2, 125, 126, 127}
+
+FLAGS = [
+    *("-v", "--verbose", "-h", "--help"),
+    *(row.option for row in SETTINGS if row.kind in (FLAG, TOGGLE)),
+    *(f"--no-{row.option[2:]}" for row in SETTINGS if row.kind == TOGGLE),
+    *(row.short for row in SETTINGS if row.kind in (FLAG, TOGGLE) and row.short),
+]
+TAKES_TEXT = [row for row in SETTINGS if row.kind not in (FLAG, TOGGLE)]
+LONG = [row.option for row in TAKES_TEXT]
+SHORT = [row.short for row in TAKES_TEXT if row.short]
+
+GOOD = {
+    "map_uid": ["root", "current", "none", "all", f"0,{os.geteuid()},1", "0 0 1,1 1 1", "0:5:1"],
+    "map_gid": ["root", "none", f"0:{os.getegid()}:1", "7"],
+    "share": ["net", "net,ipc", "user", "time,uts,"],
+    "setgroups": ["allow", "deny"],
+    "hostname": ["box", "x" * 64, "x" * 65],
+    "domainname": ["box"],
+    "boottime": ["0", "864000", "-1.5", "-99999999999", "999999999999"],
+    "monotonic": ["1.000000001", "-.5"],
+    "propagation": ["private", "slave", "shared", "unchanged"],
+    "workdir": ["/", ".", "/nonexistent", "/etc/passwd"],
+    "setenv": ["A", "PATH", "LC_ALL", "="],
+    "unsetenv": ["HOME", "PATH", "A=B"],
+    "keep_env": ["LC_*", "*", "HOME,PATH", ",,"],
+}
+
+# No NUL, which no argument can hold; no surrogates here, they come with the bytes.
+odd_text = st.one_of(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
+    # Lone surrogates: what Python makes of arguments that are no UTF-8.
+    st.binary(max_size=30).map(lambda data: os.fsdecode(data.replace(b"\0", b""))),
+    st.text("0123456789,: -.", max_size=30),
+    st.sampled_from(["", " ", "=", "-", "--", "\n", "\r\n", "\u2028", "\ufeff", "%s%n", "{}{0}"]),
+    st.builds(lambda char, count: char * count, st.sampled_from("09ax,:*- "), st.just(5000)),
+    st.builds(lambda text, count: text * count, st.sampled_from(["9,", "\u00e9"]), st.just(30000)),
+)
+
+
+@st.composite
+def _with_text(draw: st.DrawFn) -> str:
+    row = draw(st.sampled_from(TAKES_TEXT))
+    text = draw(st.sampled_from(GOOD[row.name]) | odd_text)
+    if row.short and text and draw(st.booleans()):
+        return row.short + text
+    return f"{row.option}={text}"
+
+
+@st.composite
+def _unknown(draw: st.DrawFn) -> str:
+    """Draw an option that does not exist, or may; never `-` or `--` alone, which are none."""
+    text = draw(odd_text.filter(lambda text: text.strip("-")))
+    word = draw(st.sampled_from(["-", "--", "--no-", "--user", "-U"])) + text
+    return word if word.strip("-") else "--unknown"
+
+
+pieces = st.one_of(
+    st.sampled_from(FLAGS), _with_text(), _with_text(), _unknown(), st.sampled_from(LONG + SHORT)
+)
+commands = st.sampled_from([["true"], ["/nonexistent"], ["/etc/passwd"], ["--"], []])
+
+
+@st.composite
+def _command_lines(draw: st.DrawFn) -> list[str]:
+    before = draw(st.lists(st.sampled_from(["--version", "-h", "--nonsense", "-x"]), max_size=1))
+    if draw(st.integers(0, 9)):
+        before = []
+    options = draw(st.lists(pieces, max_size=5))
+    # As root in a mount namespace alone, a shared mount would be seen by the host: with a user
+    # namespace around it, the kernel keeps it inside.
+    if any("propagation" in word for word in options):
+        options.insert(0, "--user")
+    return [*before, "run", *options, "--", *draw(commands)]
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "pyspaces", *map(os.fsencode, words)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=folder,
+    )
+
+
+def check(done: subprocess.CompletedProcess[bytes]) -> None:
+    assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+    assert done.returncode in STATUSES, done.stderr.decode(errors="replace")
+    if done.returncode in {2, 125}:
+        assert b"pyspaces: " in done.stderr
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("empty")
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    # Each example is a process: a long search for the shortest one is not worth its time.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(_command_lines())
+def test_random_command_lines(empty_folder: Path, words: list[str]) -> None:
+    check(run(words, empty_folder))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--"],
+        ["run"],
+        ["run", "--"],
+        ["run", "--user"],
+        ["nonsense"],
+        ["completion"],
+        ["completion", "tcsh"],
+        ["completion", "bash", "zsh"],
+        ["run", "--user", "--", ""],
+        ["run", "--setenv"],
+        ["run", "--setenv", "A"],
+        ["run", "--setenv", "A", "B"],
+        ["run", "--map-uid"],
+        ["run", "--user=yes", "--", "true"],
+        ["run", "--no-user", "--", "true"],
+        ["run", "--map-uid=" + "0" * 5000, "--", "true"],
+        ["run", "--map-uid=0:0:" + "0" * 5000, "--", "true"],
+        ["run", "--map-uid=" + "9" * 5000, "--", "true"],
+        ["run", "--map-uid=" + "0,1," * 30000, "--", "true"],
+        ["run", "--boottime=" + "0" * 5000, "--", "true"],
+        ["run", "--hostname=\udcff\udcfe", "--", "true"],
+        ["run", "--hostname=\udcff" * 65, "--", "true"],
+        ["run", "--workdir=/\udcff", "--", "true"],
+        ["run", "--\udcff", "--", "true"],
+        ["run", "-\udcff", "--", "true"],
+        ["run", "--setenv=\udcff", "\udcfe", "--", "true"],
+        ["run", "--setenv", "PATH", "", "--", "true"],
+        ["run", "-v", "--workdir=\udcff\n", "--", "true"],
+        ["\udcff"],
+        ["--\udcff"],
+    ],
+    ids=lambda words: ascii(" ".join(words))[1:40],
+)
+def test_command_lines_that_came_to_mind(words: list[str], tmp_path: Path) -> None:
+    check(run(words, tmp_path))

@@ -1,0 +1,226 @@
+"""`pyspaces run` as a person uses it: what is printed, and with which status it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_console_scripts import ScriptRunner
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.needs("userns", "pidns")
+
+
+def test_the_installed_console_script(script_runner: ScriptRunner) -> None:
+    done = script_runner.run([SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", "echo $$"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "status"),
+    [
+        (["--user"], ["true"], 0),
+        (["--user"], ["sh", "-c", "exit 42"], 42),
+        (["--user", "--pid"], ["sh", "-c", "exit 255"], 255),
+        (["--user"], ["sh", "-c", "kill -TERM $$"], 143),
+        (["--user"], ["sh", "-c", "kill -KILL $$"], 137),
+        (["--user"], ["/nonexistent"], 127),
+        (["--user"], ["no-such-program-anywhere"], 127),
+        (["--user"], ["/etc/passwd"], 126),
+        (["--user"], ["/etc/passwd/x"], 127),
+        (["--user"], ["/etc"], 126),
+        ([], ["sh", "-c", "exit 3"], 3),
+    ],
+)
+def test_exit_status(pyspaces: Run, options: list[str], command: list[str], status: int) -> None:
+    done = pyspaces("run", *options, "--", *command)
+    assert done.returncode == status
+    if status in (126, 127):
+        assert len(done.stderr.splitlines()) == 1
+        assert command[0] in done.stderr
+        assert done.stderr.startswith("pyspaces: cannot execute the command: ")
+    else:
+        assert done.stderr == ""
+
+
+def test_options_end_at_the_first_word_that_is_none(pyspaces: Run) -> None:
+    assert pyspaces("run", "--user", "echo", "-l", "--pid").stdout == "-l --pid\n"
+    assert pyspaces("run", "--user", "--", "echo", "--", "-x").stdout == "-- -x\n"
+
+
+def test_short_options_can_be_joined(pyspaces: Run) -> None:
+    assert pyspaces("run", "-Upm", "readlink", "/proc/self").stdout == "1\n"
+
+
+def test_a_script_without_an_interpreter_line_is_run_by_sh(pyspaces: Run, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo $1 from $0\n")
+    script.chmod(0o755)
+    done = pyspaces("run", "--user", "--", str(script), "hello")
+    assert done.stdout == f"hello from {script}\n", done.stderr
+
+
+def test_a_missing_interpreter_is_told_from_a_missing_file(pyspaces: Run, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = pyspaces("run", "--user", "--", str(script))
+    assert done.returncode == 127
+    assert "the file is there, but not the interpreter that it names" in done.stderr
+
+
+def test_a_denied_folder_of_path_hides_no_later_program(pyspaces: Run, tmp_path: Path) -> None:
+    """As execvp(3): EACCES is told only where nothing else is found."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, mode in ((first, 0o644), (second, 0o755)):
+        folder.mkdir()
+        (folder / "tool").write_text("#!/bin/sh\necho found\n")
+        (folder / "tool").chmod(mode)
+    path = f"{first}:{second}"
+    assert pyspaces("run", "--user", "tool", env={"PATH": f"{path}:/bin"}).stdout == "found\n"
+    done = pyspaces("run", "--user", "tool", env={"PATH": str(first)})
+    assert (done.returncode, f"{first}/tool" in done.stderr) == (126, True)
+
+
+def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
+    done = pyspaces("run", "--user")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "pyspaces: command: there is none, and standard input is no terminal",
+        "hint: name it after the options: pyspaces run --user -- ls -l",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--no-such-option", "true"], "no such option"),
+        (["--hostname"], "requires an argument"),
+        (["--map-uid", "x", "true"], "map-uid: x: is neither one of root, current, all, none"),
+        (["--map-uid", "0,1,0", "true"], "map-uid: 0,1,0: the count is 0"),
+        (["--map-uid", "0,4294967294,2", "true"], "runs past 4294967294, the largest id"),
+        (["-M", "0,0,2", "-M", "1,9,1", "true"], "map-uid: 1 9 1: overlaps with 0 0 2"),
+        (["-r", "-c", "true"], "overlaps with"),
+        (["-M", "none", "-M", "0,1,1", "true"], "none: leaves the map unwritten"),
+        (["--share", "net", "true"], "takes namespaces out of --all, and --all is not given"),
+        (["--all", "--share", "nets", "true"], "share: 'nets' is no namespace"),
+        (["--all", "--share", "uts", "--hostname", "x", "true"], "--hostname asks for a new one"),
+        (["--boottime", "soon", "true"], "boottime: 'soon' is not a number of seconds"),
+        (["--propagation", "all", "true"], "propagation: all: is none of private"),
+        (["--setgroups", "maybe", "true"], "setgroups: maybe: is neither allow nor deny"),
+        (["--setenv", "A=B", "x", "true"], "cannot hold '='"),
+        (["--hostname", "", "true"], "hostname: a name cannot be empty"),
+        (["--workdir", "", "true"], "workdir: a path cannot be empty"),
+    ],
+)
+def test_wrong_usage(pyspaces: Run, words: list[str], message: str) -> None:
+    done = pyspaces("run", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_every_fault_is_told_at_once(pyspaces: Run) -> None:
+    done = pyspaces("run", "-M", "x", "-G", "y", "--boottime", "z", "--hostname", "", "true")
+    for setting in ("map-uid", "map-gid", "boottime", "hostname"):
+        assert f"{setting}: " in done.stderr
+
+
+def test_more_than_340_records_are_refused(pyspaces: Run) -> None:
+    spec = ",".join(f"{2 * n} {2 * n} 1" for n in range(341))
+    done = pyspaces("run", "-M", spec, "true")
+    assert done.returncode == 2
+    assert "680 680 1: is record 341 of 341; the kernel takes 340" in done.stderr
+
+
+def test_a_map_over_4095_bytes_is_refused(pyspaces: Run) -> None:
+    spec = ",".join(f"{2000000000 + 2 * n} {2000000000 + 2 * n} 1" for n in range(200))
+    done = pyspaces("run", "-M", spec, "true")
+    assert done.returncode == 2
+    assert "the kernel takes 4095" in done.stderr
+
+
+def test_verbose_tells_each_step(pyspaces: Run) -> None:
+    done = pyspaces("run", "-v", "--user", "--uts", "--hostname", "box", "--", "echo", "out")
+    assert done.stdout == "out\n"
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("pyspaces: ") for line in lines)
+    told = "\n".join(lines)
+    assert "create the namespaces: user, uts" in told
+    assert f"map user ids: 0 → {os.geteuid()}, count 1" in told
+    assert "set the host name: box" in told
+    assert "execute the command: echo out" in told
+    assert "exited with 0" in lines[-1]
+
+
+def test_debug_adds_tracebacks_of_both_processes(pyspaces: Run) -> None:
+    words = ["run", "--user", "-w", "/nonexistent", "--", "echo", "--debug"]
+    assert "Traceback" not in pyspaces(*words).stderr
+    done = pyspaces("run", "--debug", *words[1:])
+    assert done.returncode == 125
+    assert "in the new process:\n" in done.stderr
+    assert "in _change_directory" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_help_stands_under_headings(pyspaces: Run) -> None:
+    for option in ("-h", "--help"):
+        done = pyspaces("run", option)
+        assert done.returncode == 0
+        headings = [line for line in done.stdout.splitlines() if line.endswith(":")]
+        assert headings == ["Namespaces:", "Identity:", "Set-up:", "Environment:", "General:"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["completion", "bash"]])
+def test_a_full_disk_under_our_own_output_is_told(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [SCRIPT, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 125
+    assert done.stderr == "pyspaces: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["run", "--user", "/nonexistent"], 127),
+        (["run", "-v", "--user", "--", "sh", "-c", "exit 7"], 7),
+        (["run", "--no-such-option"], 2),
+    ],
+)
+def test_a_full_disk_under_our_messages_changes_no_status(words: list[str], status: int) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([SCRIPT, *words], stderr=full, check=False)
+    assert done.returncode == status
+
+
+def test_a_reader_that_has_gone_ends_our_output_quietly() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {SCRIPT} run --help; echo $? >&2; }} | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.strip() in ("0", "1")
+
+
+def test_a_pipe_between_two_launches(pyspaces: Run) -> None:
+    """SIGPIPE has its default action again: `yes` ends when its reader has gone."""
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {SCRIPT} run --user yes; echo $? >&2; }} | {SCRIPT} run --user head -n1"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("y\n", "141\n")

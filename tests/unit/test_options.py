@@ -1,0 +1,147 @@
+"""Options made of settings: every setting has one, each takes and completes what it should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pyspaces import namespaces, settings
+from pyspaces.commands import options
+from pyspaces.commands.options import GroupedCommand
+from pyspaces.settings import BY_NAME, FLAG, MANY, PAIRS, SETTINGS, TOGGLE, VALUE
+
+
+def parse(*arguments: str) -> dict[str, Any]:
+    """Return what a command with all our options makes of `arguments`."""
+    taken: dict[str, Any] = {}
+    command = GroupedCommand(
+        "x",
+        params=[*options.launch_options(), click.Argument(["command"], nargs=-1)],
+        callback=lambda **values: taken.update(values),
+    )
+    command.main(list(arguments), standalone_mode=False)
+    return taken
+
+
+def complete(name: str, incomplete: str) -> list[tuple[str, str]]:
+    option = next(option for option in options.launch_options() if option.name == name)
+    ctx = click.Context(click.Command("x"))
+    return [(item.value, item.type) for item in option.shell_complete(ctx, incomplete)]
+
+
+def test_one_option_for_each_setting_in_their_order() -> None:
+    assert [option.name for option in options.launch_options()] == [row.name for row in SETTINGS]
+
+
+def test_an_option_has_the_names_of_its_setting() -> None:
+    for setting, option in zip(SETTINGS, options.launch_options(), strict=True):
+        assert setting.option in option.opts
+        assert not setting.short or setting.short in option.opts
+        assert (setting.kind == TOGGLE) == bool(option.secondary_opts)
+        assert setting.kind != TOGGLE or option.secondary_opts == [f"--no-{setting.option[2:]}"]
+        assert option.is_flag == (setting.kind in (FLAG, TOGGLE))
+        assert option.multiple == (setting.kind in (MANY, PAIRS))
+        assert option.nargs == (2 if setting.kind == PAIRS else 1)
+        assert option.help == setting.help
+
+
+def test_nothing_given_is_nothing_used() -> None:
+    taken = parse()
+    empty: dict[str, object] = {FLAG: False, TOGGLE: None, VALUE: None, MANY: (), PAIRS: ()}
+    assert options.used(taken, BY_NAME) == {row.name: empty[row.kind] for row in SETTINGS}
+
+
+def test_every_kind_of_value() -> None:
+    taken = parse("-U", "--no-mount-proc", "--loopback", "-w", "/x", "-M0,1,1", "--map-uid=2:3:4")
+    assert taken["user"] is True
+    assert taken["mount_proc"] is False
+    assert taken["loopback"] is True
+    assert taken["workdir"] == "/x"
+    assert taken["map_uid"] == ("0,1,1", "2:3:4")
+    taken = parse("--setenv", "A", "1", "--setenv", "B", "--", "--setenv", "A", "")
+    assert taken["setenv"] == (("A", "1"), ("B", "--"), ("A", ""))
+
+
+def test_short_flags_can_be_joined() -> None:
+    taken = parse("-Upnmrc")
+    assert {name for name in BY_NAME if taken[name] is True} == {
+        *("user", "pid", "net", "mount", "map_root", "map_current")
+    }
+
+
+def test_options_end_at_the_first_word_that_is_none() -> None:
+    taken = parse("--user", "ls", "-p", "--net")
+    assert taken["command"] == ("ls", "-p", "--net")
+    assert (taken["user"], taken["pid"], taken["net"]) == (True, False, False)
+
+
+def test_options_end_at_two_dashes() -> None:
+    assert parse("--user", "--", "-p", "--", "x")["command"] == ("-p", "--", "x")
+
+
+def test_negative_numbers_are_values() -> None:
+    assert parse("--boottime", "-1.5")["boottime"] == "-1.5"
+    assert parse("--monotonic=-1")["monotonic"] == "-1"
+
+
+def test_an_option_is_not_known_by_its_beginning() -> None:
+    with pytest.raises(click.NoSuchOption):
+        parse("--host", "x")
+
+
+def test_a_wrong_option_knows_its_command() -> None:
+    with pytest.raises(click.UsageError) as caught:
+        parse("--nonsense")
+    assert caught.value.ctx is not None
+    assert caught.value.ctx.command.name == "x"
+
+
+def test_used_takes_only_the_names_asked_for() -> None:
+    assert options.used({"a": 1, "b": None, "debug": True}, ["a", "b"]) == {"a": 1, "b": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "incomplete", "expected"),
+    [
+        ("map_uid", "", ["root", "current", "all", "none"]),
+        ("map_uid", "r", ["root"]),
+        ("map_gid", "x", []),
+        ("setgroups", "", ["allow", "deny"]),
+        ("propagation", "s", ["slave", "shared"]),
+        ("share", "u", ["user", "uts"]),
+        ("share", "net,u", ["net,user", "net,uts"]),
+        ("share", "net,ipc,", [f"net,ipc,{name}" for name in namespaces.NAMES]),
+        ("hostname", "", []),
+        ("setenv", "A", []),
+    ],
+)
+def test_words_are_completed(name: str, incomplete: str, expected: list[str]) -> None:
+    assert complete(name, incomplete) == [(value, "plain") for value in expected]
+
+
+def test_a_directory_is_left_to_the_shell() -> None:
+    assert complete("workdir", "/et") == [("/et", "dir")]
+
+
+def test_help_stands_under_headings() -> None:
+    command = GroupedCommand(
+        "x", params=[*options.launch_options(), *options.general_options()], help="Do it."
+    )
+    done = CliRunner().invoke(command, ["--help"], terminal_width=100)
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    headings = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [*settings.GROUPS, options.GENERAL]
+    for group in settings.GROUPS:
+        section = done.output.partition(f"\n{group}:\n")[2].partition("\n\n")[0]
+        for setting in SETTINGS:
+            shown = any(
+                setting.option in line.split("  ")[1].replace(",", " ").replace("/", " ").split()
+                for line in section.splitlines()
+                if line.startswith("  -")
+            )
+            assert shown == (setting.group == group), setting.name
+    assert "--verbose" in done.output.partition("\nGeneral:\n")[2]
