@@ -1,0 +1,226 @@
+"""What others rely on: documented names, one version, and the kernel's numbers."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import pyspaces
+from pyspaces.kernel import constants
+
+MODULES = [
+    "pyspaces",
+    *(row.name for row in pkgutil.walk_packages(pyspaces.__path__, prefix="pyspaces.")),
+]
+
+
+def is_public(name: str) -> bool:
+    return not name.startswith("_")
+
+
+def is_lambda(value: object) -> bool:
+    return getattr(value, "__name__", "") == "<lambda>"
+
+
+def defined_in(module: str) -> Iterator[tuple[str, object]]:
+    """Yield the public classes, methods and functions that `module` itself defines."""
+    loaded = importlib.import_module(module)
+    for name, value in vars(loaded).items():
+        if not is_public(name) or getattr(value, "__module__", None) != module:
+            continue
+        if inspect.isclass(value):
+            yield name, value
+            for part, member in vars(value).items():
+                function = getattr(member, "__func__", getattr(member, "fget", member))
+                if is_public(part) and inspect.isfunction(function) and not is_lambda(function):
+                    yield f"{name}.{part}", function
+        elif inspect.isfunction(value):
+            yield name, value
+
+
+def test_there_are_modules_to_look_at() -> None:
+    assert {"pyspaces.launch", "pyspaces.kernel.libc", "pyspaces.__main__"} <= set(MODULES)
+    assert dict(defined_in("pyspaces.launch")).keys() >= {"start", "run", "Running.wait"}
+    assert "Status.ok" in dict(defined_in("pyspaces.status"))
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = [name for name in MODULES if not (importlib.import_module(name).__doc__ or "").strip()]
+    for module in MODULES:
+        names = (name for name, value in defined_in(module) if not (value.__doc__ or "").strip())
+        bare.extend(f"{module}.{name}" for name in names)
+    assert bare == []
+
+
+def test_one_version_for_all() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.[a-z]+\d+)?", pyspaces.__version__)
+    done = subprocess.run(
+        [sys.executable, "-m", "pyspaces", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"pyspaces {pyspaces.__version__}\n"
+    assert done.stderr == ""
+
+
+# --- the kernel's numbers --------------------------------------------------------------------
+
+INCLUDE = Path("/usr/include")
+# Debian keeps asm/ in a folder of the machine's own.
+FOLDERS = (INCLUDE, *sorted(INCLUDE.glob(f"{os.uname().machine}-*")))
+
+SCHED, MOUNT, CAPABILITY = "linux/sched.h", "linux/mount.h", "linux/capability.h"
+# Where each constant stands, and under which name where that is another.
+HEADERS = {
+    **{
+        name: (SCHED, name)
+        for name in (
+            *("CLONE_NEWTIME", "CLONE_PIDFD", "CLONE_PARENT", "CLONE_NEWNS", "CLONE_NEWCGROUP"),
+            *("CLONE_NEWUTS", "CLONE_NEWIPC", "CLONE_NEWUSER", "CLONE_NEWPID", "CLONE_NEWNET"),
+        )
+    },
+    **{
+        name: (MOUNT, name)
+        for name in (
+            *("MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REC", "MS_PRIVATE", "MS_SLAVE"),
+            "MS_SHARED",
+        )
+    },
+    **{
+        name: (CAPABILITY, name)
+        for name in ("CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP")
+    },
+    "SYS_clone3": ("asm-generic/unistd.h", "__NR_clone3"),
+    "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),
+    "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
+    "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
+    "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
+    "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
+    "SIOCSIFFLAGS": ("linux/sockios.h", "SIOCSIFFLAGS"),
+    "IFNAMSIZ": ("linux/if.h", "IFNAMSIZ"),
+    "IFF_UP": ("linux/if.h", "IFF_UP"),
+    "SFD_NONBLOCK": ("asm-generic/fcntl.h", "O_NONBLOCK"),
+    "SFD_CLOEXEC": ("asm-generic/fcntl.h", "O_CLOEXEC"),
+    "UTS_NAME_MAX": ("linux/utsname.h", "__NEW_UTS_LEN"),
+}
+# In no header that is installed, but in Python.
+LIBRARY = {
+    "AF_UNIX": socket.AF_UNIX,
+    "AF_INET": socket.AF_INET,
+    "SOCK_DGRAM": socket.SOCK_DGRAM,
+    "SOCK_SEQPACKET": socket.SOCK_SEQPACKET,
+    "SOCK_CLOEXEC": socket.SOCK_CLOEXEC,
+    "SIGCHLD": signal.SIGCHLD,
+    "SIGKILL": signal.SIGKILL,
+    "SFD_NONBLOCK": os.O_NONBLOCK,
+    "SFD_CLOEXEC": os.O_CLOEXEC,
+}
+# In neither; other tests hold them against the running kernel.
+ELSEWHERE = {
+    "MSG_NOSIGNAL",  # test_channel: no SIGPIPE
+    "SIGNALFD_SIGINFO_SIZE",  # a structure, below
+    "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
+    "MAP_MAX_BYTES",
+    "SYS_clone",  # a table, below
+}
+NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}
+
+
+def header_path(header: str) -> Path | None:
+    found = [folder / header for folder in FOLDERS if (folder / header).is_file()]
+    return found[0] if found else None
+
+
+@cache
+def definitions(path: Path) -> dict[str, str]:
+    """Return what a header defines, by #define or as `NAME = value` of an enum, unevaluated."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
+    found: dict[str, str] = {}
+    for name, value in re.findall(r"^\s*#\s*define\s+(\w+)[ \t]+(\S.*?)\s*$", text, re.MULTILINE):
+        if value != name:
+            found.setdefault(name, value)
+    for name, value in re.findall(r"^\s*(\w+)\s*=\s*([^,=]+?)\s*,?\s*$", text, re.MULTILINE):
+        found.setdefault(name, value)
+    return found
+
+
+def evaluate(text: str) -> int:
+    """Compute `0x10`, `00004000`, `(1<<18)` and the like; nothing but numbers and shifts."""
+    text = re.sub(r"(?<=[0-9a-fA-F])[uU]?[lL]{0,2}\b", "", text)
+    text = re.sub(r"\b0+(?=[0-7])(?!x)", "0o", text)
+
+    def compute(node: ast.expr) -> int:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        assert isinstance(node, ast.BinOp), ast.dump(node)
+        left, right = compute(node.left), compute(node.right)
+        assert isinstance(node.op, ast.LShift | ast.BitOr), ast.dump(node)
+        return left << right if isinstance(node.op, ast.LShift) else left | right
+
+    return compute(ast.parse(text.strip(), mode="eval").body)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("0", 0), ("16", 16), ("0x10", 16), ("0x02000000", 0x02000000), ("0x0000abcdL", 0xABCD)),
+        *(("(1<<18)", 1 << 18), ("00004000", 0o4000), ("1UL << 3", 8)),
+    ],
+)
+def test_numbers_of_headers_are_read_right(text: str, value: int) -> None:
+    assert evaluate(text) == value
+
+
+def test_every_constant_is_compared_with_something() -> None:
+    assert HEADERS.keys() | LIBRARY.keys() | ELSEWHERE == NUMBERS
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_constant_is_that_of_the_kernels_header(name: str) -> None:
+    header, its_name = HEADERS[name]
+    path = header_path(header)
+    if path is None:
+        pytest.skip(f"kernel headers: {header} is not installed")
+    defined = definitions(path)
+    if its_name not in defined:
+        pytest.skip(f"kernel headers: {path} is older than {its_name}")
+    assert evaluate(defined[its_name]) == getattr(constants, name)
+
+
+def test_constants_are_those_of_the_library() -> None:
+    assert {name: getattr(constants, name) for name in LIBRARY} == LIBRARY
+
+
+def test_clone_has_the_number_of_this_machine() -> None:
+    machine = os.uname().machine
+    path = header_path({"x86_64": "asm/unistd_64.h"}.get(machine, "asm-generic/unistd.h"))
+    known = (machine, 8) in constants.SYS_clone
+    if path is None or not known:
+        pytest.skip(f"kernel headers: none for clone(2) on {machine}")
+    assert evaluate(definitions(path)["__NR_clone"]) == constants.SYS_clone[machine, 8]
+
+
+def test_what_signalfd_gives_has_its_size() -> None:
+    """signalfd(2): reads give structures of 128 bytes."""
+    from pyspaces.kernel import libc
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    descriptor = libc.signalfd([signal.SIGUSR1])
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        assert len(os.read(descriptor, 4096)) == constants.SIGNALFD_SIGINFO_SIZE
+    finally:
+        os.close(descriptor)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

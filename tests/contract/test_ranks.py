@@ -1,0 +1,377 @@
+"""The architecture, held against the syntax trees of the modules.
+
+Every module has a rank, and imports strictly lower ranks only. A new module is a new row here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import pyspaces
+
+ROOT = Path(pyspaces.__file__).parent
+
+RANKS = {
+    "pyspaces": 0,
+    "pyspaces.record": 0,
+    "pyspaces.kernel": 0,
+    "pyspaces.kernel.constants": 0,
+    "pyspaces.kernel.libc": 0,
+    "pyspaces.kernel.procfs": 0,
+    "pyspaces.kernel.nsfs": 0,
+    "pyspaces.errors": 1,
+    "pyspaces.status": 1,
+    "pyspaces.spawn": 1,
+    "pyspaces.namespaces": 2,
+    "pyspaces.channel": 2,
+    "pyspaces.idmap": 3,
+    "pyspaces.environment": 3,
+    "pyspaces.mounts": 3,
+    "pyspaces.mounts.proc": 3,
+    "pyspaces.mounts.propagation": 3,
+    "pyspaces.clocks": 3,
+    "pyspaces.hostname": 3,
+    "pyspaces.network": 3,
+    "pyspaces.signals": 3,
+    "pyspaces.diagnosis": 3,
+    "pyspaces.plan": 4,
+    "pyspaces.settings": 5,
+    "pyspaces.outer": 6,
+    "pyspaces.inner": 6,
+    "pyspaces.launch": 7,
+    "pyspaces.commands": 9,
+    "pyspaces.commands.help": 9,
+    "pyspaces.commands.say": 9,
+    "pyspaces.commands.options": 9,
+    "pyspaces.commands.run": 9,
+    "pyspaces.commands.completion": 9,
+    "pyspaces.cli": 10,
+    "pyspaces.__main__": 10,
+}
+
+# Imports within one rank. Each leads one way only, so that no circle can arise.
+SAME_RANK = {
+    # Within the kernel's room: numbers, then calls, then the files that are read through them.
+    ("pyspaces.kernel.libc", "pyspaces.kernel.constants"),
+    ("pyspaces.kernel.procfs", "pyspaces.kernel.libc"),
+    ("pyspaces.kernel.nsfs", "pyspaces.kernel.libc"),
+    # A fresh procfs must not propagate: one room, two files.
+    ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
+    # An error carries an exit status, of the table in status.
+    ("pyspaces.errors", "pyspaces.status"),
+    # Commands are made of options, one of which is --help.
+    ("pyspaces.commands.run", "pyspaces.commands.options"),
+    ("pyspaces.commands.run", "pyspaces.commands.help"),
+    ("pyspaces.commands.run", "pyspaces.commands.say"),
+    ("pyspaces.commands.completion", "pyspaces.commands.help"),
+    # The entry point has nothing but a signal to see to before it hands over to the group.
+    ("pyspaces.__main__", "pyspaces.cli"),
+}
+
+# What the launch path may load of the standard library; the rest costs more than the launch.
+LAUNCH_PATH_RANK = 7
+LAUNCH_PATH_LIBRARY = {
+    *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "ctypes"),
+    # _thread is built in and costs nothing; `threading` would.
+    *("signal", "__future__", "_thread"),
+}
+
+
+class Import(NamedTuple):
+    """An import that happens at run time: who, what, and in which line."""
+
+    importer: str
+    imported: str
+    line: int
+
+
+class Use(NamedTuple):
+    """A use of a name: in which module, inside which functions, and which name."""
+
+    module: str
+    functions: tuple[str, ...]
+    name: str
+    line: int
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"))
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name | ast.Attribute)
+        and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
+    )
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk what runs: everything but the bodies of `if TYPE_CHECKING:`."""
+    yield node
+    children: Iterator[ast.AST] = ast.iter_child_nodes(node)
+    if is_for_type_checkers(node):
+        assert isinstance(node, ast.If)
+        children = iter(node.orelse)
+    for child in children:
+        yield from running(child)
+
+
+def imports_of(module: str, tree: ast.AST | None = None) -> list[Import]:
+    """Return the run-time imports of `module`; of ours, the module and not the name in it."""
+    found: list[Import] = []
+    for node in running(tree_of(module) if tree is None else tree):
+        if isinstance(node, ast.Import):
+            found.extend(Import(module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                name = whole if whole in PATHS else node.module
+                found.append(Import(module, name, node.lineno))
+    return found
+
+
+def is_ours(name: str) -> bool:
+    return name.partition(".")[0] == "pyspaces"
+
+
+def room_of(module: str) -> str:
+    return module.removeprefix("pyspaces").removeprefix(".").partition(".")[0]
+
+
+ALL_IMPORTS = [row for module in PATHS for row in imports_of(module)]
+OUR_IMPORTS = [row for row in ALL_IMPORTS if is_ours(row.imported)]
+
+
+def told(rows: list[Import]) -> list[str]:
+    return [f"{row.importer}:{row.line} imports {row.imported}" for row in rows]
+
+
+def test_every_module_has_a_rank_and_every_rank_a_module() -> None:
+    assert set(PATHS) == set(RANKS)
+
+
+def test_modules_import_lower_ranks_only() -> None:
+    wrong = [
+        row
+        for row in OUR_IMPORTS
+        if RANKS[row.imported] >= RANKS[row.importer]
+        and (row.importer, row.imported) not in SAME_RANK
+    ]
+    assert told(wrong) == []
+
+
+def test_imports_within_a_rank_are_few_and_lead_one_way() -> None:
+    assert all(RANKS[one] == RANKS[other] for one, other in SAME_RANK)
+    assert not {(other, one) for one, other in SAME_RANK} & SAME_RANK
+    used = {(row.importer, row.imported) for row in OUR_IMPORTS}
+    assert used >= SAME_RANK, "an exception that nothing needs any more"
+
+
+def test_nothing_is_imported_by_a_name_made_at_run_time() -> None:
+    """But for the table of commands in cli, which this test could not follow elsewhere."""
+    for module in PATHS:
+        names = {row.name for row in uses_of(module)}
+        assert not {"__import__", "exec", "eval", "exec_module"} & names, module
+        assert "import_module" not in names or module == "pyspaces.cli"
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("pyspaces.record", set()),
+        ("pyspaces.kernel.constants", set()),
+        ("pyspaces.status", {"pyspaces.record"}),
+        ("pyspaces.errors", {"pyspaces.status", "pyspaces.kernel.libc", "pyspaces.record"}),
+    ],
+)
+def test_what_the_lowest_may_know(module: str, allowed: set[str]) -> None:
+    ours = {row.imported for row in OUR_IMPORTS if row.importer == module}
+    assert ours <= allowed
+
+
+def test_the_record_imports_nothing_at_all() -> None:
+    assert {row.imported for row in imports_of("pyspaces.record")} == {"__future__"}
+
+
+def test_the_kernels_room_knows_nobody_else() -> None:
+    rows = [row for row in OUR_IMPORTS if room_of(row.importer) == "kernel"]
+    assert rows
+    assert all(room_of(row.imported) == "kernel" for row in rows)
+
+
+def test_process_creation_knows_the_kernel_and_records_only() -> None:
+    rows = [row for row in OUR_IMPORTS if row.importer == "pyspaces.spawn"]
+    assert {room_of(row.imported) for row in rows} == {"kernel", "record"}
+
+
+def test_commands_know_neither_the_kernel_nor_the_two_sides() -> None:
+    rows = [row for row in OUR_IMPORTS if room_of(row.importer) == "commands"]
+    assert rows
+    wrong = [row for row in rows if room_of(row.imported) in {"kernel", "inner", "outer", "spawn"}]
+    assert told(wrong) == []
+
+
+def test_features_do_not_know_each_other() -> None:
+    """Rooms of rank 3; two modules of mounts would be one room."""
+    features = {module for module, rank in RANKS.items() if rank == 3}
+    wrong = [
+        row
+        for row in OUR_IMPORTS
+        if row.importer in features
+        and row.imported in features
+        and room_of(row.importer) != room_of(row.imported)
+    ]
+    assert told(wrong) == []
+
+
+def test_the_launch_path_keeps_to_its_budget() -> None:
+    wrong = [
+        row
+        for row in ALL_IMPORTS
+        if RANKS[row.importer] <= LAUNCH_PATH_RANK
+        and not is_ours(row.imported)
+        and row.imported.partition(".")[0] not in LAUNCH_PATH_LIBRARY
+    ]
+    assert told(wrong) == []
+
+
+def importers_of(name: str) -> set[str]:
+    return {row.importer for row in ALL_IMPORTS if row.imported.partition(".")[0] == name}
+
+
+def test_one_door_to_ctypes() -> None:
+    assert importers_of("ctypes") == {"pyspaces.kernel.libc"}
+
+
+def test_who_may_know_signals() -> None:
+    assert importers_of("signal") == {"pyspaces.signals", "pyspaces.status", "pyspaces.__main__"}
+
+
+def test_only_the_edge_knows_click() -> None:
+    importers = importers_of("click")
+    assert importers
+    assert all(RANKS[module] >= 9 for module in importers)
+
+
+def uses_of(module: str) -> list[Use]:
+    """Return every use of a name or an attribute in `module`, with the functions around it."""
+    found: list[Use] = []
+
+    def walk(node: ast.AST, functions: tuple[str, ...]) -> None:
+        if is_for_type_checkers(node):
+            return
+        if isinstance(node, ast.Name):
+            found.append(Use(module, functions, node.id, node.lineno))
+        elif isinstance(node, ast.Attribute):
+            found.append(Use(module, functions, node.attr, node.lineno))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions = (*functions, node.name)
+        for child in ast.iter_child_nodes(node):
+            walk(child, functions)
+
+    walk(tree_of(module), ())
+    return found
+
+
+ALL_USES = [use for module in PATHS for use in uses_of(module)]
+
+
+def test_one_module_creates_processes() -> None:
+    creating = {"fork", "forkpty", "clone", "clone3", "posix_spawn", "posix_spawnp", "before_fork"}
+    users = {use.module for use in ALL_USES if use.name in creating}
+    assert users - {"pyspaces.kernel.libc"} == {"pyspaces.spawn"}
+
+
+def test_libc_defines_these_calls_and_uses_none() -> None:
+    for use in ALL_USES:
+        if use.module == "pyspaces.kernel.libc":
+            assert use.name not in {"clone3", "clone", "fork"}, f"line {use.line}"
+
+
+def test_the_child_does_not_print_or_log() -> None:
+    assert not importers_of("logging")
+    assert not importers_of("subprocess")
+    names = {use.name for use in ALL_USES if use.module == "pyspaces.inner"}
+    assert not {"print", "logging", "subprocess", "stdout", "stderr", "warn"} & names
+
+
+# The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
+HANDED_OVER = {("pyspaces.launch", "start_inner")}
+
+
+def side_errors(suffix: str, file: str) -> list[str]:
+    """Return the uses of `*suffix` outside `file` and outside functions of that side."""
+    return [
+        f"{use.module}:{use.line} uses {use.name}"
+        for use in ALL_USES
+        if use.name.endswith(suffix)
+        and use.module != file
+        and not any(function.endswith(suffix) for function in use.functions)
+        and (use.module, use.name) not in HANDED_OVER
+    ]
+
+
+def test_functions_of_the_child_are_called_by_the_child() -> None:
+    assert side_errors("_inner", "pyspaces.inner") == []
+
+
+def test_functions_of_the_parent_are_called_by_the_parent() -> None:
+    assert side_errors("_outer", "pyspaces.outer") == []
+
+
+def test_what_is_handed_over_is_not_called() -> None:
+    for module, name in HANDED_OVER:
+        called = [
+            node.lineno
+            for node in ast.walk(tree_of(module))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
+        ]
+        assert called == [], f"{module} calls {name}"
+
+
+def test_features_say_on_which_side_their_functions_run() -> None:
+    """Whatever changes a process from within a feature says so in its name."""
+    changing = {"unshare", "setns", "mount", "sethostname", "setdomainname", "write_once"}
+    features = {module for module, rank in RANKS.items() if rank == 3}
+    for use in ALL_USES:
+        if use.module in features and use.name in changing and use.functions:
+            assert any(
+                part.removeprefix("_").endswith(("_inner", "_outer")) or part == "_write_setgroups"
+                for part in use.functions
+            ), f"{use.module}:{use.line}: {use.name} in {use.functions}"
+
+
+# --- that these tests can fail ---------------------------------------------------------------
+
+
+def test_imports_for_type_checkers_do_not_count_and_others_do() -> None:
+    tree = ast.parse(
+        "TYPE_CHECKING = False\n"
+        "if TYPE_CHECKING:\n"
+        "    import typing\n"
+        "else:\n"
+        "    import one\n"
+        "def f():\n"
+        "    from pyspaces import cli, __version__\n"
+        "    import two.three as four\n"
+    )
+    found = [row.imported for row in imports_of("x", tree)]
+    assert found == ["one", "pyspaces.cli", "pyspaces", "two.three"]
