@@ -1,0 +1,288 @@
+"""The documentation says what the code does: options, commands, exit status, hints, README."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from conftest import MUST_RUN
+
+from pyspaces import cli, diagnosis, status
+from pyspaces.commands.run import run as run_command
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RUN_PAGE = ROOT / "man" / "pyspaces-run.1"
+PAGE = ROOT / "man" / "pyspaces.1"
+
+# Each rule of diagnosis, and recognisable pieces of the hints that it gives.
+HINTS = {
+    "_needs_user_namespace": ("a new user namespace around it: add --user",),
+    "_user_namespaces_disabled": ("only root makes user namespaces here",),
+    "_own_ids_unmapped": ("and the kernel then lets it make no other",),
+    "_limit_reached": ("which allows none", "too many namespaces for this user"),
+    "_not_in_kernel": ("this kernel has no",),
+    "_process_limit": ("a limit on processes is reached",),
+    "_descriptor_limit": ("this process may not open more files",),
+    "_setgroups_rule": ("setgroups(2) is denied in this user namespace",),
+    "_map_rule": (
+        "a user may map one id, its own",
+        "this needs setgroups denied",
+        "not all of these outside ids exist in this user namespace",
+        "mapping the parent's user 0 needs CAP_SETFCAP",
+    ),
+    "_masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
+    "_clock_range": ("a clock can be neither negative nor past 146 years inside",),
+    "_apparmor": ("this interpreter has no AppArmor profile",),
+    "_seccomp": ("a seccomp filter is on this process",),
+}
+
+# 124 stands in status.py for --timeout, which does not exist yet.
+EXIT_CODES = {
+    str(status.USAGE),
+    str(status.FAILED),
+    str(status.CANNOT_EXECUTE),
+    str(status.NOT_FOUND),
+    f"{status.SIGNAL_BASE}+N",
+}
+
+
+def _section(heading: str) -> str:
+    """Return the text of a section of the README, its heading left out."""
+    before, found, after = README.read_text().partition(f"\n## {heading}\n")
+    assert found, f"README has no section {heading!r} behind {before[-40:]!r}"
+    return after.partition("\n## ")[0]
+
+
+def _block(mark: str, language: str) -> str:
+    """Return the one code block of the README that follows the comment `mark`."""
+    pattern = rf"^<!-- {re.escape(mark)} -->\n```{language}\n(.*?)^```$"
+    blocks: list[str] = re.findall(pattern, README.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1, mark
+    return blocks[0]
+
+
+def _page_section(page: Path, heading: str) -> str:
+    before, found, after = page.read_text().partition(f"\n.Sh {heading}\n")
+    assert found, f"{page.name} has no section {heading} behind {before[-40:]!r}"
+    return after.partition("\n.Sh ")[0]
+
+
+# Options: a set for each, of all the words that mean it and, of a toggle, its opposite.
+
+
+def _options_of_click(command: click.Command) -> list[frozenset[str]]:
+    context = click.Context(command, **command.context_settings)
+    return [
+        frozenset((*param.opts, *param.secondary_opts))
+        for param in command.get_params(context)
+        if isinstance(param, click.Option)
+    ]
+
+
+def _options_of_page(page: Path) -> list[frozenset[str]]:
+    """Return the options of the .It lines; mdoc writes -x as `Fl x`, and --xy as `Fl -xy`."""
+    entries = re.findall(r"^\.It (Fl .*)$", page.read_text(), re.MULTILINE)
+    found = [frozenset("-" + word for word in re.findall(r"Fl (\S+)", line)) for line in entries]
+    assert len(found) == len(page.read_text().split("\n.It Fl ")) - 1
+    return found
+
+
+def _options_of_help(text: str) -> list[frozenset[str]]:
+    """Return the options of --help: lines such as `  -M, --map-uid SPEC   user ids inside`."""
+    entries = re.findall(r"^  (-\S.*?)(?:  +.*)?$", text, re.MULTILINE)
+    word = r"(?<!\S)--?[a-zA-Z][\w-]*"
+    return [frozenset(re.findall(word, entry)) for entry in entries]
+
+
+def _help(*words: str) -> str:
+    command = [sys.executable, "-m", "pyspaces", *words, "--help"]
+    wide = os.environ | {"COLUMNS": "120"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
+
+
+def test_options_of_run_are_those_of_its_man_page() -> None:
+    page = _options_of_page(RUN_PAGE)
+    assert len(page) == len(set(page)), "an option stands there twice"
+    assert set(page) == set(_options_of_click(run_command))
+
+
+def test_options_of_run_are_those_of_its_help() -> None:
+    shown = _options_of_help(_help("run"))
+    assert len(shown) == len(set(shown)), "an option stands there twice"
+    assert set(shown) == set(_options_of_click(run_command))
+
+
+def test_no_word_means_two_options() -> None:
+    words = [word for option in _options_of_page(RUN_PAGE) for word in option]
+    assert len(words) == len(set(words))
+
+
+def test_short_forms_come_first_in_the_man_page() -> None:
+    for line in re.findall(r"^\.It Fl (.*)$", RUN_PAGE.read_text(), re.MULTILINE):
+        words = re.findall(r"(?:^|Fl )(\S+)", line)
+        assert words == sorted(words, key=lambda word: len(word) > 1), line
+
+
+def test_options_of_run_stand_in_the_readme() -> None:
+    rows = [line for line in _section("Options").splitlines() if line.startswith("| `")]
+    cells = [re.split(r"(?<!\\)\|", row)[1] for row in rows]
+    shown = {word for cell in cells for word in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", cell)}
+    assert shown == {word for option in _options_of_click(run_command) for word in option}
+
+
+def test_options_of_the_group_are_those_of_its_man_page() -> None:
+    options = _options_of_click(cli.group)
+    assert set(_options_of_page(PAGE)) == set(options)
+    assert set(_options_of_help(_help())) == set(options)
+
+
+def test_commands_are_those_of_the_man_page() -> None:
+    described = re.findall(r"^\.It Cm (\S+)", _page_section(PAGE, "DESCRIPTION"), re.MULTILINE)
+    synopsis = re.findall(r"^\.Cm (\S+)", _page_section(PAGE, "SYNOPSIS"), re.MULTILINE)
+    assert described == list(cli.COMMANDS)
+    assert synopsis == list(cli.COMMANDS)
+
+
+def test_exit_status_of_the_readme() -> None:
+    rows = re.findall(r"^\| (\S+) \|", _section("Exit status"), re.MULTILINE)
+    assert rows[:2] == ["status", "---"]
+    assert len(rows) == len(set(rows))
+    assert set(rows[2:]) == EXIT_CODES
+
+
+def test_exit_status_of_the_man_page() -> None:
+    rows = re.findall(r"^\.It (\S+)$", _page_section(RUN_PAGE, "EXIT STATUS"), re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == EXIT_CODES
+
+
+def test_man_pages_are_clean() -> None:
+    if shutil.which("mandoc") is None:
+        reason = "mandoc is not installed"
+        pytest.fail(reason) if MUST_RUN else pytest.skip(reason)
+    pages = sorted(str(page) for page in PAGE.parent.iterdir())
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", *pages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_every_rule_of_diagnosis_is_listed_here() -> None:
+    assert {rule.__name__ for rule in diagnosis._RULES} == set(HINTS)
+
+
+@pytest.mark.parametrize("rule", HINTS)
+def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
+    source = Path(diagnosis.__file__).read_text()
+    section = " ".join(_section("When a launch is refused").split())
+    for phrase in HINTS[rule]:
+        assert phrase in source, "no hint says this any more"
+        assert f'"{phrase}"' in section
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_the_example_of_the_readme_runs_and_prints_what_it_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _block("readme-python", "python")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"```text\n{done.stdout}```\n" in _section("Library")
+
+
+# The README's commands, run as their text stands in a fresh checkout.
+
+
+@pytest.fixture
+def run_as_it_stands(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a block of the README in a copy of the tree, as on a machine that has only Python."""
+    tree = tmp_path / "checkout"
+    _copy_tree(tree)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    # A script, not a link: an interpreter looks for its library from the link's directory.
+    python = programs / "python3"
+    base = getattr(sys, "_base_executable", sys.executable)
+    python.write_text(f"#!/bin/sh\nexec '{base}' \"$@\"\n")
+    python.chmod(0o755)
+
+    def run(text: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "PYTEST_", "VIRTUAL_ENV"))
+        }
+        path = f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        done = subprocess.run(
+            ["bash", "-ec", text],
+            cwd=tree,
+            env={**clean, "PATH": path, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def _copy_tree(target: Path) -> None:
+    """Copy what a checkout of this state would hold; without git, all but what tools have made."""
+    names = _names_of_git()
+    if names is None:
+        made = shutil.ignore_patterns(".venv*", ".git", "__pycache__", ".*_cache", ".hypothesis")
+        shutil.copytree(ROOT, target, ignore=made)
+        return
+    for name in names:
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def _names_of_git() -> list[str] | None:
+    """Return the files that git tracks or would; None where there is no git, or no use of it."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.rstrip("\0").split("\0") if done.returncode == 0 else None
+
+
+def test_the_readme_marks_two_commands() -> None:
+    text = README.read_text()
+    assert re.findall(r"<!-- readme-command: (\w+) -->", text) == ["run", "test"]
+    assert text.count("```sh\n") == 2
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_the_first_command_of_the_readme_runs_in_new_namespaces(
+    run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = run_as_it_stands(_block("readme-command: run", "sh"))
+    assert done.stdout == "process 1, user 0\n"
+    assert f"It prints `{done.stdout.strip()}`." in _section("Two commands to begin with")
+
+
+def test_the_second_command_of_the_readme_tests(
+    run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    # pytest takes further arguments from here. Not the whole suite: this test is part of it.
+    done = run_as_it_stands(_block("readme-command: test", "sh"), PYTEST_ADDOPTS="tests/unit -q")
+    assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
