@@ -1,0 +1,56 @@
+"""What a launch costs: whole processes, in turns, medians and ratios.
+
+    python benchmarks/startup.py [ROUNDS]
+
+Runs the console script beside this interpreter against the bare interpreter, the interpreter with
+click, and unshare(1). In turns, so that a machine whose speed drifts slows all of them alike; the
+difference and the ratio are taken round by round.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LAUNCHER = str(Path(sys.executable).with_name("pyspaces"))
+CLICK = "python -c 'import click'"
+LAUNCH = "pyspaces run --user --pid -- true"
+COMMANDS = {
+    "python -c pass": [sys.executable, "-c", "pass"],
+    CLICK: [sys.executable, "-c", "import click"],
+    LAUNCH: [LAUNCHER, "run", "--user", "--pid", "--", "true"],
+    "unshare -Urpf true": ["unshare", "-Urpf", "true"],
+}
+
+
+def milliseconds(words: list[str]) -> float:
+    """Return how long a command takes, from start to end."""
+    start = time.perf_counter()
+    subprocess.run(words, check=True)
+    return (time.perf_counter() - start) * 1000
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    commands = {name: words for name, words in COMMANDS.items() if shutil.which(words[0])}
+    for words in commands.values():
+        milliseconds(words)
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, words in commands.items():
+            times[name].append(milliseconds(words))
+    print(f"{rounds} rounds, milliseconds of the whole process")
+    print(f"{'command':36}{'median':>9}{'fastest':>9}{'ratio of the launch to it':>28}")
+    for name, row in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times[LAUNCH], row, strict=True))
+        print(f"{name:36}{statistics.median(row):9.1f}{min(row):9.1f}{ratio:28.2f}")
+    beyond = [a - b for a, b in zip(times[LAUNCH], times[CLICK], strict=True)]
+    print(f"a launch beyond interpreter and click: {statistics.median(beyond):.1f} (at most 15)")
+
+
+main()
