@@ -26,6 +26,9 @@ from pyspaces.record import Record
 WAIT = "wait for the id maps"
 EXECUTE = "execute the command"
 
+# What MAPPED carries: whether setgroups(2) is allowed inside.
+ALLOWED, DENIED = b"allow", b"deny"
+
 MAPPED, STAGE, EXECUTING, FAILED = b"M", b"S", b"X", b"F"
 _LARGEST = 1 << 17
 

@@ -22,10 +22,11 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
     from pyspaces.channel import Channel
+    from pyspaces.idmap import Extent
     from pyspaces.plan import Plan
     from pyspaces.signals import Inherited
 
@@ -37,7 +38,7 @@ class Context(Record):
 
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
     command. candidates: the paths at which the command may be, in their order. environment: the
-    command's.
+    command's. function: what to call instead of executing the command.
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class Context(Record):
     inherited: Inherited
     candidates: tuple[bytes, ...]
     environment: Mapping[bytes, bytes]
+    function: Callable[[], object] | None = None
 
 
 class Step(Record):
@@ -85,6 +87,13 @@ def _change_directory(context: Context) -> None:
     os.chdir(context.plan.workdir or ".")
 
 
+def _restore_signals(context: Context) -> None:
+    if context.function is None:
+        context.inherited.restore_inner()
+    else:
+        context.inherited.restore_mask_inner()
+
+
 def _offsets(plan: Plan) -> str:
     rows = (("boottime", plan.boottime), ("monotonic", plan.monotonic))
     return ", ".join(f"{name} {offset}" for name, offset in rows if offset)
@@ -94,7 +103,7 @@ def _offsets(plan: Plan) -> str:
 STEPS = (
     Step(
         title="tie the command to the life of the launcher",
-        applies=lambda plan: True,
+        applies=lambda plan: plan.kill_child,
         act=_tie_to_launcher,
     ),
     # Before the mounts: the offsets are written through /proc, which a later root may lack.
@@ -144,7 +153,7 @@ STEPS = (
     Step(
         title="restore the signals",
         applies=lambda plan: True,
-        act=lambda context: context.inherited.restore_inner(),
+        act=_restore_signals,
     ),
 )
 
@@ -164,8 +173,13 @@ def seal_imports() -> None:
     sys.meta_path.insert(0, _Seal)
 
 
+def unseal_imports() -> None:
+    """Allow imports again; from here on they come from the command's own root."""
+    sys.meta_path.remove(_Seal)
+
+
 def run_inner(context: Context) -> NoReturn:
-    """Carry out the plan in this process, and become the command."""
+    """Carry out the plan in this process, and become the command or call the function."""
     seal_imports()
     stage = channel.WAIT
     try:
@@ -177,11 +191,18 @@ def run_inner(context: Context) -> NoReturn:
                 step.act(context)
         stage = channel.EXECUTE
         context.channel.say(channel.EXECUTING)
-        _execute(context)
+        if context.function is None:
+            _execute(context)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must learn of it
         path = _path_of(error, context)
         _send_report(context, Report.of(stage, error, path=path, text=_text_of(error)))
-    os._exit(1)
+        os._exit(1)
+    unseal_imports()
+    context.channel.close()
+    os.close(context.launcher)
+    if context.function is not None:
+        context.function()
+    os._exit(0)
 
 
 def _wait_for_maps(context: Context) -> None:
@@ -196,16 +217,18 @@ def _wait_for_maps(context: Context) -> None:
     message = context.channel.hear()
     if message is None or message.kind != channel.MAPPED:
         os._exit(0)
-    if context.plan.has("user"):
-        become_mapped(context.plan, may_set_groups=message.body == b"allow")
+    plan = context.plan
+    if plan.has("user"):
+        allowed = message.body == channel.ALLOWED
+        become_mapped(plan.uid_map, plan.gid_map, may_set_groups=allowed)
 
 
-def become_mapped(plan: Plan, *, may_set_groups: bool) -> None:
+def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
     """Take the mapped ids; without them exec would drop every capability: user_namespaces(7).
 
     Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
     """
-    uid, gid = inside_id(plan.uid_map), inside_id(plan.gid_map)
+    uid, gid = inside_id(uids), inside_id(gids)
     calls: list[tuple[str, Callable[[], None]]] = []
     if may_set_groups:
         calls.append(("setgroups", lambda: os.setgroups([])))

@@ -17,7 +17,7 @@ from pyspaces.signals import Inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -67,6 +67,11 @@ class Running:
         if self._status is None:
             signals.send(self.pidfd, number)
 
+    def detach(self) -> int:
+        """Give the pidfd away: the caller closes it, and reaps the process."""
+        descriptor, self.pidfd = self.pidfd, -1
+        return descriptor
+
     def close(self) -> None:
         """Release the pidfd; more than once is fine."""
         if self.pidfd >= 0:
@@ -92,19 +97,21 @@ def start(
     observe: Observer = lambda text: None,
     inherited: Inherited | None = None,
     reader: Reader | None = None,
+    function: Callable[[], object] | None = None,
 ) -> Running:
     """Start the command of `plan`; return once exec has succeeded.
 
     variables: what the plan's changes to the environment apply to; the caller's if None.
     observe: called with each step, as it begins. inherited: the signal state that the command
-    gets; this thread's if None. reader: signals that abort the launch; none if None. The command
-    dies with the thread that calls this.
+    gets; this thread's if None. reader: signals that abort the launch; none if None. function:
+    what to call in the new process instead of the command, whose name then is a label. The
+    command dies with the thread that calls this, unless the plan says otherwise.
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
     plan.check()
     try:
-        running, ends = _spawn(plan, variables, inherited, observe)
+        running, ends = _spawn(plan, variables, inherited, observe, function)
     except KernelError as error:
         stage = outer.CREATE if error.call in ("clone3", "clone", "fork") else outer.PREPARE
         raise outer.failure(Report.of(stage, error), plan) from error
@@ -156,6 +163,7 @@ def _spawn(
     base: Mapping[bytes, bytes] | None,
     inherited: Inherited | None,
     observe: Observer,
+    function: Callable[[], object] | None,
 ) -> tuple[Running, channel.Channel]:
     """Create the child, with every signal blocked until its set-up is done."""
     variables = plan.environment.apply(caller_environment() if base is None else base)
@@ -174,6 +182,7 @@ def _spawn(
                 inherited=inherited or Inherited.capture(),
                 candidates=candidates(plan.command[0], variables),
                 environment=variables,
+                function=function,
             )
 
             def start_inner() -> None:

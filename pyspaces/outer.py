@@ -49,7 +49,7 @@ def prepare_child(
     talk = Conversation()
     try:
         may_set_groups = _write_maps(plan, child, observe)
-        ends.say(channel.MAPPED, b"allow" if may_set_groups else b"deny")
+        ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
         _listen(plan, child, ends, talk, observe=observe, reader=reader)
     except BaseException as error:
         ended = end_child(child)

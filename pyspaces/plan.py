@@ -34,6 +34,7 @@ class Plan(Record):
     loopback: whether `lo` of the new network namespace is brought up.
     workdir: the directory in which the command starts; None for the caller's.
     environment: changes to the caller's environment.
+    kill_child: whether the command is killed when the thread that launched it ends.
     """
 
     command: tuple[str, ...]
@@ -50,6 +51,7 @@ class Plan(Record):
     loopback: bool = True
     workdir: str | None = None
     environment: Environment = Environment()
+    kill_child: bool = True
 
     _nested: ClassVar = {
         "uid_map": Extent,

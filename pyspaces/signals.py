@@ -51,6 +51,10 @@ class Inherited(Record):
                 signal.signal(number, signal.SIG_IGN)
             elif signal.getsignal(number) not in (signal.SIG_DFL, None):
                 signal.signal(number, signal.SIG_DFL)
+        self.restore_mask_inner()
+
+    def restore_mask_inner(self) -> None:
+        """Give this process the captured mask only: a Python function keeps Python's handlers."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+# Flags that clone(2) cannot take: its low byte is the exit signal, and it has 32 bits.
+_BEYOND_CLONE = ~0xFFFFFF00
 _CHILD_CRASHED = 70  # sysexits.h EX_SOFTWARE; the parent learns the truth from the channel
 
 
@@ -129,7 +131,7 @@ def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
         except KernelError as error:
             # ENOSYS: a kernel before 5.3, or the seccomp filter of a container that answers so
             # on purpose, because a filter cannot look into the arguments of clone3.
-            if error.errno != errno.ENOSYS:
+            if error.errno != errno.ENOSYS or flags & _BEYOND_CLONE:
                 raise
             return libc.clone(flags, exit_signal=exit_signal)
 

@@ -6,8 +6,10 @@ the reason, or fails where PYSPACES_TESTS_MUST_RUN=1. Every test is checked for 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
+LIMIT = 240
 IS_ROOT = os.geteuid() == 0
 SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
 PROBE = str(Path(__file__).with_name("probe.py"))
@@ -106,6 +109,7 @@ def no_leaks() -> Iterator[None]:
     """Compare descriptors, children and mounts before and after each test."""
     before = _state()
     yield
+    gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with its garbage
     limit = time.monotonic() + 2
     while (after := _state()) != before and time.monotonic() < limit:
         time.sleep(0.01)
@@ -113,6 +117,20 @@ def no_leaks() -> Iterator[None]:
     assert not new, f"descriptors left open: {new}"
     assert not after[1] - before[1], "children left"
     assert after[2] == before[2], "mounts changed"
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Interrupt a test that hangs, with the place where it does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise TimeoutError(f"the test took more than {LIMIT} s")
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""Clone: a `multiprocessing` Popen whose child is created by clone(2), in new namespaces.
+
+The constants are those of the kernel's <linux/sched.h>, of <dlfcn.h> and of signal(7).
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import idmap, inner, spawn
+from pyspaces.idmap import Extent
+from pyspaces.kernel import constants, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.popen import NamespacePopen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from multiprocessing.process import BaseProcess
+    from typing import NoReturn
+
+    IdMap = bool | int | str | Iterable[int | str] | None
+
+CLONE_VM = constants.CLONE_VM  #: set if the VM is shared between processes
+CLONE_FS = constants.CLONE_FS  #: set if file system information is shared
+CLONE_FILES = constants.CLONE_FILES  #: set if open files are shared
+CLONE_SIGHAND = constants.CLONE_SIGHAND  #: set if signal handlers are shared
+CLONE_PTRACE = constants.CLONE_PTRACE  #: set if tracing continues on the child
+CLONE_VFORK = constants.CLONE_VFORK  #: set if the child wakes the parent at its release of memory
+CLONE_PARENT = constants.CLONE_PARENT  #: set if the child has the same parent as the caller
+CLONE_THREAD = constants.CLONE_THREAD  #: set for the same thread group
+CLONE_NEWNS = constants.CLONE_NEWNS  #: new mount namespace
+CLONE_SYSVSEM = constants.CLONE_SYSVSEM  #: share System V SEM_UNDO semantics
+CLONE_SETTLS = constants.CLONE_SETTLS  #: create a new thread-local storage for the child
+CLONE_PARENT_SETTID = constants.CLONE_PARENT_SETTID  #: store the thread id in the parent
+CLONE_CHILD_CLEARTID = (
+    constants.CLONE_CHILD_CLEARTID
+)  #: clear the thread id in the child at its end
+CLONE_DETACHED = constants.CLONE_DETACHED  #: unused, ignored
+CLONE_UNTRACED = constants.CLONE_UNTRACED  #: set if tracing cannot be forced on the child
+CLONE_CHILD_SETTID = constants.CLONE_CHILD_SETTID  #: store the thread id in the child
+CLONE_NEWCGROUP = constants.CLONE_NEWCGROUP  #: new cgroup namespace
+CLONE_NEWUTS = constants.CLONE_NEWUTS  #: new UTS namespace: host and domain name
+CLONE_NEWIPC = constants.CLONE_NEWIPC  #: new IPC namespace
+CLONE_NEWUSER = constants.CLONE_NEWUSER  #: new user namespace
+CLONE_NEWPID = constants.CLONE_NEWPID  #: new pid namespace
+CLONE_NEWNET = constants.CLONE_NEWNET  #: new network namespace
+CLONE_IO = constants.CLONE_IO  #: share the I/O context
+CLONE_NEWTIME = constants.CLONE_NEWTIME  #: new time namespace (clone3 only)
+CLONE_PIDFD = constants.CLONE_PIDFD  #: give the parent a pidfd; Clone always asks for one
+CLONE_CLEAR_SIGHAND = constants.CLONE_CLEAR_SIGHAND  #: handlers become the default (clone3 only)
+CLONE_INTO_CGROUP = constants.CLONE_INTO_CGROUP  #: start in a given cgroup (clone3 only)
+
+STACK_SIZE = 1024 * 1024  #: bytes of stack; kept for programs that name it, clone3 copies the stack
+DEFAULT_MODE = 0  #: mode of loading a library: the platform's
+RTLD_GLOBAL = os.RTLD_GLOBAL  #: symbols of a loaded library serve later ones
+RTLD_LOCAL = os.RTLD_LOCAL  #: symbols of a loaded library do not
+SIGCHLD = constants.SIGCHLD  #: what the parent gets when a child ends
+SIGKILL = constants.SIGKILL  #: ends a process that cannot refuse
+
+__all__ = [
+    "CLONE_CHILD_CLEARTID",
+    "CLONE_CHILD_SETTID",
+    "CLONE_CLEAR_SIGHAND",
+    "CLONE_DETACHED",
+    "CLONE_FILES",
+    "CLONE_FS",
+    "CLONE_INTO_CGROUP",
+    "CLONE_IO",
+    "CLONE_NEWCGROUP",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWTIME",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "CLONE_PARENT",
+    "CLONE_PARENT_SETTID",
+    "CLONE_PIDFD",
+    "CLONE_PTRACE",
+    "CLONE_SETTLS",
+    "CLONE_SIGHAND",
+    "CLONE_SYSVSEM",
+    "CLONE_THREAD",
+    "CLONE_UNTRACED",
+    "CLONE_VFORK",
+    "CLONE_VM",
+    "DEFAULT_MODE",
+    "RTLD_GLOBAL",
+    "RTLD_LOCAL",
+    "SIGCHLD",
+    "SIGKILL",
+    "STACK_SIZE",
+    "Clone",
+]
+
+_WRONG_FLAGS = {
+    "CLONE_VM": "two interpreters cannot run in one memory",
+    "CLONE_FILES": "the child would close the parent's descriptors",
+    "CLONE_SIGHAND": "it needs CLONE_VM, and two interpreters cannot run in one memory",
+    "CLONE_PTRACE": "nothing here traces the child",
+    "CLONE_VFORK": "the parent would sleep, and has to write the id maps",
+    "CLONE_PARENT": "the child would not be a child of this process, which could not wait for it",
+    "CLONE_THREAD": "a thread is no process, and needs CLONE_VM",
+    "CLONE_SETTLS": "the interpreter's thread-local storage would be lost",
+    "CLONE_PARENT_SETTID": "it needs an address in memory",
+    "CLONE_CHILD_CLEARTID": "it needs an address in memory",
+    "CLONE_CHILD_SETTID": "it needs an address in memory",
+    "CLONE_DETACHED": "clone3(2) refuses it",
+    "CLONE_INTO_CGROUP": "it needs the descriptor of a cgroup",
+}
+# The low bits of clone(2) are the signal at the child's end; clone3(2) has them apart.
+_EXIT_SIGNAL = 0x7F
+
+
+class Clone(NamespacePopen):
+    """Create a child process in the new namespaces of `process_obj.clone_flags`: clone(2).
+
+    process_obj: a `multiprocessing` process. Its attributes, each optional: `clone_flags`
+    (CLONE_NEW* bits; SIGCHLD may be among them); `uid_map` and `gid_map` (True: the caller is root
+    inside; a number: that id is root inside; a string in any form of the map grammar; a list of
+    these); `map_zero` (True for both maps); `proc` (where procfs is mounted, `/proc`).
+
+    pid: the process id for the caller. pipe_fd: the (read, write) ends of the pipe whose
+    end-of-file lets the child go on. returncode: None while the child runs, else its exit code or
+    minus the signal. sentinel: a descriptor that is ready once the child has ended.
+
+    Raises OSError with errno and the call when the kernel refuses, ValueError for flags that
+    cannot work for a process that runs Python and for maps that cannot be meant.
+    """
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self.clone_flags = _checked_flags(getattr(process_obj, "clone_flags", 0))
+        self.proc = str(getattr(process_obj, "proc", None) or "/proc")
+        zero = bool(getattr(process_obj, "map_zero", False))
+        self._uids = _extents(getattr(process_obj, "uid_map", None), zero, os.geteuid(), "uid")
+        self._gids = _extents(getattr(process_obj, "gid_map", None), zero, os.getegid(), "gid")
+        self.pipe_fd = (-1, -1)
+        super().__init__(process_obj)
+
+    def _is_pid_1(self) -> bool:
+        return bool(self.clone_flags & CLONE_NEWPID)
+
+    def _create(self, process_obj: BaseProcess, bootstrap: Callable[[], object]) -> tuple[int, int]:
+        self._bootstrap = bootstrap
+        # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
+        # a copy, and with it the end-of-file for which ours waits.
+        with spawn.forks_held():
+            self.pipe_fd = os.pipe()
+            try:
+                child = spawn.spawn(self.child, flags=self.clone_flags)
+                self.pid = child.pid
+                self._pidfd = child.pidfd
+                self._write_maps()
+            except BaseException:
+                if self._pidfd >= 0:
+                    self._end_now()
+                raise
+            finally:
+                for descriptor in self.pipe_fd:
+                    os.close(descriptor)
+        return child.pid, child.pidfd
+
+    def child(self) -> NoReturn:
+        """Wait until the parent has updated the maps, then run the process object; never return.
+
+        Runs in the child. Raises RuntimeError if bytes come through the pipe instead of its end.
+        """
+        reading, writing = self.pipe_fd
+        os.close(writing)
+        if os.read(reading, 1):
+            raise RuntimeError("the parent wrote to the pipe instead of closing it")
+        os.close(reading)
+        # A parent that died closed the pipe as well; what it should have written is then missing.
+        for kind, extents in (("uid_map", self._uids), ("gid_map", self._gids)):
+            if extents and not procfs.id_map(kind):
+                os._exit(1)
+        if self._uids or self._gids:
+            allowed = procfs.read_or_none("/proc/self/setgroups") == idmap.ALLOW
+            inner.become_mapped(self._uids, self._gids, may_set_groups=allowed and bool(self._gids))
+        self._bootstrap()
+        os._exit(0)
+
+    def update_map(self, mapping: str, map_file: str) -> None:
+        """Write an id map: commas become newlines, and one write does it.
+
+        mapping: `INSIDE OUTSIDE COUNT` records. map_file: such as /proc/PID/uid_map. Raises
+        IOError naming the file; the child is then killed and reaped.
+        """
+        try:
+            procfs.write_once(map_file, mapping.replace(",", "\n"))
+        except KernelError:
+            self._end_now()
+            raise
+
+    def _write_maps(self) -> None:
+        base = f"{self.proc}/{self._pid_in_proc()}"
+        if self._uids:
+            self.update_map(idmap.to_text(self._uids), f"{base}/uid_map")
+        if self._gids:
+            if not procfs.has_capability(constants.CAP_SETGID):
+                self.update_map(idmap.DENY, f"{base}/setgroups")
+            self.update_map(idmap.to_text(self._gids), f"{base}/gid_map")
+
+    def _pid_in_proc(self) -> int:
+        return procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
+
+
+def _checked_flags(flags: int) -> int:
+    """Return the flags for clone3. Raises ValueError for those with which Python cannot run."""
+    for name, reason in _WRONG_FLAGS.items():
+        if flags & globals()[name]:
+            raise ValueError(f"{name}: {reason}")
+    signal = flags & _EXIT_SIGNAL
+    if signal not in (0, SIGCHLD):
+        raise ValueError(f"exit signal {signal}: only SIGCHLD lets a parent wait as usual")
+    return flags & ~_EXIT_SIGNAL & ~CLONE_PIDFD
+
+
+def _extents(given: IdMap, zero: bool, caller: int, kind: str) -> tuple[Extent, ...]:
+    """Read a map in any of its Python forms. Raises ValueError."""
+    if given is None or given is False:
+        given = True if zero else ()
+    items = [given] if isinstance(given, bool | int | str) else list(given)
+    parsed: list[Extent | str] = []
+    for item in items:
+        parsed.extend([idmap.ROOT] if item is True else idmap.parse(str(item)))
+    own = procfs.id_map(f"{kind}_map") if idmap.ALL in parsed else []
+    return idmap.build(parsed, caller=caller, own=own)

@@ -1,0 +1,229 @@
+"""`pyspaces.Container`: Python functions in namespaces, on the real kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+from conftest import processes_with
+
+from pyspaces import Container, get_context
+from pyspaces.cloning import CLONE_NEWUTS, CLONE_VM
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.process import ChildTraceback, NoResult, UnpicklableResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.needs("userns", "pidns", "proc")
+
+
+def result_of(target: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    container = Container(target, args=args, **settings)
+    container.start()
+    try:
+        return container.result(30)
+    finally:
+        container.close()
+
+
+def facts() -> tuple[int, int, str]:
+    return os.getpid(), os.getuid(), os.uname().nodename
+
+
+def test_a_function_runs_in_namespaces_and_its_value_comes_home() -> None:
+    assert result_of(facts, user=True, pid=True, hostname="box") == (1, 0, "box")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"newuser": True, "newpid": True, "newns": True},
+        {"user": True, "pid": True, "mount": True, "uid_map": True, "gid_map": True},
+        {"all": True, "map_zero": True},
+        {"mount_proc": True, "uid_map": f"0 {os.geteuid()} 1", "gid_map": [os.getegid()]},
+    ],
+)
+def test_settings_in_every_spelling(settings: dict[str, Any]) -> None:
+    def look() -> tuple[int, str]:
+        return os.getuid(), os.readlink("/proc/self")
+
+    assert result_of(look, **settings) == (0, "1")
+
+
+def test_flags_add_namespaces() -> None:
+    inside = result_of(lambda: os.readlink("/proc/self/ns/uts"), user=True, flags=CLONE_NEWUTS)
+    assert inside != os.readlink("/proc/self/ns/uts")
+    with pytest.raises(ValueError, match="only CLONE_NEW"):
+        Container(facts, flags=CLONE_VM)
+
+
+def test_settings_that_cannot_be_meant_are_told_at_once() -> None:
+    with pytest.raises(UsageFault, match="overlaps"):
+        Container(facts, uid_map=["0 0 2", "1 1 1"])
+
+
+def test_a_failing_set_up_is_told_by_start() -> None:
+    container = Container(facts, user=True, workdir="/nonexistent")
+    with pytest.raises(SpaceError, match="cannot change to the working directory: /nonexistent"):
+        container.start()
+
+
+class Odd(Exception):
+    pass
+
+
+def fail() -> None:
+    raise Odd("in the child")
+
+
+def test_an_exception_comes_home_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Odd, match="in the child") as caught:
+        result_of(fail, user=True, pid=True)
+    assert isinstance(caught.value.__cause__, ChildTraceback)
+    assert "in fail" in str(caught.value.__cause__)
+    assert "Odd: in the child" in capfd.readouterr().err
+
+
+def test_endings_without_a_value_are_told_apart() -> None:
+    with pytest.raises(UnpicklableResult, match="returned function, which cannot be pickled"):
+        result_of(lambda: lambda: 1, user=True)
+    with pytest.raises(NoResult, match="ended with exit code 7 before it had a result"):
+        result_of(lambda: os._exit(7), user=True, pid=True)
+    with pytest.raises(NoResult, match="was ended by SIGKILL before it had a result"):
+        result_of(lambda: os.kill(os.getpid(), signal.SIGKILL), user=True)
+
+
+def test_a_result_of_100_megabytes_does_not_block() -> None:
+    container = Container(lambda: bytes(100_000_000), user=True, pid=True)
+    container.start()
+    container.join(30)
+    assert container.exitcode == 0
+    assert len(container.result()) == 100_000_000
+    container.close()
+
+
+def test_result_has_a_timeout() -> None:
+    container = Container(time.sleep, args=(100,), user=True)
+    container.start()
+    with pytest.raises(TimeoutError, match=r"still runs after 0\.05 s"):
+        container.result(0.05)
+    container.kill()
+    container.join()
+    container.close()
+
+
+def with_grandchild() -> None:
+    subprocess.Popen(["sleep", "6543.21"])
+    time.sleep(100)
+
+
+def test_terminate_ends_pid_1_and_all_beneath_it(wait_until: Callable[..., None]) -> None:
+    container = Container(with_grandchild, user=True, pid=True)
+    container.start()
+    wait_until(lambda: processes_with("6543.21"), "the grandchild")
+    start = time.monotonic()
+    container.terminate()
+    container.join(5)
+    assert container.exitcode == -15
+    assert time.monotonic() - start < 1
+    wait_until(lambda: not processes_with("6543.21"), "the grandchild gone", seconds=2)
+    container.close()
+
+
+def test_a_handler_for_term_is_asked_first() -> None:
+    reading, writing = os.pipe()
+
+    def handle() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
+        os.write(writing, b"x")
+        time.sleep(100)
+
+    container = Container(handle, user=True, pid=True)
+    container.start()
+    os.read(reading, 1)
+    container.terminate()
+    container.join(5)
+    assert container.exitcode == 6
+    container.close()
+    os.close(reading)
+    os.close(writing)
+
+
+def nested() -> Any:
+    return result_of(facts, user=True, pid=True, hostname="deep")
+
+
+def test_a_container_in_a_container() -> None:
+    assert result_of(nested, user=True, pid=True) == (1, 0, "deep")
+
+
+def test_what_is_in_a_queue_and_in_stdout_is_not_lost() -> None:
+    """In an interpreter of its own, whose output is a pipe and so is buffered."""
+    script = """
+from pyspaces import get_context
+ctx = get_context(user=True, pid=True)
+queue = ctx.Queue()
+def work():
+    print("buffered", end="")
+    queue.put(b"x" * 200000)
+process = ctx.Process(target=work)
+process.start()
+print(len(queue.get()))
+process.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert b"200000" in done.stdout
+    assert b"buffered" in done.stdout
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def test_a_pool_and_an_executor_work_in_namespaces() -> None:
+    ctx: Any = get_context(user=True, pid=True)
+    expected = [(n * n, 1) for n in range(8)]
+    with ctx.Pool(2) as pool:
+        assert pool.map(square, range(8)) == expected
+    with ProcessPoolExecutor(2, mp_context=ctx) as executor:
+        assert list(executor.map(square, range(8))) == expected
+
+
+def busy(stop: threading.Event) -> None:
+    """Keep the allocators of Python and C, and the interpreter, at work."""
+    while not stop.is_set():
+        sorted(os.urandom(5000))
+        bytearray(300_000)
+
+
+@pytest.mark.parametrize("count", [25])
+def test_containers_from_eight_threads_beside_busy_ones(count: int) -> None:
+    stop = threading.Event()
+    codes: list[Any] = []
+
+    def work() -> None:
+        for _ in range(count):
+            container = Container(square, args=(3,), user=True, pid=True)
+            container.start()
+            codes.append(container.result(60))
+            container.close()
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    noise = [threading.Thread(target=busy, args=(stop,)) for _ in range(4)]
+    for thread in (*noise, *workers):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    stop.set()
+    for thread in noise:
+        thread.join()
+    assert codes == [(9, 1)] * (8 * count)
