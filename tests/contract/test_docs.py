@@ -192,9 +192,10 @@ def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
 
 
 @pytest.mark.needs("userns", "pidns")
-def test_the_example_of_the_readme_runs_and_prints_what_it_says() -> None:
+@pytest.mark.parametrize("name", ["readme-python", "readme-container"])
+def test_an_example_of_the_readme_runs_and_prints_what_it_says(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _block("readme-python", "python")],
+        [sys.executable, "-c", _block(name, "python")],
         capture_output=True,
         text=True,
         timeout=60,
