@@ -23,6 +23,10 @@ FORWARDED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
 # Python ignores these at its start; the command must find them as the caller of Python had them.
 # Whether the caller ignored them cannot be known any more, and hardly anybody does.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# Made once: each call turns sixty numbers into enums. The C library keeps two signals to itself;
+# of the others, a process chooses the action of all but two.
+_ALL = frozenset(int(number) for number in signal.valid_signals())
+_KNOWN = _ALL - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Inherited(Record):
@@ -34,10 +38,9 @@ class Inherited(Record):
     @classmethod
     def capture(cls) -> Inherited:
         """Read the state of this process, before the launcher changes any of it."""
-        ignored = {number for number in _known() if signal.getsignal(number) == signal.SIG_IGN}
         return cls(
             mask=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            ignored=frozenset(ignored.difference(_IGNORED_BY_PYTHON)),
+            ignored=frozenset(_ignored().difference(_IGNORED_BY_PYTHON)),
         )
 
     def restore_inner(self) -> None:
@@ -46,7 +49,7 @@ class Inherited(Record):
         Handlers first, mask last: a signal that arrived during set-up then does what it would
         have done to the command.
         """
-        for number in _known():
+        for number in _KNOWN:
             if number in self.ignored:
                 signal.signal(number, signal.SIG_IGN)
             elif signal.getsignal(number) not in (signal.SIG_DFL, None):
@@ -58,16 +61,20 @@ class Inherited(Record):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
-def _known() -> set[int]:
-    """Return the signals whose action a process can choose (glibc keeps two to itself)."""
-    return {int(number) for number in signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP}
+def _ignored() -> set[int]:
+    """Return what this process ignores, by one read where getsignal() takes sixty calls."""
+    text = procfs.status_field("self", "SigIgn")
+    if text is None:
+        return {number for number in _KNOWN if signal.getsignal(number) == signal.SIG_IGN}
+    bits = int(text, 16)
+    return {number for number in _KNOWN if bits >> (number - 1) & 1}
 
 
 class Blocked:
     """Context in which this thread takes no signal; what arrives waits until the end."""
 
     def __enter__(self) -> None:
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
 
     def __exit__(
         self,
