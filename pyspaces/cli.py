@@ -9,8 +9,8 @@ import importlib
 
 import click
 
-from pyspaces import __version__, status
-from pyspaces.commands.help import help_option
+from pyspaces import status
+from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.say import say
 from pyspaces.errors import Interrupted, SpaceError
 
@@ -51,26 +51,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-def _show_version(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    if value and not ctx.resilient_parsing:
-        click.echo(f"pyspaces {__version__}")
-        ctx.exit()
-
-
 group = LazyGroup(
     "pyspaces",
     help="Run commands in Linux namespaces, without root, daemon or compiled code.",
     no_args_is_help=False,
     add_help_option=False,
     params=[
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-            help="show the version",
-        ),
+        version_option(),
         help_option(),
     ],
 )

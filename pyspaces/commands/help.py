@@ -1,8 +1,10 @@
-"""The option -h/--help, which every command has."""
+"""The options -h/--help and --version, which say something and end."""
 
 from __future__ import annotations
 
 import click
+
+from pyspaces import __version__
 
 
 def help_option() -> click.Option:
@@ -20,4 +22,22 @@ def help_option() -> click.Option:
 def _show_help(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
         click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+def version_option() -> click.Option:
+    """Return the option --version; click's own asks the package's metadata, for 18 ms."""
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_version,
+        help="show the version",
+    )
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"pyspaces {__version__}")
         ctx.exit()

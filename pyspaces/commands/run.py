@@ -8,7 +8,7 @@ import sys
 import click
 
 from pyspaces import launch, settings, status
-from pyspaces.commands.help import help_option
+from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
 from pyspaces.commands.say import say
 from pyspaces.errors import UsageFault
@@ -102,6 +102,7 @@ run = GroupedCommand(
     params=[
         *launch_options(),
         *general_options(),
+        version_option(),
         help_option(),
         click.Argument(
             ["command"],
