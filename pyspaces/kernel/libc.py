@@ -47,7 +47,6 @@ def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
     return function
 
 
-_fork = _prototype("fork")
 _mount = _prototype("mount", _text, _text, _text, _ulong, _text)
 _prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _send = _prototype("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
@@ -135,11 +134,6 @@ def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
         None,
     )
     return _checked(result, "clone", hex(flags)), pidfd.value
-
-
-def fork() -> int:
-    """Create a copy of this process: fork(3), which puts the locks of the C library in order."""
-    return _checked(_fork(), "fork")
 
 
 def unshare(flags: int) -> None:

@@ -89,7 +89,8 @@ LAUNCH_PATH_RANK = 7
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "ctypes"),
     # _thread is built in and costs nothing; `threading` would.
-    *("signal", "__future__", "_thread"),
+    # warnings: in spawn alone, and only where there are threads.
+    *("signal", "__future__", "_thread", "warnings"),
 }
 
 
