@@ -90,9 +90,17 @@ class NamespacePopen(popen_fork.Popen):
         if self.returncode is not None:
             return
         signals.send(self._pidfd, sig)
-        if sig in signals.ENDING and self._is_pid_1() and self._is_lost(sig):
-            self._killed_for = sig
-            signals.send(self._pidfd, constants.SIGKILL)
+        if sig not in signals.ENDING or not self._is_pid_1():
+            return
+        # Once more after a moment: while Python starts a program it blocks every signal, and what
+        # came meanwhile is dropped when it unblocks them.
+        for pause in (0, 0.02, 0.1):
+            if nsfs.has_ended(self._pidfd, timeout=pause):
+                return
+            if self._is_lost(sig):
+                self._killed_for = sig
+                signals.send(self._pidfd, constants.SIGKILL)
+                return
 
     def _is_lost(self, sig: int) -> bool:
         try:

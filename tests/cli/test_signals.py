@@ -75,12 +75,13 @@ def test_usr1_reaches_the_command() -> None:
 
 def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None]) -> None:
     """At moments from before the first line of ours to after exec: nothing is left."""
+    token = f"987.{os.getpid()}"
     for moment in range(60):
-        process = subprocess.Popen([SCRIPT, "run", "--all", "--", "sleep", "987.5"])
+        process = subprocess.Popen([SCRIPT, "run", "--all", "--", "sleep", token])
         time.sleep(moment * 0.002)
         process.terminate()
         assert process.wait(5) == -signal.SIGTERM
-    wait_until(lambda: not processes_with("987.5"), "every command gone", seconds=2)
+    wait_until(lambda: not processes_with(token), "every command gone", seconds=2)
 
 
 def at_terminal(words: list[str]) -> tuple[int, int]:

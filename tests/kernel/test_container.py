@@ -121,21 +121,25 @@ def test_result_has_a_timeout() -> None:
     container.close()
 
 
+# Its own in each run: two of the suite go on at once.
+LONG = f"6543.{os.getpid()}"
+
+
 def with_grandchild() -> None:
-    subprocess.Popen(["sleep", "6543.21"])
+    subprocess.Popen(["sleep", LONG])
     time.sleep(100)
 
 
 def test_terminate_ends_pid_1_and_all_beneath_it(wait_until: Callable[..., None]) -> None:
     container = Container(with_grandchild, user=True, pid=True)
     container.start()
-    wait_until(lambda: processes_with("6543.21"), "the grandchild")
+    wait_until(lambda: processes_with(LONG), "the grandchild")
     start = time.monotonic()
     container.terminate()
     container.join(5)
     assert container.exitcode == -15
     assert time.monotonic() - start < 1
-    wait_until(lambda: not processes_with("6543.21"), "the grandchild gone", seconds=2)
+    wait_until(lambda: not processes_with(LONG), "the grandchild gone", seconds=2)
     container.close()
 
 
