@@ -18,11 +18,13 @@ ROOT = Path(pyspaces.__file__).parents[1]
 OURS = {
     "pyspaces",
     *(f"pyspaces.{name}" for name in ("channel", "clocks", "diagnosis", "environment", "errors")),
-    *(f"pyspaces.{name}" for name in ("hostname", "idmap", "inner", "launch", "namespaces")),
-    *(f"pyspaces.{name}" for name in ("network", "outer", "plan", "record", "settings", "signals")),
+    *(f"pyspaces.{name}" for name in ("hostname", "idmap", "launch", "namespaces")),
+    *(f"pyspaces.{name}" for name in ("network", "outer", "plan", "record", "signals")),
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation")),
+    *(f"pyspaces.settings{name}" for name in ("", ".reading", ".table")),
+    *(f"pyspaces.inner{name}" for name in ("", ".execute", ".identity", ".seal", ".steps")),
 }
 
 # What our modules import, and beneath it what that itself needs.

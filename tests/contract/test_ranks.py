@@ -42,8 +42,14 @@ RANKS = {
     "pyspaces.diagnosis": 3,
     "pyspaces.plan": 4,
     "pyspaces.settings": 5,
+    "pyspaces.settings.table": 5,
+    "pyspaces.settings.reading": 5,
     "pyspaces.outer": 6,
     "pyspaces.inner": 6,
+    "pyspaces.inner.seal": 6,
+    "pyspaces.inner.identity": 6,
+    "pyspaces.inner.steps": 6,
+    "pyspaces.inner.execute": 6,
     "pyspaces.launch": 7,
     "pyspaces.popen": 8,
     "pyspaces.cloning": 8,
@@ -68,6 +74,15 @@ SAME_RANK = {
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
+    # The table, then what reads a mapping by it; the room's door offers both.
+    ("pyspaces.settings", "pyspaces.settings.table"),
+    ("pyspaces.settings", "pyspaces.settings.reading"),
+    ("pyspaces.settings.reading", "pyspaces.settings.table"),
+    # The child's room: its door runs what its files have.
+    ("pyspaces.inner", "pyspaces.inner.seal"),
+    ("pyspaces.inner", "pyspaces.inner.identity"),
+    ("pyspaces.inner", "pyspaces.inner.steps"),
+    ("pyspaces.inner", "pyspaces.inner.execute"),
     # What a Popen over clone and one over launch share.
     ("pyspaces.cloning", "pyspaces.popen"),
     ("pyspaces.process", "pyspaces.popen"),
@@ -320,7 +335,7 @@ def test_libc_defines_these_calls_and_uses_none() -> None:
 def test_the_child_does_not_print_or_log() -> None:
     assert not importers_of("logging")
     assert not importers_of("subprocess")
-    names = {use.name for use in ALL_USES if use.module == "pyspaces.inner"}
+    names = {use.name for use in ALL_USES if room_of(use.module) == "inner"}
     assert not {"print", "logging", "subprocess", "stdout", "stderr", "warn"} & names
 
 
@@ -328,24 +343,24 @@ def test_the_child_does_not_print_or_log() -> None:
 HANDED_OVER = {("pyspaces.launch", "start_inner")}
 
 
-def side_errors(suffix: str, file: str) -> list[str]:
-    """Return the uses of `*suffix` outside `file` and outside functions of that side."""
+def side_errors(suffix: str, room: str) -> list[str]:
+    """Return the uses of `*suffix` outside `room` and outside functions of that side."""
     return [
         f"{use.module}:{use.line} uses {use.name}"
         for use in ALL_USES
         if use.name.endswith(suffix)
-        and use.module != file
+        and room_of(use.module) != room
         and not any(function.endswith(suffix) for function in use.functions)
         and (use.module, use.name) not in HANDED_OVER
     ]
 
 
 def test_functions_of_the_child_are_called_by_the_child() -> None:
-    assert side_errors("_inner", "pyspaces.inner") == []
+    assert side_errors("_inner", "inner") == []
 
 
 def test_functions_of_the_parent_are_called_by_the_parent() -> None:
-    assert side_errors("_outer", "pyspaces.outer") == []
+    assert side_errors("_outer", "outer") == []
 
 
 def test_what_is_handed_over_is_not_called() -> None:

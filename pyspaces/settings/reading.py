@@ -1,7 +1,6 @@
-"""Every setting of a launch, once; and the way from a plain mapping of them to a Plan.
+"""The way from a plain mapping of settings to a Plan.
 
-Pure but for the caller's own ids; runs in the parent. Must not know where the mapping came from:
-a command line, a profile or Python keywords.
+Pure but for the caller's own ids; runs in the parent.
 """
 
 from __future__ import annotations
@@ -15,187 +14,12 @@ from pyspaces.idmap import MapFault
 from pyspaces.kernel import procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
-from pyspaces.record import Record
+from pyspaces.settings.table import BY_NAME, FLAG, TOGGLE, VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
-
-# How often a setting is given, and with what.
-FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
-
-# The headings of --help, in their order.
-NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
-    "Namespaces",
-    "Identity",
-    "Set-up",
-    "Environment",
-)
-GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT)
-
-
-class Setting(Record):
-    """One setting: its name (as a key; the option has dashes), shape, help and meaning.
-
-    kind: FLAG (bool), TOGGLE (bool, or absent for the rule of the house), VALUE (text), MANY (a
-    list of texts) or PAIRS (a list of two texts each). words: what a value may be, or begin with.
-    listed: whether a value is a comma-separated list of words. directory: whether it is one.
-    implies: the namespaces that come with it.
-    """
-
-    name: str
-    kind: str
-    group: str
-    help: str
-    short: str = ""
-    metavar: str = ""
-    words: tuple[str, ...] = ()
-    listed: bool = False
-    directory: bool = False
-    implies: tuple[str, ...] = ()
-
-    @property
-    def option(self) -> str:
-        """The long option of the command line."""
-        return "--" + self.name.replace("_", "-")
-
-
-def _namespace(name: str, short: str) -> Setting:
-    row = next(row for row in namespaces.NAMESPACES if row.name == name)
-    text = f"new {name} namespace: {row.what}"
-    return Setting(name=name, short=short, kind=FLAG, group=NAMESPACES, help=text, implies=(name,))
-
-
-def _map(name: str, short: str, ids: str) -> Setting:
-    return Setting(
-        name=name,
-        short=short,
-        kind=MANY,
-        group=IDENTITY,
-        metavar="SPEC",
-        words=idmap.WORDS,
-        implies=("user",),
-        help=f"{ids} ids inside: INSIDE,OUTSIDE,COUNT (in this order) or N or one of"
-        f" {', '.join(idmap.WORDS)}; repeatable, records add up",
-    )
-
-
-def _setup(name: str, metavar: str, text: str, implies: tuple[str, ...], **more: Any) -> Setting:
-    return Setting(
-        name=name,
-        kind=VALUE,
-        group=more.pop("group", SETUP),
-        metavar=metavar,
-        help=text,
-        implies=implies,
-        **more,
-    )
-
-
-SETTINGS = (
-    _namespace("user", "-U"),
-    _namespace("pid", "-p"),
-    _namespace("net", "-n"),
-    _namespace("mount", "-m"),
-    _namespace("uts", "-u"),
-    _namespace("ipc", "-i"),
-    _namespace("cgroup", "-C"),
-    _namespace("time", "-T"),
-    Setting(
-        name="all",
-        short="-a",
-        kind=FLAG,
-        group=NAMESPACES,
-        help="every namespace that this kernel has",
-    ),
-    Setting(
-        name="share",
-        kind=MANY,
-        group=NAMESPACES,
-        metavar="NS[,NS...]",
-        words=namespaces.NAMES,
-        listed=True,
-        help="take these out of --all again: the command shares them with the caller",
-    ),
-    _map("map_uid", "-M", "user"),
-    _map("map_gid", "-G", "group"),
-    Setting(
-        name="map_root",
-        short="-r",
-        kind=FLAG,
-        group=IDENTITY,
-        implies=("user",),
-        help="the caller is root inside (what --user alone does)",
-    ),
-    Setting(
-        name="map_current",
-        short="-c",
-        kind=FLAG,
-        group=IDENTITY,
-        implies=("user",),
-        help="the caller keeps its ids inside",
-    ),
-    _setup(
-        "setgroups",
-        "allow|deny",
-        "whether setgroups(2) works inside (the kernel's rule: deny for an ordinary user)",
-        ("user",),
-        words=(idmap.ALLOW, idmap.DENY),
-        group=IDENTITY,
-    ),
-    _setup("hostname", "NAME", "host name inside", ("uts",)),
-    _setup("domainname", "NAME", "NIS domain name inside", ("uts",)),
-    _setup("boottime", "SECONDS", "how far the boot-time clock is ahead inside", ("time",)),
-    _setup("monotonic", "SECONDS", "how far the monotonic clock is ahead inside", ("time",)),
-    Setting(
-        name="mount_proc",
-        kind=TOGGLE,
-        group=SETUP,
-        implies=("pid", "mount"),
-        help="a fresh /proc for the new pid namespace (comes with --pid and --mount together)",
-    ),
-    _setup(
-        "propagation",
-        "|".join(propagation.WORDS),
-        "whether mounts pass between inside and outside (private)",
-        ("mount",),
-        words=propagation.WORDS,
-    ),
-    Setting(
-        name="loopback",
-        kind=TOGGLE,
-        group=SETUP,
-        help="bring lo up in a new network namespace (the default), or leave it down",
-    ),
-    _setup(
-        "workdir", "DIR", "directory in which the command starts", (), short="-w", directory=True
-    ),
-    Setting(
-        name="setenv",
-        kind=PAIRS,
-        group=ENVIRONMENT,
-        metavar="VAR VALUE",
-        help="set a variable; repeatable, stronger than the other three",
-    ),
-    Setting(
-        name="unsetenv",
-        kind=MANY,
-        group=ENVIRONMENT,
-        metavar="VAR",
-        help="unset a variable; repeatable",
-    ),
-    Setting(name="clearenv", kind=FLAG, group=ENVIRONMENT, help="start from an empty environment"),
-    Setting(
-        name="keep_env",
-        kind=MANY,
-        group=ENVIRONMENT,
-        metavar="VAR[,VAR...]",
-        listed=True,
-        help="clear the environment but for these; patterns such as LC_* allowed",
-    ),
-)
-BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:

@@ -1,0 +1,41 @@
+"""Who the new process is: the mapped user, as soon as the maps are written.
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.idmap import inside_id
+from pyspaces.kernel import libc
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyspaces.idmap import Extent
+
+
+def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
+    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7).
+
+    Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
+    """
+    uid, gid = inside_id(uids), inside_id(gids)
+    calls: list[tuple[str, Callable[[], None]]] = []
+    if may_set_groups:
+        calls.append(("setgroups", lambda: os.setgroups([])))
+    if gid is not None:
+        calls.append(("setresgid", lambda: os.setresgid(gid, gid, gid)))
+    if uid is not None:
+        calls.append(("setresuid", lambda: os.setresuid(uid, uid, uid)))
+    for name, call in calls:
+        try:
+            call()
+        except OSError as error:
+            raise KernelError(error.errno or 0, name) from error
+    # The change of ids gave our files in /proc to the host's root, and where that is not us any
+    # more, timens_offsets could not be opened (seen as root with 0 mapped to 1000).
+    libc.set_dumpable()

@@ -1,0 +1,146 @@
+"""STEPS: what the child does between the clone and the command, in its order.
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import clocks, hostname, network
+from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.mounts import proc, propagation
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pyspaces.channel import Channel
+    from pyspaces.plan import Plan
+    from pyspaces.signals import Inherited
+
+
+class Context(Record):
+    """What the parent hands to the child through the fork.
+
+    channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
+    command. candidates: the paths at which the command may be, in their order. environment: the
+    command's. function: what to call instead of executing the command.
+    """
+
+    plan: Plan
+    channel: Channel
+    launcher: int
+    inherited: Inherited
+    candidates: tuple[bytes, ...]
+    environment: Mapping[bytes, bytes]
+    function: Callable[[], object] | None = None
+
+
+class Step(Record):
+    """One piece of set-up: when it applies, what it does, and how it is told to people."""
+
+    title: str
+    applies: Callable[[Plan], object]
+    act: Callable[[Context], None]
+    detail: Callable[[Plan], object] = lambda plan: ""
+
+    def text(self, plan: Plan) -> str:
+        """Return the step in one line, with its value where it has one."""
+        detail = self.detail(plan)
+        return f"{self.title}: {detail}" if detail else self.title
+
+
+def _tie_to_launcher(context: Context) -> None:
+    """Die when the launcher dies, and do it at once where it is dead already.
+
+    After the ids have changed, since that clears the signal again (commit_creds() in
+    kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
+    """
+    libc.set_parent_death_signal(constants.SIGKILL)
+    if nsfs.has_ended(context.launcher):
+        os._exit(0)
+
+
+def _mount_proc(context: Context) -> None:
+    proc.mount_inner("/proc")
+
+
+def _enter_clocks(context: Context) -> None:
+    clocks.enter_inner(boottime=context.plan.boottime, monotonic=context.plan.monotonic)
+
+
+def _change_directory(context: Context) -> None:
+    os.chdir(context.plan.workdir or ".")
+
+
+def _restore_signals(context: Context) -> None:
+    if context.function is None:
+        context.inherited.restore_inner()
+    else:
+        context.inherited.restore_mask_inner()
+
+
+def _offsets(plan: Plan) -> str:
+    rows = (("boottime", plan.boottime), ("monotonic", plan.monotonic))
+    return ", ".join(f"{name} {offset}" for name, offset in rows if offset)
+
+
+# The ids are changed before this table begins: every step needs the rights of the mapped user.
+STEPS = (
+    Step(
+        title="tie the command to the life of the launcher",
+        applies=lambda plan: plan.kill_child,
+        act=_tie_to_launcher,
+    ),
+    # Before the mounts: the offsets are written through /proc, which a later root may lack.
+    Step(
+        title="enter a new time namespace",
+        applies=lambda plan: plan.has("time"),
+        act=_enter_clocks,
+        detail=_offsets,
+    ),
+    # Before any mount is made, or the mount would be seen outside.
+    Step(
+        title="set the propagation of mounts",
+        applies=lambda plan: plan.has("mount"),
+        act=lambda context: propagation.set_inner(context.plan.propagation),
+        detail=lambda plan: plan.propagation,
+    ),
+    Step(
+        title="mount a new /proc",
+        applies=lambda plan: plan.mount_proc,
+        act=_mount_proc,
+    ),
+    Step(
+        title="set the host name",
+        applies=lambda plan: plan.hostname is not None,
+        act=lambda context: hostname.set_hostname_inner(context.plan.hostname or ""),
+        detail=lambda plan: plan.hostname,
+    ),
+    Step(
+        title="set the domain name",
+        applies=lambda plan: plan.domainname is not None,
+        act=lambda context: hostname.set_domainname_inner(context.plan.domainname or ""),
+        detail=lambda plan: plan.domainname,
+    ),
+    Step(
+        title="bring up the loopback interface",
+        applies=lambda plan: plan.has("net") and plan.loopback,
+        act=lambda context: network.raise_loopback_inner(),
+    ),
+    # After the mounts, which decide where the path leads.
+    Step(
+        title="change to the working directory",
+        applies=lambda plan: plan.workdir is not None,
+        act=_change_directory,
+        detail=lambda plan: plan.workdir,
+    ),
+    # Last: from here on a signal does to this process what it would do to the command.
+    Step(
+        title="restore the signals",
+        applies=lambda plan: True,
+        act=_restore_signals,
+    ),
+)

@@ -1,0 +1,33 @@
+"""Every setting of a launch, once; and the way from a plain mapping of them to a Plan.
+
+Runs in the parent. Must not know where the mapping came from: a command line, a profile or Python
+keywords.
+"""
+
+from __future__ import annotations
+
+from pyspaces.settings.reading import plan_from
+from pyspaces.settings.table import (
+    BY_NAME,
+    FLAG,
+    GROUPS,
+    MANY,
+    PAIRS,
+    SETTINGS,
+    TOGGLE,
+    VALUE,
+    Setting,
+)
+
+__all__ = [
+    "BY_NAME",
+    "FLAG",
+    "GROUPS",
+    "MANY",
+    "PAIRS",
+    "SETTINGS",
+    "TOGGLE",
+    "VALUE",
+    "Setting",
+    "plan_from",
+]
