@@ -11,6 +11,7 @@ import os
 import pickle
 import traceback
 from multiprocessing import context as mp_context
+from multiprocessing import process
 
 from pyspaces import launch, namespaces, settings, status
 from pyspaces.popen import NamespacePopen
@@ -58,6 +59,10 @@ class Container(multiprocessing.Process):
     Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
     fails, with nothing left running.
     """
+
+    if TYPE_CHECKING:  # what Process has of its own
+        _popen: NamespacePopen | None
+        _sentinel: int
 
     def __init__(  # noqa: PLR0913 - a keyword for each setting, and no magic words
         self,
@@ -184,8 +189,17 @@ class Container(multiprocessing.Process):
         return bytes(data)
 
     def close(self) -> None:
-        """Release what the process holds here; it must have ended."""
-        super().close()
+        """Release what the process holds here; it must have ended: ValueError where it runs."""
+        popen = self._popen
+        if popen is None or popen.poll() is None:
+            super().close()
+        else:
+            # As Process does, but for `self._popen = None`: each start of a process polls every
+            # child of this one, and another thread may be about to ask this one.
+            popen.close()
+            del self._sentinel
+            process._children.discard(self)  # type: ignore[attr-defined]
+            self._closed = True
         self._drop_record()
 
     def _drop_record(self) -> None:

@@ -32,6 +32,12 @@ Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
+    # would inherit it, and rightly keep it.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
     config.addinivalue_line("markers", "needs(*features): what the test needs of the host")
     config.addinivalue_line("markers", "as_root: only root can provoke this")
     config.addinivalue_line("markers", "as_ordinary: only an ordinary user can provoke this")

@@ -202,6 +202,18 @@ def test_a_pool_and_an_executor_work_in_namespaces() -> None:
         assert list(executor.map(square, range(8))) == expected
 
 
+def test_another_thread_may_poll_a_container_that_is_being_closed() -> None:
+    """As each start of a process does with every child that it found a moment ago."""
+    container = Container(square, args=(3,), user=True, pid=True)
+    container.start()
+    container.join()
+    container.close()
+    popen: Any = container._popen
+    assert popen.poll() == 0
+    with pytest.raises(ValueError, match="closed"):
+        container.join()
+
+
 def busy(stop: threading.Event) -> None:
     """Keep the allocators of Python and C, and the interpreter, at work."""
     while not stop.is_set():
