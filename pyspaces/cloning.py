@@ -137,13 +137,14 @@ class Clone(NamespacePopen):
         self._uids = _extents(getattr(process_obj, "uid_map", None), zero, os.geteuid(), "uid")
         self._gids = _extents(getattr(process_obj, "gid_map", None), zero, os.getegid(), "gid")
         self.pipe_fd = (-1, -1)
+        self.process_obj = process_obj
         super().__init__(process_obj)
 
     def _is_pid_1(self) -> bool:
         return bool(self.clone_flags & CLONE_NEWPID)
 
-    def _create(self, process_obj: BaseProcess, bootstrap: Callable[[], object]) -> tuple[int, int]:
-        self._bootstrap = bootstrap
+    def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
+        self._bootstrap: Callable[[], object] | None = bootstrap
         # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
         # a copy, and with it the end-of-file for which ours waits.
         with spawn.forks_held():
@@ -158,6 +159,7 @@ class Clone(NamespacePopen):
                     self._end_now()
                 raise
             finally:
+                self._bootstrap = None  # the child's own: here it would only keep us alive
                 for descriptor in self.pipe_fd:
                     os.close(descriptor)
         return child.pid, child.pidfd
@@ -179,6 +181,7 @@ class Clone(NamespacePopen):
         if self._uids or self._gids:
             allowed = procfs.read_or_none("/proc/self/setgroups") == idmap.ALLOW
             inner.become_mapped(self._uids, self._gids, may_set_groups=allowed and bool(self._gids))
+        assert self._bootstrap is not None
         self._bootstrap()
         os._exit(0)
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from pyspaces.status import Status
 
 _DEFAULT_PATH = b"/bin:/usr/bin"
+# Before there is a child to name a stage, the call that failed does.
+_STAGES = {
+    **dict.fromkeys(("clone3", "clone", "fork"), outer.CREATE),
+    "setns": outer.JOIN,
+}
 
 
 class Running:
@@ -98,22 +103,24 @@ def start(
     inherited: Inherited | None = None,
     reader: Reader | None = None,
     function: Callable[[], object] | None = None,
+    before: Callable[[], object] | None = None,
 ) -> Running:
     """Start the command of `plan`; return once exec has succeeded.
 
     variables: what the plan's changes to the environment apply to; the caller's if None.
     observe: called with each step, as it begins. inherited: the signal state that the command
     gets; this thread's if None. reader: signals that abort the launch; none if None. function:
-    what to call in the new process instead of the command, whose name then is a label. The
-    command dies with the thread that calls this, unless the plan says otherwise.
+    what to call in the new process instead of the command, whose name then is a label. before:
+    what the process that creates the new one does first, such as joining namespaces. The command
+    dies with the thread that calls this, unless the plan says otherwise.
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
     plan.check()
     try:
-        running, ends = _spawn(plan, variables, inherited, observe, function)
+        running, ends = _spawn(plan, variables, inherited, observe, function, before)
     except KernelError as error:
-        stage = outer.CREATE if error.call in ("clone3", "clone", "fork") else outer.PREPARE
+        stage = _STAGES.get(error.call, outer.PREPARE)
         raise outer.failure(Report.of(stage, error), plan) from error
     try:
         outer.prepare_child(plan, running.child, ends, observe=observe, reader=reader)
@@ -164,6 +171,7 @@ def _spawn(
     inherited: Inherited | None,
     observe: Observer,
     function: Callable[[], object] | None,
+    before: Callable[[], object] | None,
 ) -> tuple[Running, channel.Channel]:
     """Create the child, with every signal blocked until its set-up is done."""
     variables = plan.environment.apply(caller_environment() if base is None else base)
@@ -190,7 +198,7 @@ def _spawn(
                 inner.run_inner(context)
 
             with signals.Blocked():
-                child = spawn.spawn(start_inner, flags=namespaces.flags_of(created))
+                child = spawn.spawn(start_inner, flags=namespaces.flags_of(created), before=before)
         except BaseException:
             ours.close()
             raise

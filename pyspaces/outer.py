@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Observer = Callable[[str], None]
 
 CREATE = "create the namespaces"
+JOIN = "join the namespaces"
 MAP = "write the id maps"
 PREPARE = "prepare the launch"
 

@@ -30,13 +30,12 @@ class NamespacePopen(popen_fork.Popen):
     """
 
     def __init__(self, process_obj: BaseProcess) -> None:
-        self.process_obj = process_obj
         self._pidfd = -1
         self._killed_for: int | None = None
         self._reaping = threading.Lock()
         super().__init__(process_obj)
 
-    def _create(self, process_obj: BaseProcess, bootstrap: Callable[[], object]) -> tuple[int, int]:
+    def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
         """Create the process, in which `bootstrap` is called last; return (pid, pidfd)."""
         raise NotImplementedError
 
@@ -47,9 +46,7 @@ class NamespacePopen(popen_fork.Popen):
     def _launch(self, process_obj: BaseProcess) -> None:
         pipes = (os.pipe(), os.pipe())
         try:
-            pid, pidfd = self._create(
-                process_obj, lambda: self._play(process_obj, pid=0, pipes=pipes)
-            )
+            pid, pidfd = self._create(lambda: self._play(process_obj, pid=0, pipes=pipes))
         except BaseException:
             for descriptor in (*pipes[0], *pipes[1]):
                 os.close(descriptor)

@@ -7,6 +7,9 @@ A single-threaded caller clones directly. A caller with threads forks first: in 
 process with threads, locks of the C library (malloc's above all) may be held for ever in the
 child, while fork(2) of the C library puts them in order. The forked, single-threaded process
 then clones with CLONE_PARENT, so that the new process is a child of the caller all the same.
+
+The same way is taken where something has to happen to the creator first, such as joining existing
+namespaces: that process does it, and the caller stays what it is.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 # Flags that clone(2) cannot take: its low byte is the exit signal, and it has 32 bits.
 _BEYOND_CLONE = ~0xFFFFFF00
+_LONGEST_ANSWER = 8192  # bytes: a path has at most 4,096
 _CHILD_CRASHED = 70  # sysexits.h EX_SOFTWARE; the parent learns the truth from the channel
 
 
@@ -65,16 +69,23 @@ class Spawned(Record):
     pidfd: int
 
 
-def spawn(start: Callable[[], object], *, flags: int = 0) -> Spawned:
+def spawn(
+    start: Callable[[], object], *, flags: int = 0, before: Callable[[], object] | None = None
+) -> Spawned:
     """Create a process in the new namespaces of `flags` and run `start` in it.
 
-    flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME.
+    flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME. before: what the process that clones
+    does first; it is then a process of its own, and single-threaded.
     Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
-    Raises KernelError, with the call, when the kernel refuses.
+    Raises KernelError, with the call, when the kernel refuses either.
     """
-    if procfs.thread_count() == 1:
+    if before is None and procfs.thread_count() == 1:
         return _spawn_directly(start, flags)
-    return _spawn_through_fork(start, flags)
+    return _spawn_through_fork(start, flags, before or _do_nothing)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _spawn_directly(start: Callable[[], object], flags: int) -> Spawned:
@@ -84,42 +95,49 @@ def _spawn_directly(start: Callable[[], object], flags: int) -> Spawned:
     return Spawned(pid=pid, pidfd=pidfd)
 
 
-def _spawn_through_fork(start: Callable[[], object], flags: int) -> Spawned:
+def _spawn_through_fork(
+    start: Callable[[], object], flags: int, before: Callable[[], object]
+) -> Spawned:
     reading, writing = os.pipe()
     middle = _fork_with_threads()
     if middle == 0:
         os.close(reading)
-        _run_and_exit(lambda: _clone_for_parent(start, flags, writing))
+        _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before))
     os.close(writing)
     try:
         # One message, not up to end-of-file: another child may hold a copy of the pipe.
-        answer = os.read(reading, 64)
+        answer = os.read(reading, _LONGEST_ANSWER)
     finally:
         os.close(reading)
         os.waitpid(middle, 0)
-    pid, _, number = answer.partition(b" ")
-    if not number:
+    if not answer:
         raise KernelError(errno.EAGAIN, "fork", ["the process between us and the child died"])
+    pid, number, call, path = answer.split(b"\0")
     if int(number):
-        raise KernelError(int(number), "clone3", [hex(flags)])
+        raise KernelError(int(number), call.decode(), [hex(flags)], os.fsdecode(path) or None)
     return Spawned(pid=int(pid), pidfd=nsfs.pidfd_open(int(pid)))
 
 
-def _clone_for_parent(start: Callable[[], object], flags: int, writing: int) -> None:
+def _clone_for_parent(
+    start: Callable[[], object], flags: int, writing: int, before: Callable[[], object]
+) -> None:
     """Create the sibling and tell the caller its pid; runs in the process in the middle.
 
-    The pid needs no translation: the process in the middle is in the caller's pid namespace.
+    The pid needs no translation: the process in the middle is in the caller's pid namespace, even
+    where it has joined another one for its children.
     With CLONE_PARENT the exit signal must be 0; the kernel gives the sibling that of this process.
     """
     try:
+        before()
         pid, _ = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
     except KernelError as error:
-        os.write(writing, b"0 %d" % (error.errno or errno.EIO))
+        path = os.fsencode(error.filename or "")
+        os.write(writing, b"0\0%d\0%s\0%s" % (error.errno or errno.EIO, error.call.encode(), path))
         return
     if pid == 0:
         os.close(writing)
         _run_and_exit(start)
-    os.write(writing, b"%d 0" % pid)
+    os.write(writing, b"%d\0000\0\0" % pid)
 
 
 def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
-    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7).
+    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7)."""
+    become(inside_id(uids), inside_id(gids), may_set_groups=may_set_groups)
+
+
+def become(uid: int | None, gid: int | None, *, may_set_groups: bool) -> None:
+    """Take ids of the user namespace that this process is in; None leaves one as it is.
 
     Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
     """
-    uid, gid = inside_id(uids), inside_id(gids)
     calls: list[tuple[str, Callable[[], None]]] = []
     if may_set_groups:
         calls.append(("setgroups", lambda: os.setgroups([])))

@@ -19,8 +19,9 @@ class _Seal:
 
 
 def seal_imports() -> None:
-    """Refuse every import of a module that is not loaded yet."""
-    sys.meta_path.insert(0, _Seal)
+    """Refuse every import of a module that is not loaded yet; more than once is fine."""
+    if _Seal not in sys.meta_path:
+        sys.meta_path.insert(0, _Seal)
 
 
 def unseal_imports() -> None:

@@ -27,6 +27,26 @@ def pidfd_open(pid: int) -> int:
         raise KernelError(error.errno or 0, "pidfd_open", [pid]) from None
 
 
+def open_file(path: str) -> int:
+    """Return a close-on-exec descriptor of a namespace file. Raises KernelError naming it."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None
+
+
+def same_file(one: str, other: str) -> bool:
+    """Tell whether two paths lead to one namespace. Raises KernelError naming the one missing."""
+    identities = []
+    for path in (one, other):
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "stat", [], path) from None
+        identities.append((status.st_dev, status.st_ino))
+    return identities[0] == identities[1]
+
+
 def wait_for_either(first: int, second: int) -> None:
     """Wait until one of two descriptors can be read, or its other side has gone."""
     poller = select.poll()

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from conftest import processes_with
 
-from pyspaces import Container, get_context
+from pyspaces import ChildTraceback, Container, NoResult, UnpicklableResult, get_context
 from pyspaces.cloning import CLONE_NEWUTS, CLONE_VM
 from pyspaces.errors import SpaceError, UsageFault
-from pyspaces.process import ChildTraceback, NoResult, UnpicklableResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,246 @@
+"""Python in the namespaces of another process: Inject, a process there, and setns, a block there.
+
+Each function runs in one process: those of `setns` in the caller, `inner.join` in the one that
+creates the child of an Inject.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pyspaces import joining, launch, namespaces, outer, settings
+from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.function import FunctionProcess, label_of
+from pyspaces.idmap import ALLOW, Extent, inside_id
+from pyspaces.inner.join import join
+from pyspaces.joining import Handle, Visit
+from pyspaces.kernel import libc, procfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from pyspaces.launch import Running
+
+# Where it is not the word itself, the file that says in what this thread's children will be.
+_LINKS = {"mount": "mnt", "pid": "pid_for_children"}
+# Which namespaces a process with several threads cannot join: setns(2).
+_ALONE = ("mount", "time")
+_ROOT, _WORKDIR = "root", "workdir"
+
+
+class Inject(FunctionProcess):
+    """A process that runs a Python function in the namespaces of another process: setns(2).
+
+    target_pid: the process to join. target, args, kwargs, name, daemon: as for
+    `multiprocessing.Process`. user, pid, net, mount, uts, ipc, cgroup, time: which of its
+    namespaces to join; none of them, or all: each in which it differs from this process. Where a
+    user namespace is joined, the function runs as root there, or as its first mapped id.
+
+    `start` raises SpaceError naming the namespace that could not be joined. Every namespace is open
+    before one is joined: a process that ends meanwhile is not mistaken for another.
+    """
+
+    def __init__(  # noqa: PLR0913 - a keyword for each namespace
+        self,
+        target_pid: int,
+        target: Callable[..., Any] | None = None,
+        *,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        daemon: bool | None = None,
+        user: bool = False,
+        pid: bool = False,
+        net: bool = False,
+        mount: bool = False,
+        uts: bool = False,
+        ipc: bool = False,
+        cgroup: bool = False,
+        time: bool = False,
+        all: bool = False,  # noqa: A002 - the name of the option
+    ) -> None:
+        super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
+        self.target_pid = _checked_pid(target_pid)
+        self._names = _chosen(
+            {
+                "user": user,
+                "pid": pid,
+                "net": net,
+                "mount": mount,
+                "uts": uts,
+                "ipc": ipc,
+                "cgroup": cgroup,
+                "time": time,
+            },
+            all_of_them=all,
+        )
+        plan = settings.plan_from({"command": [label_of(target)]})
+        self._plan = plan.replace(kill_child=False)
+
+    def _start_function(self, bootstrap: Callable[[], object]) -> Running:
+        visit = _visit_to(self.target_pid, self._names)
+        try:
+            return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
+        finally:
+            visit.close()
+
+
+@contextlib.contextmanager
+def setns(  # noqa: PLR0913 - a keyword for each namespace
+    target_pid: int,
+    *,
+    user: bool = False,
+    pid: bool = False,
+    net: bool = False,
+    mount: bool = False,
+    uts: bool = False,
+    ipc: bool = False,
+    cgroup: bool = False,
+    time: bool = False,
+    all: bool = False,  # noqa: A002 - the name of the option
+) -> Iterator[tuple[str, ...]]:
+    """Enter namespaces of another process, and come back at the end of the block: setns(2).
+
+    target_pid: the process. user, pid, ...: as for Inject. Gives the names of the namespaces that
+    were entered. A pid namespace is entered by the children that are created in the block, not by
+    this process. The other threads of this process stay where they are.
+
+    Raises SpaceError with the kernel's rule where one cannot be entered, with this process back
+    where it was: a user namespace can be left by nobody, and into mount and time namespaces only
+    single-threaded processes can go (user_namespaces(7), setns(2)). For these there is Inject.
+    """
+    names = _chosen(
+        {
+            "user": user,
+            "pid": pid,
+            "net": net,
+            "mount": mount,
+            "uts": uts,
+            "ipc": ipc,
+            "cgroup": cgroup,
+            "time": time,
+        },
+        all_of_them=all,
+    )
+    visit = _opened(_checked_pid(target_pid), names)
+    try:
+        _refuse_one_way(visit)
+        with contextlib.ExitStack() as back:
+            ways_back = _ways_back(visit, back)
+            for handle, way in zip(visit.handles, ways_back, strict=True):
+                _enter(handle)
+                back.callback(_leave, way)
+            yield tuple(handle.name for handle in visit.handles)
+    finally:
+        visit.close()
+
+
+def _opened(process: int, names: Iterable[str]) -> Visit:
+    """Open the namespaces to visit. Raises SpaceError naming the file."""
+    try:
+        return Visit(handles=joining.open_handles(process, names))
+    except KernelError as error:
+        raise _refusal(error, outer.JOIN) from error
+
+
+def _visit_to(process: int, names: Iterable[str]) -> Visit:
+    """Open the namespaces to visit, and see who one can be there."""
+    visit = _opened(process, names)
+    if not any(handle.name == "user" for handle in visit.handles):
+        return visit
+    try:
+        uid, gid = (
+            inside_id([Extent(inside=row[0], outside=row[1], count=row[2]) for row in rows])
+            for rows in (procfs.id_map("uid_map", process), procfs.id_map("gid_map", process))
+        )
+    except BaseException:
+        visit.close()
+        raise
+    allowed = procfs.read_or_none(f"/proc/{process}/setgroups") == ALLOW
+    return visit.replace(uid=uid, gid=gid, may_set_groups=allowed and gid is not None)
+
+
+def _chosen(flags: Mapping[str, bool], *, all_of_them: bool) -> tuple[str, ...]:
+    names = tuple(name for name, wanted in flags.items() if wanted)
+    return namespaces.supported() if all_of_them or not names else names
+
+
+def _checked_pid(process: int) -> int:
+    if type(process) is not int or process <= 0:
+        raise UsageFault([f"target_pid: {process!r} is no process id"])
+    return process
+
+
+def _refuse_one_way(visit: Visit) -> None:
+    """Refuse what the kernel would let in but not out, or not at all."""
+    for handle in visit.handles:
+        if handle.name == "user":
+            raise SpaceError(
+                f"cannot enter {handle.path}: a user namespace cannot be left again",
+                details=["user_namespaces(7): the rights in the one outside are lost by joining"],
+                hint="pyspaces.Inject runs a function there, in a process of its own",
+            )
+        if handle.name in _ALONE and procfs.thread_count() != 1:
+            raise SpaceError(
+                f"cannot enter {handle.path}: this process has more than one thread",
+                details=[f"setns(2): only a process of one thread joins a {handle.name} namespace"],
+                hint="pyspaces.Inject runs a function there, in a process of its own",
+            )
+
+
+def _ways_back(visit: Visit, back: contextlib.ExitStack) -> list[list[Handle]]:
+    """Open, for each namespace, what leads back, and try it, before the first is entered.
+
+    The kernel asks for the same rights to come back as to go: root of a user namespace can leave a
+    network of the host's for one of its own, and not return. `back` closes what is opened. Of a
+    mount namespace these are three: joining one changes the root and the working directory.
+    """
+    try:
+        ways = [[*_own(handle.name, back)] for handle in visit.handles]
+    except OSError as error:
+        raise _refusal(error, "open the way back") from error
+    for way in ways:
+        _leave(way)
+    return ways
+
+
+def _own(name: str, back: contextlib.ExitStack) -> Iterator[Handle]:
+    paths = {name: f"/proc/thread-self/ns/{_LINKS.get(name, name)}"}
+    if name == "mount":
+        paths |= {_ROOT: "/", _WORKDIR: "."}
+    for what, path in paths.items():
+        flags = os.O_RDONLY if what == name else os.O_PATH
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
+        back.callback(os.close, descriptor)
+        yield Handle(name=what, descriptor=descriptor, path=path)
+
+
+def _enter(handle: Handle) -> None:
+    try:
+        libc.setns(handle.descriptor, namespaces.flags_of([handle.name]), path=handle.path)
+    except KernelError as error:
+        raise _refusal(error, outer.JOIN) from error
+
+
+def _leave(ways: list[Handle]) -> None:
+    """Come back from one namespace."""
+    try:
+        for way in ways:
+            if way.name == _ROOT:
+                os.fchdir(way.descriptor)
+                os.chroot(".")
+            elif way.name == _WORKDIR:
+                os.fchdir(way.descriptor)
+            else:
+                libc.setns(way.descriptor, namespaces.flags_of([way.name]), path=way.path)
+    except OSError as error:
+        raise _refusal(error, f"come back to {ways[0].path}") from error
+
+
+def _refusal(error: OSError, stage: str) -> SpaceError:
+    report = Report.of(stage, error)
+    return SpaceError(report.sentence(), report=report)
