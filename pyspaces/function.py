@@ -52,6 +52,7 @@ class FunctionProcess(multiprocessing.Process):
     if TYPE_CHECKING:  # what Process has of its own
         _popen: NamespacePopen | None
         _sentinel: int
+        _closed: bool
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class FunctionProcess(multiprocessing.Process):
         popen = self._popen
         if popen is None or popen.poll() is None:
             super().close()
-        else:
+        elif not self._closed:
             # As Process does, but for `self._popen = None`: each start of a process polls every
             # child of this one, and another thread may be about to ask this one.
             popen.close()

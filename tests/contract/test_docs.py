@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import MUST_RUN
+from conftest import MUST_RUN, SCRIPT
 
 from pyspaces import cli, diagnosis, status
 from pyspaces.commands.run import run as run_command
@@ -192,10 +192,21 @@ def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
 
 
 @pytest.mark.needs("userns", "pidns")
-@pytest.mark.parametrize("name", ["readme-python", "readme-container"])
-def test_an_example_of_the_readme_runs_and_prints_what_it_says(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "around"),
+    [
+        ("readme-python", []),
+        ("readme-container", []),
+        ("readme-inject", []),
+        # For root, as its text says: here of a user namespace.
+        ("readme-setns", [SCRIPT, "run", "--user", "--uts", "--"]),
+    ],
+)
+def test_an_example_of_the_readme_runs_and_prints_what_it_says(
+    name: str, around: list[str]
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _block(name, "python")],
+        [*around, sys.executable, "-c", _block(name, "python")],
         capture_output=True,
         text=True,
         timeout=60,
