@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pyspaces.function import ChildTraceback as ChildTraceback
     from pyspaces.function import NoResult as NoResult
     from pyspaces.function import UnpicklableResult as UnpicklableResult
+    from pyspaces.process import Chroot as Chroot
     from pyspaces.process import Container as Container
     from pyspaces.process import get_context as get_context
     from pyspaces.visiting import Inject as Inject
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 # loads this package too, needs none of them.
 _PLACES = {
     "ChildTraceback": "function",
+    "Chroot": "process",
     "Container": "process",
     "Inject": "visiting",
     "NoResult": "function",
@@ -31,6 +33,7 @@ _PLACES = {
 }
 __all__ = [
     "ChildTraceback",
+    "Chroot",
     "Container",
     "Inject",
     "NoResult",

@@ -218,6 +218,13 @@ def _masked_proc(case: Case) -> str | None:
     return None
 
 
+def _no_proc_folder(case: Case) -> str | None:
+    report = case.report
+    if report.stage != "mount a new /proc" or report.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return None
+    return "the new root has no folder proc; create it there, or use --no-mount-proc"
+
+
 def _masked_proc_paths() -> list[str]:
     points = [point for point, _ in procfs.mount_points()]
     # An empty file system type for its purpose covers nothing: the kernel allows these too.
@@ -243,6 +250,7 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _setgroups_rule,
     _map_rule,
     _masked_proc,
+    _no_proc_folder,
     _clock_range,
     _apparmor,
     _seccomp,

@@ -190,6 +190,7 @@ def _spawn(
                 inherited=inherited or Inherited.capture(),
                 candidates=candidates(plan.command[0], variables),
                 environment=variables,
+                directory=_directory(),
                 function=function,
             )
 
@@ -207,6 +208,14 @@ def _spawn(
             if launcher >= 0:
                 os.close(launcher)
     return Running(child), ours
+
+
+def _directory() -> str | None:
+    """Return the path of the working directory; None where it has none, being removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

@@ -30,9 +30,11 @@ class Plan(Record):
     hostname, domainname: names of the new UTS namespace.
     boottime, monotonic: how far the clocks of the new time namespace are ahead.
     propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
+    root: the directory that is the root inside; None for the caller's root.
     mount_proc: whether /proc shows the new pid namespace.
     loopback: whether `lo` of the new network namespace is brought up.
-    workdir: the directory in which the command starts; None for the caller's.
+    workdir: the directory in which the command starts; None for the caller's, or, where that does
+    not exist inside, $HOME or /.
     environment: changes to the caller's environment.
     kill_child: whether the command is killed when the thread that launched it ends.
     """
@@ -47,6 +49,7 @@ class Plan(Record):
     boottime: Offset | None = None
     monotonic: Offset | None = None
     propagation: str = propagation.PRIVATE
+    root: str | None = None
     mount_proc: bool = False
     loopback: bool = True
     workdir: str | None = None
@@ -81,6 +84,11 @@ class Plan(Record):
                 yield f"{name}: {fault}"
         if self.propagation not in propagation.WORDS:
             yield f"propagation: {self.propagation}: is none of {', '.join(propagation.WORDS)}"
+        elif self.root is not None and self.propagation not in propagation.INWARD:
+            yield (
+                f"propagation: {self.propagation}: with root it can only be"
+                f" {' or '.join(propagation.INWARD)}: the mounts for it must not reach the outside"
+            )
 
     def _command_faults(self) -> Iterator[str]:
         if _is_text(self.command):
@@ -93,10 +101,11 @@ class Plan(Record):
         for word in self.command:
             if fault := c_string_fault(word):
                 yield f"command: {word!r}: {fault}"
-        if self.workdir is not None and (fault := c_string_fault(self.workdir)):
-            yield f"workdir: {self.workdir!r}: {fault}"
-        if self.workdir == "":
-            yield "workdir: a path cannot be empty"
+        for setting, path in (("workdir", self.workdir), ("root", self.root)):
+            if path is not None and (fault := c_string_fault(path)):
+                yield f"{setting}: {path!r}: {fault}"
+            if path == "":
+                yield f"{setting}: a path cannot be empty"
 
     def _namespace_faults(self) -> Iterator[str]:
         for name in self.namespaces:
@@ -111,6 +120,7 @@ class Plan(Record):
             ("boottime", self.boottime is not None, "time"),
             ("monotonic", self.monotonic is not None, "time"),
             ("propagation", self.propagation != propagation.PRIVATE, "mount"),
+            ("root", self.root is not None, "mount"),
             ("mount-proc", self.mount_proc, "mount"),
             ("mount-proc", self.mount_proc, "pid"),
         )

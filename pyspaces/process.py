@@ -5,6 +5,7 @@ Runs in the parent. Settings take the same way as those of the command line: `se
 
 from __future__ import annotations
 
+import os
 from multiprocessing import context as mp_context
 
 from pyspaces import launch, namespaces, settings
@@ -26,8 +27,9 @@ class Container(FunctionProcess):
     target, args, kwargs, name, daemon: as for `multiprocessing.Process`. user, pid, net, mount,
     uts, ipc, cgroup, time: which namespaces are new; all: every one that the kernel has. uid_map,
     gid_map: True (the caller is root inside), an outside id, a string in any form of the map
-    grammar, or a list of these. map_zero: root inside for both. hostname, workdir, mount_proc: as
-    the options of that name. flags: CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
+    grammar, or a list of these. map_zero: root inside for both. hostname, root, workdir,
+    mount_proc: as the options of that name; once the root has moved, what the function imports
+    comes from the new one. flags: CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
     newuts, newipc: the spellings of the first version.
 
     Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
@@ -55,6 +57,7 @@ class Container(FunctionProcess):
         gid_map: IdMap = None,
         map_zero: bool = False,
         hostname: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         workdir: str | None = None,
         mount_proc: bool | None = None,
         flags: int = 0,
@@ -80,6 +83,7 @@ class Container(FunctionProcess):
             "map_gid": _map_texts(gid_map),
             "map_root": map_zero,
             "hostname": hostname,
+            "root": None if root is None else os.fspath(root),
             "workdir": workdir,
             "mount_proc": mount_proc,
         }
@@ -96,6 +100,29 @@ class Container(FunctionProcess):
 
     def _is_pid_1(self) -> bool:
         return self._plan.has("pid")
+
+
+class Chroot(Container):
+    """A Container whose root directory is `path`: pivot_root(2), so the old root is out of reach.
+
+    path: a directory with what the function needs inside; what it imports comes from there. target,
+    args, kwargs, name, daemon, and the other settings: as for Container.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        target: Callable[..., Any] | None = None,
+        *,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        daemon: bool | None = None,
+        **space: Any,
+    ) -> None:
+        super().__init__(
+            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **space
+        )
 
 
 def _map_texts(given: IdMap) -> list[str]:

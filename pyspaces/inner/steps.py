@@ -9,7 +9,7 @@ import os
 
 from pyspaces import clocks, hostname, network
 from pyspaces.kernel import constants, libc, nsfs
-from pyspaces.mounts import proc, propagation
+from pyspaces.mounts import proc, propagation, root
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -26,7 +26,8 @@ class Context(Record):
 
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
     command. candidates: the paths at which the command may be, in their order. environment: the
-    command's. function: what to call instead of executing the command.
+    command's. directory: the caller's working directory; None where it has no path. function: what
+    to call instead of executing the command.
     """
 
     plan: Plan
@@ -35,6 +36,7 @@ class Context(Record):
     inherited: Inherited
     candidates: tuple[bytes, ...]
     environment: Mapping[bytes, bytes]
+    directory: str | None = None
     function: Callable[[], object] | None = None
 
 
@@ -64,7 +66,7 @@ def _tie_to_launcher(context: Context) -> None:
 
 
 def _mount_proc(context: Context) -> None:
-    proc.mount_inner("/proc")
+    proc.mount_inner(context.plan.root)
 
 
 def _enter_clocks(context: Context) -> None:
@@ -72,7 +74,10 @@ def _enter_clocks(context: Context) -> None:
 
 
 def _change_directory(context: Context) -> None:
-    os.chdir(context.plan.workdir or ".")
+    if context.plan.workdir is None:
+        root.find_workdir_inner(context.directory, context.environment)
+    else:
+        os.chdir(context.plan.workdir)
 
 
 def _restore_signals(context: Context) -> None:
@@ -109,9 +114,21 @@ STEPS = (
         detail=lambda plan: plan.propagation,
     ),
     Step(
+        title="attach the new root",
+        applies=lambda plan: plan.root is not None,
+        act=lambda context: root.attach_inner(context.plan.root or ""),
+        detail=lambda plan: plan.root,
+    ),
+    # While the old root is there: without an older procfs the kernel allows no new one.
+    Step(
         title="mount a new /proc",
         applies=lambda plan: plan.mount_proc,
         act=_mount_proc,
+    ),
+    Step(
+        title="change to the new root",
+        applies=lambda plan: plan.root is not None,
+        act=lambda context: root.change_inner(),
     ),
     Step(
         title="set the host name",
@@ -133,7 +150,7 @@ STEPS = (
     # After the mounts, which decide where the path leads.
     Step(
         title="change to the working directory",
-        applies=lambda plan: plan.workdir is not None,
+        applies=lambda plan: plan.workdir is not None or plan.root is not None,
         act=_change_directory,
         detail=lambda plan: plan.workdir,
     ),

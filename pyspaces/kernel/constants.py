@@ -37,6 +37,7 @@ CLONE_NEWNET = 0x40000000
 
 # include/uapi/asm-generic/unistd.h: calls numbered 424 and above are the same everywhere
 SYS_clone3 = 435
+SYS_openat2 = 437
 
 # arch/*/include/uapi/asm/unistd*.h: clone(2) predates the common table. The key is the
 # machine name of uname(2) and the size of a pointer in bytes (a 32-bit interpreter may run
@@ -61,10 +62,17 @@ SIGKILL = 9
 MS_NOSUID = 1 << 1
 MS_NODEV = 1 << 2
 MS_NOEXEC = 1 << 3
+MS_BIND = 1 << 12
 MS_REC = 1 << 14
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
+
+# include/linux/fs.h of the kernel, sys/mount.h of the C library
+MNT_DETACH = 2
+
+# include/uapi/linux/openat2.h
+RESOLVE_IN_ROOT = 0x10
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1

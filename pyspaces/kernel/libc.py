@@ -48,6 +48,7 @@ def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
 
 
 _mount = _prototype("mount", _text, _text, _text, _ulong, _text)
+_pivot_root = _prototype("pivot_root", _text, _text)
 _prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _send = _prototype("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
 _sethostname = _prototype("sethostname", _text, ctypes.c_size_t)
@@ -56,6 +57,7 @@ _setns = _prototype("setns", _int, _int)
 _signalfd = _prototype("signalfd", _int, _text, _int)
 _socket = _prototype("socket", _int, _int, _int)
 _socketpair = _prototype("socketpair", _int, _int, _int, _pointer)
+_umount2 = _prototype("umount2", _text, _int)
 _unshare = _prototype("unshare", _int)
 
 # syscall(2) is variadic: two names for two shapes, so that neither changes the other's prototype.
@@ -65,6 +67,9 @@ _syscall_clone3.restype = ctypes.c_long
 _syscall_clone = ctypes.PyDLL(None, use_errno=True).syscall
 _syscall_clone.argtypes = (ctypes.c_long, _ulong, _pointer, _pointer, _pointer, _pointer)
 _syscall_clone.restype = ctypes.c_long
+_syscall_openat2 = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_openat2.argtypes = (ctypes.c_long, ctypes.c_long, _text, _pointer, ctypes.c_size_t)
+_syscall_openat2.restype = ctypes.c_long
 
 before_fork = ctypes.pythonapi.PyOS_BeforeFork
 after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
@@ -153,6 +158,27 @@ def mount(
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
     options = None if data is None else os.fsencode(data)
     _checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
+
+
+def umount(target: str, flags: int) -> None:
+    """Detach a mount: umount2(2)."""
+    _checked(_umount2(os.fsencode(target), flags), "umount2", hex(flags), path=target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make the mount `new_root` the root of this mount namespace: pivot_root(2)."""
+    result = _pivot_root(os.fsencode(new_root), os.fsencode(put_old))
+    _checked(result, "pivot_root", put_old, path=new_root)
+
+
+def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    """Open `path` beneath the descriptor `folder`, resolved as `resolve` says: openat2(2).
+
+    The descriptor is close-on-exec. Since Linux 5.6.
+    """
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    result = _syscall_openat2(constants.SYS_openat2, folder, os.fsencode(path), how, len(how))
+    return _checked(result, "openat2", path=path)
 
 
 def set_parent_death_signal(number: int) -> None:

@@ -17,6 +17,8 @@ _FLAGS = {
     "shared": constants.MS_SHARED,
 }
 WORDS = (*_FLAGS, UNCHANGED)
+# Under these no mount passes from the inside to the outside.
+INWARD = (PRIVATE, "slave")
 
 
 def set_private_inner(target: str) -> None:

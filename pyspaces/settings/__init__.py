@@ -7,17 +7,8 @@ keywords.
 from __future__ import annotations
 
 from pyspaces.settings.reading import plan_from
-from pyspaces.settings.table import (
-    BY_NAME,
-    FLAG,
-    GROUPS,
-    MANY,
-    PAIRS,
-    SETTINGS,
-    TOGGLE,
-    VALUE,
-    Setting,
-)
+from pyspaces.settings.shape import FLAG, GROUPS, MANY, PAIRS, TOGGLE, VALUE, Setting
+from pyspaces.settings.table import BY_NAME, SETTINGS
 
 __all__ = [
     "BY_NAME",

@@ -14,7 +14,8 @@ from pyspaces.idmap import MapFault
 from pyspaces.kernel import procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
-from pyspaces.settings.table import BY_NAME, FLAG, TOGGLE, VALUE
+from pyspaces.settings.shape import FLAG, TOGGLE, VALUE
+from pyspaces.settings.table import BY_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class _Reading:
             boottime=self._offset("boottime"),
             monotonic=self._offset("monotonic"),
             propagation=self.values.get("propagation", propagation.PRIVATE),
+            root=self._text("root"),
             mount_proc=proc,
             loopback=self.values.get("loopback", True),
             workdir=self._text("workdir"),

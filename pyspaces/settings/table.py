@@ -7,49 +7,23 @@ from __future__ import annotations
 
 from pyspaces import idmap, namespaces
 from pyspaces.mounts import propagation
-from pyspaces.record import Record
+from pyspaces.settings.mounts import MOUNTS
+from pyspaces.settings.shape import (
+    ENVIRONMENT,
+    FLAG,
+    IDENTITY,
+    MANY,
+    NAMESPACES,
+    PAIRS,
+    SETUP,
+    TOGGLE,
+    VALUE,
+    Setting,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-# How often a setting is given, and with what.
-FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
-
-# The headings of --help, in their order.
-NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
-    "Namespaces",
-    "Identity",
-    "Set-up",
-    "Environment",
-)
-GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT)
-
-
-class Setting(Record):
-    """One setting: its name (as a key; the option has dashes), shape, help and meaning.
-
-    kind: FLAG (bool), TOGGLE (bool, or absent for the rule of the house), VALUE (text), MANY (a
-    list of texts) or PAIRS (a list of two texts each). words: what a value may be, or begin with.
-    listed: whether a value is a comma-separated list of words. directory: whether it is one.
-    implies: the namespaces that come with it.
-    """
-
-    name: str
-    kind: str
-    group: str
-    help: str
-    short: str = ""
-    metavar: str = ""
-    words: tuple[str, ...] = ()
-    listed: bool = False
-    directory: bool = False
-    implies: tuple[str, ...] = ()
-
-    @property
-    def option(self) -> str:
-        """The long option of the command line."""
-        return "--" + self.name.replace("_", "-")
 
 
 def _namespace(name: str, short: str) -> Setting:
@@ -159,6 +133,7 @@ SETTINGS = (
         group=SETUP,
         help="bring lo up in a new network namespace (the default), or leave it down",
     ),
+    *MOUNTS,
     _setup(
         "workdir", "DIR", "directory in which the command starts", (), short="-w", directory=True
     ),

@@ -22,8 +22,8 @@ OURS = {
     *(f"pyspaces.{name}" for name in ("network", "outer", "plan", "record", "signals")),
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
-    *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation")),
-    *(f"pyspaces.settings{name}" for name in ("", ".reading", ".table")),
+    *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
+    *(f"pyspaces.settings{name}" for name in ("", ".mounts", ".reading", ".shape", ".table")),
     *(f"pyspaces.inner{name}" for name in ("", ".execute", ".identity", ".seal", ".steps")),
 }
 

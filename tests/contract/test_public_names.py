@@ -98,13 +98,16 @@ HEADERS = {
         name: (MOUNT, name)
         for name in (
             *("MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REC", "MS_PRIVATE", "MS_SLAVE"),
-            "MS_SHARED",
+            *("MS_BIND", "MS_SHARED"),
         )
     },
     **{
         name: (CAPABILITY, name)
         for name in ("CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP")
     },
+    "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
+    "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
+    "RESOLVE_IN_ROOT": ("linux/openat2.h", "RESOLVE_IN_ROOT"),
     "SYS_clone3": ("asm-generic/unistd.h", "__NR_clone3"),
     "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),

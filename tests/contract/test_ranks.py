@@ -36,6 +36,7 @@ RANKS = {
     "pyspaces.mounts": 3,
     "pyspaces.mounts.proc": 3,
     "pyspaces.mounts.propagation": 3,
+    "pyspaces.mounts.root": 3,
     "pyspaces.clocks": 3,
     "pyspaces.hostname": 3,
     "pyspaces.network": 3,
@@ -43,6 +44,8 @@ RANKS = {
     "pyspaces.diagnosis": 3,
     "pyspaces.plan": 4,
     "pyspaces.settings": 5,
+    "pyspaces.settings.shape": 5,
+    "pyspaces.settings.mounts": 5,
     "pyspaces.settings.table": 5,
     "pyspaces.settings.reading": 5,
     "pyspaces.outer": 6,
@@ -78,7 +81,12 @@ SAME_RANK = {
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
-    # The table, then what reads a mapping by it; the room's door offers both.
+    # What a row is, the rows, then what reads a mapping by them; the room's door offers all.
+    ("pyspaces.settings.mounts", "pyspaces.settings.shape"),
+    ("pyspaces.settings.table", "pyspaces.settings.shape"),
+    ("pyspaces.settings.table", "pyspaces.settings.mounts"),
+    ("pyspaces.settings.reading", "pyspaces.settings.shape"),
+    ("pyspaces.settings", "pyspaces.settings.shape"),
     ("pyspaces.settings", "pyspaces.settings.table"),
     ("pyspaces.settings", "pyspaces.settings.reading"),
     ("pyspaces.settings.reading", "pyspaces.settings.table"),

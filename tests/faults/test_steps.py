@@ -30,6 +30,7 @@ def whole_plan(marker: Path) -> Plan:
             "hostname": "a",
             "domainname": "b",
             "boottime": 1,
+            "root": "/",
             "workdir": "/",
             "command": ["touch", str(marker)],
         }

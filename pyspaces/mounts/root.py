@@ -1,0 +1,61 @@
+"""Another directory as the root: pivot_root(2), mount_namespaces(7).
+
+Runs in the child, in a mount namespace whose mounts pass nothing on to the outside. In three acts,
+so that what belongs into the new root is mounted while the old one can still be reached: attach,
+mount, change.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.kernel import constants, libc
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def attach_inner(root: str) -> None:
+    """Make the directory `root` a mount point, and the working directory. Raises KernelError.
+
+    With what is mounted beneath it: in a user namespace those mounts are locked together, and a
+    bind without them is EINVAL (mount_namespaces(7)).
+    """
+    try:
+        os.chdir(root)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "chdir", [], root) from None
+    # Over the old root, which every namespace has: a mount over `root` would not do where that is
+    # the old root itself. "/.." leads to what is mounted over "/", and "/" does not.
+    libc.mount(".", "/", None, constants.MS_BIND | constants.MS_REC)
+    os.chdir("/..")
+
+
+def change_inner() -> None:
+    """Make the working directory the root, and put the old root out of reach. Raises KernelError.
+
+    pivot_root(2), "pivot_root(\\".\\", \\".\\")": both roots are then stacked on one place, the old
+    one on top, and unmounting takes it away. chroot(2) alone would leave it mounted, and a process
+    with CAP_SYS_CHROOT could walk back.
+    """
+    libc.pivot_root(".", ".")
+    libc.umount(".", constants.MNT_DETACH)
+    os.chdir("/")
+
+
+def find_workdir_inner(before: str | None, variables: Mapping[bytes, bytes]) -> None:
+    """Change to `before` as it reads inside, else to $HOME, else to /.
+
+    before: the working directory outside; None where it has no path.
+    """
+    for path in (os.fsencode(before or ""), variables.get(b"HOME", b"")):
+        # A relative path says nothing here: it would be taken from whatever comes first.
+        if path.startswith(b"/"):
+            try:
+                os.chdir(path)
+            except OSError:
+                continue
+            return
+    os.chdir("/")

@@ -1,0 +1,46 @@
+"""What a setting is: its kind, its heading, and the record that describes it.
+
+Pure; runs in any process.
+"""
+
+from __future__ import annotations
+
+from pyspaces.record import Record
+
+# How often a setting is given, and with what.
+FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
+
+# The headings of --help, in their order.
+NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
+    "Namespaces",
+    "Identity",
+    "Set-up",
+    "Environment",
+)
+GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT)
+
+
+class Setting(Record):
+    """One setting: its name (as a key; the option has dashes), shape, help and meaning.
+
+    kind: FLAG (bool), TOGGLE (bool, or absent for the rule of the house), VALUE (text), MANY (a
+    list of texts) or PAIRS (a list of two texts each). words: what a value may be, or begin with.
+    listed: whether a value is a comma-separated list of words. directory: whether it is one.
+    implies: the namespaces that come with it.
+    """
+
+    name: str
+    kind: str
+    group: str
+    help: str
+    short: str = ""
+    metavar: str = ""
+    words: tuple[str, ...] = ()
+    listed: bool = False
+    directory: bool = False
+    implies: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """The long option of the command line."""
+        return "--" + self.name.replace("_", "-")

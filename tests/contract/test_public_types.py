@@ -1,0 +1,135 @@
+"""The whole public API, used as a program would; mypy --strict reads this file as all others.
+
+What it asserts at run time is little: that no name is missing, and that pydoc shows each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, assert_type
+
+import pytest
+
+import pyspaces
+from pyspaces import (
+    ChildTraceback,
+    Chroot,
+    Container,
+    Inject,
+    NoResult,
+    SpaceError,
+    UnpicklableResult,
+    UsageFault,
+    cloning,
+    get_context,
+    launch,
+    setns,
+    settings,
+)
+from pyspaces.status import Status
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+
+def half(number: int, *, exact: bool = False) -> float:
+    return number / 2 if exact else number // 2
+
+
+def every_container() -> tuple[Container, ...]:
+    return (
+        Container(half, args=(4,), kwargs={"exact": True}, name="half", daemon=True, user=True),
+        Container(half, args=[4], all=True, uid_map=True, gid_map=[1000], map_zero=False),
+        Container(user=True, uid_map="0 1000 1", gid_map=["0,1000,1"], hostname="box"),
+        Container(net=True, mount=True, uts=True, ipc=True, cgroup=True, time=True, pid=True),
+        Container(workdir="/", mount_proc=False, flags=cloning.CLONE_NEWUTS, root="/srv"),
+        Container(newuser=True, newpid=True, newnet=True, newns=True, newuts=True, newipc=True),
+        Chroot("/srv", half, args=(4,), user=True),
+    )
+
+
+def use_of_a_container(container: Container) -> None:
+    container.start()
+    assert_type(container.result(timeout=1.5), Any)
+    assert_type(container.pid, int | None)
+    assert_type(container.exitcode, int | None)
+    container.terminate()
+    container.close()
+
+
+def use_of_others(pid: int) -> None:
+    visitor = Inject(pid, half, args=(1,), net=True, user=True)
+    assert_type(visitor.result(), Any)
+    with setns(pid, net=True) as names:
+        assert_type(names, tuple[str, ...])
+    context = get_context(user=True, pid=True)
+    base: BaseContext = context
+    with base.Pool(2) as pool:
+        pool.map(half, [1, 2])
+
+
+def use_of_launch() -> Status:
+    plan = settings.plan_from({"command": ["true"], "user": True})
+    with launch.start(plan) as running:
+        running.send_signal(15)
+        assert_type(running.poll(), Status | None)
+        return running.wait(timeout=3)
+
+
+class Description:
+    """A process object as Clone takes it."""
+
+    clone_flags = cloning.CLONE_NEWUSER | cloning.CLONE_NEWPID
+    uid_map = True
+
+
+def use_of_clone(process_obj: Any) -> int | None:
+    child = cloning.Clone(process_obj)
+    assert_type(child.pid, int)
+    assert_type(child.pipe_fd, tuple[int, int])
+    child.terminate()
+    child.kill()
+    code = child.wait(timeout=1.0)
+    child.poll()
+    child.close()
+    return code
+
+
+def use_of_errors(error: Exception) -> str | None:
+    if isinstance(error, NoResult | UnpicklableResult):
+        return str(error)
+    if isinstance(error.__cause__, ChildTraceback):
+        return error.__cause__.text
+    if isinstance(error, UsageFault):
+        return ", ".join(error.faults)
+    return error.hint if isinstance(error, SpaceError) else None
+
+
+def test_every_public_name_is_used_here() -> None:
+    names = set(pyspaces.__all__) - {"__version__"}
+    assert names <= set(globals())
+
+
+def test_containers_are_made_and_wrong_ones_told() -> None:
+    assert len(every_container()) == 7
+    assert use_of_errors(UsageFault(["a", "b"])) == "a, b"
+    with pytest.raises(UsageFault, match="hostname"):
+        Container(half, uid_map=True, all=False, user=False, hostname="a b\0")
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [("pyspaces.cloning", cloning.__all__), ("pyspaces", pyspaces.__all__)],
+)
+def test_pydoc_shows_every_documented_name(module: str, names: list[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pydoc", module],
+        env=os.environ | {"PAGER": "cat", "MANPAGER": "cat"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    words = set(shown.replace("(", " ").split())
+    assert set(names) <= words
