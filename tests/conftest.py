@@ -115,9 +115,9 @@ def no_leaks() -> Iterator[None]:
     """Compare descriptors, children and mounts before and after each test."""
     before = _state()
     yield
-    gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with its garbage
     limit = time.monotonic() + 2
     while (after := _state()) != before and time.monotonic() < limit:
+        gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with its garbage
         time.sleep(0.01)
     new = {name: _descriptors().get(name) for name in after[0] - before[0]}
     assert not new, f"descriptors left open: {new}"
