@@ -117,7 +117,7 @@ def no_leaks() -> Iterator[None]:
     yield
     limit = time.monotonic() + 2
     while (after := _state()) != before and time.monotonic() < limit:
-        gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with its garbage
+        gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with it
         time.sleep(0.01)
     new = {name: _descriptors().get(name) for name in after[0] - before[0]}
     assert not new, f"descriptors left open: {new}"
