@@ -18,7 +18,7 @@ from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.process import BaseProcess
     from typing import Any
 
@@ -44,11 +44,13 @@ class NamespacePopen(popen_fork.Popen):
         raise NotImplementedError
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        pipes = (os.pipe(), os.pipe())
+        pipes: list[tuple[int, int]] = []
         try:
+            pipes += [os.pipe()]
+            pipes += [os.pipe()]
             pid, pidfd = self._create(lambda: self._play(process_obj, pid=0, pipes=pipes))
         except BaseException:
-            for descriptor in (*pipes[0], *pipes[1]):
+            for descriptor in (end for pipe in pipes for end in pipe):
                 os.close(descriptor)
             raise
         self._play(process_obj, pid=pid, pipes=pipes)
@@ -57,7 +59,7 @@ class NamespacePopen(popen_fork.Popen):
         self._close_pidfd = util.Finalize(self, os.close, (pidfd,))
 
     def _play(
-        self, process_obj: BaseProcess, *, pid: int, pipes: tuple[tuple[int, int], ...]
+        self, process_obj: BaseProcess, *, pid: int, pipes: Sequence[tuple[int, int]]
     ) -> None:
         """Run CPython's own `_launch` on one side, as if its fork had just returned `pid`."""
         base: Any = popen_fork.Popen
@@ -129,7 +131,7 @@ class NamespacePopen(popen_fork.Popen):
 class _ReplayedOs:
     """The module `os`, but for a fork and two pipes that have happened already."""
 
-    def __init__(self, pid: int, pipes: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, pid: int, pipes: Sequence[tuple[int, int]]) -> None:
         self._pid = pid
         self._pipes = iter(pipes)
 

@@ -6,6 +6,7 @@ import gc
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -241,7 +242,12 @@ def test_containers_from_eight_threads_beside_busy_ones(
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    """Return the open ones, without the one that this listing itself needs."""
+    listing = os.open("/proc/self/fd", os.O_RDONLY)
+    try:
+        return set(os.listdir(listing)) - {str(listing)}
+    finally:
+        os.close(listing)
 
 
 def test_a_container_that_is_dropped_unclosed_keeps_no_descriptor() -> None:
@@ -256,6 +262,38 @@ def test_a_container_that_is_dropped_unclosed_keeps_no_descriptor() -> None:
         assert descriptors() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_a_start_without_descriptors_is_told_and_keeps_none(room: int) -> None:
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    container = Container(square, args=(3,), user=True, pid=True)
+    # Numbers are given from the lowest free one on: those below the highest used are room as well.
+    highest = max(int(name) for name in before)
+    for number in (filler := free_below(highest)):
+        os.dup2(0, number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + room, hard))
+    told = ""
+    try:
+        container.start()
+    except (OSError, SpaceError) as error:
+        told = str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for number in filler:
+            os.close(number)
+    if told:
+        assert "Too many open files" in told
+    else:
+        assert container.result(30) == (9, 1)
+        container.close()
+    assert descriptors() == before
+
+
+def free_below(highest: int) -> list[int]:
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    return [number for number in range(highest) if number not in used]
 
 
 def start_one() -> None:
