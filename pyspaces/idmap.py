@@ -12,10 +12,12 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-ROOT, CURRENT, ALL, NONE = "root", "current", "all", "none"
-WORDS = (ROOT, CURRENT, ALL, NONE)
+    Writer = Callable[[str, Sequence["Extent"]], None]
+
+ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE = "root", "current", "auto", "subids", "all", "none"
+WORDS = (ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE)
 ALLOW, DENY = "allow", "deny"
 
 # 4294967295 is (uid_t) -1, which means "no id"; the kernel takes neither it nor what runs up to it.
@@ -103,12 +105,18 @@ def _number(field: str, shown: str) -> int:
 
 
 def build(
-    items: Iterable[Extent | str], *, caller: int, own: Iterable[tuple[int, int, int]]
+    items: Iterable[Extent | str],
+    *,
+    caller: int,
+    own: Iterable[tuple[int, int, int]],
+    ranges: Sequence[tuple[int, int]] = (),
 ) -> tuple[Extent, ...]:
     """Turn words and extents into the extents of one map, in the order given.
 
-    caller: the effective id of the writer. own: the rows of the writer's own map, for `all`. An
-    empty result is the bare namespace of `none`. Raises MapFault.
+    caller: the effective id of the writer. own: the rows of the writer's own map, for `all`.
+    ranges: the writer's subordinate ids, (first, count) each, for `auto` and `subids`: these two
+    come last and take what the others leave. An empty result is the bare namespace of `none`.
+    Raises MapFault.
     """
     extents: list[Extent] = []
     words = []
@@ -126,7 +134,54 @@ def build(
     if NONE in words and (extents or len(words) > 1):
         raise MapFault("none: leaves the map unwritten, so nothing can be added to it")
     check(extents)
+    for word in words:
+        if word == AUTO:
+            extents.extend(_consecutive([(caller, 1), *ranges], extents))
+        elif word == SUBIDS:
+            extents.extend(_same_number(ranges, extents))
+    check(extents)
     return tuple(extents)
+
+
+def _consecutive(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> Iterator[Extent]:
+    """Lay outside ids out on the inside ids that are free, lowest first, leaving none away."""
+    inside_taken = sorted((row.inside, row.inside + row.count) for row in taken)
+    free = 0
+    for first, last in _without(spans, [(row.outside, row.count) for row in taken]):
+        outside = first
+        while outside <= last:
+            while inside_taken and inside_taken[0][0] <= free:
+                free = max(free, inside_taken.pop(0)[1])
+            count = last - outside + 1
+            if inside_taken:
+                count = min(count, inside_taken[0][0] - free)
+            yield Extent(inside=free, outside=outside, count=count)
+            free, outside = free + count, outside + count
+
+
+def _same_number(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> Iterator[Extent]:
+    """Give outside ids their own number inside, but for ids that are taken on either side."""
+    both = [(row.outside, row.count) for row in taken] + [(row.inside, row.count) for row in taken]
+    for first, last in _without(spans, both):
+        yield Extent(inside=first, outside=first, count=last - first + 1)
+
+
+def _without(
+    spans: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield what is left of `spans`, in order, as (first, last); no id comes twice."""
+    gone = list(taken)
+    for first, count in spans:
+        position, end = first, first + count
+        for start, length in sorted(gone):
+            if start + length <= position or start >= end:
+                continue
+            if start > position:
+                yield position, start - 1
+            position = max(position, start + length)
+        if position < end:
+            yield position, end - 1
+        gone.append((first, count))
 
 
 def check(extents: Sequence[Extent]) -> None:
@@ -174,27 +229,45 @@ def arrows(extents: Iterable[Extent]) -> str:
     return "; ".join(f"{row.inside} → {row.outside}, count {row.count}" for row in extents)
 
 
+def is_own(extents: Sequence[Extent], own: int) -> bool:
+    """Tell whether a map is the one record that an unprivileged writer may write: its own id."""
+    return len(extents) == 1 and extents[0].outside == own and extents[0].count == 1
+
+
 def write_outer(
-    process: int, *, uids: Sequence[Extent], gids: Sequence[Extent], setgroups: str | None
+    process: int,
+    *,
+    uids: Sequence[Extent],
+    gids: Sequence[Extent],
+    setgroups: str | None,
+    write_uids: Writer | None = None,
+    write_gids: Writer | None = None,
 ) -> bool:
     """Install the maps of `process`, a child of ours that waits in a new user namespace.
 
     process: its pid as /proc numbers it. setgroups: allow, deny, or None for the kernel's rule
-    (deny where this writer is not privileged in its own user namespace). Returns whether
-    setgroups(2) is allowed inside. Raises KernelError naming the file.
+    (deny where this writer is not privileged in its own user namespace). write_uids, write_gids:
+    a helper that may write more than this process, given the file and the extents; None where
+    this process writes. Returns whether setgroups(2) is allowed inside. Raises KernelError naming
+    the file, and what a helper raises.
     """
     base = f"/proc/{process}"
     if uids:
-        procfs.write_once(f"{base}/uid_map", to_text(uids))
+        (write_uids or _write)(f"{base}/uid_map", uids)
     # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
     # process could drop a group that keeps it out of a file; afterwards the word cannot change.
-    if setgroups is None and gids and not procfs.has_capability(constants.CAP_SETGID):
+    alone = write_gids is None and not procfs.has_capability(constants.CAP_SETGID)
+    if setgroups is None and gids and alone:
         setgroups = DENY
     if setgroups is not None:
         _write_setgroups(f"{base}/setgroups", setgroups)
     if gids:
-        procfs.write_once(f"{base}/gid_map", to_text(gids))
+        (write_gids or _write)(f"{base}/gid_map", gids)
     return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
+
+
+def _write(path: str, extents: Sequence[Extent]) -> None:
+    procfs.write_once(path, to_text(extents))
 
 
 def _write_setgroups(path: str, word: str) -> None:

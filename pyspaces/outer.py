@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyspaces.channel import Channel
+    from pyspaces.idmap import Extent, Writer
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
     from pyspaces.spawn import Spawned
@@ -58,6 +59,8 @@ def prepare_child(
             raise _death(talk, ended) from None
         if isinstance(error, KernelError):
             raise failure(Report.of(MAP, error), plan) from error
+        if isinstance(error, SpaceError) and error.report and error.report.stage == MAP:
+            error.details = (_mapping_detail(error.report, plan),)
         raise
 
 
@@ -139,7 +142,18 @@ def _write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
         uids=plan.uid_map,
         gids=plan.gid_map,
         setgroups=plan.setgroups,
+        write_uids=_helper(plan.uid_map, os.geteuid(), constants.CAP_SETUID),
+        write_gids=_helper(plan.gid_map, os.getegid(), constants.CAP_SETGID),
     )
+
+
+def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | None:
+    """Return who writes a map that the kernel would not take from this process."""
+    if not extents or idmap.is_own(extents, own) or procfs.has_capability(capability):
+        return None
+    from pyspaces import newidmap
+
+    return lambda path, rows: newidmap.write_outer(path, rows, stage=MAP)
 
 
 def _listen(
@@ -216,6 +230,7 @@ def _poller(*descriptors: int) -> select.poll:
 
 
 def _mapping_detail(report: Report, plan: Plan) -> str:
-    extents = plan.gid_map if report.path.endswith("gid_map") else plan.uid_map
-    kind = "group" if report.path.endswith(("gid_map", "setgroups")) else "user"
+    groups = report.call == "newgidmap" or report.path.endswith("gid_map")
+    extents = plan.gid_map if groups else plan.uid_map
+    kind = "group" if groups or report.path.endswith("setgroups") else "user"
     return f"while mapping {kind} ids for the new user namespace ({idmap.arrows(extents)})"

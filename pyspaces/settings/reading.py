@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from pyspaces.errors import SpaceError
+
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
     """Build the plan that `mapping` asks for.
 
     mapping: `command` (a list of words) and names of SETTINGS, each with a value of its kind; an
-    absent or None value is a setting not used. Raises UsageFault with every fault at once.
+    absent or None value is a setting not used. Raises UsageFault with every fault at once, and
+    SpaceError where this host lacks what the settings name.
     """
     reading = _Reading({name: value for name, value in mapping.items() if _is_used(name, value)})
     plan = reading.plan()
+    if reading.lacking and not reading.faults:
+        raise reading.lacking
     faults = [*reading.faults, *(fault for fault in plan.faults() if fault not in reading.faults)]
     if faults:
         raise UsageFault(faults)
@@ -52,6 +57,7 @@ class _Reading:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
+        self.lacking: SpaceError | None = None
         self.faults = [
             f"{name}: is no setting" for name in values if name not in BY_NAME and name != "command"
         ]
@@ -122,7 +128,8 @@ class _Reading:
         return tuple(name for name in namespaces.NAMES if name in wanted)
 
     def _maps(self) -> tuple[tuple[idmap.Extent, ...], tuple[idmap.Extent, ...]]:
-        words = [word for word in (idmap.ROOT, idmap.CURRENT) if self.values.get(f"map_{word}")]
+        flags = (idmap.ROOT, idmap.CURRENT, idmap.AUTO)
+        words = [word for word in flags if self.values.get(f"map_{word}")]
         uids = [*words, *self._map_items("map_uid")]
         gids = [*words, *self._map_items("map_gid")]
         if not gids:
@@ -144,12 +151,24 @@ class _Reading:
     def _extents(
         self, kind: str, items: Iterable[idmap.Extent | str], caller: int
     ) -> tuple[idmap.Extent, ...]:
+        items = list(items)
         own = procfs.id_map(f"{kind}_map") if idmap.ALL in items else []
+        subordinate = idmap.AUTO in items or idmap.SUBIDS in items
         try:
-            return idmap.build(items, caller=caller, own=own)
+            ranges = self._ranges(kind) if subordinate else []
+            return idmap.build(items, caller=caller, own=own, ranges=ranges)
         except MapFault as fault:
             self.faults.append(f"map-{kind}: {fault}")
             return ()
+
+    def _ranges(self, kind: str) -> list[tuple[int, int]]:
+        from pyspaces import accounts
+
+        user = accounts.caller()
+        ranges = accounts.subordinate_ranges(kind, user)
+        if not ranges:
+            self.lacking = self.lacking or accounts.no_ranges(kind, user)
+        return ranges
 
     def _offset(self, name: str) -> clocks.Offset | None:
         text = self._text(name)

@@ -101,6 +101,13 @@ SETTINGS = (
         implies=("user",),
         help="the caller keeps its ids inside",
     ),
+    Setting(
+        name="map_auto",
+        kind=FLAG,
+        group=IDENTITY,
+        implies=("user",),
+        help="the caller is root inside, and has its subordinate ids behind that",
+    ),
     _setup(
         "setgroups",
         "allow|deny",

@@ -30,7 +30,10 @@ RANKS = {
     "pyspaces.spawn": 1,
     "pyspaces.namespaces": 2,
     "pyspaces.channel": 2,
+    "pyspaces.program": 2,
+    "pyspaces.accounts": 2,
     "pyspaces.idmap": 3,
+    "pyspaces.newidmap": 3,
     "pyspaces.environment": 3,
     "pyspaces.joining": 3,
     "pyspaces.mounts": 3,
@@ -87,6 +90,8 @@ SAME_RANK = {
     ("pyspaces.settings.table", "pyspaces.settings.mounts"),
     ("pyspaces.settings.reading", "pyspaces.settings.shape"),
     ("pyspaces.settings", "pyspaces.settings.shape"),
+    # Subordinate ranges are asked of getsubids(1).
+    ("pyspaces.accounts", "pyspaces.program"),
     ("pyspaces.settings", "pyspaces.settings.table"),
     ("pyspaces.settings", "pyspaces.settings.reading"),
     ("pyspaces.settings.reading", "pyspaces.settings.table"),
@@ -121,6 +126,8 @@ LAUNCH_PATH_LIBRARY = {
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("signal", "__future__", "_thread", "warnings"),
+    # pwd, grp: in accounts alone, which is loaded where a setting names a user.
+    *("pwd", "grp"),
 }
 
 
