@@ -14,7 +14,7 @@ import click
 import pytest
 from conftest import MUST_RUN, SCRIPT
 
-from pyspaces import cli, diagnosis, status
+from pyspaces import accounts, cli, diagnosis, newidmap, status
 from pyspaces.commands.run import run as run_command
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,14 @@ HINTS = {
     "_apparmor": ("this interpreter has no AppArmor profile",),
     "_seccomp": ("a seccomp filter is on this process",),
 }
+
+# The same of the modules whose errors bring their hint with them.
+HELPER_HINTS = (
+    *("not all of these outside ids are subordinate", "no subordinate ids are given"),
+    *("which is not installed", "no_new_privs is set on this process", "mounted with nosuid"),
+    *("has lost its set-user-ID bit", "is not in the bounding set of this process"),
+    *("newuidmap wants them equal", "this interpreter is not", "has no entry in the user"),
+)
 
 # 124 stands in status.py for --timeout, which does not exist yet.
 EXIT_CODES = {
@@ -190,6 +198,13 @@ def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"
         assert f'"{phrase}"' in section
+
+
+@pytest.mark.parametrize("phrase", HELPER_HINTS)
+def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
+    sources = [Path(module.__file__).read_text() for module in (newidmap, accounts)]
+    assert any(phrase in source for source in sources), "no hint says this any more"
+    assert phrase in " ".join(_section("When a launch is refused").split())
 
 
 @pytest.mark.needs("userns", "pidns")
