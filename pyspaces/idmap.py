@@ -253,7 +253,7 @@ def write_outer(
     """
     base = f"/proc/{process}"
     if uids:
-        (write_uids or _write)(f"{base}/uid_map", uids)
+        (write_uids or _write_directly_outer)(f"{base}/uid_map", uids)
     # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
     # process could drop a group that keeps it out of a file; afterwards the word cannot change.
     alone = write_gids is None and not procfs.has_capability(constants.CAP_SETGID)
@@ -262,11 +262,11 @@ def write_outer(
     if setgroups is not None:
         _write_setgroups(f"{base}/setgroups", setgroups)
     if gids:
-        (write_gids or _write)(f"{base}/gid_map", gids)
+        (write_gids or _write_directly_outer)(f"{base}/gid_map", gids)
     return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
 
 
-def _write(path: str, extents: Sequence[Extent]) -> None:
+def _write_directly_outer(path: str, extents: Sequence[Extent]) -> None:
     procfs.write_once(path, to_text(extents))
 
 

@@ -202,7 +202,7 @@ def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
 
 @pytest.mark.parametrize("phrase", HELPER_HINTS)
 def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
-    sources = [Path(module.__file__).read_text() for module in (newidmap, accounts)]
+    sources = [Path(str(module.__file__)).read_text() for module in (newidmap, accounts)]
     assert any(phrase in source for source in sources), "no hint says this any more"
     assert phrase in " ".join(_section("When a launch is refused").split())
 

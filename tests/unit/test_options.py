@@ -106,7 +106,7 @@ def test_used_takes_only_the_names_asked_for() -> None:
 @pytest.mark.parametrize(
     ("name", "incomplete", "expected"),
     [
-        ("map_uid", "", ["root", "current", "all", "none"]),
+        ("map_uid", "", ["root", "current", "auto", "subids", "all", "none"]),
         ("map_uid", "r", ["root"]),
         ("map_gid", "x", []),
         ("setgroups", "", ["allow", "deny"]),
