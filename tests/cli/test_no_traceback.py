@@ -40,6 +40,7 @@ GOOD = {
     "boottime": ["0", "864000", "-1.5", "-99999999999", "999999999999"],
     "monotonic": ["1.000000001", "-.5"],
     "propagation": ["private", "slave", "shared", "unchanged"],
+    "root": ["/", "/usr", "/nonexistent", "/etc/passwd"],
     "workdir": ["/", ".", "/nonexistent", "/etc/passwd"],
     "setenv": ["A", "PATH", "LC_ALL", "="],
     "unsetenv": ["HOME", "PATH", "A=B"],
