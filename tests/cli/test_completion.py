@@ -50,7 +50,7 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
         ("pyspaces run --no-", {"--no-mount-proc", "--no-loopback"}),
         ("pyspaces run --share ne", {"net"}),
         ("pyspaces run --share net,p", {"net,pid"}),
-        ("pyspaces run -M ", {"root", "current", "all", "none"}),
+        ("pyspaces run -M ", {"root", "current", "auto", "subids", "all", "none"}),
         ("pyspaces run --map-gid cur", {"current"}),
         ("pyspaces run --propagation s", {"slave", "shared"}),
         ("pyspaces run --setgroups ", {"allow", "deny"}),

@@ -105,7 +105,10 @@ def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
     [
         (["--no-such-option", "true"], "no such option"),
         (["--hostname"], "requires an argument"),
-        (["--map-uid", "x", "true"], "map-uid: x: is neither one of root, current, all, none"),
+        (
+            ["--map-uid", "x", "true"],
+            "map-uid: x: is neither one of root, current, auto, subids, all, none",
+        ),
         (["--map-uid", "0,1,0", "true"], "map-uid: 0,1,0: the count is 0"),
         (["--map-uid", "0,4294967294,2", "true"], "runs past 4294967294, the largest id"),
         (["-M", "0,0,2", "-M", "1,9,1", "true"], "map-uid: 1 9 1: overlaps with 0 0 2"),
