@@ -18,6 +18,8 @@ CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 SIGNAL_BASE = 128
 
+SIGPIPE = int(_signal.SIGPIPE)
+
 
 class Status(Record):
     """The end of a command: `code` is its exit status, `signal` the number that ended it.

@@ -1,8 +1,10 @@
-"""What is told to people, on standard error."""
+"""What is told to people, on standard error, and results, on standard output."""
 
 from __future__ import annotations
 
 import click
+
+from pyspaces import status
 
 
 def say(text: str) -> None:
@@ -11,3 +13,11 @@ def say(text: str) -> None:
         click.echo(text, err=True)
     except OSError:
         return
+
+
+def put(text: str) -> None:
+    """Write a result to standard output; where nobody reads it any more, end as SIGPIPE would."""
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        status.die_of(status.SIGPIPE)

@@ -107,5 +107,18 @@ SIGNALFD_SIGINFO_SIZE = 128
 MAP_MAX_EXTENTS = 340
 MAP_MAX_BYTES = 4095
 
+# include/uapi/linux/nsfs.h: _IO(0xb7, n)
+NS_GET_USERNS = 0xB701
+NS_GET_PARENT = 0xB702
+NS_GET_NSTYPE = 0xB703
+
+# include/uapi/linux/rtnetlink.h, include/uapi/linux/net_namespace.h, include/uapi/linux/netlink.h
+NETLINK_ROUTE = 0
+NLM_F_REQUEST = 1
+RTM_NEWNSID = 88
+RTM_GETNSID = 90
+NETNSA_NSID = 1
+NETNSA_FD = 3
+
 # include/uapi/linux/utsname.h
 UTS_NAME_MAX = 64

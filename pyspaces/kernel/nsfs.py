@@ -1,13 +1,15 @@
-"""Namespace files and pidfds: which there are, and whether a process still lives.
+"""Namespace files and pidfds: which there are, how they hang together, and who still lives.
 
 Runs in any process. Must not know options.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 
+from pyspaces.kernel import constants
 from pyspaces.kernel.libc import KernelError
 
 
@@ -28,9 +30,12 @@ def pidfd_open(pid: int) -> int:
 
 
 def open_file(path: str) -> int:
-    """Return a close-on-exec descriptor of a namespace file. Raises KernelError naming it."""
+    """Return a close-on-exec descriptor of a namespace file. Raises KernelError naming it.
+
+    A path may lead to anything; at a FIFO nothing waits.
+    """
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], path) from None
 
@@ -63,3 +68,36 @@ def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     return bool(poller.poll(None if timeout is None else max(0, timeout * 1000)))
+
+
+def inode_of(link: str) -> int:
+    """Return 4026531836 for `pid:[4026531836]`, as readlink(2) in /proc/PID/ns answers."""
+    return int(link[link.index("[") + 1 : -1])
+
+
+def owner(descriptor: int) -> int | None:
+    """Return a descriptor of the user namespace that owns a namespace: ioctl_ns(2).
+
+    None where it lies outside of this process's own user namespace (EPERM).
+    """
+    return _related(descriptor, constants.NS_GET_USERNS)
+
+
+def parent(descriptor: int) -> int | None:
+    """Return a descriptor of the parent of a user or pid namespace: ioctl_ns(2).
+
+    None where it has none that this process may see (EPERM), or is of another type (EINVAL).
+    """
+    return _related(descriptor, constants.NS_GET_PARENT)
+
+
+def clone_flag(descriptor: int) -> int | None:
+    """Return the CLONE_NEW* bit of the namespace behind `descriptor`; None where it is none."""
+    return _related(descriptor, constants.NS_GET_NSTYPE)
+
+
+def _related(descriptor: int, request: int) -> int | None:
+    try:
+        return fcntl.ioctl(descriptor, request)
+    except OSError:
+        return None

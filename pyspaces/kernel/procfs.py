@@ -112,6 +112,57 @@ def mount_points() -> Iterator[tuple[str, str]]:
         yield _unescape(before.split(" ")[4]), after.split(" ")[0]
 
 
+def mount_options(path: str) -> list[str]:
+    """Return the file system's own options of what is mounted on `path`, the last one's."""
+    options: list[str] = []
+    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        before, _, after = line.partition(" - ")
+        if _unescape(before.split(" ")[4]) == path:
+            options = after.split(" ")[-1].split(",")
+    return options
+
+
+def namespace_mounts() -> Iterator[tuple[str, int, str]]:
+    """Yield (link name, inode, mount point) of each namespace that is bound to a file here."""
+    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        before, _, after = line.partition(" - ")
+        if after.startswith("nsfs "):
+            # The root of such a mount is written as its link would read: `net:[4026532281]`.
+            fields = before.split(" ")
+            link, _, inode = fields[3].partition(":")
+            if inode[1:-1].isdecimal():
+                yield link, int(inode[1:-1]), _unescape(fields[4])
+
+
+def processes() -> list[int]:
+    """Return the ids of all processes that this /proc shows, in their order."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def stat_fields(process: int | str) -> list[str] | None:
+    """Return the fields of /proc/PROCESS/stat behind the name, the state first: proc_pid_stat(5).
+
+    None where the process has gone, or cannot be seen.
+    """
+    text = read_or_none(f"/proc/{process}/stat")
+    return text.rpartition(")")[2].split() if text else None
+
+
+def start_time(process: int | str) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where it has gone.
+
+    Together with the pid it names a process for good. The reader's time namespace shifts it.
+    """
+    fields = stat_fields(process)
+    return int(fields[19]) if fields else None
+
+
+def words_of(process: int | str) -> list[str]:
+    """Return the command line of a process; a kernel thread or a zombie has none."""
+    text = read_or_none(f"/proc/{process}/cmdline")
+    return text.rstrip("\0").split("\0") if text else []
+
+
 def _unescape(field: str) -> str:
     """Undo the \\040-like octal escapes that the kernel writes for blanks and backslashes."""
     parts = field.split("\\")

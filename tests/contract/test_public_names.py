@@ -119,6 +119,10 @@ HEADERS = {
     "IFF_UP": ("linux/if.h", "IFF_UP"),
     "SFD_NONBLOCK": ("asm-generic/fcntl.h", "O_NONBLOCK"),
     "SFD_CLOEXEC": ("asm-generic/fcntl.h", "O_CLOEXEC"),
+    "NETLINK_ROUTE": ("linux/netlink.h", "NETLINK_ROUTE"),
+    "NLM_F_REQUEST": ("linux/netlink.h", "NLM_F_REQUEST"),
+    "RTM_NEWNSID": ("linux/rtnetlink.h", "RTM_NEWNSID"),
+    "RTM_GETNSID": ("linux/rtnetlink.h", "RTM_GETNSID"),
     "UTS_NAME_MAX": ("linux/utsname.h", "__NEW_UTS_LEN"),
 }
 # In no header that is installed, but in Python.
@@ -140,6 +144,8 @@ ELSEWHERE = {
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
     "MAP_MAX_BYTES",
     "SYS_clone",  # a table, below
+    *("NS_GET_USERNS", "NS_GET_PARENT", "NS_GET_NSTYPE"),  # macros: below
+    *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
 }
 NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}
 
@@ -217,6 +223,21 @@ def test_clone_has_the_number_of_this_machine() -> None:
     if path is None or not known:
         pytest.skip(f"kernel headers: none for clone(2) on {machine}")
     assert evaluate(definitions(path)["__NR_clone"]) == constants.SYS_clone[machine, 8]
+
+
+def test_questions_to_a_namespace_have_their_numbers() -> None:
+    """ioctl_ns(2): NSIO is 0xb7, and _IO() has neither size nor direction."""
+    path = header_path("linux/nsfs.h")
+    if path is None:
+        pytest.skip("kernel headers: linux/nsfs.h is not installed")
+    text = path.read_text()
+    assert int(definitions(path)["NSIO"], 16) == 0xB7
+    names = [name for name in NUMBERS if name.startswith("NS_GET_")]
+    assert len(names) == 3
+    for name in names:
+        match = re.search(rf"#define\s+{name}\s+_IO\(NSIO, 0x([0-9a-f]+)\)", text)
+        assert match
+        assert getattr(constants, name) == 0xB700 + int(match[1], 16)
 
 
 def test_what_signalfd_gives_has_its_size() -> None:

@@ -1,0 +1,240 @@
+"""`pyspaces list`: the namespaces of this host."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pyspaces import listing, namespaces
+from pyspaces.commands import table
+from pyspaces.commands.help import help_option
+from pyspaces.commands.say import put, say
+from pyspaces.errors import UsageFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from click.shell_completion import CompletionItem
+
+    from pyspaces.listing import Listing, Row
+
+_HELP = """List the namespaces of this host, and who is in them.
+
+Without root, processes of other users cannot be read; how many those are is said on standard error.
+"""
+# The columns, which are also the keys of --json, and whether they hold numbers.
+COLUMNS = {
+    "ns": True,
+    "type": False,
+    "nprocs": True,
+    "pid": True,
+    "ppid": True,
+    "uid": True,
+    "user": False,
+    "netnsid": True,
+    "name": False,
+    "files": False,
+    "owner": True,
+    "parent": True,
+    "command": False,
+}
+DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "command")
+_SHRINKABLE = ("files", "command")
+_NOTHING = "-"
+OWNER, PARENT = "owner", "parent"
+# What /proc calls them, and other tools.
+_ALIASES = {row.link: row.name for row in namespaces.NAMESPACES}
+
+
+class Tree:
+    """Rows hung up by their owner or their parent; what has none that is shown is a root."""
+
+    def __init__(self, rows: Sequence[Row], relation: str) -> None:
+        self._below: dict[int | None, list[Row]] = {}
+        shown = {row.ns for row in rows}
+        for row in rows:
+            above = getattr(row, relation)
+            self._below.setdefault(above if above in shown else None, []).append(row)
+
+    def below(self, row: Row | None = None) -> list[Row]:
+        """Return what hangs below a row; the roots, if None is given."""
+        return self._below.get(row.ns if row else None, [])
+
+    def walk(self, row: Row | None = None, lead: str = "") -> Iterator[tuple[str, Row]]:
+        """Yield (the lines to its left, row), depth first."""
+        rows = self.below(row)
+        for at, child in enumerate(rows):
+            last = at == len(rows) - 1
+            branch = "" if row is None else "└─" if last else "├─"
+            yield lead + branch, child
+            deeper = "" if row is None else "  " if last else "│ "
+            yield from self.walk(child, lead + deeper)
+
+
+def _list(**options: Any) -> None:
+    types = _types(options["types"])
+    columns = _columns(options["columns"])
+    found = listing.listing(types=types, pid=options["pid"], ours=options["ours"])
+    if options["as_json"]:
+        put(_json(found, columns or tuple(COLUMNS), options["tree"]))
+        return
+    rows = _text_rows(found, columns or DEFAULT, options["tree"])
+    if not options["noheadings"]:
+        rows.insert(0, [column.upper() for column in columns or DEFAULT])
+    shown = table.lines(
+        rows,
+        # A tree is drawn in front of the first column, which so begins at the left.
+        right=[
+            COLUMNS[column] and not (options["tree"] and at == 0)
+            for at, column in enumerate(columns or DEFAULT)
+        ],
+        limit=table.terminal_width(),
+        shrinkable=[at for at, name in enumerate(columns or DEFAULT) if name in _SHRINKABLE],
+    )
+    put("".join(line + "\n" for line in shown))
+    for note in _notes(found):
+        say(f"pyspaces: {note}")
+
+
+def _words(texts: Sequence[str]) -> list[str]:
+    return [word.strip().lower() for text in texts for word in text.split(",")]
+
+
+def _types(texts: Sequence[str]) -> tuple[str, ...]:
+    words = [_ALIASES.get(word, word) for word in _words(texts)]
+    faults = [
+        f"type: {word!r} is no namespace; there are {', '.join(namespaces.NAMES)}"
+        for word in words
+        if word not in namespaces.NAMES
+    ]
+    if faults:
+        raise UsageFault(faults)
+    return tuple(words)
+
+
+def _columns(texts: Sequence[str]) -> tuple[str, ...]:
+    words = _words(texts)
+    faults = [
+        f"output: {word!r} is no column; there are {', '.join(COLUMNS)}"
+        for word in words
+        if word not in COLUMNS
+    ]
+    if faults:
+        raise UsageFault(faults)
+    return tuple(words)
+
+
+def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> list[list[str]]:
+    if relation is None:
+        return [[_cell(row, column) for column in columns] for row in found.rows]
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    rows = []
+    for lead, row in Tree(found.rows, relation).walk():
+        lines = lead.translate(
+            {0x2514: "`", 0x251C: "|", 0x2502: "|", 0x2500: "-"} if plain else {}
+        )
+        cells = [_cell(row, column) for column in columns]
+        rows.append([lines + cells[0], *cells[1:]])
+    return rows
+
+
+def _cell(row: Row, column: str) -> str:
+    value = getattr(row, column)
+    if column == "files":
+        value = ",".join(value)
+    return _NOTHING if value in (None, "") else table.printable(str(value))
+
+
+def _json(found: Listing, columns: Sequence[str], relation: str | None) -> str:
+    import json  # 2 ms that only this needs
+
+    if relation is None:
+        rows = [_plain(row, columns) for row in found.rows]
+    else:
+        tree = Tree(found.rows, relation)
+        rows = [_plain_tree(row, columns, tree) for row in tree.below()]
+    data = {"namespaces": rows, "unreadable": found.unreadable, "hidden": found.hidden}
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _plain(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+    data: Mapping[str, Any] = row.to_data()
+    return {column: data[column] for column in columns}
+
+
+def _plain_tree(row: Row, columns: Sequence[str], tree: Tree) -> dict[str, Any]:
+    below = [_plain_tree(child, columns, tree) for child in tree.below(row)]
+    return {**_plain(row, columns), **({"children": below} if below else {})}
+
+
+def _notes(found: Listing) -> Iterator[str]:
+    if found.unreadable:
+        many = "processes" if found.unreadable > 1 else "process"
+        yield f"not counted: {found.unreadable} {many} that only its owner or root may look into"
+    if found.hidden:
+        yield "not counted: processes of other users, which /proc hides here (hidepid)"
+
+
+class _Words(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+    """A comma-separated list of words; which are right is said where they are read."""
+
+    name = "text"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the last word of the list."""
+        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+        done, comma, last = incomplete.rpartition(",")
+        return [
+            CompletionItem(done + comma + word) for word in self._words if word.startswith(last)
+        ]
+
+
+list_ = click.Command(
+    "list",
+    help=_HELP,
+    short_help="List the namespaces of this host.",
+    add_help_option=False,
+    callback=_list,
+    params=[
+        click.Option(
+            ["types", "-t", "--type"],
+            multiple=True,
+            metavar="NS[,NS...]",
+            type=_Words(namespaces.NAMES),
+            help="namespaces of these types only",
+        ),
+        click.Option(
+            ["-p", "--pid"],
+            type=click.IntRange(min=1),
+            metavar="PID",
+            help="only those that this process is in",
+        ),
+        click.Option(["--ours"], is_flag=True, help="only those that pyspaces made"),
+        click.Option(
+            ["columns", "-o", "--output"],
+            multiple=True,
+            metavar="COL[,COL...]",
+            type=_Words(tuple(COLUMNS)),
+            help=f"columns, of {', '.join(COLUMNS)}",
+        ),
+        click.Option(
+            ["--tree"],
+            is_flag=False,
+            flag_value=OWNER,
+            type=click.Choice([OWNER, PARENT]),
+            help="draw what hangs below what: by owning user namespace, or by parent",
+        ),
+        click.Option(["as_json", "-J", "--json"], is_flag=True, help="JSON with stable keys"),
+        click.Option(["-n", "--noheadings"], is_flag=True, help="leave the line of headings out"),
+        help_option(),
+    ],
+)

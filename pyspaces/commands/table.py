@@ -1,0 +1,102 @@
+"""Rows of text as a table: aligned, without control characters, cut to the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GAP = 1
+_ELLIPSIS = "…"
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal on standard output; None where it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with what a terminal would obey, or not show, as \xNN."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no text: surrogateescape
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def width(text: str) -> int:
+    """Return how many columns a terminal gives to `text`: two for the wide letters of the East."""
+    if text.isascii():
+        return len(text)
+    return sum(_width_of(char) for char in text)
+
+
+def _width_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut(text: str, columns: int) -> str:
+    """Return `text`, or as much of its beginning as fits with a sign that it goes on."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[: columns - 1] if len(text) > columns else text[:-1]
+    return text + _ELLIPSIS if columns > 0 else ""
+
+
+def lines(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[bool],
+    limit: int | None,
+    shrinkable: Sequence[int],
+) -> list[str]:
+    """Return a line for each row, its cells padded to columns.
+
+    right: for each column, whether it is aligned to the right. limit: the widest that a line may
+    be; None for any. shrinkable: the columns that are cut first where a line would be wider.
+    """
+    if not rows:
+        return []
+    widths = [max(width(row[at]) for row in rows) for at in range(len(right))]
+    if limit is not None:
+        _shrink(widths, limit, shrinkable)
+    done = []
+    for row in rows:
+        cells = [
+            _padded(cut(cell, widths[at]), widths[at], right=right[at])
+            for at, cell in enumerate(row)
+        ]
+        line = (" " * _GAP).join(cells).rstrip()
+        done.append(line if limit is None else cut(line, limit))
+    return done
+
+
+def _shrink(widths: list[int], limit: int, shrinkable: Sequence[int]) -> None:
+    """Take from the widest of the shrinkable columns until the line fits, or they are narrow."""
+    narrow = 8
+    while sum(widths) + _GAP * (len(widths) - 1) > limit:
+        widest = max(shrinkable, key=lambda at: widths[at], default=None)
+        if widest is None or widths[widest] <= narrow:
+            return
+        over = sum(widths) + _GAP * (len(widths) - 1) - limit
+        widths[widest] = max(narrow, widths[widest] - over)
+
+
+def _padded(text: str, columns: int, *, right: bool) -> str:
+    space = " " * (columns - width(text))
+    return space + text if right else text + space

@@ -1,0 +1,29 @@
+"""Names of running commands: what a name may be. `registry.py` has who holds which.
+
+Pure; runs in any process. Must not know a Plan.
+"""
+
+from __future__ import annotations
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_OTHERS = frozenset("0123456789._-")
+_LONGEST = 64
+
+
+def name_fault(name: str) -> str | None:
+    """Say what is wrong with a name; None where nothing is.
+
+    A name is never all digits, which would be a pid, and has no slash, which would be a file:
+    what is to be entered is told apart by that.
+    """
+    if not name:
+        return "a name cannot be empty"
+    if len(name) > _LONGEST:
+        return f"{name[:16]!r}...: a name has {_LONGEST} characters at most"
+    if not _LETTERS.union(_OTHERS).issuperset(name):
+        return f"{name!r}: a name is made of letters, digits and ._-"
+    if name[0] in "._-":
+        return f"{name!r}: a name begins with a letter or a digit"
+    if name.isdecimal():
+        return f"{name!r}: a name of nothing but digits would be a process id"
+    return None

@@ -1,0 +1,176 @@
+"""`pyspaces list`: tables, trees and JSON."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+
+import pytest
+from conftest import SCRIPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+COLUMNS = (
+    *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "files"),
+    *("owner", "parent", "command"),
+)
+INSIDE = ["unshare", "-Urpfmn", "--mount-proc", "--kill-child"]
+
+
+def test_json_has_every_key(pyspaces: Run) -> None:
+    done = pyspaces("list", "--json", "--pid", str(os.getpid()))
+    data = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(data) == ["namespaces", "unreadable", "hidden"]
+    assert all(tuple(row) == COLUMNS for row in data["namespaces"])
+    own = {int(os.stat(f"/proc/self/ns/{name}").st_ino) for name in ("user", "mnt", "net")}
+    assert own <= {row["ns"] for row in data["namespaces"]}
+
+
+def test_a_pipe_gets_whole_lines_with_headings(pyspaces: Run) -> None:
+    done = pyspaces(
+        "list", "-t", "mnt,user", "-o", "type,ns", "-o", "command", "-p", str(os.getpid())
+    )
+    heading, *rows = done.stdout.splitlines()
+    assert heading.split() == ["TYPE", "NS", "COMMAND"]
+    assert [row.split()[0] for row in rows] == ["mount", "user"]
+    assert int(rows[1].split()[1]) == os.stat("/proc/self/ns/user").st_ino
+    again = pyspaces("list", "-n", "-t", "user", "-o", "ns", "-p", str(os.getpid()))
+    assert again.stdout == f"{os.stat('/proc/self/ns/user').st_ino}\n"
+
+
+@pytest.mark.needs("userns", "pidns", "proc", "netns")
+def test_a_tree_by_owner() -> None:
+    done = subprocess.run(
+        [*INSIDE, SCRIPT, "list", "--tree", "-n", "-o", "ns,type,nprocs", "-t", "user,net,pid"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split()[1:] for line in lines] == [["user", "1"], ["pid", "1"], ["net", "1"]] or [
+        line.split()[1:] for line in lines
+    ] == [["user", "1"], ["net", "1"], ["pid", "1"]]
+    assert [line.rstrip("0123456789 abcdefghijklmnopqrstuvwxyz") for line in lines] == [
+        *("", "├─", "└─"),
+    ]
+
+
+@pytest.mark.needs("userns", "pidns", "proc", "netns")
+def test_a_tree_of_json_by_parent_and_by_owner() -> None:
+    script = f"""
+        unshare -Urpf --kill-child sleep 1000 &
+        until [ "$(cat /proc/[0-9]*/comm | grep -c sleep)" = 1 ]; do :; done
+        {SCRIPT} list --json -o ns,type --tree=$0
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for relation in ("owner", "parent"):
+        done = subprocess.run(
+            [*INSIDE, "sh", "-c", script, relation], capture_output=True, text=True, check=True
+        )
+        found[relation] = {
+            row["type"]: [child["type"] for child in row.get("children", [])]
+            for row in json.loads(done.stdout)["namespaces"]
+        }
+    assert sorted(found["owner"]["user"]) == ["mount", "net", "pid", "user"]
+    assert (found["parent"]["user"], found["parent"]["pid"]) == (["user"], ["pid"])
+    assert found["parent"]["net"] == []
+
+
+def test_wrong_words_are_wrong_usage(pyspaces: Run) -> None:
+    done = pyspaces("list", "-t", "net,nonsense,what")
+    assert done.returncode == 2
+    assert "type: 'nonsense' is no namespace" in done.stderr
+    assert "type: 'what' is no namespace" in done.stderr
+    done = pyspaces("list", "-o", "ns,size")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "output: 'size' is no column; there are ns, type" in done.stderr
+    assert pyspaces("list", "-p", "0").returncode == 2
+    assert pyspaces("list", "extra").returncode == 2
+
+
+def test_no_such_process(pyspaces: Run) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    done = pyspaces("list", "--pid", str(process.pid))
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        f"pyspaces: cannot list the namespaces of process {process.pid}: there is no such process\n"
+    )
+
+
+@pytest.mark.as_ordinary
+def test_what_could_not_be_read_is_said_once(pyspaces: Run) -> None:
+    done = pyspaces("list")
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("pyspaces: not counted: ")
+    assert json.loads(pyspaces("list", "--json").stdout)["unreadable"] > 0
+
+
+def on_terminal(*words: str, columns: int) -> list[str]:
+    """Run with standard output on a terminal of so many columns; return what it shows."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [SCRIPT, *words], stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # EIO: nobody has the other side open any more
+                break
+            shown += data
+        os.close(ours)
+        assert process.wait() == 0
+    return shown.decode().splitlines()
+
+
+def test_a_terminal_gets_lines_that_fit() -> None:
+    with subprocess.Popen(["sh", "-c", "read a; : " + "x" * 300], stdin=subprocess.PIPE) as process:
+        try:
+            words = ("list", "-p", str(process.pid), "-o", "pid,command")
+            wide = on_terminal(*words, columns=1000)
+            narrow = on_terminal(*words, columns=40)
+        finally:
+            process.kill()
+    assert all(len(line) <= 40 for line in narrow)
+    assert len(narrow) == len(wide)
+
+
+def test_a_terminal_gets_no_control_characters_of_a_command_line() -> None:
+    with subprocess.Popen(
+        ["unshare", "-Ur", "sh", "-c", "read a", "\x1b[31m\n\r語"], stdin=subprocess.PIPE
+    ) as process:
+        try:
+            user = ""
+            while user in ("", os.readlink("/proc/self/ns/user")):
+                user = os.readlink(f"/proc/{process.pid}/ns/user")
+            words = ("list", "-p", str(process.pid), "-t", "user", "-o", "command")
+            while not (shown := on_terminal(*words, columns=80)[1]).startswith("sh"):
+                pass
+        finally:
+            process.kill()
+    assert shown == "sh -c read a \\x1b[31m\\x0a\\x0d語"
+
+
+def test_a_reader_that_goes_ends_it_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([SCRIPT, "list"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, b"Traceback" in done.stderr) == (-13, False)

@@ -1,0 +1,52 @@
+"""Every command but run: its options against its man page, its --help and its table in README."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+from test_docs import ROOT, _help, _options_of_click, _options_of_help, _options_of_page
+
+from pyspaces import cli
+
+COMMANDS = [name for name in cli.COMMANDS if name not in ("run", "completion")]
+
+
+def command(name: str) -> click.Command:
+    found = cli.group.get_command(click.Context(cli.group), name)
+    assert found is not None
+    return found
+
+
+def test_there_are_commands_to_look_at() -> None:
+    assert "list" in COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_are_those_of_the_man_page(name: str) -> None:
+    page = _options_of_page(ROOT / "man" / f"pyspaces-{name}.1")
+    assert len(page) == len(set(page)), "an option stands there twice"
+    assert set(page) == set(_options_of_click(command(name)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_are_those_of_the_help(name: str) -> None:
+    assert set(_options_of_help(_help(name))) == set(_options_of_click(command(name)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_stand_in_the_readme(name: str) -> None:
+    text = (ROOT / "README.md").read_text()
+    _, found, after = text.partition(f"| option of `pyspaces {name}` | meaning |\n| --- | --- |\n")
+    assert found
+    rows = re.findall(r"^\| (`.*)$", after.partition("\n\n")[0], re.MULTILINE)
+    cells = [re.split(r"(?<!\\)\|", row)[0] for row in rows]
+    shown = {word for cell in cells for word in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", cell)}
+    assert shown == {word for option in _options_of_click(command(name)) for word in option}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_man_page_is_installed(name: str) -> None:
+    page = f"man/pyspaces-{name}.1"
+    assert f'"{page}" = "share/man/man1/pyspaces-{name}.1"' in (ROOT / "pyproject.toml").read_text()
