@@ -228,8 +228,6 @@ list_ = click.Command(
         ),
         click.Option(
             ["--tree"],
-            is_flag=False,
-            flag_value=OWNER,
             type=click.Choice([OWNER, PARENT]),
             help="draw what hangs below what: by owning user namespace, or by parent",
         ),

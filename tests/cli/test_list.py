@@ -51,7 +51,18 @@ def test_a_pipe_gets_whole_lines_with_headings(pyspaces: Run) -> None:
 @pytest.mark.needs("userns", "pidns", "proc", "netns")
 def test_a_tree_by_owner() -> None:
     done = subprocess.run(
-        [*INSIDE, SCRIPT, "list", "--tree", "-n", "-o", "ns,type,nprocs", "-t", "user,net,pid"],
+        [
+            *INSIDE,
+            SCRIPT,
+            "list",
+            "--tree",
+            "owner",
+            "-n",
+            "-o",
+            "ns,type,nprocs",
+            "-t",
+            "user,net,pid",
+        ],
         capture_output=True,
         text=True,
         check=True,
