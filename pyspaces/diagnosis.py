@@ -196,9 +196,28 @@ def _needs_setfcap(extents: Sequence[Extent], *, uid: bool) -> str | None:
 
 
 def _setgroups_rule(case: Case) -> str | None:
-    if not case.report.path.endswith("/setgroups") or case.report.errno != errno.EPERM:
+    if case.report.errno != errno.EPERM:
+        return None
+    if case.report.call == "setgroups" and "user" in case.namespaces:
+        return (
+            "setgroups(2) is denied in the new user namespace, as where an ordinary user maps only"
+            " its own group: add --map-auto, or leave --groups out"
+        )
+    if not case.report.path.endswith("/setgroups"):
         return None
     return "setgroups(2) is denied in this user namespace, and what is inside inherits that"
+
+
+def _ids_need_capability(case: Case) -> str | None:
+    if case.report.errno != errno.EPERM or "user" in case.namespaces:
+        return None
+    user = case.report.call == "setresuid"
+    if not user and case.report.call not in ("setresgid", "setgroups"):
+        return None
+    name = "CAP_SETUID" if user else "CAP_SETGID"
+    if procfs.has_capability(constants.CAP_SETUID if user else constants.CAP_SETGID):
+        return None
+    return f"without {name} a process keeps its ids: add --user, and map the ids that are needed"
 
 
 def _masked_proc(case: Case) -> str | None:
@@ -248,6 +267,7 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _process_limit,
     _descriptor_limit,
     _setgroups_rule,
+    _ids_need_capability,
     _map_rule,
     _masked_proc,
     _no_proc_folder,

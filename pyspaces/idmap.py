@@ -217,6 +217,11 @@ def to_text(extents: Iterable[Extent]) -> str:
     return "".join(f"{extent}\n" for extent in extents)
 
 
+def maps(extents: Iterable[Extent], number: int) -> bool:
+    """Tell whether the inside id `number` is mapped."""
+    return any(extent.inside <= number < extent.inside + extent.count for extent in extents)
+
+
 def inside_id(extents: Sequence[Extent]) -> int | None:
     """Return the mapped user's id inside: 0 where that is mapped, else the first; None if bare."""
     if any(extent.inside == 0 for extent in extents):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import ClassVar
 
+_MOST_GROUPS = 65536  # NGROUPS_MAX of linux/limits.h
+
 
 class Plan(Record):
     """What to run, in which new namespaces, and how they are set up.
@@ -27,6 +29,9 @@ class Plan(Record):
     namespaces: names of `namespaces.NAMES` that are new; the others are shared with the caller.
     uid_map, gid_map: extents of the new user namespace; empty leaves the map unwritten.
     setgroups: allow, deny, or None for the kernel's rule.
+    uid, gid: ids that the command takes inside once it is set up; None for those of the map.
+    groups: its supplementary groups; None for the rule: dropped where the kernel allows it.
+    keep_groups: whether the caller's supplementary groups stay.
     hostname, domainname: names of the new UTS namespace.
     boottime, monotonic: how far the clocks of the new time namespace are ahead.
     propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
@@ -44,6 +49,10 @@ class Plan(Record):
     uid_map: tuple[Extent, ...] = ()
     gid_map: tuple[Extent, ...] = ()
     setgroups: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+    keep_groups: bool = False
     hostname: str | None = None
     domainname: str | None = None
     boottime: Offset | None = None
@@ -78,6 +87,7 @@ class Plan(Record):
         yield from self._command_faults()
         yield from self._namespace_faults()
         yield from self._map_faults()
+        yield from self._identity_faults()
         yield from self._environment_faults()
         for name, value in (("hostname", self.hostname), ("domainname", self.domainname)):
             if value is not None and (fault := hostname.name_fault(value)):
@@ -136,6 +146,30 @@ class Plan(Record):
                 yield f"{setting}: {fault}"
         if self.setgroups not in (None, idmap.ALLOW, idmap.DENY):
             yield f"setgroups: {self.setgroups}: is neither {idmap.ALLOW} nor {idmap.DENY}"
+
+    def _identity_faults(self) -> Iterator[str]:
+        rows = [("setuid", self.uid, self.uid_map), ("setgid", self.gid, self.gid_map)]
+        rows += [("groups", group, self.gid_map) for group in self.groups or ()]
+        for setting, number, extents in rows:
+            if number is None:
+                continue
+            if not 0 <= number <= idmap.LARGEST_ID:
+                yield f"{setting}: {number}: is no id; the largest is {idmap.LARGEST_ID}"
+            elif self.has("user") and not idmap.maps(extents, number):
+                yield (
+                    f"{setting}: {number}: is not mapped inside"
+                    f" (the map is {idmap.arrows(extents) or 'empty'})"
+                )
+        if self.groups is None:
+            return
+        if self.keep_groups:
+            yield "groups: keep cannot be combined with other groups"
+        if len(self.groups) > _MOST_GROUPS:
+            yield f"groups: there are {len(self.groups)}; the kernel takes {_MOST_GROUPS}"
+        if self.setgroups == idmap.DENY:
+            yield f"groups: setgroups(2) is needed to set them, and setgroups is {idmap.DENY}"
+        elif self.has("user") and not self.gid_map:
+            yield "groups: setgroups(2) is needed to set them, and works only with a group map"
 
     def _environment_faults(self) -> Iterator[str]:
         for name, value in self.environment.set:

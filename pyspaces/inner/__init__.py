@@ -67,7 +67,7 @@ def _wait_for_maps(context: Context) -> None:
         os._exit(0)
     plan = context.plan
     if plan.has("user"):
-        allowed = message.body == channel.ALLOWED
+        allowed = message.body == channel.ALLOWED and not plan.keep_groups
         become_mapped(plan.uid_map, plan.gid_map, may_set_groups=allowed)
 
 

@@ -28,9 +28,14 @@ def become(uid: int | None, gid: int | None, *, may_set_groups: bool) -> None:
 
     Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
     """
+    take_ids(uid, gid, () if may_set_groups else None)
+
+
+def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> None:
+    """Take ids and supplementary groups; None leaves each as it is. Raises KernelError."""
     calls: list[tuple[str, Callable[[], None]]] = []
-    if may_set_groups:
-        calls.append(("setgroups", lambda: os.setgroups([])))
+    if groups is not None:
+        calls.append(("setgroups", lambda: os.setgroups(groups)))
     if gid is not None:
         calls.append(("setresgid", lambda: os.setresgid(gid, gid, gid)))
     if uid is not None:

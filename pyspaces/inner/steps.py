@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pyspaces import clocks, hostname, network
+from pyspaces.inner.identity import take_ids
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.mounts import proc, propagation, root
 from pyspaces.record import Record
@@ -87,12 +88,26 @@ def _restore_signals(context: Context) -> None:
         context.inherited.restore_mask_inner()
 
 
+def _changes_ids(plan: Plan) -> bool:
+    return plan.uid is not None or plan.gid is not None or plan.groups is not None
+
+
+def _take_ids(context: Context) -> None:
+    take_ids(context.plan.uid, context.plan.gid, context.plan.groups)
+
+
+def _ids(plan: Plan) -> str:
+    groups = None if plan.groups is None else ",".join(map(str, plan.groups)) or "none"
+    rows = (("user", plan.uid), ("group", plan.gid), ("groups", groups))
+    return ", ".join(f"{name} {value}" for name, value in rows if value is not None)
+
+
 def _offsets(plan: Plan) -> str:
     rows = (("boottime", plan.boottime), ("monotonic", plan.monotonic))
     return ", ".join(f"{name} {offset}" for name, offset in rows if offset)
 
 
-# The ids are changed before this table begins: every step needs the rights of the mapped user.
+# The mapped ids are taken before this table begins: every step needs the rights of that user.
 STEPS = (
     Step(
         title="tie the command to the life of the launcher",
@@ -153,6 +168,19 @@ STEPS = (
         applies=lambda plan: plan.workdir is not None or plan.root is not None,
         act=_change_directory,
         detail=lambda plan: plan.workdir,
+    ),
+    # After all that needs the rights of the mapped user.
+    Step(
+        title="take the ids of the command",
+        applies=_changes_ids,
+        act=_take_ids,
+        detail=_ids,
+    ),
+    # A change of credentials clears the signal that the first step asked for: prctl(2).
+    Step(
+        title="tie the command to the life of the launcher again",
+        applies=lambda plan: plan.kill_child and _changes_ids(plan),
+        act=_tie_to_launcher,
     ),
     # Last: from here on a signal does to this process what it would do to the command.
     Step(

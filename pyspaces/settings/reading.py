@@ -68,12 +68,17 @@ class _Reading:
             self.faults.append("loopback: needs a new net namespace: add --net")
         uid_map, gid_map = self._maps() if "user" in names else ((), ())
         proc = self.values.get("mount_proc", "pid" in names and "mount" in names)
+        groups, keep_groups = self._groups(names)
         return Plan(
             command=tuple(self._command()),
             namespaces=names,
             uid_map=uid_map,
             gid_map=gid_map,
             setgroups=self._text("setgroups"),
+            uid=self._id("setuid", "uid_map", names),
+            gid=self._id("setgid", "gid_map", names),
+            groups=groups,
+            keep_groups=keep_groups,
             hostname=self._text("hostname"),
             domainname=self._text("domainname"),
             boottime=self._offset("boottime"),
@@ -169,6 +174,39 @@ class _Reading:
         if not ranges:
             self.lacking = self.lacking or accounts.no_ranges(kind, user)
         return ranges
+
+    def _groups(self, names: Iterable[str]) -> tuple[tuple[int, ...] | None, bool]:
+        """Return the groups, or None; and whether the caller's are kept."""
+        texts = self._texts("groups")
+        if "groups" not in self.values or texts == ["keep"]:
+            return None, bool(texts)
+        if texts == ["none"]:
+            return (), False
+        for word in ("none", "keep"):
+            if word in texts:
+                self.faults.append(f"groups: {word} cannot be combined with other groups")
+                return None, False
+        found = [self._known_id("groups", text, "gid_map", names) for text in texts]
+        return tuple(number for number in found if number is not None), False
+
+    def _id(self, name: str, kind: str, names: Iterable[str]) -> int | None:
+        text = self._text(name)
+        return None if text is None else self._known_id(name, text, kind, names)
+
+    def _known_id(self, name: str, text: str, kind: str, names: Iterable[str]) -> int | None:
+        """Look a user or group up; in the caller's own user namespace it has to exist there."""
+        from pyspaces import accounts
+
+        try:
+            number = accounts.user_id(text) if kind == "uid_map" else accounts.group_id(text)
+        except accounts.NoSuchName as fault:
+            self.faults.append(f"{name}: {fault}")
+            return None
+        if "user" not in names and number <= idmap.LARGEST_ID:
+            rows = procfs.id_map(kind)
+            if not any(first <= number < first + count for first, _, count in rows):
+                self.faults.append(f"{name}: {number}: does not exist in this user namespace")
+        return number
 
     def _offset(self, name: str) -> clocks.Offset | None:
         text = self._text(name)

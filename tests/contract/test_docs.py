@@ -31,7 +31,11 @@ HINTS = {
     "_not_in_kernel": ("this kernel has no",),
     "_process_limit": ("a limit on processes is reached",),
     "_descriptor_limit": ("this process may not open more files",),
-    "_setgroups_rule": ("setgroups(2) is denied in this user namespace",),
+    "_setgroups_rule": (
+        "setgroups(2) is denied in this user namespace",
+        "setgroups(2) is denied in the new user namespace",
+    ),
+    "_ids_need_capability": ("a process keeps its ids: add --user",),
     "_map_rule": (
         "a user may map one id, its own",
         "this needs setgroups denied",

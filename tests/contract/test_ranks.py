@@ -108,6 +108,7 @@ SAME_RANK = {
     ("pyspaces.inner.join", "pyspaces.inner.seal"),
     ("pyspaces.inner.join", "pyspaces.inner.identity"),
     ("pyspaces.inner", "pyspaces.inner.identity"),
+    ("pyspaces.inner.steps", "pyspaces.inner.identity"),
     ("pyspaces.inner", "pyspaces.inner.steps"),
     ("pyspaces.inner", "pyspaces.inner.execute"),
     # What a Popen over clone and one over launch share.

@@ -32,6 +32,7 @@ def whole_plan(marker: Path) -> Plan:
             "boottime": 1,
             "root": "/",
             "workdir": "/",
+            "setuid": 0,
             "command": ["touch", str(marker)],
         }
     )
