@@ -11,8 +11,13 @@ Must not know what a message causes.
       | <-- STAGE (what comes now) ------ |  any number of times
       | <-- FAILED (report) ------------- |  a step failed: the last message
       | <-- EXECUTING ------------------- |  everything is set up
+      | --- GO -------------------------> |  only to a child that is held: it waits for it
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died
+
+Where the launcher itself becomes the command, it is the child of this picture, and a helper that
+ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
+gives instead of MAPPED) with REFUSED: the error as people are to read it.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ EXECUTE = "execute the command"
 # What MAPPED carries: whether setgroups(2) is allowed inside.
 ALLOWED, DENIED = b"allow", b"deny"
 
-MAPPED, STAGE, EXECUTING, FAILED = b"M", b"S", b"X", b"F"
+MAPPED, STAGE, EXECUTING, FAILED, GO, REFUSED = b"M", b"S", b"X", b"F", b"G", b"R"
 _LARGEST = 1 << 17
 
 # What may come next, from the child, by what came last; the first state is before any message.

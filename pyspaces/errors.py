@@ -41,6 +41,17 @@ class SpaceError(Exception):
         self.exit_status = exit_status
         self.report = report
 
+    def to_bytes(self) -> bytes:
+        """Return what people read, and the exit status, as one bounded message."""
+        fields = (str(self.exit_status), self.hint or "", self.message, *self.details)
+        return b"\0".join(os.fsencode(text.replace("\0", ""))[:_LONGEST_FIELD] for text in fields)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SpaceError:
+        """Rebuild an error from `to_bytes`."""
+        code, hint, message, *details = map(os.fsdecode, data.split(b"\0"))
+        return SpaceError(message, details=details, hint=hint or None, exit_status=int(code))
+
     def __str__(self) -> str:
         hint = [f"hint: {self.hint}"] if self.hint else []
         return "\n".join([self.message, *(f"  {line}" for line in self.details), *hint])

@@ -6,33 +6,41 @@ and may be called from any thread. `run` is for the foreground of a terminal: it
 
 from __future__ import annotations
 
-import _thread
 import os
 
 from pyspaces import channel, environment, inner, namespaces, outer, signals, spawn
-from pyspaces.errors import Report
-from pyspaces.kernel import nsfs, procfs
+from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.gear import Gear
+from pyspaces.kernel import libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.signals import Inherited
+from pyspaces.spawn import Spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from pyspaces.outer import Ended, Observer
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
-    from pyspaces.spawn import Spawned
-    from pyspaces.status import Status
+    from pyspaces.status import Status, Usage
 
 _DEFAULT_PATH = b"/bin:/usr/bin"
 # Before there is a child to name a stage, the call that failed does.
 _STAGES = {
-    **dict.fromkeys(("clone3", "clone", "fork"), outer.CREATE),
+    **dict.fromkeys(("clone3", "clone", "fork", "unshare"), outer.CREATE),
     "setns": outer.JOIN,
 }
+
+
+def _tell(text: str) -> None:
+    """Say something on standard error; where nobody can hear it, that changes nothing."""
+    try:
+        os.write(2, os.fsencode(f"pyspaces: {text}\n"))
+    except OSError:
+        return
 
 
 class Running:
@@ -42,35 +50,46 @@ class Running:
     it, or use it as a context manager; closing waits for nothing and ends nothing.
     """
 
-    def __init__(self, child: Spawned) -> None:
+    def __init__(self, child: Spawned, watch: outer.Watch) -> None:
         self.pid = child.pid
         self.pidfd = child.pidfd
         self.child = child
-        self._status: Status | None = None
-        self._reaping = _thread.allocate_lock()
+        self.watch = watch
+
+    @property
+    def status(self) -> Status | None:
+        """How the command ended, or None while it runs."""
+        return self.poll()
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the command used in all, or None while it runs."""
+        self.poll()
+        return self.watch.ended.usage if self.watch.ended else None
 
     def poll(self) -> Status | None:
         """Return how the command ended, or None while it runs."""
-        with self._reaping:
-            if self._status is None and nsfs.has_ended(self.pidfd):
-                self._status = outer.reap(self.pid)
-            return self._status
+        ended = self.watch.run(0)
+        return ended.status if ended else None
 
     def wait(self, timeout: float | None = None) -> Status:
         """Wait for the command to end and return how.
 
+        A time limit of the plan is kept meanwhile, and whenever one polls.
         timeout: seconds; None waits for ever. Raises TimeoutError when they are over.
         """
-        if self._status is None and not nsfs.has_ended(self.pidfd, timeout=timeout):
+        ended = self.watch.run(timeout)
+        if ended is None:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
-        status = self.poll()
-        assert status is not None
-        return status
+        return ended.status
 
     def send_signal(self, number: int) -> None:
-        """Send signal `number` to the command; once it has ended, that does nothing."""
-        if self._status is None:
-            signals.send(self.pidfd, number)
+        """Send signal `number` to the command; once it has ended, that does nothing.
+
+        Process 1 of a pid namespace never notices one that it has no handler for. INT, TERM, HUP
+        and QUIT end it all the same, and are reported as what ended it.
+        """
+        self.watch.ask(number)
 
     def detach(self) -> int:
         """Give the pidfd away: the caller closes it, and reaps the process."""
@@ -95,7 +114,7 @@ class Running:
         self.close()
 
 
-def start(
+def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     plan: Plan,
     *,
     variables: Mapping[bytes, bytes] | None = None,
@@ -104,6 +123,8 @@ def start(
     reader: Reader | None = None,
     function: Callable[[], object] | None = None,
     before: Callable[[], object] | None = None,
+    hold: Callable[[Spawned], object] | None = None,
+    tell: Callable[[str], object] = _tell,
 ) -> Running:
     """Start the command of `plan`; return once exec has succeeded.
 
@@ -111,50 +132,157 @@ def start(
     observe: called with each step, as it begins. inherited: the signal state that the command
     gets; this thread's if None. reader: signals that abort the launch; none if None. function:
     what to call in the new process instead of the command, whose name then is a label. before:
-    what the process that creates the new one does first, such as joining namespaces. The command
-    dies with the thread that calls this, unless the plan says otherwise.
+    what the process that creates the new one does first, such as joining namespaces. hold: called
+    once everything is set up, with the child, which waits right before exec until it returns.
+    tell: called with what people are told apart from errors; standard error if not given. The
+    command dies with the thread that calls this, unless the plan says otherwise.
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
     plan.check()
+    if plan.life.in_place:
+        raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
+    gear = Gear(plan, tell)
     try:
-        running, ends = _spawn(plan, variables, inherited, observe, function, before)
-    except KernelError as error:
-        stage = _STAGES.get(error.call, outer.PREPARE)
-        raise outer.failure(Report.of(stage, error), plan) from error
+        try:
+            child, ends = _spawn(plan, variables, inherited, observe, function, before, gear, hold)
+        except KernelError as error:
+            stage = _STAGES.get(error.call, outer.PREPARE)
+            raise outer.failure(Report.of(stage, error), plan) from error
+        _prepare(plan, child, ends, observe=observe, reader=reader, hold=gear.holding(hold))
+    except BaseException as error:
+        gear.fail(error)
+        raise
+    return Running(child, gear.watch(child, reader))
+
+
+def _prepare(
+    plan: Plan,
+    child: Spawned,
+    ends: channel.Channel,
+    *,
+    observe: Observer,
+    reader: Reader | None,
+    hold: Callable[[Spawned], object] | None,
+) -> None:
     try:
-        outer.prepare_child(plan, running.child, ends, observe=observe, reader=reader)
+        outer.prepare_child(plan, child, ends, observe=observe, reader=reader, hold=hold)
     except BaseException:
-        running.close()
+        os.close(child.pidfd)
         raise
     finally:
         ends.close()
-    return running
 
 
 def run(
-    plan: Plan, *, observe: Observer = lambda text: None, forget_environment: bool = False
+    plan: Plan,
+    *,
+    observe: Observer = lambda text: None,
+    forget_environment: bool = False,
+    before: Callable[[], object] | None = None,
+    hold: Callable[[Spawned], object] | None = None,
+    tell: Callable[[str], object] = _tell,
 ) -> Ended:
     """Run the command of `plan` in the foreground: wait for it, and pass signals on to it.
 
+    Where the plan says so, become the command instead, as `replace` does, and never return.
     forget_environment: where the plan clears the environment, erase that of this process too as
-    /proc/PID/environ shows it; only for a process that is nothing but a launcher. observe and
-    errors as for `start`. Only from the main thread.
+    /proc/PID/environ shows it; only for a process that is nothing but a launcher. The rest, and
+    errors, as for `start`. Only from the main thread.
     """
     variables = caller_environment()
     if forget_environment and plan.environment.clear:
         procfs.erase_initial_environment()
     inherited = Inherited.capture()
+    if plan.life.in_place:
+        replace(plan, variables=variables, observe=observe, inherited=inherited, before=before)
     try:
         with (
             signals.Reader() as reader,
             start(
-                plan, variables=variables, observe=observe, inherited=inherited, reader=reader
+                plan,
+                variables=variables,
+                observe=observe,
+                inherited=inherited,
+                reader=reader,
+                before=before,
+                hold=hold,
+                tell=tell,
             ) as running,
         ):
-            return outer.wait_forwarding(running.child, reader, pid_1=plan.has("pid"))
+            running.wait()
+            assert running.watch.ended is not None
+            return running.watch.ended
     except KernelError as error:
         raise outer.failure(Report.of(outer.PREPARE, error), plan) from error
+
+
+def replace(
+    plan: Plan,
+    *,
+    variables: Mapping[bytes, bytes] | None = None,
+    observe: Observer = lambda text: None,
+    inherited: Inherited | None = None,
+    before: Callable[[], object] | None = None,
+) -> NoReturn:
+    """Become the command of `plan` in this process, with the same pid; nothing of ours stays.
+
+    Arguments as for `start`; `before` is called in this process. Raises SpaceError where the launch
+    fails; this process may be in the new namespaces by then, and should end.
+    """
+    plan = plan.replace(life=plan.life.replace(in_place=True, kill_child=None))
+    plan.check()
+    if procfs.thread_count() != 1:
+        raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
+    environ = plan.environment.apply(caller_environment() if variables is None else variables)
+    created = [name for name in plan.namespaces if name != "time"]
+    observe(f"create the namespaces: {', '.join(created) or 'none'}")
+    inherited = inherited or Inherited.capture()
+    try:
+        with signals.Blocked():
+            ends = _start_helper(plan, observe)
+            if before:
+                before()
+            if created:
+                libc.unshare(namespaces.flags_of(created))
+            inner.replace_self(
+                inner.Context(
+                    plan=plan,
+                    channel=ends,
+                    launcher=-1,
+                    inherited=inherited,
+                    candidates=candidates(plan.command[0], environ),
+                    environment=environ,
+                )
+            )
+    except KernelError as error:
+        stage = _STAGES.get(error.call, outer.PREPARE)
+        raise outer.failure(Report.of(stage, error), plan) from error
+
+
+def _start_helper(plan: Plan, observe: Observer) -> channel.Channel:
+    """Start the process that writes the maps, as nobody's child that the command would find."""
+    from pyspaces.outer.helper import attend
+
+    launcher = Spawned(pid=os.getpid(), pidfd=nsfs.pidfd_open(os.getpid()))
+    ours, theirs = channel.pair()
+
+    def be_helper() -> None:
+        theirs.close()
+        attend(plan, launcher, ours, observe)
+
+    try:
+        middle = spawn.spawn(lambda: spawn.spawn_alone(be_helper))
+        nsfs.has_ended(middle.pidfd, timeout=None)
+        os.waitpid(middle.pid, 0)
+        os.close(middle.pidfd)
+    except BaseException:
+        theirs.close()
+        raise
+    finally:
+        ours.close()
+        os.close(launcher.pidfd)
+    return theirs
 
 
 def caller_environment() -> dict[bytes, bytes]:
@@ -172,7 +300,9 @@ def _spawn(
     observe: Observer,
     function: Callable[[], object] | None,
     before: Callable[[], object] | None,
-) -> tuple[Running, channel.Channel]:
+    gear: Gear,
+    hold: Callable[[Spawned], object] | None,
+) -> tuple[Spawned, channel.Channel]:
     """Create the child, with every signal blocked until its set-up is done."""
     variables = plan.environment.apply(caller_environment() if base is None else base)
     # The kernel takes CLONE_NEWTIME in clone3 too, but offsets can then no longer be written.
@@ -192,6 +322,9 @@ def _spawn(
                 environment=variables,
                 directory=_directory(),
                 function=function,
+                held=gear.holding(hold) is not None,
+                attach=gear.attach,
+                post=gear.post,
             )
 
             def start_inner() -> None:
@@ -207,7 +340,7 @@ def _spawn(
             theirs.close()
             if launcher >= 0:
                 os.close(launcher)
-    return Running(child), ours
+    return child, ours
 
 
 def _directory() -> str | None:

@@ -11,6 +11,7 @@ from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
 from pyspaces.idmap import Extent
 from pyspaces.kernel.libc import c_string_fault
+from pyspaces.life import Life, Outputs
 from pyspaces.mounts import propagation
 from pyspaces.record import Record
 
@@ -41,7 +42,7 @@ class Plan(Record):
     workdir: the directory in which the command starts; None for the caller's, or, where that does
     not exist inside, $HOME or /.
     environment: changes to the caller's environment.
-    kill_child: whether the command is killed when the thread that launched it ends.
+    life: how the launcher looks after the command. outputs: where it tells what became of it.
     """
 
     command: tuple[str, ...]
@@ -63,7 +64,8 @@ class Plan(Record):
     loopback: bool = True
     workdir: str | None = None
     environment: Environment = Environment()
-    kill_child: bool = True
+    life: Life = Life()
+    outputs: Outputs = Outputs()
 
     _nested: ClassVar = {
         "uid_map": Extent,
@@ -71,6 +73,8 @@ class Plan(Record):
         "boottime": Offset,
         "monotonic": Offset,
         "environment": Environment,
+        "life": Life,
+        "outputs": Outputs,
     }
 
     def has(self, namespace: str) -> bool:
@@ -89,6 +93,9 @@ class Plan(Record):
         yield from self._map_faults()
         yield from self._identity_faults()
         yield from self._environment_faults()
+        yield from self.life.faults()
+        yield from self.outputs.faults()
+        yield from self._in_place_faults()
         for name, value in (("hostname", self.hostname), ("domainname", self.domainname)):
             if value is not None and (fault := hostname.name_fault(value)):
                 yield f"{name}: {fault}"
@@ -133,10 +140,19 @@ class Plan(Record):
             ("root", self.root is not None, "mount"),
             ("mount-proc", self.mount_proc, "mount"),
             ("mount-proc", self.mount_proc, "pid"),
+            ("init", self.life.init, "pid"),
         )
         for setting, used, namespace in needs:
             if used and not self.has(namespace):
                 yield f"{setting}: needs a new {namespace} namespace, and it is shared"
+
+    def _in_place_faults(self) -> Iterator[str]:
+        if not self.life.in_place:
+            return
+        if self.has("pid"):
+            yield "no-fork: not with a new pid namespace: its process 1 is a child of the launcher"
+        for name in self.outputs.used():
+            yield f"no-fork: not with --{name}: nobody is left to tell how the command ended"
 
     def _map_faults(self) -> Iterator[str]:
         for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):

@@ -93,7 +93,8 @@ class Container(FunctionProcess):
         if rest := flags & ~namespaces.flags_of(namespaces.NAMES):
             raise ValueError(f"flags: {rest:#x}: only CLONE_NEW* bits can be given")
         plan = settings.plan_from({**mapping, "command": [label_of(target)]})
-        self._plan = plan.replace(kill_child=False)
+        # A thread may start it that ends long before it does.
+        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         return launch.start(self._plan, function=bootstrap)

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-FORWARDED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = (
+    *(*ENDING, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP),
+)
+# SIGCHLD tells of a command that stops: a pidfd tells of its end only.
+_READ = (*FORWARDED, signal.SIGCHLD)
+TSTP, CONT, STOP = signal.SIGTSTP, signal.SIGCONT, signal.SIGSTOP
+CHLD, WINCH, HUP, TERM, KILL = (
+    *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
+)
+
+# What becomes of a signal to a process: it has a handler for it or ignores it, it keeps it
+# waiting, it has no say in the matter, or it has either read it (from a signalfd, say) or begun to
+# block it a moment too late.
+TAKEN, BLOCKED, DEFAULT, UNSURE = "taken", "blocked", "default", "unsure"
 
 # Python ignores these at its start; the command must find them as the caller of Python had them.
 # Whether the caller ignored them cannot be known any more, and hardly anybody does.
@@ -93,7 +107,7 @@ class Received(Record):
 
 
 class Reader:
-    """Context in which the signals of FORWARDED are read, one by one, from a descriptor.
+    """Context in which the signals of FORWARDED, and SIGCHLD, are read from a descriptor.
 
     SIGCHLD gets its default action meanwhile: ignored (as some callers leave it) it would make
     the kernel throw the command's status away. Only for the main thread of a program that waits
@@ -101,8 +115,9 @@ class Reader:
     """
 
     def __enter__(self) -> Reader:
-        self._descriptor = libc.signalfd(FORWARDED)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        self._descriptor = libc.signalfd(_READ)
+        self._kept: list[Received] = []
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _READ)
         self._action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return self
 
@@ -122,8 +137,12 @@ class Reader:
         """Return the descriptor, for poll(2)."""
         return self._descriptor
 
-    def read(self) -> Received | None:
-        """Return the next signal that waits, or None."""
+    def keep(self, received: Received) -> None:
+        """Put a signal back that came too early; `read` returns it again."""
+        self._kept.append(received)
+
+    def read_new(self) -> Received | None:
+        """Return the next signal that arrived and was not kept, or None."""
         try:
             data = os.read(self._descriptor, constants.SIGNALFD_SIGINFO_SIZE)
         except BlockingIOError:
@@ -132,6 +151,24 @@ class Reader:
         # positive code is the kernel's (SI_KERNEL for the terminal), the others a process's.
         number, _, code = struct.unpack_from("Iii", data)
         return Received(number=number, from_process=code <= 0)
+
+    def read(self) -> Received | None:
+        """Return the next signal that waits, or None."""
+        return self._kept.pop(0) if self._kept else self.read_new()
+
+
+def wait_for_any_inner() -> Received:
+    """Wait for the next signal of any kind; every one is blocked in this process."""
+    told = signal.sigwaitinfo(_KNOWN)
+    return Received(number=told.si_signo, from_process=told.si_code <= 0)
+
+
+def send_to_all_inner(number: int) -> None:
+    """Send signal `number` to every process of the namespace but this, its first."""
+    try:
+        os.kill(-1, number)
+    except ProcessLookupError:
+        return
 
 
 def send(pidfd: int, number: int) -> None:
@@ -142,12 +179,73 @@ def send(pidfd: int, number: int) -> None:
         return
 
 
-def is_lost_on(process: int, number: int) -> bool:
-    """Tell whether pid 1 of a namespace drops signal `number`: pid_namespaces(7).
+def send_to_group(group: int, number: int) -> None:
+    """Send signal `number` to a process group; one that has gone is no error."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
 
-    process: its pid as /proc numbers it. The kernel discards a signal for which pid 1 has no
-    handler. One that it blocks waits (an init reads it from a signalfd), one that it ignores is
-    its own decision; those are not lost.
+
+def stopped_by(pid: int) -> int | None:
+    """Return the signal that has stopped child `pid` since this was last asked, or None."""
+    try:
+        told = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return told.si_status if told else None
+
+
+def was_continued(pid: int) -> bool:
+    """Tell whether stopped child `pid` has been continued since this was last asked."""
+    try:
+        return bool(os.waitid(os.P_PID, pid, os.WCONTINUED | os.WNOHANG))
+    except ChildProcessError:
+        return False
+
+
+def stop_self() -> None:
+    """Stop this process where a shell looks after its jobs; return once it is continued.
+
+    By SIGSTOP: to stop by SIGTSTP it would have to be unblocked, and a second Ctrl-Z in the moment
+    before it is blocked again would stop us without our knowing (seen).
     """
-    masks = (procfs.status_field(process, name) for name in ("SigBlk", "SigIgn", "SigCgt"))
-    return not any(int(mask or "0", 16) >> (number - 1) & 1 for mask in masks)
+    if _has_job_control():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _has_job_control() -> bool:
+    """Tell whether somebody would continue this process group: it is not orphaned, setpgid(2).
+
+    That is, the first of our ancestors beyond the group is in our session, as a shell is.
+    """
+    group, session, process = os.getpgrp(), os.getsid(0), os.getppid()
+    while process > 0:
+        try:
+            if os.getpgid(process) != group:
+                return os.getsid(process) == session
+        except ProcessLookupError:
+            return False
+        process = procfs.parent_of(process)
+    return False
+
+
+def fate_on(process: int, number: int) -> str:
+    """Say what becomes of a signal `number` that was just sent to a process.
+
+    process: its pid as /proc numbers it. TAKEN: it has a handler, or ignores the signal. BLOCKED:
+    it still waits. DEFAULT: the action is the kernel's, and for process 1 of a namespace that is
+    to drop it: pid_namespaces(7). UNSURE: it is blocked, and does not wait.
+    """
+    masks = procfs.status_fields(process, ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"))
+    one, shared, blocked, ignored, caught = (
+        int(mask or "0", 16) >> (number - 1) & 1 for mask in masks
+    )
+    if blocked:
+        return BLOCKED if one or shared else UNSURE
+    return TAKEN if ignored or caught else DEFAULT
+
+
+def is_lost_on(process: int, number: int) -> bool:
+    """Tell whether process 1 of a namespace drops signal `number`."""
+    return fate_on(process, number) == DEFAULT

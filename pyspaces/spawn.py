@@ -84,6 +84,14 @@ def spawn(
     return _spawn_through_fork(start, flags, before or _do_nothing)
 
 
+def spawn_alone(start: Callable[[], object]) -> Spawned:
+    """Fork where it is known that there is no other thread, as in a process that we have cloned.
+
+    /proc, which could tell, may be another's there. Returns and raises as `spawn` does.
+    """
+    return _spawn_directly(start, 0)
+
+
 def _do_nothing() -> None:
     pass
 

@@ -19,6 +19,8 @@ NOT_FOUND = 127
 SIGNAL_BASE = 128
 
 SIGPIPE = int(_signal.SIGPIPE)
+# The signals that people send, as options name them.
+SIGNAL_NAMES = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
 class Status(Record):
@@ -58,12 +60,36 @@ class Status(Record):
         return f"exited with {self.code}"
 
 
+class Usage(Record):
+    """What a command used: seconds of time, and bytes of memory.
+
+    wall: from exec to the end. user, system: of the processor, with that of the children that it
+    waited for. peak_memory: the most that it had resident at once, as getrusage(2) has it: the
+    kernel counts what the process had before exec, so that it is never less than `peak_floor`.
+    """
+
+    wall: float
+    user: float
+    system: float
+    peak_memory: int
+    peak_floor: int = 0
+
+
 def signal_name(number: int) -> str:
     """Return SIGTERM for 15; the number as text where it has no name."""
     try:
         return _signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def signal_number(text: str) -> int:
+    """Return 15 for TERM, SIGTERM, term or 15. Raises ValueError saying why not."""
+    name = text.upper().removeprefix("SIG")
+    for known in _signal.valid_signals():
+        if signal_name(known) == f"SIG{name}" or str(int(known)) == text:
+            return int(known)
+    raise ValueError(f"{text!r} is no signal: a name such as TERM, or a number")
 
 
 def die_of(number: int) -> None:

@@ -79,7 +79,7 @@ class Inject(FunctionProcess):
             all_of_them=all,
         )
         plan = settings.plan_from({"command": [label_of(target)]})
-        self._plan = plan.replace(kill_child=False)
+        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         visit = _visit_to(self.target_pid, self._names)

@@ -177,3 +177,17 @@ def processes_with(token: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def processes_of(parent: int) -> list[int]:
+    """Return the children of a process, zombies included."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[1] == str(parent):
+                found.append(int(entry.name))
+    return found

@@ -22,6 +22,16 @@ def launch_options() -> list[click.Option]:
     return [_option(setting) for setting in settings.SETTINGS]
 
 
+def options_of(groups: Iterable[str], *, without_short: bool = False) -> list[click.Option]:
+    """Return the options of some groups of settings, for a command that takes no others.
+
+    without_short: leave the one-letter forms to that command.
+    """
+    wanted = frozenset(groups)
+    rows = [setting for setting in settings.SETTINGS if setting.group in wanted]
+    return [_option(row.replace(short="") if without_short else row) for row in rows]
+
+
 def general_options() -> list[click.Option]:
     """Return the options that say how to talk, not what to launch."""
     return [

@@ -26,7 +26,8 @@ your shell is run.
 """
 _EPILOG = (
     "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
-    " 126 when it could not be executed; 125 when pyspaces itself failed; 2 for wrong usage."
+    " 126 when it could not be executed; 125 when pyspaces itself failed; 124 when its time was"
+    " over; 2 for wrong usage."
 )
 
 
@@ -34,14 +35,16 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
     click.get_current_context().obj["debug"] = debug
     mapping = used(values, settings.BY_NAME)
     plan = settings.plan_from({**mapping, "command": command or _default_command()})
-    ended = launch.run(plan, observe=_tell if verbose else _keep_quiet, forget_environment=True)
+    ended = launch.run(
+        plan, observe=_tell if verbose else _keep_quiet, forget_environment=True, tell=_tell
+    )
     if verbose:
         _tell(f"process {ended.pid} {ended.status}")
     if ended.signal is not None:
         # The signal that ended the command was sent to us as well: a shell must see that its
         # child died of it, or a loop would go on after Ctrl-C.
         status.die_of(ended.signal)
-    return ended.status.shell_code
+    return ended.shell_code
 
 
 def _default_command() -> tuple[str, ...]:

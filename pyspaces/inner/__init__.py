@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from pyspaces import channel
-from pyspaces.errors import Report
+from pyspaces.errors import Report, SpaceError
 from pyspaces.inner.execute import execute, path_of, text_of
 from pyspaces.inner.identity import become_mapped
 from pyspaces.inner.seal import seal_imports, unseal_imports
@@ -21,36 +21,117 @@ from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
-__all__ = ["STEPS", "Context", "Step", "become_mapped", "run_inner"]
+    from pyspaces.plan import Plan
+
+_CRASHED = 70  # sysexits.h EX_SOFTWARE; as `spawn` has it
+
+__all__ = ["STEPS", "Context", "Step", "become_mapped", "replace_self", "run_inner"]
 
 
 def run_inner(context: Context) -> NoReturn:
     """Carry out the plan in this process, and become the command or call the function."""
     seal_imports()
-    stage = channel.WAIT
-    try:
+    with _Telling(context) as telling:
         _wait_for_maps(context)
-        for step in STEPS:
-            if step.applies(context.plan):
-                stage = step.title
-                context.channel.say(channel.STAGE, os.fsencode(step.text(context.plan)))
-                step.act(context)
-        stage = channel.EXECUTE
-        context.channel.say(channel.EXECUTING)
-        if context.function is None:
-            execute(context)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must learn of it
-        path = path_of(error, context)
-        _send_report(context, Report.of(stage, error, path=path, text=text_of(error)))
+        _take(telling, [step for step in STEPS if not (context.post and step.for_command)])
+        if context.post:
+            context.post.serve_inner(lambda: _run_beneath(context))
+        _become(telling)
+
+
+def _run_beneath(context: Context) -> NoReturn:
+    """Carry out the rest in the command's own process, beneath our process 1."""
+    with _Telling(context) as telling:
+        _take(telling, [step for step in STEPS if step.for_command])
+        _become(telling)
+
+
+def replace_self(context: Context) -> NoReturn:
+    """Become the command in the process of the launcher. Raises SpaceError where that fails.
+
+    Everything to tell the error with is loaded; nothing else may be, from whatever root is there.
+    """
+    seal_imports()
+    telling = _Telling(context)
+    try:
+        context.channel.say(channel.STAGE, os.fsencode(channel.WAIT))
+        message = _hear_helper(context)
+        if context.plan.has("user"):
+            _become_mapped(context.plan, message)
+        _take(telling, STEPS)
+        _become(telling)
+    except SpaceError:
+        raise
+    except BaseException as error:
+        report = telling.report(error)
+        context.channel.say(channel.FAILED, report.to_bytes())
+        _hear_helper(context)
+        raise AssertionError("the helper has not answered") from error
+
+
+def _hear_helper(context: Context) -> channel.Message:
+    message = context.channel.hear()
+    if message is None:
+        raise SpaceError(f"cannot {channel.WAIT}: the helper that writes them has died")
+    if message.kind == channel.REFUSED:
+        raise SpaceError.from_bytes(message.body)
+    return message
+
+
+class _Telling:
+    """Context in which the launcher learns of whatever is raised, and of the stage it was at."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.stage = channel.WAIT
+
+    def __enter__(self) -> _Telling:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
+        if error is not None:
+            _send_report(self.context, self.report(error))
         os._exit(1)
+
+    def report(self, error: BaseException) -> Report:
+        """Say where it happened."""
+        path = path_of(error, self.context)
+        return Report.of(self.stage, error, path=path, text=text_of(error))
+
+
+def _take(telling: _Telling, steps: Iterable[Step]) -> None:
+    context = telling.context
+    for step in steps:
+        if step.applies(context.plan):
+            telling.stage = step.title
+            context.channel.say(channel.STAGE, os.fsencode(step.text(context.plan)))
+            step.act(context)
+
+
+def _become(telling: _Telling) -> NoReturn:
+    context = telling.context
+    telling.stage = channel.EXECUTE
+    context.channel.say(channel.EXECUTING)
+    if context.held:
+        _wait_for_word(context, channel.GO)
+    if context.function is None:
+        execute(context)
     unseal_imports()
     context.channel.close()
     os.close(context.launcher)
-    if context.function is not None:
-        context.function()
-    os._exit(0)
+    _call(context.function)
+
+
+def _call(function: Callable[[], object]) -> NoReturn:
+    """Run a Python function as the whole rest of this process; what it raises ends that."""
+    try:
+        function()
+        os._exit(0)
+    finally:
+        os._exit(_CRASHED)
 
 
 def _wait_for_maps(context: Context) -> None:
@@ -59,16 +140,24 @@ def _wait_for_maps(context: Context) -> None:
     A launcher that has died has not given it: the command must not run unmapped. End-of-file does
     not tell, since a process forked meanwhile by another thread may hold the launcher's end.
     """
+    message = _wait_for_word(context, channel.MAPPED)
+    if context.plan.has("user"):
+        _become_mapped(context.plan, message)
+
+
+def _become_mapped(plan: Plan, message: channel.Message) -> None:
+    allowed = message.body == channel.ALLOWED and not plan.keep_groups
+    become_mapped(plan.uid_map, plan.gid_map, may_set_groups=allowed)
+
+
+def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
     nsfs.wait_for_either(context.channel.fileno(), context.launcher)
     if nsfs.has_ended(context.launcher):
         os._exit(0)
     message = context.channel.hear()
-    if message is None or message.kind != channel.MAPPED:
+    if message is None or message.kind != kind:
         os._exit(0)
-    plan = context.plan
-    if plan.has("user"):
-        allowed = message.body == channel.ALLOWED and not plan.keep_groups
-        become_mapped(plan.uid_map, plan.gid_map, may_set_groups=allowed)
+    return message
 
 
 def _send_report(context: Context, report: Report) -> None:

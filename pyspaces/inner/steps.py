@@ -9,7 +9,8 @@ import os
 
 from pyspaces import clocks, hostname, network
 from pyspaces.inner.identity import take_ids
-from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import proc, propagation, root
 from pyspaces.record import Record
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pyspaces.channel import Channel
+    from pyspaces.init import Post
     from pyspaces.plan import Plan
     from pyspaces.signals import Inherited
 
@@ -28,7 +30,9 @@ class Context(Record):
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
     command. candidates: the paths at which the command may be, in their order. environment: the
     command's. directory: the caller's working directory; None where it has no path. function: what
-    to call instead of executing the command.
+    to call instead of executing the command. held: whether it waits for a word right before that.
+    attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
+    there is to be one.
     """
 
     plan: Plan
@@ -39,15 +43,22 @@ class Context(Record):
     environment: Mapping[bytes, bytes]
     directory: str | None = None
     function: Callable[[], object] | None = None
+    held: bool = False
+    attach: Callable[[], object] | None = None
+    post: Post | None = None
 
 
 class Step(Record):
-    """One piece of set-up: when it applies, what it does, and how it is told to people."""
+    """One piece of set-up: when it applies, what it does, and how it is told to people.
+
+    for_command: whether it is for the command alone, and not for a process 1 of ours above it.
+    """
 
     title: str
     applies: Callable[[Plan], object]
     act: Callable[[Context], None]
     detail: Callable[[Plan], object] = lambda plan: ""
+    for_command: bool = False
 
     def text(self, plan: Plan) -> str:
         """Return the step in one line, with its value where it has one."""
@@ -61,7 +72,7 @@ def _tie_to_launcher(context: Context) -> None:
     After the ids have changed, since that clears the signal again (commit_creds() in
     kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
     """
-    libc.set_parent_death_signal(constants.SIGKILL)
+    libc.set_parent_death_signal(context.plan.life.kill_child or 0)
     if nsfs.has_ended(context.launcher):
         os._exit(0)
 
@@ -79,6 +90,18 @@ def _change_directory(context: Context) -> None:
         root.find_workdir_inner(context.directory, context.environment)
     else:
         os.chdir(context.plan.workdir)
+
+
+def _begin_session(context: Context) -> None:
+    try:
+        os.setsid()
+    except OSError as error:
+        raise KernelError(error.errno or 0, "setsid") from None
+
+
+def _attach_terminal(context: Context) -> None:
+    assert context.attach
+    context.attach()
 
 
 def _restore_signals(context: Context) -> None:
@@ -111,7 +134,7 @@ def _offsets(plan: Plan) -> str:
 STEPS = (
     Step(
         title="tie the command to the life of the launcher",
-        applies=lambda plan: plan.kill_child,
+        applies=lambda plan: plan.life.kill_child is not None,
         act=_tie_to_launcher,
     ),
     # Before the mounts: the offsets are written through /proc, which a later root may lack.
@@ -175,17 +198,33 @@ STEPS = (
         applies=_changes_ids,
         act=_take_ids,
         detail=_ids,
+        for_command=True,
     ),
     # A change of credentials clears the signal that the first step asked for: prctl(2).
     Step(
         title="tie the command to the life of the launcher again",
-        applies=lambda plan: plan.kill_child and _changes_ids(plan),
+        applies=lambda plan: plan.life.kill_child is not None and _changes_ids(plan),
         act=_tie_to_launcher,
+        for_command=True,
+    ),
+    # After everything that could fail: from here on the terminal's messages are the command's.
+    Step(
+        title="begin a new session",
+        applies=lambda plan: plan.life.new_session,
+        act=_begin_session,
+        for_command=True,
+    ),
+    Step(
+        title="give the command a terminal",
+        applies=lambda plan: plan.life.pty,
+        act=_attach_terminal,
+        for_command=True,
     ),
     # Last: from here on a signal does to this process what it would do to the command.
     Step(
         title="restore the signals",
         applies=lambda plan: True,
         act=_restore_signals,
+        for_command=True,
     ),
 )

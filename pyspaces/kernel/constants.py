@@ -57,6 +57,7 @@ SYS_clone = {
 # include/uapi/asm-generic/signal.h; alpha, mips and sparc differ and are not supported
 SIGCHLD = 17
 SIGKILL = 9
+SIGNAL_MAX = 64
 
 # include/uapi/linux/mount.h
 MS_NOSUID = 1 << 1
@@ -77,6 +78,7 @@ RESOLVE_IN_ROOT = 0x10
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 
 # include/uapi/linux/capability.h
 CAP_SYS_ADMIN = 21

@@ -59,6 +59,7 @@ _socket = _prototype("socket", _int, _int, _int)
 _socketpair = _prototype("socketpair", _int, _int, _int, _pointer)
 _umount2 = _prototype("umount2", _text, _int)
 _unshare = _prototype("unshare", _int)
+_wait4 = _prototype("wait4", _int, _pointer, _int, _pointer)
 
 # syscall(2) is variadic: two names for two shapes, so that neither changes the other's prototype.
 _syscall_clone3 = ctypes.PyDLL(None, use_errno=True).syscall
@@ -194,6 +195,12 @@ def set_dumpable() -> None:
     _checked(_prctl(constants.PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
 
 
+def set_name(name: bytes) -> None:
+    """Set the name that ps(1) shows of this process, up to 15 bytes: prctl(2)."""
+    address = ctypes.cast(ctypes.c_char_p(name), _pointer).value or 0
+    _checked(_prctl(constants.PR_SET_NAME, address, 0, 0, 0), "prctl", "PR_SET_NAME")
+
+
 def sethostname(name: str) -> None:
     """Set the host name of the caller's UTS namespace: sethostname(2)."""
     encoded = os.fsencode(name)
@@ -247,3 +254,32 @@ def c_string_fault(text: str) -> str | None:
 def overwrite(address: int, size: int) -> None:
     """Fill `size` bytes of this process's memory at `address` with zeros: memset(3)."""
     ctypes.memset(address, 0, size)
+
+
+def write_memory(address: int, data: bytes) -> None:
+    """Put `data` at `address` of this process's memory: memcpy(3)."""
+    ctypes.memmove(address, data, len(data))
+
+
+class _ResourceUsage(ctypes.Structure):
+    """struct rusage of the C library: getrusage(2)."""
+
+    _fields_ = [
+        (name, ctypes.c_long)
+        for name in ("user", "user_us", "system", "system_us", "peak", *map(str, range(13)))
+    ]
+
+
+def wait4(pid: int) -> tuple[int, float, float, int]:
+    """Reap child `pid`, which has ended: wait4(2).
+
+    Returns the status word, the seconds of user and of system time, and the peak of resident
+    memory in bytes. Not os.wait4, whose answer makes Python import the module `resource`.
+    """
+    word, usage = _int(0), _ResourceUsage()
+    while _wait4(pid, ctypes.byref(word), 0, ctypes.byref(usage)) == -1:
+        if ctypes.get_errno() != _errno.EINTR:
+            raise KernelError(ctypes.get_errno(), "wait4", [pid])
+    user = usage.user + usage.user_us / 1e6
+    system = usage.system + usage.system_us / 1e6
+    return word.value, user, system, usage.peak * 1024

@@ -52,12 +52,27 @@ def same_file(one: str, other: str) -> bool:
     return identities[0] == identities[1]
 
 
+def inode(path: str) -> int:
+    """Return the number of the namespace behind `path`. Raises KernelError naming it."""
+    try:
+        return os.stat(path).st_ino
+    except OSError as error:
+        raise KernelError(error.errno or 0, "stat", [], path) from None
+
+
 def wait_for_either(first: int, second: int) -> None:
     """Wait until one of two descriptors can be read, or its other side has gone."""
     poller = select.poll()
     poller.register(first, select.POLLIN)
     poller.register(second, select.POLLIN)
     poller.poll()
+
+
+def is_readable(descriptor: int) -> bool:
+    """Tell whether a descriptor has something to read now."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return any(events & select.POLLIN for _, events in poller.poll(0))
 
 
 def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:

@@ -11,7 +11,7 @@ from pyspaces.kernel.libc import KernelError, overwrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def read(path: str) -> str:
@@ -74,13 +74,38 @@ def pid_of_pidfd(pidfd: int) -> int:
 
 def status_field(process: int | str, name: str) -> str | None:
     """Return the field `name` of /proc/PROCESS/status, or None where it cannot be read."""
+    return status_fields(process, (name,))[0]
+
+
+def status_fields(process: int | str, names: Sequence[str]) -> tuple[str | None, ...]:
+    """Return several fields of one reading, each None where it cannot be read."""
     text = read_or_none(f"/proc/{process}/status") or ""
+    found: dict[str, str] = {}
     # Not splitlines(): the name of a process may hold a form feed, and forge a field with it.
     for line in text.split("\n"):
         key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return None
+        found.setdefault(key, value.strip())
+    return tuple(found.get(name) for name in names)
+
+
+def parent_of(process: int) -> int:
+    """Return the pid of the parent of `process`; 0 where it is out of sight."""
+    return int(status_field(process, "PPid") or "0")
+
+
+def start_ticks(process: int) -> int | None:
+    """Return when `process` started, in clock ticks since the host did: proc_pid_stat(5).
+
+    With its pid that names a process for good, since a pid is used again. None if unknown.
+    """
+    text = read_or_none(f"/proc/{process}/stat") or ""
+    fields = text.rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else None
+
+
+def peak_memory(process: int) -> int:
+    """Return the most memory, in bytes, that `process` has had resident; 0 if unknown."""
+    return int((status_field(process, "VmHWM") or "0").split()[0]) * 1024
 
 
 def has_capability(number: int) -> bool:
@@ -182,10 +207,20 @@ def initial_environment() -> dict[bytes, bytes] | None:
 def erase_initial_environment() -> None:
     """Zero the memory that /proc/PID/environ of this process shows.
 
-    os.environ is a copy and stays. Fields 50 and 51 of /proc/self/stat are env_start and
-    env_end: proc_pid_stat(5). Forgetting the block by prctl(PR_SET_MM) would need CAP_SYS_RESOURCE.
+    os.environ is a copy and stays. Forgetting the block by prctl(PR_SET_MM) would need
+    CAP_SYS_RESOURCE.
+    """
+    for start, end in visible_memory()[1:]:
+        overwrite(start, end - start)
+
+
+def visible_memory() -> tuple[tuple[int, int], ...]:
+    """Return where (start, end) this process's command line and its environment are in memory.
+
+    Fields 48 to 51 of /proc/self/stat are arg_start, arg_end, env_start and env_end: they are what
+    /proc/PID/cmdline and environ show, proc_pid_stat(5). Empty where they are not shown.
     """
     fields = read("/proc/self/stat").rpartition(")")[2].split()
-    start, end = int(fields[47]), int(fields[48])
-    if 0 < start < end:
-        overwrite(start, end - start)
+    numbers = [int(field) for field in fields[45:49]]
+    pairs = ((numbers[0], numbers[1]), (numbers[2], numbers[3]))
+    return pairs if all(0 < start <= end for start, end in pairs) else ()

@@ -6,19 +6,36 @@ keywords.
 
 from __future__ import annotations
 
+from pyspaces.settings.life import life_from, outputs_from
 from pyspaces.settings.reading import plan_from
-from pyspaces.settings.shape import FLAG, GROUPS, MANY, PAIRS, TOGGLE, VALUE, Setting
+from pyspaces.settings.shape import (
+    FLAG,
+    GROUPS,
+    LIFE,
+    MANY,
+    PAIRS,
+    RECORDS,
+    TERMINAL,
+    TOGGLE,
+    VALUE,
+    Setting,
+)
 from pyspaces.settings.table import BY_NAME, SETTINGS
 
 __all__ = [
     "BY_NAME",
     "FLAG",
     "GROUPS",
+    "LIFE",
     "MANY",
     "PAIRS",
+    "RECORDS",
     "SETTINGS",
+    "TERMINAL",
     "TOGGLE",
     "VALUE",
     "Setting",
+    "life_from",
+    "outputs_from",
     "plan_from",
 ]

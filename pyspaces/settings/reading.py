@@ -14,6 +14,7 @@ from pyspaces.idmap import MapFault
 from pyspaces.kernel import procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
+from pyspaces.settings.life import life_from, outputs_from
 from pyspaces.settings.shape import FLAG, TOGGLE, VALUE
 from pyspaces.settings.table import BY_NAME
 
@@ -89,6 +90,8 @@ class _Reading:
             loopback=self.values.get("loopback", True),
             workdir=self._text("workdir"),
             environment=self._environment(),
+            life=life_from(self.values, self.faults),
+            outputs=outputs_from(self.values, self.faults),
         )
 
     def _command(self) -> list[str]:

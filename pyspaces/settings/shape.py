@@ -17,7 +17,9 @@ NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
     "Set-up",
     "Environment",
 )
-GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT)
+# What any command that starts one takes, in new namespaces or in old ones.
+LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
+GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
 
 
 class Setting(Record):

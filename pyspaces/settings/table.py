@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pyspaces import idmap, namespaces
 from pyspaces.mounts import propagation
+from pyspaces.settings.life import LIFE_ROWS
 from pyspaces.settings.mounts import MOUNTS
 from pyspaces.settings.shape import (
     ENVIRONMENT,
@@ -178,5 +179,6 @@ SETTINGS = (
         listed=True,
         help="clear the environment but for these; patterns such as LC_* allowed",
     ),
+    *LIFE_ROWS,
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

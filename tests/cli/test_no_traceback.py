@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pyspaces.settings import FLAG, SETTINGS, TOGGLE
 
-# 0 or what `true` cannot give; 124 and signals need more than a wrong word.
-STATUSES = {0, 2, 125, 126, 127}
+# 0 or what `true` cannot give; 124 and 137 where the random time is a very short one.
+STATUSES = {0, 2, 124, 125, 126, 127, 137}
 
 FLAGS = [
     *("-v", "--verbose", "-h", "--help"),
@@ -47,6 +47,12 @@ GOOD = {
     "workdir": ["/", ".", "/nonexistent", "/etc/passwd"],
     "setenv": ["A", "PATH", "LC_ALL", "="],
     "unsetenv": ["HOME", "PATH", "A=B"],
+    "kill_child": ["TERM", "SIGKILL", "9", "0", "65"],
+    "timeout": ["9", "1.5m", "0", "-1", "1e3"],
+    "kill_after": ["0", "2s", "-1"],
+    "status_fd": ["0", "1", "2", "77", "99999999999"],
+    "status_file": ["/nonexistent/x", "/dev/null", ""],
+    "pid_file": ["/nonexistent/x", "/etc", ""],
     "keep_env": ["LC_*", "*", "HOME,PATH", ",,"],
 }
 

@@ -180,7 +180,10 @@ def test_help_stands_under_headings(pyspaces: Run) -> None:
         done = pyspaces("run", option)
         assert done.returncode == 0
         headings = [line for line in done.stdout.splitlines() if line.endswith(":")]
-        assert headings == ["Namespaces:", "Identity:", "Set-up:", "Environment:", "General:"]
+        assert headings == [
+            *("Namespaces:", "Identity:", "Set-up:", "Environment:"),
+            *("Life of the command:", "Terminal:", "Records:", "General:"),
+        ]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["completion", "bash"]])

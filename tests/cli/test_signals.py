@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
-import select
 import signal
 import subprocess
+import sys
 import time
+import uuid
 from pathlib import Path
+from random import Random
 
 import pytest
-from conftest import SCRIPT, processes_with
+from conftest import SCRIPT, processes_of, processes_with
+from terminal import Screen, at_terminal, read_until
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,21 +86,6 @@ def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None])
     wait_until(lambda: not processes_with(token), "every command gone", seconds=2)
 
 
-def at_terminal(words: list[str]) -> tuple[int, int]:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(words[0], words)
-    return pid, terminal
-
-
-def read_until(terminal: int, text: bytes) -> bytes:
-    seen = b""
-    while text not in seen:
-        assert select.select([terminal], [], [], 20)[0], f"{text!r} did not come after {seen!r}"
-        seen += os.read(terminal, 1000)
-    return seen
-
-
 @pytest.mark.parametrize("again", range(10))
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], again: int) -> None:
@@ -165,3 +152,105 @@ def test_a_shell_that_handles_ctrl_c_goes_on() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
     finally:
         os.close(terminal)
+
+
+@pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
+def test_ctrl_backslash_ends_a_command_at_a_terminal(options: list[str]) -> None:
+    screen = Screen([SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100"])
+    try:
+        screen.expect(b"up\r\n")
+        screen.type(b"\x1c")
+        assert screen.end() == -signal.SIGQUIT
+    finally:
+        screen.close()
+
+
+def test_two_hundred_launches_are_ended_at_any_moment(wait_until: Callable[..., None]) -> None:
+    """TERM between 0 and 50 ms after the start: the launcher ends within a second, by that signal
+    or with the command's own status, and nothing is left."""
+    random = Random(4)
+    token = f"765.{os.getpid()}"
+    for _ in range(25):
+        batch = [
+            subprocess.Popen([SCRIPT, "run", "--user", "--pid", "--", "sleep", token])
+            for _ in range(8)
+        ]
+        begun = time.monotonic()
+        for moment, process in sorted(
+            ((random.uniform(0, 0.05), process) for process in batch), key=lambda row: row[0]
+        ):
+            time.sleep(max(0, begun + moment - time.monotonic()))
+            process.terminate()
+        for process in batch:
+            # A second for each: eight share the machine's processors.
+            assert process.wait(8) == -signal.SIGTERM
+    wait_until(lambda: not processes_with(token), "every command gone", seconds=2)
+
+
+def test_a_signal_that_process_1_blocks_at_its_start_ends_it_all_the_same() -> None:
+    """As Python does while it starts a program: dropped when unblocked, and asked for again."""
+    script = (
+        "import signal, sys, time; signal.signal(2, signal.SIG_DFL);"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print('up', flush=True); time.sleep(0.2);"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [15]); time.sleep(100)"
+    )
+    with launched("--user", "--pid", "--", sys.executable, "-IS", "-c", script) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == -signal.SIGTERM
+
+
+def test_subprocess_with_a_timeout_leaves_nothing(wait_until: Callable[..., None]) -> None:
+    token = f"876.{os.getpid()}"
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(
+            [SCRIPT, "run", "--user", "--pid", "--", "sleep", token], timeout=0.3, check=False
+        )
+    wait_until(lambda: not processes_with(token), "the command gone", seconds=1)
+
+
+def test_a_killed_launcher_takes_everything_with_it_at_once(
+    wait_until: Callable[..., None],
+) -> None:
+    token = uuid.uuid4().hex
+    script = f": {token}; setsid sh -c ': {token}; sleep 100; :' & echo up; wait; :"
+    with launched("--user", "--pid", "--", "sh", "-c", script) as process:
+        wait_until(lambda: len(processes_with(token)) >= 3, "all of them run")
+        process.kill()
+        wait_until(lambda: not processes_with(token), "everything gone", seconds=0.1)
+
+
+def test_kill_child_sends_another_signal() -> None:
+    script = "trap 'echo term; exit' TERM; echo up; while :; do sleep 0.01; done"
+    with launched("--user", "--kill-child", "TERM", "--", "sh", "-c", script) as process:
+        process.kill()
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"term\n"
+
+
+def test_no_kill_child_lets_the_command_live() -> None:
+    with launched(
+        "--user", "--no-kill-child", "--", "sh", "-c", "echo up; exec sleep 50"
+    ) as process:
+        assert process.stdout is not None
+        command = processes_of(process.pid)
+        assert len(command) == 1
+        process.kill()
+        process.wait()
+        assert Path(f"/proc/{command[0]}").exists()
+        os.kill(command[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--kill-child", "NOPE"], "kill-child: 'NOPE' is no signal: a name such as TERM"),
+        (["--kill-child", "999"], "kill-child: '999' is no signal"),
+        (["--kill-child", "TERM", "--no-kill-child"], "kill-child: contradicts --no-kill-child"),
+    ],
+)
+def test_bad_signals_are_wrong_usage(
+    pyspaces: Callable[..., subprocess.CompletedProcess[str]], words: list[str], fault: str
+) -> None:
+    done = pyspaces("run", *words, "--", "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert fault in done.stderr

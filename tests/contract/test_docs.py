@@ -57,9 +57,9 @@ HELPER_HINTS = (
     *("newuidmap wants them equal", "this interpreter is not", "has no entry in the user"),
 )
 
-# 124 stands in status.py for --timeout, which does not exist yet.
 EXIT_CODES = {
     str(status.USAGE),
+    str(status.TIMED_OUT),
     str(status.FAILED),
     str(status.CANNOT_EXECUTE),
     str(status.NOT_FOUND),

@@ -17,13 +17,20 @@ ROOT = Path(pyspaces.__file__).parents[1]
 
 OURS = {
     "pyspaces",
-    *(f"pyspaces.{name}" for name in ("channel", "clocks", "diagnosis", "environment", "errors")),
-    *(f"pyspaces.{name}" for name in ("hostname", "idmap", "launch", "namespaces")),
-    *(f"pyspaces.{name}" for name in ("network", "outer", "plan", "record", "signals")),
+    *(
+        f"pyspaces.{name}"
+        for name in ("channel", "clocks", "diagnosis", "environment", "errors", "gear")
+    ),
+    *(f"pyspaces.{name}" for name in ("hostname", "idmap", "launch", "life", "namespaces")),
+    *(f"pyspaces.{name}" for name in ("network", "plan", "record", "signals")),
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
-    *(f"pyspaces.settings{name}" for name in ("", ".mounts", ".reading", ".shape", ".table")),
+    *(f"pyspaces.outer{name}" for name in ("", ".ending", ".prepare", ".watch")),
+    *(
+        f"pyspaces.settings{name}"
+        for name in ("", ".life", ".mounts", ".reading", ".shape", ".table")
+    ),
     *(f"pyspaces.inner{name}" for name in ("", ".execute", ".identity", ".seal", ".steps")),
 }
 

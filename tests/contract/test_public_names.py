@@ -113,6 +113,7 @@ HEADERS = {
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
     "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
     "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
+    "PR_SET_NAME": ("linux/prctl.h", "PR_SET_NAME"),
     "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
     "SIOCSIFFLAGS": ("linux/sockios.h", "SIOCSIFFLAGS"),
     "IFNAMSIZ": ("linux/if.h", "IFNAMSIZ"),
@@ -134,6 +135,7 @@ LIBRARY = {
     "SOCK_CLOEXEC": socket.SOCK_CLOEXEC,
     "SIGCHLD": signal.SIGCHLD,
     "SIGKILL": signal.SIGKILL,
+    "SIGNAL_MAX": signal.SIGRTMAX,
     "SFD_NONBLOCK": os.O_NONBLOCK,
     "SFD_CLOEXEC": os.O_CLOEXEC,
 }

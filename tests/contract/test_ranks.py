@@ -44,7 +44,9 @@ RANKS = {
     "pyspaces.clocks": 3,
     "pyspaces.hostname": 3,
     "pyspaces.network": 3,
+    "pyspaces.life": 3,
     "pyspaces.signals": 3,
+    "pyspaces.terminal": 3,
     "pyspaces.diagnosis": 3,
     "pyspaces.names": 3,
     "pyspaces.names.registry": 3,
@@ -53,8 +55,19 @@ RANKS = {
     "pyspaces.settings.shape": 5,
     "pyspaces.settings.mounts": 5,
     "pyspaces.settings.table": 5,
+    "pyspaces.settings.life": 5,
     "pyspaces.settings.reading": 5,
     "pyspaces.outer": 6,
+    "pyspaces.outer.prepare": 6,
+    "pyspaces.outer.ending": 6,
+    "pyspaces.outer.watch": 6,
+    "pyspaces.outer.link": 6,
+    "pyspaces.outer.relay": 6,
+    "pyspaces.outer.journal": 6,
+    "pyspaces.outer.report": 6,
+    "pyspaces.outer.helper": 6,
+    "pyspaces.init": 6,
+    "pyspaces.gear": 6,
     "pyspaces.inner": 6,
     "pyspaces.inner.seal": 6,
     "pyspaces.inner.identity": 6,
@@ -102,7 +115,27 @@ SAME_RANK = {
     ("pyspaces.accounts", "pyspaces.program"),
     ("pyspaces.settings", "pyspaces.settings.table"),
     ("pyspaces.settings", "pyspaces.settings.reading"),
+    ("pyspaces.settings", "pyspaces.settings.life"),
     ("pyspaces.settings.reading", "pyspaces.settings.table"),
+    ("pyspaces.settings.reading", "pyspaces.settings.life"),
+    ("pyspaces.settings.table", "pyspaces.settings.life"),
+    ("pyspaces.settings.life", "pyspaces.settings.shape"),
+    # The parent's room: the launch, and then the watch over it; both end a child.
+    ("pyspaces.outer", "pyspaces.outer.prepare"),
+    ("pyspaces.outer", "pyspaces.outer.ending"),
+    ("pyspaces.outer", "pyspaces.outer.watch"),
+    ("pyspaces.outer.prepare", "pyspaces.outer.ending"),
+    ("pyspaces.outer.watch", "pyspaces.outer.ending"),
+    ("pyspaces.outer.helper", "pyspaces.outer.prepare"),
+    # Process 1 speaks what the launcher's end of the pipe reads.
+    ("pyspaces.init", "pyspaces.outer.link"),
+    # What a launch takes along, each part loaded when it is used.
+    ("pyspaces.gear", "pyspaces.outer"),
+    ("pyspaces.gear", "pyspaces.outer.journal"),
+    ("pyspaces.gear", "pyspaces.outer.report"),
+    ("pyspaces.gear", "pyspaces.outer.relay"),
+    ("pyspaces.gear", "pyspaces.outer.link"),
+    ("pyspaces.gear", "pyspaces.init"),
     # The child's room: its door runs what its files have.
     ("pyspaces.inner", "pyspaces.inner.seal"),
     ("pyspaces.inner.join", "pyspaces.inner.seal"),
@@ -140,6 +173,8 @@ LAUNCH_PATH_LIBRARY = {
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("signal", "__future__", "_thread", "warnings"),
+    # json: in outer.journal alone, which is loaded where a status record is asked for.
+    "json",
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }
@@ -321,6 +356,13 @@ def importers_of(name: str) -> set[str]:
     return {row.importer for row in ALL_IMPORTS if row.imported.partition(".")[0] == name}
 
 
+def test_json_is_for_the_status_record_alone() -> None:
+    importers = importers_of("json")
+    assert {name for name in importers if RANKS[name] <= LAUNCH_PATH_RANK} == {
+        "pyspaces.outer.journal"
+    }
+
+
 def test_one_door_to_ctypes() -> None:
     assert importers_of("ctypes") == {"pyspaces.kernel.libc"}
 
@@ -378,7 +420,7 @@ def test_the_child_does_not_print_or_log() -> None:
 
 
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
-HANDED_OVER = {("pyspaces.launch", "start_inner")}
+HANDED_OVER = {("pyspaces.launch", "start_inner"), ("pyspaces.gear", "attach_inner")}
 
 
 def side_errors(suffix: str, room: str) -> list[str]:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc")
 
 
-def whole_plan(marker: Path) -> Plan:
-    """Return a plan in which every step applies, and whose command would leave a mark."""
+def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
+    """Return a plan in which step `index` applies, and whose command would leave a mark.
+
+    Every other step applies too, but that a session begins with a terminal or without one.
+    """
     plan = settings.plan_from(
         {
             "all": True,
@@ -34,9 +37,14 @@ def whole_plan(marker: Path) -> Plan:
             "workdir": "/",
             "setuid": 0,
             "command": ["touch", str(marker)],
+            "pty": True,
+            **more,
         }
     )
-    assert all(step.applies(plan) for step in STEPS)
+    if not STEPS[index].applies(plan):
+        plan = plan.replace(life=plan.life.replace(pty=False, new_session=True))
+    assert STEPS[index].applies(plan)
+    assert sum(not step.applies(plan) for step in STEPS) == 1
     return plan
 
 
@@ -65,11 +73,15 @@ def import_late(context: inner.Context) -> None:
 
 
 def launch_with(
-    monkeypatch: pytest.MonkeyPatch, marker: Path, index: int, act: Callable[[inner.Context], None]
+    monkeypatch: pytest.MonkeyPatch,
+    marker: Path,
+    index: int,
+    act: Callable[[inner.Context], None],
+    **more: object,
 ) -> SpaceError:
     monkeypatch.setattr(inner, "STEPS", broken_step(index, act))
     with pytest.raises(SpaceError) as caught:
-        launch.start(whole_plan(marker))
+        launch.start(whole_plan(marker, index, **more))
     assert not marker.exists()
     return caught.value
 
@@ -89,6 +101,16 @@ def test_a_refused_call_is_reported_whole(
     assert error.report.stage == STEPS[index].title
     assert (error.report.call, error.report.errno) == ("frobnicate", errno.EXDEV)
     assert error.report.path == "/some/path"
+    assert error.message == (
+        f"cannot {STEPS[index].title}: frobnicate /some/path: Invalid cross-device link"
+    )
+
+
+@every_step
+def test_so_it_is_beneath_a_process_1_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
+) -> None:
+    error = launch_with(monkeypatch, tmp_path / "ran", index, refuse, init=True)
     assert error.message == (
         f"cannot {STEPS[index].title}: frobnicate /some/path: Invalid cross-device link"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, processes_of
 
 import pyspaces
 from pyspaces import Inject, SpaceError, UsageFault, namespaces, setns
@@ -48,21 +48,10 @@ def sandbox(*options: str) -> Iterator[int]:
     ) as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"up\n"
-        yield child_of(launcher.pid)
+        (child,) = processes_of(launcher.pid)
+        yield child
         assert launcher.stdin is not None
         launcher.stdin.close()
-
-
-def child_of(process: int) -> int:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields[1] == str(process):
-                return int(entry.name)
-    raise AssertionError(f"process {process} has no child")
 
 
 def pid_namespace_of_a_child() -> str:
@@ -112,15 +101,15 @@ def test_inject_from_a_thread_beside_busy_ones() -> None:
             sorted(os.urandom(1000))
 
     noise = [threading.Thread(target=busy) for _ in range(2)]
-    for thread in noise:
-        thread.start()
-    try:
-        with sandbox("-Uu", "--hostname", "box") as target:
-            names = [result_of(Inject(target, socket.gethostname)) for _ in range(5)]
-    finally:
-        stop.set()
+    with sandbox("-Uu", "--hostname", "box") as target:
         for thread in noise:
-            thread.join()
+            thread.start()
+        try:
+            names = [result_of(Inject(target, socket.gethostname)) for _ in range(5)]
+        finally:
+            stop.set()
+            for thread in noise:
+                thread.join()
     assert names == ["box"] * 5
 
 

@@ -1,7 +1,6 @@
-"""The PARENT side of a launch: writes the id maps, gives the word, listens and waits.
+"""The launch itself: the id maps, the word, and hearing the child out until it is the command.
 
-Runs in the launcher only. Must not know click. What it waits for (messages of the child, the end
-of the child, signals to the launcher) it waits for at once, so that nothing can make it hang.
+Runs in the parent.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import select
 from pyspaces import channel, diagnosis, idmap, signals, status
 from pyspaces.channel import EXECUTE, WAIT, Conversation
 from pyspaces.errors import Interrupted, Report, SpaceError
-from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel import constants, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.record import Record
-from pyspaces.status import Status
+from pyspaces.outer.ending import end_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +25,10 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
     from pyspaces.spawn import Spawned
+    from pyspaces.status import Status
 
     Observer = Callable[[str], None]
+    Hold = Callable[[Spawned], object]
 
 CREATE = "create the namespaces"
 JOIN = "join the namespaces"
@@ -36,23 +36,24 @@ MAP = "write the id maps"
 PREPARE = "prepare the launch"
 
 
-class Ended(Record):
-    """How process `pid`, the command, ended, and by which signal to the launcher, if by one."""
-
-    pid: int
-    status: Status
-    signal: int | None = None
-
-
 def prepare_child(
-    plan: Plan, child: Spawned, ends: Channel, *, observe: Observer, reader: Reader | None
+    plan: Plan,
+    child: Spawned,
+    ends: Channel,
+    *,
+    observe: Observer,
+    reader: Reader | None,
+    hold: Hold | None = None,
 ) -> None:
-    """Bring a waiting child to exec. Raises SpaceError, with the child dead and reaped."""
+    """Bring a waiting child to exec. Raises SpaceError, with the child dead and reaped.
+
+    hold: called once everything is set up; the child then waits until it returns.
+    """
     talk = Conversation()
     try:
-        may_set_groups = _write_maps(plan, child, observe)
+        may_set_groups = write_maps(plan, child, observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
-        _listen(plan, child, ends, talk, observe=observe, reader=reader)
+        _listen(plan, child, ends, talk, observe=observe, reader=reader, hold=hold)
     except BaseException as error:
         ended = end_child(child)
         if isinstance(error, _ChildDied):
@@ -84,55 +85,8 @@ def failure(report: Report, plan: Plan) -> SpaceError:
     )
 
 
-def end_child(child: Spawned) -> Status:
-    """Kill the child, wait until it has ended, and reap it."""
-    signals.send(child.pidfd, constants.SIGKILL)
-    nsfs.has_ended(child.pidfd, timeout=None)
-    return reap(child.pid)
-
-
-def reap(pid: int) -> Status:
-    """Take the status of a child that has ended. Raises SpaceError where the kernel lost it."""
-    try:
-        # Not wait4: its answer makes Python import the module `resource`.
-        _, word = os.waitpid(pid, 0)
-    except ChildProcessError:
-        raise SpaceError(
-            f"cannot learn how process {pid} ended: waitpid: {os.strerror(errno.ECHILD)}",
-            details=["SIGCHLD is ignored in this process, or something else waited for the child"],
-        ) from None
-    return Status.from_wait(word)
-
-
-def wait_forwarding(child: Spawned, reader: Reader, *, pid_1: bool) -> Ended:
-    """Wait for the command, and pass on the signals that are sent to the launcher meanwhile.
-
-    pid_1: whether the command is the first of a pid namespace, where the kernel drops what it has
-    no handler for.
-    """
-    received: set[int] = set()
-    killed_for: int | None = None
-    poller = _poller(child.pidfd, reader.fileno())
-    running = True
-    while running:
-        running = child.pidfd not in dict(poller.poll())
-        # Read even when the command has ended: at Ctrl-C the terminal's signal has ended it, and
-        # the same signal is waiting here.
-        while signal := reader.read():
-            received.add(signal.number)
-            if signal.from_process:
-                signals.send(child.pidfd, signal.number)
-            if pid_1 and signal.number in signals.ENDING and _is_lost(child, signal.number):
-                killed_for = signal.number
-                signals.send(child.pidfd, constants.SIGKILL)
-    ended = reap(child.pid)
-    if killed_for is not None and ended.signal == constants.SIGKILL:
-        ended = Status(signal=killed_for)
-    cause = ended.signal if ended.signal in received.intersection(signals.ENDING) else None
-    return Ended(pid=child.pid, status=ended, signal=cause)
-
-
-def _write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
+def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
+    """Write the id maps of a new user namespace; tell whether setgroups(2) is allowed inside."""
     if not plan.has("user"):
         return False
     observe(f"map user ids: {idmap.arrows(plan.uid_map) or 'none'}")
@@ -164,6 +118,7 @@ def _listen(
     *,
     observe: Observer,
     reader: Reader | None,
+    hold: Hold | None,
 ) -> None:
     """Hear the child out until it has become the command. Raises where it has not."""
     poller = _poller(ends.fileno(), child.pidfd, *([reader.fileno()] if reader else []))
@@ -172,7 +127,7 @@ def _listen(
         # Messages first. A signal is early only where the child has said nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
-            _receive_early(child, reader)
+            _receive_early(child, reader, executing=talk.executing)
             continue
         # A child that has ended has said all that it will say: the channel holds a message or
         # end-of-file, and this cannot block.
@@ -184,27 +139,42 @@ def _listen(
             observe(talk.stage)
         elif message.kind == channel.EXECUTING:
             observe(f"{EXECUTE}: {' '.join(plan.command)}")
-            if reader:  # from here on signals are for the command: they wait for wait_forwarding
-                poller.unregister(reader.fileno())
+            if hold:
+                _hold(plan, child, ends, hold)
         elif message.kind == channel.FAILED:
             raise failure(Report.from_bytes(message.body), plan)
     if not talk.executing:
         raise _ChildDied
 
 
+def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
+    try:
+        hold(child)
+    except KernelError as error:
+        raise failure(Report.of(PREPARE, error), plan) from error
+    # Killed meanwhile, it is a command that was killed right before exec: its status says so.
+    try:
+        ends.say(channel.GO)
+    except KernelError:
+        return
+
+
 class _ChildDied(Exception):
     """The child ended without a word."""
 
 
-def _receive_early(child: Spawned, reader: Reader | None) -> None:
+def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> None:
     """Take a signal from before the command has started: end, or keep it for the command."""
-    signal = reader.read() if reader else None
-    if signal is None:
+    signal = reader.read_new() if reader else None
+    if signal is None or reader is None:
         return
-    if signal.number in signals.ENDING:
+    if signal.number in signals.ENDING and not executing:
         raise Interrupted(signal.number)
-    if signal.from_process:
-        signals.send(child.pidfd, signal.number)
+    if signal.number != signals.CHLD:
+        reader.keep(signal)
+    elif signals.stopped_by(child.pid):
+        # Ctrl-Z during the set-up, which blocks it, stops the child right before exec.
+        signals.stop_self()
 
 
 def _death(talk: Conversation, ended: Status) -> SpaceError:
@@ -213,13 +183,6 @@ def _death(talk: Conversation, ended: Status) -> SpaceError:
         f"cannot {stage}: the new process {ended} on the way",
         report=Report(stage=stage, text=str(ended)),
     )
-
-
-def _is_lost(child: Spawned, number: int) -> bool:
-    try:
-        return signals.is_lost_on(procfs.pid_of_pidfd(child.pidfd), number)
-    except KernelError:
-        return False
 
 
 def _poller(*descriptors: int) -> select.poll:

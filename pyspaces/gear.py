@@ -1,0 +1,142 @@
+"""What a launch takes along besides the child, each loaded only where the plan asks for it.
+
+Runs in the parent: the records (`outer.journal`, `outer.report`), a terminal (`terminal`,
+`outer.relay`) and our own process 1 (`init`, `outer.link`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import outer
+from pyspaces.errors import SpaceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspaces.init import Post
+    from pyspaces.outer import Ended
+    from pyspaces.outer.journal import Journal
+    from pyspaces.outer.link import Link
+    from pyspaces.plan import Plan
+    from pyspaces.signals import Reader
+    from pyspaces.spawn import Spawned
+    from pyspaces.terminal import Pty
+
+
+class Gear:
+    """What one launch takes along, from before it starts to the end of the command.
+
+    attach: what gives the command its terminal, in the child. post: what process 1 needs.
+    """
+
+    def __init__(self, plan: Plan, tell: Callable[[str], object]) -> None:
+        self._plan = plan
+        self._tell = tell
+        self._journal: Journal | None = None
+        self._pty: Pty | None = None
+        self._link: Link | None = None
+        self._peak_floor = 0
+        self.post: Post | None = None
+        if plan.outputs:
+            from pyspaces.outer.journal import Journal
+
+            self._journal = Journal(plan.outputs, tell)
+        try:
+            self._open()
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def _open(self) -> None:
+        life = self._plan.life
+        if life.pty:
+            from pyspaces.terminal import Pty
+
+            self._pty = Pty()
+        if life.init:
+            from pyspaces import init
+            from pyspaces.outer.link import Link
+
+            reading, writing = os.pipe()
+            self._link = Link(reading)
+            self.post = init.make_post(
+                link=writing, wait_all=life.init_wait, own_session=life.own_session
+            )
+
+    @property
+    def attach(self) -> Callable[[], object] | None:
+        """What gives the command its terminal, in the child; None where it keeps its own."""
+        return self._pty.attach_inner if self._pty else None
+
+    def holding(
+        self, hold: Callable[[Spawned], object] | None
+    ) -> Callable[[Spawned], object] | None:
+        """Return what happens while the child is held; None where nothing has to."""
+        journal = self._journal
+        if journal is None:
+            return hold
+
+        def hold_both(child: Spawned) -> None:
+            if hold:
+                hold(child)
+            self._peak_floor = journal.held(self._plan, child)
+
+        return hold_both
+
+    def watch(self, child: Spawned, reader: Reader | None) -> outer.Watch:
+        """Return the watch over the command, which runs now."""
+        self._close_post()
+        relay = None
+        if self._pty:
+            from pyspaces.outer.relay import Relay
+
+            relay = Relay(self._pty)
+        if self._journal:
+            self._journal.started(child.pid)
+        return outer.Watch(
+            child,
+            self._plan.life,
+            pid_1=self._plan.has("pid") and not self.post,
+            alone=self._plan.has("pid"),
+            reader=reader,
+            link=self._link,
+            relay=relay,
+            peak_floor=self._peak_floor,
+            finished=self._finish,
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Release everything after a launch that failed, and record why."""
+        self._close_post()
+        if self._link:
+            self._link.close()
+        if self._pty:
+            self._pty.close()
+        if self._journal and isinstance(error, SpaceError):
+            self._journal.failed(error)
+
+    def _close_post(self) -> None:
+        if self.post and self.post.link >= 0:
+            os.close(self.post.link)
+            self.post = self.post.replace(link=-1)
+
+    def _finish(self, ended: Ended) -> None:
+        if self._link:
+            self._link.close()
+        if ended.timed_out:
+            self._tell(_time_is_over(self._plan, ended))
+        if self._journal:
+            self._journal.ended(ended)
+        if self._plan.outputs.report:
+            from pyspaces.outer.report import report
+
+            self._tell(report(self._plan, ended))
+
+
+def _time_is_over(plan: Plan, ended: Ended) -> str:
+    wall = ended.usage.wall if ended.usage else 0.0
+    limit = plan.life.timeout or 0.0
+    what = "it was killed" if ended.killed else "it was sent SIGTERM"
+    return f"the command ran for {wall:.1f} s, and its time is {limit:g} s: {what}"

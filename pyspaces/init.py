@@ -1,0 +1,132 @@
+"""Our own process 1 of a pid namespace: reaps orphans, passes signals on, tells the launcher.
+
+Runs in the first process of the namespace only, which stays the forked interpreter: after the root
+has moved there may be no interpreter to execute, and what a fork shares with its launcher costs
+nothing. What /proc shows of it is overwritten, so that it holds nothing of the caller's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from pyspaces import signals, spawn, status
+from pyspaces.kernel import constants, libc, procfs
+from pyspaces.outer.link import ENDED, RECORD, STOPPED
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pyspaces.spawn import Spawned
+
+TITLE = b"pyspaces-init"
+
+
+class Post(Record):
+    """What process 1 needs, made in the launcher before the fork.
+
+    area: where /proc reads the command line and environment of this process from, as (start, end).
+    link: the descriptor by which it tells. wait_all: whether it outlives the command, until every
+    process of the namespace has ended. own_session: whether the command leads a session.
+    """
+
+    area: tuple[tuple[int, int], ...]
+    link: int
+    wait_all: bool
+    own_session: bool
+
+    def serve_inner(self, start: Callable[[], object]) -> NoReturn:
+        """Become process 1: run `start` in a child, the command, and end as it does."""
+        _forget_inner(self.area)
+        command = spawn.spawn_alone(start)
+        _close_others_inner(self.link, command.pidfd)
+        _Server(self, command).run_inner()
+
+
+class _Server:
+    def __init__(self, post: Post, command: Spawned) -> None:
+        self._post = post
+        self._command = command
+        self._word: int | None = None
+
+    def run_inner(self) -> NoReturn:
+        """Take signals until it is time to end; all of them are blocked here."""
+        while True:
+            received = signals.wait_for_any_inner()
+            if received.number == constants.SIGCHLD:
+                self._reap_inner()
+            elif received.from_process or self._post.own_session:
+                self._pass_on_inner(received.number)
+
+    def _reap_inner(self) -> None:
+        """Reap everybody that has ended; one SIGCHLD may stand for several."""
+        while True:
+            try:
+                pid, word = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                self._end_inner()
+            if pid == 0:
+                return
+            if pid != self._command.pid:
+                continue
+            if os.WIFSTOPPED(word):
+                self._tell_inner(STOPPED, os.WSTOPSIG(word))
+                continue
+            self._word = word
+            self._tell_inner(ENDED, word)
+            if not self._post.wait_all:
+                self._end_inner()
+
+    def _pass_on_inner(self, number: int) -> None:
+        if self._word is not None:
+            # The command has ended; whoever asks us to end means those that it has left.
+            if number in signals.ENDING:
+                signals.send_to_all_inner(number)
+            return
+        if number not in signals.FORWARDED:
+            return
+        dropped = number == signals.TSTP and self._post.own_session
+        # The only group of its session: the kernel would drop SIGTSTP there.
+        if dropped and signals.fate_on(self._command.pid, number) == signals.DEFAULT:
+            number = signals.STOP
+        signals.send(self._command.pidfd, number)
+
+    def _tell_inner(self, kind: bytes, number: int) -> None:
+        try:
+            os.write(self._post.link, struct.pack(RECORD, kind, number))
+        except OSError as error:
+            if error.errno != errno.EPIPE:  # a launcher that has gone needs no telling
+                raise
+
+    def _end_inner(self) -> NoReturn:
+        word = self._word or 0
+        os._exit(status.Status.from_wait(word).shell_code)
+
+
+def make_post(*, link: int, wait_all: bool, own_session: bool) -> Post:
+    """Prepare process 1, in the launcher: /proc may be another's, or none, once it is needed."""
+    area = procfs.visible_memory()
+    return Post(area=area, link=link, wait_all=wait_all, own_session=own_session)
+
+
+def _forget_inner(area: tuple[tuple[int, int], ...]) -> None:
+    """Overwrite what /proc/1/cmdline and /proc/1/environ show, and what ps calls this process."""
+    for start, end in area:
+        libc.overwrite(start, end - start)
+    for start, end in area[:1]:
+        if end - start > len(TITLE):
+            libc.write_memory(start, TITLE)
+    libc.set_name(TITLE)
+
+
+def _close_others_inner(*kept: int) -> None:
+    """Close all else, standard output too: a reader must see its end when the command is done."""
+    last = -1
+    for descriptor in sorted(kept):
+        os.closerange(last + 1, descriptor)
+        last = descriptor
+    os.closerange(last + 1, 1 << 20)

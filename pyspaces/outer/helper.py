@@ -1,0 +1,51 @@
+"""What is left of the parent where the launcher itself becomes the command.
+
+Runs in a process of its own, outside the new namespaces, which ends when the launch does. Only from
+there can the id maps be written, and only there does the state of the host explain a failure.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import channel
+from pyspaces.channel import EXECUTE, Conversation
+from pyspaces.errors import Report, SpaceError
+from pyspaces.kernel.libc import KernelError
+from pyspaces.outer.prepare import MAP, failure, write_maps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.channel import Channel
+    from pyspaces.outer.prepare import Observer
+    from pyspaces.plan import Plan
+    from pyspaces.spawn import Spawned
+
+
+def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> None:
+    """Write the maps of the launcher, hear it out, and explain what fails.
+
+    launcher: the process that becomes the command, as a child would be.
+    """
+    talk = Conversation()
+    try:
+        message = ends.hear()
+        if message is None:  # it could not create the namespaces, and knows why
+            return
+        talk.accept(message)
+        allowed = write_maps(plan, launcher, observe)
+        ends.say(channel.MAPPED, channel.ALLOWED if allowed else channel.DENIED)
+        while message := ends.hear():
+            talk.accept(message)
+            if message.kind == channel.STAGE:
+                observe(talk.stage)
+            elif message.kind == channel.EXECUTING:
+                observe(f"{EXECUTE}: {' '.join(plan.command)}")
+            else:
+                raise failure(Report.from_bytes(message.body), plan)
+    except SpaceError as error:
+        ends.say(channel.REFUSED, error.to_bytes())
+    except KernelError as error:
+        ends.say(channel.REFUSED, failure(Report.of(MAP, error), plan).to_bytes())
+    finally:
+        os.close(launcher.pidfd)

@@ -1,0 +1,257 @@
+"""What became of a command, told to machines: the status record and the pid file.
+
+Runs in the parent. Loaded only where one of them was asked for. Whatever goes wrong once the
+command runs is told to people and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import select
+import stat
+import time
+
+from pyspaces import namespaces
+from pyspaces.errors import Interrupted, SpaceError, UsageFault
+from pyspaces.kernel import nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.status import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyspaces.life import Outputs
+    from pyspaces.outer.watch import Ended
+    from pyspaces.plan import Plan
+    from pyspaces.spawn import Spawned
+
+# What a pipe takes whole without blocking: PIPE_BUF of pipe(7).
+_PIECE = 4096
+# How long a reader may leave a pipe full before the record is given up, in milliseconds.
+_PATIENCE = 2000
+
+
+class Journal:
+    """The records of one launch, from before it starts to the end of the command.
+
+    say: called with a line for people where a record cannot be written.
+    """
+
+    def __init__(self, outputs: Outputs, say: Callable[[str], object]) -> None:
+        self._outputs = outputs
+        self._say = say
+        self._lines: list[str] = []
+        self._facts: dict[str, Any] = {}
+        self._pid_path = _target(outputs.pid_file)
+        self._status_path = _target(outputs.status_file)
+        self._pid_text = ""
+        self._check()
+
+    def held(self, plan: Plan, child: Spawned) -> int:
+        """Note what the command will be, while it waits right before exec; write the pid file.
+
+        Returns the most memory that the child has had so far, in bytes. Raises SpaceError where
+        the pid file cannot be written: the command then does not run.
+        """
+        process = procfs.pid_of_pidfd(child.pidfd)
+        self._facts = {
+            "command": list(plan.command),
+            "start_ticks": procfs.start_ticks(process),
+            "namespaces": _namespaces(process, plan),
+            "uid_map": _rows(process, "uid_map"),
+            "gid_map": _rows(process, "gid_map"),
+        }
+        if self._pid_path is not None:
+            self._pid_text = f"{child.pid}\n"
+            try:
+                _replace(self._pid_path, self._pid_text)
+            except OSError as error:
+                raise SpaceError(f"cannot write the pid file: {_told(error)}") from error
+        return procfs.peak_memory(process)
+
+    def started(self, pid: int) -> None:
+        """Record that the command runs."""
+        self._record("started", pid=pid, **self._facts)
+
+    def ended(self, ended: Ended) -> None:
+        """Record how the command ended."""
+        usage = ended.usage
+        status = ended.status
+        self._record(
+            "exited",
+            pid=ended.pid,
+            code=status.code,
+            signal=None if status.signal is None else signal_name(status.signal),
+            timed_out=ended.timed_out,
+            killed=ended.killed,
+            wall=round(usage.wall, 6) if usage else None,
+            user=round(usage.user, 6) if usage else None,
+            system=round(usage.system, 6) if usage else None,
+            peak_memory=usage.peak_memory if usage else None,
+            peak_floor=usage.peak_floor if usage else None,
+        )
+        self._close()
+
+    def failed(self, error: SpaceError) -> None:
+        """Record that the command has not run, and why."""
+        report = error.report
+        number = report.errno if report else 0
+        self._record(
+            "failed",
+            stage=report.stage if report else None,
+            call=(report.call or None) if report else None,
+            errno=errno.errorcode.get(number, number) if number else None,
+            path=(report.path or None) if report else None,
+            message=error.message,
+            hint=error.hint,
+            signal=signal_name(error.signal) if isinstance(error, Interrupted) else None,
+            exit_status=error.exit_status,
+        )
+        self._close()
+
+    def _record(self, event: str, **fields: Any) -> None:
+        line = json.dumps({"event": event, "time": round(time.time(), 6), **fields}) + "\n"
+        self._lines.append(line)
+        if self._outputs.status_fd is not None:
+            try:
+                _write_patiently(self._outputs.status_fd, line.encode())
+            except OSError as error:
+                self._say(f"cannot write the status record: {_told(error)}")
+
+    def _close(self) -> None:
+        """Put the status file in its place, whole, and take the pid file away."""
+        if self._status_path is not None:
+            try:
+                _replace(self._status_path, "".join(self._lines))
+            except OSError as error:
+                self._say(f"cannot write the status file: {_told(error)}")
+        if self._pid_path is not None and self._pid_text:
+            try:
+                with open(self._pid_path, encoding="ascii", errors="replace") as file:
+                    ours = file.read(64) == self._pid_text
+                if ours:  # not where somebody else has put theirs there meanwhile
+                    os.unlink(self._pid_path)
+            except OSError as error:
+                self._say(f"cannot remove the pid file: {_told(error)}")
+
+    # --- before anything starts ---------------------------------------------------------------
+
+    def _check(self) -> None:
+        faults = []
+        if fault := _descriptor_fault(self._outputs.status_fd):
+            faults.append(f"status-fd: {self._outputs.status_fd}: {fault}")
+        for name, given, path in (
+            ("status-file", self._outputs.status_file, self._status_path),
+            ("pid-file", self._outputs.pid_file, self._pid_path),
+        ):
+            if path is not None and (fault := _path_fault(path)):
+                faults.append(f"{name}: {given}: {fault}")
+        if self._status_path is not None and self._status_path == self._pid_path:
+            faults.append(f"pid-file: {self._outputs.pid_file}: is the file of --status-file")
+        if faults:
+            raise UsageFault(faults)
+        descriptor = self._outputs.status_fd
+        if descriptor is not None and descriptor > 2:
+            # Else the command could write records of its own, and keep a pipe open.
+            os.set_inheritable(descriptor, False)
+        # What an earlier launch left there must not be taken for the record of this one.
+        for path in (self._status_path, self._pid_path):
+            if path is not None and os.path.lexists(path):
+                os.unlink(path)
+
+
+def _target(path: str | None) -> str | None:
+    """Return where a file is to appear: behind a symbolic link, what it names."""
+    return None if path is None else os.path.realpath(path)
+
+
+def _descriptor_fault(descriptor: int | None) -> str | None:
+    if descriptor is None:
+        return None
+    try:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    except (OSError, OverflowError):
+        return "is not open"
+    return "is not open for writing" if mode == os.O_RDONLY else None
+
+
+def _path_fault(path: str) -> str | None:
+    """Try the directory by making a file in it; say what is wrong."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return "is no regular file, and would be replaced by one"
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return _told(error, path=False)
+    trial = _beside(path)
+    try:
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.unlink(trial)
+    except OSError as error:
+        return _told(error, path=False)
+    return None
+
+
+def _beside(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name[:200]}.{os.getpid()}")
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    new = _beside(path)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            data = text.encode()
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
+        os.rename(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+
+
+def _write_patiently(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor that others share, and whose reader may have gone to sleep."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    while data:
+        if not poller.poll(_PATIENCE):
+            raise OSError(errno.EAGAIN, "its reader does not read")
+        try:
+            data = data[os.write(descriptor, data[:_PIECE]) :]
+        except BlockingIOError:
+            continue
+
+
+def _namespaces(process: int, plan: Plan) -> dict[str, int | None]:
+    """Return the inode of each namespace that the command will be in."""
+    found: dict[str, int | None] = {}
+    for name in namespaces.supported():
+        row = next(row for row in namespaces.NAMESPACES if row.name == name)
+        try:
+            found[name] = nsfs.inode(f"/proc/{process}/ns/{row.link}")
+        except KernelError:
+            found[name] = None
+    return found
+
+
+def _rows(process: int, kind: str) -> list[list[int]] | None:
+    try:
+        return [list(row) for row in procfs.id_map(kind, process)]
+    except KernelError:
+        return None
+
+
+def _told(error: OSError, *, path: bool = True) -> str:
+    where = f"{error.filename}: " if path and error.filename else ""
+    return f"{where}{error.strerror}"

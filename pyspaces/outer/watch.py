@@ -1,0 +1,352 @@
+"""Watch over a started child until it ends: signals, stops and the clock.
+
+Runs in the parent. Takes a child and plain settings; how the child was started is nobody's
+business here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import select
+import time
+
+from pyspaces import signals
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.life import Life
+from pyspaces.outer.ending import reap
+from pyspaces.record import Record
+from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyspaces.outer.link import Link
+    from pyspaces.outer.relay import Relay
+    from pyspaces.signals import Reader, Received
+    from pyspaces.spawn import Spawned
+
+# A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
+_LONGEST_POLL = 86400.0
+# How long after a signal that process 1 keeps blocked we look again, at first and at most.
+_FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
+_UNSURE_FOR = 0.05
+
+
+class Ended(Record):
+    """How process `pid`, the command, ended, and by which signal to the launcher, if by one.
+
+    timed_out: whether its time was over. killed: whether it had to be killed for that.
+    """
+
+    pid: int
+    status: Status
+    signal: int | None = None
+    usage: Usage | None = None
+    timed_out: bool = False
+    killed: bool = False
+
+    @property
+    def shell_code(self) -> int:
+        """The exit status of the launcher."""
+        if self.killed:
+            return SIGNAL_BASE + signals.KILL
+        return TIMED_OUT if self.timed_out else self.status.shell_code
+
+
+class Watch:
+    """What the launcher does about its command while that runs.
+
+    pid_1: whether the command itself is the first process of a pid namespace, where the kernel
+    drops what it has no handler for. alone: whether killing it leaves none of its processes
+    behind. reader: the signals that are passed on; none if None. link: what our own process 1 has
+    to tell. relay: the terminal between us and the command. peak_floor: the most memory that the
+    child had before exec, if known. finished: called once with how the command ended.
+    """
+
+    def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
+        self,
+        child: Spawned,
+        life: Life,
+        *,
+        pid_1: bool,
+        alone: bool = True,
+        reader: Reader | None = None,
+        link: Link | None = None,
+        relay: Relay | None = None,
+        peak_floor: int = 0,
+        finished: Callable[[Ended], object] = lambda ended: None,
+    ) -> None:
+        self._child = child
+        self._life = life
+        self._pid_1 = pid_1
+        self._alone = alone
+        self._reader = reader
+        self._link = link
+        self._relay = relay
+        self._peak_floor = peak_floor
+        self._finished = finished
+        self._begun = time.monotonic()
+        self._received: set[int] = set()
+        self._killed_for: int | None = None
+        self._waiting: dict[int, tuple[float, float]] = {}  # signal: when to look, and the pause
+        self._stop_asked = False
+        self._was_stopped = False
+        self._timed_out_at: float | None = None
+        self._killed = False
+        self._ended: Ended | None = None
+        self._lock = _thread.allocate_lock()
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the command ended; None as long as that has not been noticed."""
+        return self._ended
+
+    @property
+    def begun(self) -> float:
+        """When the command was started, by the monotonic clock."""
+        return self._begun
+
+    def run(self, limit: float | None = None) -> Ended | None:
+        """Wait for the command to end; None where it still runs after `limit` seconds."""
+        until = None if limit is None else time.monotonic() + limit
+        while True:
+            with self._lock:
+                if self._ended:
+                    return self._ended
+                self._act()
+                poller = self._poller()
+                pause = self._pause(until)
+            ready = poller.poll(pause)
+            with self._lock:
+                if self._ended:
+                    return self._ended
+                # Before the end is looked at: at Ctrl-C the terminal's signal has ended the
+                # command, and the same signal is waiting here.
+                self._act()
+                if self._relay:
+                    self._move(self._relay, ready)
+                if any(descriptor == self._child.pidfd for descriptor, _ in ready):
+                    self._take_signals()
+                    return self._finish()
+            if until is not None and time.monotonic() >= until:
+                return None
+
+    def ask(self, number: int) -> None:
+        """Send a signal; one to end that process 1 would never notice ends it all the same."""
+        with self._lock:
+            if not self._ended:
+                self._send(number)
+
+    def _act(self) -> None:
+        self._take_signals()
+        self._keep_time()
+        self._look_again()
+
+    def _move(self, relay: Relay, ready: list[tuple[int, int]]) -> None:
+        relay.move(ready)
+        if relay.hung_up:
+            relay.hung_up = False
+            self._send(signals.HUP)
+
+    def _poller(self) -> select.poll:
+        poller = select.poll()
+        poller.register(self._child.pidfd, select.POLLIN)
+        if self._reader:
+            poller.register(self._reader.fileno(), select.POLLIN)
+        if self._link and self._link.fileno() >= 0:
+            poller.register(self._link.fileno(), select.POLLIN)
+        if self._relay:
+            for descriptor, events in self._relay.interests():
+                poller.register(descriptor, events)
+        return poller
+
+    def _pause(self, until: float | None) -> float:
+        """Return the milliseconds up to the next moment at which there is something to do."""
+        moments = [] if until is None else [until]
+        moments += [look for look, _ in self._waiting.values()]
+        moments += self._deadlines()
+        if self._relay and (look := self._relay.next_look()) is not None:
+            moments.append(look)
+        now = time.monotonic()
+        first = min(moments, default=now + _LONGEST_POLL)
+        return max(0.0, min(first - now, _LONGEST_POLL)) * 1000
+
+    # --- signals ------------------------------------------------------------------------------
+
+    def _send(self, number: int) -> None:
+        signals.send(self._child.pidfd, number)
+        self._mend(number)
+
+    def _mend(self, number: int) -> None:
+        if not self._pid_1 or number not in signals.ENDING:
+            return
+        self._judge(number, _FIRST_LOOK)
+
+    def _look_again(self) -> None:
+        now = time.monotonic()
+        for number, (look, pause) in list(self._waiting.items()):
+            if look <= now:
+                del self._waiting[number]
+                self._judge(number, min(pause * 2, _LAST_PAUSE))
+
+    def _judge(self, number: int, pause: float) -> None:
+        """Kill process 1 for a signal that it drops; look again where that is not decided."""
+        fate = self._fate(number)
+        if fate == signals.DEFAULT:
+            self._kill_for(number)
+        # While Python, for example, starts a program it blocks every signal; what came meanwhile
+        # is dropped when it unblocks them.
+        elif fate == signals.BLOCKED or (fate == signals.UNSURE and pause < _UNSURE_FOR):
+            self._waiting[number] = (time.monotonic() + pause, pause)
+
+    def _kill_for(self, number: int) -> None:
+        self._killed_for = number
+        signals.send(self._child.pidfd, signals.KILL)
+
+    def _fate(self, number: int) -> str:
+        try:
+            return signals.fate_on(procfs.pid_of_pidfd(self._child.pidfd), number)
+        except KernelError:
+            return signals.TAKEN
+
+    def _take_signals(self) -> None:
+        for told in self._told_by_link():
+            self._follow_stop(told)
+        while self._reader and (signal := self._reader.read()):
+            self._received.add(signal.number)
+            if signal.number == signals.CHLD:
+                self._follow_stop(signals.stopped_by(self._child.pid))
+            elif signal.number == signals.TSTP:
+                self._pass_stop(signal)
+            elif signal.number == signals.CONT:
+                self._pass_continue()
+            elif signal.number == signals.WINCH and self._relay:
+                self._relay.resize()
+            elif signal.from_process or self._life.own_session:
+                self._send(signal.number)
+            else:
+                self._mend(signal.number)
+
+    def _told_by_link(self) -> Iterator[int | None]:
+        if self._link:
+            yield from self._link.stops()
+
+    # --- stop and continue --------------------------------------------------------------------
+
+    def _pass_stop(self, signal: Received) -> None:
+        """Pass on SIGTSTP, which the terminal gives to a whole group at Ctrl-Z.
+
+        Process 1 drops it where it has no handler, and so does the only process group of a session
+        (orphaned: setpgid(2)); SIGSTOP it cannot drop.
+        """
+        self._stop_asked = True
+        dropped = self._pid_1 or self._life.own_session
+        if dropped and not self._link and self._fate(signals.TSTP) == signals.DEFAULT:
+            signals.send(self._child.pidfd, signals.STOP)
+        elif signal.from_process or self._life.own_session:
+            signals.send(self._child.pidfd, signals.TSTP)
+
+    def _pass_continue(self) -> None:
+        """Pass on SIGCONT, but not where `fg` has sent it to the whole group already."""
+        self._stop_asked = False
+        if self._relay:
+            self._relay.resume()
+        was_stopped, self._was_stopped = self._was_stopped, False
+        if was_stopped and not self._link:
+            if signals.was_continued(self._child.pid):
+                return
+            # Continued, and stopped once more by a second Ctrl-Z: that report is a new one, and
+            # SIGCONT would undo it.
+            if number := signals.stopped_by(self._child.pid):
+                self._follow_stop(number)
+                return
+        signals.send(self._child.pidfd, signals.CONT)
+
+    def _follow_stop(self, number: int | None) -> None:
+        """Stop as the command has, so that the shell which waits for us sees its job stopped.
+
+        Not where SIGSTOP was for the command alone and no shell is there: whoever continues the
+        command then does not know of us.
+        """
+        if number is None:
+            return
+        if number == signals.STOP and not self._stop_asked and not _has_terminal():
+            return
+        if self._relay:
+            self._relay.suspend()
+        self._was_stopped = True
+        signals.stop_self()
+        if self._relay:
+            self._relay.resume()
+
+    # --- the clock ----------------------------------------------------------------------------
+
+    def _deadlines(self) -> list[float]:
+        if self._life.timeout is None or self._killed:
+            return []
+        if self._timed_out_at is None:
+            return [self._begun + self._life.timeout]
+        return [self._timed_out_at + self._life.kill_after]
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        for deadline in self._deadlines():
+            if now < deadline:
+                return
+            if self._timed_out_at is None:
+                self._timed_out_at = now
+                if self._life.kill_after:
+                    self._send(signals.TERM)
+                    # A process that is stopped notices nothing else.
+                    signals.send(self._child.pidfd, signals.CONT)
+                    return
+            self._kill()
+
+    def _kill(self) -> None:
+        """Kill the command and what it has started, as far as they can be told."""
+        self._killed = True
+        signals.send(self._child.pidfd, signals.KILL)
+        if not self._alone and self._life.own_session:
+            signals.send_to_group(self._child.pid, signals.KILL)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _finish(self) -> Ended:
+        if self._relay:
+            self._relay.finish(self._reader)
+        status, usage = reap(self._child.pid)
+        told = self._link.status() if self._link else None
+        if told is not None:
+            status = told
+        elif self._killed_for is not None and status.signal == signals.KILL:
+            status = Status(signal=self._killed_for)
+        cause = status.signal if status.signal in signals.ENDING else None
+        self._ended = Ended(
+            pid=self._child.pid,
+            status=status,
+            signal=cause if cause in self._received else None,
+            usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
+            timed_out=self._timed_out_at is not None,
+            killed=self._killed and status.signal == signals.KILL,
+        )
+        self._finished(self._ended)
+        return self._ended
+
+
+def wait_forwarding(child: Spawned, reader: Reader, *, pid_1: bool) -> Ended:
+    """Wait for a command, and pass on the signals that are sent to the launcher meanwhile."""
+    ended = Watch(child, Life(), pid_1=pid_1, reader=reader).run()
+    assert ended is not None
+    return ended
+
+
+def _has_terminal() -> bool:
+    """Tell whether this process has a controlling terminal, and so perhaps a shell with jobs."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""A terminal of its own for the command: pty(7).
+
+`attach_inner` runs in the child, everything else in the parent. Must not know a Plan.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import termios
+
+from pyspaces.kernel import nsfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SIZE = b"\0" * 8  # struct winsize
+_RAW_INPUT = (
+    *(termios.IGNBRK, termios.BRKINT, termios.PARMRK, termios.ISTRIP),
+    *(termios.INLCR, termios.IGNCR, termios.ICRNL, termios.IXON),
+)
+_RAW_LOCAL = (termios.ECHO, termios.ECHONL, termios.ICANON, termios.ISIG, termios.IEXTEN)
+
+
+class Pty:
+    """The two ends of a new terminal; owns both descriptors.
+
+    `main` is the launcher's end, `other` the command's. The launcher keeps both: it can then tell
+    whether what it has typed was read, and read what is left when everybody else has gone.
+    """
+
+    def __init__(self) -> None:
+        self.main, self.other = _open()
+        source = outer_terminal()
+        if source is not None:
+            self.copy_size(source)
+            termios.tcsetattr(self.other, termios.TCSANOW, termios.tcgetattr(source))
+
+    def copy_size(self, source: int) -> None:
+        """Give it the window size of terminal `source`; the kernel tells those inside."""
+        size = fcntl.ioctl(source, termios.TIOCGWINSZ, _SIZE)
+        fcntl.ioctl(self.other, termios.TIOCSWINSZ, size)
+
+    def has_unread(self) -> bool:
+        """Tell whether something that was typed waits to be read inside."""
+        return nsfs.is_readable(self.other)
+
+    def end_of_input(self) -> bytes:
+        """Return the character that stands for the end of input."""
+        return bytes(termios.tcgetattr(self.other)[6][termios.VEOF])
+
+    def attach_inner(self) -> None:
+        """Make it the standard streams and the controlling terminal of a new session."""
+        call = "setsid"
+        try:
+            os.setsid()
+            call = "ioctl TIOCSCTTY"
+            fcntl.ioctl(self.other, termios.TIOCSCTTY, 0)
+        except OSError as error:
+            raise KernelError(error.errno or 0, call) from None
+        for stream in (0, 1, 2):
+            os.dup2(self.other, stream)
+
+    def close(self) -> None:
+        """Release both ends; more than once is fine."""
+        for descriptor in (self.main, self.other):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.main = self.other = -1
+
+
+def outer_terminal() -> int | None:
+    """Return the standard stream of this process that is a terminal, or None."""
+    return next((stream for stream in (0, 1, 2) if os.isatty(stream)), None)
+
+
+def raw_mode(attributes: list[Any]) -> list[Any]:
+    """Return attributes under which every byte passes as it is: cfmakeraw of termios(3)."""
+    raw = [*attributes[:6], list(attributes[6])]
+    raw[0] &= ~sum(_RAW_INPUT)
+    raw[1] &= ~termios.OPOST
+    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    raw[3] &= ~sum(_RAW_LOCAL)
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    return raw
+
+
+def _open() -> tuple[int, int]:
+    try:
+        main, other = os.openpty()
+    except OSError as error:
+        raise KernelError(error.errno or errno.ENXIO, "openpty", [], "/dev/ptmx") from None
+    # Never below 3: where a standard stream was closed, it would be taken for that.
+    main, other = (_above_streams(descriptor) for descriptor in (main, other))
+    os.set_blocking(main, False)
+    return main, other
+
+
+def _above_streams(descriptor: int) -> int:
+    if descriptor > 2:
+        return descriptor
+    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return higher

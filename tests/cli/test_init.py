@@ -1,0 +1,211 @@
+"""--init: our process 1 reaps, passes signals on, ends as the command does, and shows nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPT, processes_of, processes_with
+from terminal import Screen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.needs("userns", "pidns", "proc")
+BASE = ["run", "--user", "--mount", "--init"]
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("kill $$", 143)])
+def test_the_status_is_that_of_the_command(pyspaces: Launch, script: str, code: int) -> None:
+    done = pyspaces(*BASE, "--", "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_the_command_is_not_process_1(pyspaces: Launch) -> None:
+    done = pyspaces(*BASE, "--", "sh", "-c", "echo $$ $PPID; cat /proc/1/comm")
+    assert done.stdout == "2 1\npyspaces-init\n"
+
+
+def test_process_1_shows_nothing_of_the_callers(pyspaces: Launch) -> None:
+    """Nor does it keep a descriptor open but its own two."""
+    secret = "sesame-open"
+    script = "cat /proc/1/cmdline /proc/1/environ | tr '\\0' ' '; echo; ls /proc/1/fd | wc -l"
+    done = pyspaces(
+        *(*BASE, "--setenv", "PASS", f"{secret}-1", "--", "sh", "-c", script),
+        env=os.environ | {"TOKEN": f"{secret}-2"},
+    )
+    first, second = done.stdout.splitlines()
+    assert first.strip() == "pyspaces-init"
+    assert second == "2"
+
+
+def test_orphans_are_reaped(pyspaces: Launch) -> None:
+    """Twenty processes whose parent has gone: none is a zombie once it has ended."""
+    script = (
+        "i=0; while [ $i -lt 20 ]; do (sh -c 'exit 3' & ) ; i=$((i+1)); done; n=0;"
+        " while grep -sq '^State:.Z' /proc/[0-9]*/status && [ $n -lt 100 ];"
+        " do sleep 0.01; n=$((n+1)); done; ls -d /proc/[0-9]* | wc -l; [ $n -lt 100 ]"
+    )
+    done = pyspaces(*BASE, "--", "sh", "-c", script)
+    assert done.returncode == 0
+    # Process 1, the shell, ls and wc.
+    assert int(done.stdout) == 4
+
+
+def test_without_it_they_stay(pyspaces: Launch) -> None:
+    """That the test above can fail."""
+    script = "(sh -c 'exit 3' & ); sleep 0.1; grep -s '^State:.Z' /proc/[0-9]*/status | wc -l"
+    done = pyspaces(
+        *("run", "--user", "--mount", "--pid", "--", "python3", "-c"),
+        f"import os; os.system({script!r})",
+    )
+    assert int(done.stdout) == 1
+
+
+def test_what_is_left_is_killed_with_the_command(
+    pyspaces: Launch, wait_until: Callable[..., None]
+) -> None:
+    token = f"543.{os.getpid()}"
+    begun = time.monotonic()
+    done = pyspaces(*BASE, "--", "sh", "-c", f"setsid sleep {token} & exit 2")
+    assert done.returncode == 2
+    assert time.monotonic() - begun < 5
+    wait_until(lambda: not processes_with(token), "all gone", seconds=1)
+
+
+def test_init_wait_waits_for_all(pyspaces: Launch) -> None:
+    script = "(setsid sh -c 'sleep 0.3; echo late' &); echo early; exit 2"
+    done = pyspaces("run", "--user", "--init-wait", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (2, "early\nlate\n")
+
+
+def test_init_wait_ends_what_is_left_when_asked() -> None:
+    script = "(setsid sleep 100 &); echo up; exit 2"
+    with subprocess.Popen(
+        [SCRIPT, "run", "--user", "--init-wait", "--", "sh", "-c", script], stdout=subprocess.PIPE
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        (init,) = processes_of(launcher.pid)
+        limit = time.monotonic() + 5
+        while len(processes_of(init)) != 1 and time.monotonic() < limit:
+            time.sleep(0.01)
+        launcher.terminate()
+        assert launcher.wait(5) == 2
+
+
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_signals_reach_the_command(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [SCRIPT, *BASE, "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        launcher.stdin.write(b"up\n")
+        assert launcher.stdout.read(3) == b"up\n"
+        launcher.send_signal(number)
+        assert launcher.wait(5) == -number
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_command_with_a_handler_decides_itself(number: signal.Signals) -> None:
+    script = f"trap 'exit 9' {number.value}; echo up; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [SCRIPT, *BASE, "--", "sh", "-c", script], stdout=subprocess.PIPE
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        launcher.send_signal(number)
+        assert launcher.wait(5) == 9
+
+
+def test_usr1_is_passed_on_once() -> None:
+    script = "n=0; trap 'n=$((n+1)); echo n=$n' USR1; echo up; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [SCRIPT, *BASE, "--", "sh", "-c", script], stdout=subprocess.PIPE
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        launcher.send_signal(signal.SIGUSR1)
+        assert launcher.stdout.readline() == b"n=1\n"
+        launcher.terminate()
+        assert launcher.wait(5) == -signal.SIGTERM
+        assert launcher.stdout.read() == b""
+
+
+@pytest.mark.needs("bash")
+def test_ctrl_z_and_fg() -> None:
+    shell = Screen(
+        ["/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"]
+    )
+    try:
+        shell.expect(b"ready> ")
+        shell.type(f"{SCRIPT} {' '.join(BASE)} -- sh -c 'echo up; exec cat'\n".encode())
+        shell.expect(b"\n")
+        shell.expect(b"up\r\n")
+        for _ in range(3):
+            shell.type(b"\x1a")
+            shell.expect(b"Stopped")
+            shell.expect(b"ready> ")
+            shell.type(b"fg\n")
+            shell.expect(b"run --user")
+            shell.expect(b"\n")
+            shell.type(b"hello\n")
+            shell.expect(b"hello\r\nhello\r\n")
+        shell.type(b"\x03")
+        shell.expect(b"ready> ")
+        shell.type(b"echo status=$?\n")
+        shell.expect(b"status=130")
+    finally:
+        shell.close()
+
+
+def test_a_command_that_is_not_found_is_told_as_ever(pyspaces: Launch) -> None:
+    done = pyspaces(*BASE, "--", "/nonexistent")
+    assert done.returncode == 127
+    assert (
+        done.stderr
+        == "pyspaces: cannot execute the command: /nonexistent: No such file or directory\n"
+    )
+
+
+def test_killing_the_launcher_takes_everything(wait_until: Callable[..., None]) -> None:
+    token = f"432.{os.getpid()}"
+    with subprocess.Popen(
+        [SCRIPT, *BASE, "--", "sh", "-c", f"setsid sleep {token} & echo up; sleep {token}"],
+        stdout=subprocess.PIPE,
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        wait_until(lambda: len(processes_with(token)) >= 2, "both run")
+        launcher.kill()
+    wait_until(lambda: not processes_with(token), "everything gone", seconds=1)
+
+
+def test_the_reader_of_standard_output_sees_its_end(pyspaces: Launch, tmp_path: Path) -> None:
+    """Process 1 holds no copy: what has closed its output is done with it."""
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    with subprocess.Popen(
+        [SCRIPT, *BASE, "--", "sh", "-c", f"echo up; exec >&- 2>&-; read line < {fifo}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        assert processes_of(launcher.pid)
+        (init,) = processes_of(launcher.pid)
+        fds = [os.readlink(path) for path in Path(f"/proc/{init}/fd").iterdir()]
+        assert os.readlink(f"/proc/self/fd/{launcher.stdout.fileno()}") not in fds
+        fifo.write_text("\n")
+        assert launcher.wait(5) == 0

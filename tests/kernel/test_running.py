@@ -1,0 +1,107 @@
+"""The handle of a started command, for programs: Running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pyspaces import Container, launch, settings
+from pyspaces.launch import Running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.needs("userns", "pidns")
+SPACES = pytest.mark.parametrize("more", [{}, {"pid": True}, {"init": True}])
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def start(*command: str, **values: object) -> Running:
+    return launch.start(settings.plan_from({"command": command, "user": True, **values}))
+
+
+@SPACES
+def test_status_and_usage_are_there_once_it_has_ended(
+    more: dict[str, bool], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start("sh", "-c", f"read line < {fifo}; exit 7", **more) as running:
+        assert (running.status, running.usage, running.poll()) == (None, None, None)
+        fifo.write_text("go\n")
+        status = running.wait(20)
+        assert status == running.status == running.poll() == running.wait(0)
+        assert status.code == 7
+        assert running.usage is not None
+        assert running.usage.wall > 0
+        assert running.usage.peak_memory > 100_000
+
+
+def test_usage_counts_the_time_of_the_processor() -> None:
+    with start("sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done") as running:
+        running.wait(30)
+        assert running.usage is not None
+        assert 0 < running.usage.user <= running.usage.wall + 0.02
+
+
+@SPACES
+def test_wait_says_when_the_time_is_over_and_the_command_goes_on(more: dict[str, bool]) -> None:
+    with start("sleep", "100", **more) as running:
+        with pytest.raises(TimeoutError, match=f"process {running.pid} still runs after 0.01 s"):
+            running.wait(0.01)
+        assert running.status is None
+        running.send_signal(signal.SIGKILL)
+        assert running.wait(20).signal == signal.SIGKILL
+
+
+@SPACES
+@pytest.mark.parametrize("number", ENDING)
+def test_send_signal_ends_a_command_without_a_handler(
+    more: dict[str, bool], number: signal.Signals
+) -> None:
+    with start("sleep", "100", **more) as running:
+        running.send_signal(number)
+        assert running.wait(20).signal == number
+        running.send_signal(number)  # it has ended: that does nothing
+
+
+def test_a_time_limit_is_kept_while_one_waits_or_polls() -> None:
+    with start("sleep", "100", timeout=0.05) as running:
+        assert running.wait(20).signal == signal.SIGTERM
+    with start("sleep", "100", timeout=0.05) as running:
+        while running.poll() is None:
+            time.sleep(0.005)
+        assert running.watch.ended is not None
+        assert running.watch.ended.timed_out
+
+
+def test_any_thread_may_wait_and_signal() -> None:
+    with start("sleep", "100", pid=True) as running:
+        found: list[object] = []
+        threads = [
+            threading.Thread(target=lambda: found.append(running.wait(20).signal)) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        running.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert found == [signal.SIGTERM] * 4
+
+
+def test_a_container_outlives_the_thread_that_started_it() -> None:
+    reading, writing = os.pipe()
+    box = Container(lambda: os.read(reading, 1).decode(), user=True, pid=True)
+    thread = threading.Thread(target=box.start)
+    thread.start()
+    thread.join()
+    os.write(writing, b"x")
+    assert box.result(20) == "x"
+    box.close()
+    os.close(reading)
+    os.close(writing)
