@@ -52,6 +52,8 @@ class _Server:
         self._post = post
         self._command = command
         self._word: int | None = None
+        self._stops = 0  # how many stops of the command the launcher was told of
+        self._is_stopped = False
 
     def run_inner(self) -> NoReturn:
         """Take signals until it is time to end; all of them are blocked here."""
@@ -59,6 +61,8 @@ class _Server:
             received = signals.wait_for_any_inner()
             if received.number == constants.SIGCHLD:
                 self._reap_inner()
+            elif received.number == signals.CONT:
+                self._continue_inner(received.mark)
             elif received.from_process or self._post.own_session:
                 self._pass_on_inner(received.number)
 
@@ -66,20 +70,35 @@ class _Server:
         """Reap everybody that has ended; one SIGCHLD may stand for several."""
         while True:
             try:
-                pid, word = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+                pid, word = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 self._end_inner()
             if pid == 0:
                 return
             if pid != self._command.pid:
                 continue
-            if os.WIFSTOPPED(word):
+            self._is_stopped = os.WIFSTOPPED(word)
+            if os.WIFCONTINUED(word):
+                continue
+            if self._is_stopped:
+                self._stops += 1
                 self._tell_inner(STOPPED, os.WSTOPSIG(word))
                 continue
             self._word = word
             self._tell_inner(ENDED, word)
             if not self._post.wait_all:
                 self._end_inner()
+
+    def _continue_inner(self, stop: int) -> None:
+        """Continue the command, if it is still in the stop that the launcher has in mind.
+
+        `fg` sends SIGCONT to the whole group, and so to the launcher, to us and to the command. By
+        the time that the launcher has passed its own on, a second Ctrl-Z may have stopped the
+        command again, or be about to: SIGCONT would undo the one and discard the other (seen).
+        """
+        self._reap_inner()
+        if self._word is None and self._is_stopped and stop == self._stops:
+            signals.send(self._command.pidfd, signals.CONT)
 
     def _pass_on_inner(self, number: int) -> None:
         if self._word is not None:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
 
 from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -100,10 +102,11 @@ class Blocked:
 
 
 class Received(Record):
-    """A signal sent to the launcher, and whether a process sent it (the terminal sends to all)."""
+    """A signal, whether a process sent it (the terminal sends to all), and that one's mark."""
 
     number: int
     from_process: bool
+    mark: int = 0
 
 
 class Reader:
@@ -160,7 +163,7 @@ class Reader:
 def wait_for_any_inner() -> Received:
     """Wait for the next signal of any kind; every one is blocked in this process."""
     told = signal.sigwaitinfo(_KNOWN)
-    return Received(number=told.si_signo, from_process=told.si_code <= 0)
+    return Received(number=told.si_signo, from_process=told.si_code <= 0, mark=told.si_errno)
 
 
 def send_to_all_inner(number: int) -> None:
@@ -177,6 +180,15 @@ def send(pidfd: int, number: int) -> None:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return
+
+
+def send_marked(pidfd: int, number: int, mark: int) -> None:
+    """Send signal `number` with a mark that its receiver understands."""
+    try:
+        libc.pidfd_send_signal(pidfd, number, mark)
+    except KernelError as error:
+        if error.errno != errno.ESRCH:
+            raise
 
 
 def send_to_group(group: int, number: int) -> None:

@@ -36,6 +36,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 # include/uapi/asm-generic/unistd.h: calls numbered 424 and above are the same everywhere
+SYS_pidfd_send_signal = 424
 SYS_clone3 = 435
 SYS_openat2 = 437
 
@@ -104,6 +105,10 @@ IFF_UP = 1
 SFD_NONBLOCK = 0o4000
 SFD_CLOEXEC = 0o2000000
 SIGNALFD_SIGINFO_SIZE = 128
+
+# include/uapi/asm-generic/siginfo.h
+SI_QUEUE = -1
+SIGINFO_SIZE = 128
 
 # kernel/user_namespace.c: UID_GID_MAP_MAX_EXTENTS, and the page that one write may fill
 MAP_MAX_EXTENTS = 340

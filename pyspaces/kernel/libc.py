@@ -71,6 +71,9 @@ _syscall_clone.restype = ctypes.c_long
 _syscall_openat2 = ctypes.PyDLL(None, use_errno=True).syscall
 _syscall_openat2.argtypes = (ctypes.c_long, ctypes.c_long, _text, _pointer, ctypes.c_size_t)
 _syscall_openat2.restype = ctypes.c_long
+_syscall_pidfd_send_signal = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_pidfd_send_signal.argtypes = (ctypes.c_long, _int, _int, _text, ctypes.c_uint)
+_syscall_pidfd_send_signal.restype = ctypes.c_long
 
 before_fork = ctypes.pythonapi.PyOS_BeforeFork
 after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
@@ -238,6 +241,15 @@ def signalfd(numbers: Sequence[int]) -> int:
     mask = struct.pack("Q", bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
     return _checked(_signalfd(-1, mask, flags), "signalfd")
+
+
+def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
+    """Send a signal whose si_errno is `mark`, as sigqueue(3) sends one: pidfd_send_signal(2)."""
+    head = struct.pack("iii", number, mark, constants.SI_QUEUE)
+    data = head.ljust(constants.SIGINFO_SIZE, b"\0")
+    call = constants.SYS_pidfd_send_signal
+    result = _syscall_pidfd_send_signal(call, pidfd, number, data, 0)
+    _checked(result, "pidfd_send_signal", pidfd, number)
 
 
 def c_string_fault(text: str) -> str | None:

@@ -21,11 +21,12 @@ _SIZE = struct.calcsize(RECORD)
 
 
 class Link:
-    """The launcher's end; owns its descriptor."""
+    """The launcher's end; owns its descriptor. stops_told: how many stops it has read of."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._status: Status | None = None
+        self.stops_told = 0
         os.set_blocking(descriptor, False)
 
     def fileno(self) -> int:
@@ -37,6 +38,7 @@ class Link:
         while (record := self._read()) is not None:
             kind, number = record
             if kind == STOPPED:
+                self.stops_told += 1
                 yield number
             else:
                 self._status = Status.from_wait(number)

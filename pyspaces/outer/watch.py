@@ -263,7 +263,11 @@ class Watch:
             if number := signals.stopped_by(self._child.pid):
                 self._follow_stop(number)
                 return
-        signals.send(self._child.pidfd, signals.CONT)
+        if self._link:
+            # Process 1 knows whether the command is still in that stop.
+            signals.send_marked(self._child.pidfd, signals.CONT, self._link.stops_told)
+        else:
+            signals.send(self._child.pidfd, signals.CONT)
 
     def _follow_stop(self, number: int | None) -> None:
         """Stop as the command has, so that the shell which waits for us sees its job stopped.

@@ -108,6 +108,7 @@ HEADERS = {
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
     "RESOLVE_IN_ROOT": ("linux/openat2.h", "RESOLVE_IN_ROOT"),
+    "SYS_pidfd_send_signal": ("asm-generic/unistd.h", "__NR_pidfd_send_signal"),
     "SYS_clone3": ("asm-generic/unistd.h", "__NR_clone3"),
     "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
@@ -143,6 +144,7 @@ LIBRARY = {
 ELSEWHERE = {
     "MSG_NOSIGNAL",  # test_channel: no SIGPIPE
     "SIGNALFD_SIGINFO_SIZE",  # a structure, below
+    *("SI_QUEUE", "SIGINFO_SIZE"),  # test_init: the mark arrives
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
     "MAP_MAX_BYTES",
     "SYS_clone",  # a table, below
