@@ -220,6 +220,19 @@ def _ids_need_capability(case: Case) -> str | None:
     return f"without {name} a process keeps its ids: add --user, and map the ids that are needed"
 
 
+def _lacks_capability(case: Case) -> str | None:
+    """capabilities(7): the bounding set needs CAP_SETPCAP; what is not permitted cannot be had."""
+    if case.report.errno != errno.EPERM or "user" in case.namespaces:
+        return None
+    if case.report.stage == "limit the bounding set":
+        if procfs.has_capability(constants.CAP_SETPCAP):
+            return None
+        return "without CAP_SETPCAP no capability can be given up for good: add --user"
+    if case.report.stage == "set the capabilities" and case.report.path:
+        return f"this process has no {case.report.path} to give to the command: add --user"
+    return None
+
+
 def _masked_proc(case: Case) -> str | None:
     """fs/namespace.c, mount_too_revealing(): a new procfs may show no more than an old one."""
     if case.report.call != "mount" or case.report.stage != "mount a new /proc":
@@ -268,6 +281,7 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _descriptor_limit,
     _setgroups_rule,
     _ids_need_capability,
+    _lacks_capability,
     _map_rule,
     _masked_proc,
     _no_proc_folder,

@@ -39,10 +39,15 @@ class Post(Record):
     wait_all: bool
     own_session: bool
 
-    def serve_inner(self, start: Callable[[], object]) -> NoReturn:
-        """Become process 1: run `start` in a child, the command, and end as it does."""
+    def serve_inner(
+        self, start: Callable[[], object], limit: Callable[[], object] | None
+    ) -> NoReturn:
+        """Become process 1: run `start` in a child, the command, and end as it does.
+
+        limit: what gives up rights of this process that only the start needs, if anything.
+        """
         _forget_inner(self.area)
-        command = spawn.spawn_alone(start)
+        command = _start_limited_inner(start, limit) if limit else spawn.spawn_alone(start)
         _close_others_inner(self.link, command.pidfd)
         _Server(self, command).run_inner()
 
@@ -124,6 +129,23 @@ class _Server:
     def _end_inner(self) -> NoReturn:
         word = self._word or 0
         os._exit(status.Status.from_wait(word).shell_code)
+
+
+def _start_limited_inner(start: Callable[[], object], limit: Callable[[], object]) -> Spawned:
+    """Start the command once this process is limited: until then it could be traced and used."""
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        os.close(writing)
+        if not os.read(reading, 1):
+            os._exit(status.FAILED)
+        os.close(reading)
+        start()
+
+    command = spawn.spawn_alone(wait)
+    limit()
+    os.write(writing, b"\0")
+    return command
 
 
 def make_post(*, link: int, wait_all: bool, own_session: bool) -> Post:

@@ -5,7 +5,7 @@ Pure; runs in any process. Must not know click, TOML, pids or descriptors.
 
 from __future__ import annotations
 
-from pyspaces import environment, hostname, idmap, namespaces
+from pyspaces import capabilities, environment, hostname, idmap, namespaces
 from pyspaces.clocks import Offset
 from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
@@ -33,6 +33,8 @@ class Plan(Record):
     uid, gid: ids that the command takes inside once it is set up; None for those of the map.
     groups: its supplementary groups; None for the rule: dropped where the kernel allows it.
     keep_groups: whether the caller's supplementary groups stay.
+    keep_caps: whether a user other than root keeps its capabilities over exec.
+    cap_drop, cap_add: capabilities (CAP_*) that the command cannot have, and that it has.
     hostname, domainname: names of the new UTS namespace.
     boottime, monotonic: how far the clocks of the new time namespace are ahead.
     propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
@@ -54,6 +56,9 @@ class Plan(Record):
     gid: int | None = None
     groups: tuple[int, ...] | None = None
     keep_groups: bool = False
+    keep_caps: bool = False
+    cap_drop: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
     hostname: str | None = None
     domainname: str | None = None
     boottime: Offset | None = None
@@ -92,6 +97,7 @@ class Plan(Record):
         yield from self._namespace_faults()
         yield from self._map_faults()
         yield from self._identity_faults()
+        yield from capabilities.faults(self.cap_drop, self.cap_add)
         yield from self._environment_faults()
         yield from self.life.faults()
         yield from self.outputs.faults()

@@ -15,7 +15,7 @@ from pyspaces.errors import Report, SpaceError
 from pyspaces.inner.execute import execute, path_of, text_of
 from pyspaces.inner.identity import become_mapped
 from pyspaces.inner.seal import seal_imports, unseal_imports
-from pyspaces.inner.steps import STEPS, Context, Step
+from pyspaces.inner.steps import STEPS, Context, Step, limit_of_process_1
 from pyspaces.kernel import nsfs
 from pyspaces.kernel.libc import KernelError
 
@@ -38,7 +38,7 @@ def run_inner(context: Context) -> NoReturn:
         _wait_for_maps(context)
         _take(telling, [step for step in STEPS if not (context.post and step.for_command)])
         if context.post:
-            context.post.serve_inner(lambda: _run_beneath(context))
+            context.post.serve_inner(lambda: _run_beneath(context), limit_of_process_1(context))
         _become(telling)
 
 

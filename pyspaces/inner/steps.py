@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import clocks, hostname, network
+from pyspaces import capabilities, clocks, hostname, network
 from pyspaces.inner.identity import take_ids
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
@@ -115,8 +115,48 @@ def _changes_ids(plan: Plan) -> bool:
     return plan.uid is not None or plan.gid is not None or plan.groups is not None
 
 
+def _changes_capabilities(plan: Plan) -> bool:
+    return bool(plan.keep_caps or plan.cap_drop or plan.cap_add)
+
+
+def _drop_bounding(context: Context) -> None:
+    capabilities.drop_bounding_inner(context.plan.cap_drop, context.plan.cap_add)
+
+
+def _set_capabilities(context: Context) -> None:
+    plan = context.plan
+    capabilities.set_inner(plan.cap_drop, plan.cap_add, keep=plan.keep_caps)
+
+
+def limit_of_process_1(context: Context) -> Callable[[], object] | None:
+    """Return what leaves process 1 of ours no capability that its command, tracing it, could use.
+
+    But for CAP_KILL, where the command is another user, to whom signals are passed on. None where
+    the command's capabilities are not limited.
+    """
+    plan = context.plan
+    if not _changes_capabilities(plan):
+        return None
+    return lambda: capabilities.keep_for_signals_inner(
+        plan.cap_drop, plan.cap_add, always=plan.uid is not None
+    )
+
+
+def _capability_text(plan: Plan) -> str:
+    rows = [f"without {','.join(plan.cap_drop)}"] if plan.cap_drop else []
+    rows += [f"with {','.join(plan.cap_add)}"] if plan.cap_add else []
+    return ", ".join([*rows, *(["kept over exec"] if plan.keep_caps else [])])
+
+
 def _take_ids(context: Context) -> None:
-    take_ids(context.plan.uid, context.plan.gid, context.plan.groups)
+    plan = context.plan
+    if not (plan.keep_caps or plan.cap_add):
+        take_ids(plan.uid, plan.gid, plan.groups)
+        return
+    libc.keep_capabilities(keep=True)
+    take_ids(plan.uid, plan.gid, plan.groups)
+    # A function that is called instead of a command would otherwise keep its own by surprise.
+    libc.keep_capabilities(keep=False)
 
 
 def _ids(plan: Plan) -> str:
@@ -192,12 +232,29 @@ STEPS = (
         act=_change_directory,
         detail=lambda plan: plan.workdir,
     ),
+    # While the rights for it are there: needs CAP_SETPCAP, which a change of ids may take. Of a
+    # process 1 of ours too: a command that traces it could have it execute something as root.
+    Step(
+        title="limit the bounding set",
+        applies=lambda plan: plan.cap_drop,
+        act=_drop_bounding,
+        detail=lambda plan: f"without {','.join(plan.cap_drop)}",
+    ),
     # After all that needs the rights of the mapped user.
     Step(
         title="take the ids of the command",
         applies=_changes_ids,
         act=_take_ids,
         detail=_ids,
+        for_command=True,
+    ),
+    # After the ids, whose change empties the effective and the ambient set. It clears the signal of
+    # the launcher's death no more: the sets only shrink (commit_creds() in kernel/cred.c).
+    Step(
+        title="set the capabilities",
+        applies=_changes_capabilities,
+        act=_set_capabilities,
+        detail=_capability_text,
         for_command=True,
     ),
     # A change of credentials clears the signal that the first step asked for: prctl(2).

@@ -79,13 +79,24 @@ RESOLVE_IN_ROOT = 0x10
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_GET_SECUREBITS = 27
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 
 # include/uapi/linux/capability.h
+CAP_KILL = 5
 CAP_SYS_ADMIN = 21
 CAP_SETGID = 6
 CAP_SETUID = 7
+CAP_SETPCAP = 8
 CAP_SETFCAP = 31
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+# include/uapi/linux/securebits.h: a bit number
+SECURE_NOROOT = 0
 
 # include/linux/socket.h, include/uapi/linux/net.h
 AF_UNIX = 1

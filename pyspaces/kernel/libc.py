@@ -47,6 +47,8 @@ def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
     return function
 
 
+_capget = _prototype("capget", _text, _pointer)
+_capset = _prototype("capset", _text, _text)
 _mount = _prototype("mount", _text, _text, _text, _ulong, _text)
 _pivot_root = _prototype("pivot_root", _text, _text)
 _prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
@@ -202,6 +204,47 @@ def set_name(name: bytes) -> None:
     """Set the name that ps(1) shows of this process, up to 15 bytes: prctl(2)."""
     address = ctypes.cast(ctypes.c_char_p(name), _pointer).value or 0
     _checked(_prctl(constants.PR_SET_NAME, address, 0, 0, 0), "prctl", "PR_SET_NAME")
+
+
+def keep_capabilities(*, keep: bool) -> None:
+    """Say whether a change of ids leaves the permitted capabilities as they are: prctl(2)."""
+    _checked(_prctl(constants.PR_SET_KEEPCAPS, int(keep), 0, 0, 0), "prctl", "PR_SET_KEEPCAPS")
+
+
+def secure_bits() -> int:
+    """Return the securebits flags of this thread: prctl(2), capabilities(7)."""
+    return _checked(_prctl(constants.PR_GET_SECUREBITS, 0, 0, 0, 0), "prctl", "PR_GET_SECUREBITS")
+
+
+def drop_bounding_capability(number: int) -> None:
+    """Take capability `number` out of the bounding set: prctl(2)."""
+    _checked(_prctl(constants.PR_CAPBSET_DROP, number, 0, 0, 0), "prctl", "PR_CAPBSET_DROP", number)
+
+
+def raise_ambient_capability(number: int) -> None:
+    """Add capability `number`, permitted and inheritable, to the ambient set: prctl(2)."""
+    result = _prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    _checked(result, "prctl", "PR_CAP_AMBIENT_RAISE", number)
+
+
+def capabilities() -> tuple[int, int, int]:
+    """Return the effective, permitted and inheritable sets of this thread, as bits: capget(2)."""
+    room = ctypes.create_string_buffer(24)
+    _checked(_capget(_capability_header(), ctypes.addressof(room)), "capget")
+    low = struct.unpack("6I", room.raw)
+    effective, permitted, inheritable = (low[i] | low[i + 3] << 32 for i in range(3))
+    return effective, permitted, inheritable
+
+
+def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
+    """Set the effective, permitted and inheritable sets of this thread: capset(2)."""
+    sets = (effective, permitted, inheritable)
+    data = struct.pack("6I", *(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
+    _checked(_capset(_capability_header(), data), "capset")
+
+
+def _capability_header() -> bytes:
+    return struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
 
 
 def sethostname(name: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import clocks, idmap, namespaces
+from pyspaces import capabilities, clocks, idmap, namespaces
 from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
 from pyspaces.idmap import MapFault
@@ -80,6 +80,9 @@ class _Reading:
             gid=self._id("setgid", "gid_map", names),
             groups=groups,
             keep_groups=keep_groups,
+            keep_caps=bool(self.values.get("keep_caps")),
+            cap_drop=self._capabilities("cap_drop"),
+            cap_add=self._capabilities("cap_add"),
             hostname=self._text("hostname"),
             domainname=self._text("domainname"),
             boottime=self._offset("boottime"),
@@ -177,6 +180,13 @@ class _Reading:
         if not ranges:
             self.lacking = self.lacking or accounts.no_ranges(kind, user)
         return ranges
+
+    def _capabilities(self, name: str) -> tuple[str, ...]:
+        names = tuple(capabilities.canonical(text) for text in self._texts(name))
+        option = name.replace("_", "-")
+        for unknown in capabilities.unknown_here(names):
+            self.faults.append(f"{option}: {unknown}: this kernel does not have it")
+        return names
 
     def _groups(self, names: Iterable[str]) -> tuple[tuple[int, ...] | None, bool]:
         """Return the groups, or None; and whether the caller's are kept."""

@@ -5,7 +5,7 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
-from pyspaces import idmap, namespaces
+from pyspaces import capabilities, idmap, namespaces
 from pyspaces.mounts import propagation
 from pyspaces.settings.life import LIFE_ROWS
 from pyspaces.settings.mounts import MOUNTS
@@ -56,6 +56,18 @@ def _setup(name: str, metavar: str, text: str, implies: tuple[str, ...], **more:
         help=text,
         implies=implies,
         **more,
+    )
+
+
+def _capabilities(name: str, text: str, *words: str) -> Setting:
+    return Setting(
+        name=name,
+        kind=MANY,
+        group=IDENTITY,
+        metavar="CAP[,CAP...]",
+        words=(*words, *(cap.removeprefix("CAP_").lower() for cap in capabilities.NAMES)),
+        listed=True,
+        help=text,
     )
 
 
@@ -128,6 +140,14 @@ SETTINGS = (
         listed=True,
         help="the command's supplementary groups inside: ids or names, none, or keep the caller's",
     ),
+    Setting(
+        name="keep_caps",
+        kind=FLAG,
+        group=IDENTITY,
+        help="a user other than root keeps its capabilities when the command is executed",
+    ),
+    _capabilities("cap_drop", "capabilities that the command cannot have, or all", "all"),
+    _capabilities("cap_add", "capabilities that the command has, whoever it is"),
     _setup("hostname", "NAME", "host name inside", ("uts",)),
     _setup("domainname", "NAME", "NIS domain name inside", ("uts",)),
     _setup("boottime", "SECONDS", "how far the boot-time clock is ahead inside", ("time",)),

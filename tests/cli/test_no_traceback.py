@@ -43,6 +43,8 @@ GOOD = {
     "setuid": ["0", "root", "5", "nobody-such"],
     "setgid": ["0", "root", "-1"],
     "groups": ["none", "keep", "0,1", "keep,0", "root"],
+    "cap_drop": ["all", "kill", "CAP_NET_ADMIN,chown", "flying"],
+    "cap_add": ["kill", "all", "Net_Admin", "flying"],
     "root": ["/", "/usr", "/nonexistent", "/etc/passwd"],
     "workdir": ["/", ".", "/nonexistent", "/etc/passwd"],
     "setenv": ["A", "PATH", "LC_ALL", "="],

@@ -36,6 +36,10 @@ HINTS = {
         "setgroups(2) is denied in the new user namespace",
     ),
     "_ids_need_capability": ("a process keeps its ids: add --user",),
+    "_lacks_capability": (
+        "no capability can be given up for good: add --user",
+        "to give to the command: add --user",
+    ),
     "_map_rule": (
         "a user may map one id, its own",
         "this needs setgroups denied",

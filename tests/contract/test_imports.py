@@ -19,9 +19,9 @@ OURS = {
     "pyspaces",
     *(
         f"pyspaces.{name}"
-        for name in ("channel", "clocks", "diagnosis", "environment", "errors", "gear")
+        for name in ("capabilities", "channel", "clocks", "diagnosis", "environment", "errors")
     ),
-    *(f"pyspaces.{name}" for name in ("hostname", "idmap", "launch", "life", "namespaces")),
+    *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
     *(f"pyspaces.{name}" for name in ("network", "plan", "record", "signals")),
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),

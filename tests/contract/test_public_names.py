@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import pyspaces
+from pyspaces import capabilities
 from pyspaces.kernel import constants
 
 MODULES = [
@@ -103,7 +104,10 @@ HEADERS = {
     },
     **{
         name: (CAPABILITY, name)
-        for name in ("CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP")
+        for name in (
+            *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"),
+            *("CAP_SETPCAP", "CAP_SETFCAP"),
+        )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
@@ -115,6 +119,15 @@ HEADERS = {
     "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
     "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
     "PR_SET_NAME": ("linux/prctl.h", "PR_SET_NAME"),
+    **{
+        name: ("linux/prctl.h", name)
+        for name in (
+            *("PR_SET_KEEPCAPS", "PR_CAPBSET_DROP", "PR_GET_SECUREBITS"),
+            *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
+        )
+    },
+    "SECURE_NOROOT": ("linux/securebits.h", "SECURE_NOROOT"),
+    "LINUX_CAPABILITY_VERSION_3": (CAPABILITY, "_LINUX_CAPABILITY_VERSION_3"),
     "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
     "SIOCSIFFLAGS": ("linux/sockios.h", "SIOCSIFFLAGS"),
     "IFNAMSIZ": ("linux/if.h", "IFNAMSIZ"),
@@ -214,6 +227,16 @@ def test_a_constant_is_that_of_the_kernels_header(name: str) -> None:
     if its_name not in defined:
         pytest.skip(f"kernel headers: {path} is older than {its_name}")
     assert evaluate(defined[its_name]) == getattr(constants, name)
+
+
+def test_capabilities_have_the_numbers_of_the_header() -> None:
+    path = header_path(CAPABILITY)
+    if path is None:
+        pytest.skip(f"kernel headers: {CAPABILITY} is not installed")
+    defined = definitions(path)
+    numbers = {name: defined[name] for name in capabilities.NAMES if name in defined}
+    assert len(numbers) > 36
+    assert all(int(value) == capabilities.NAMES.index(name) for name, value in numbers.items())
 
 
 def test_constants_are_those_of_the_library() -> None:

@@ -42,6 +42,7 @@ RANKS = {
     "pyspaces.mounts.propagation": 3,
     "pyspaces.mounts.root": 3,
     "pyspaces.clocks": 3,
+    "pyspaces.capabilities": 3,
     "pyspaces.hostname": 3,
     "pyspaces.network": 3,
     "pyspaces.life": 3,

@@ -36,6 +36,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             "root": "/",
             "workdir": "/",
             "setuid": 0,
+            "cap_drop": "all",
             "command": ["touch", str(marker)],
             "pty": True,
             **more,

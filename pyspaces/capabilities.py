@@ -1,0 +1,133 @@
+"""Capabilities of the command: capabilities(7). Names are `CAP_*`, in capitals.
+
+Pure, but for what ends in _inner, which runs in the child. Must not know a Plan.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ALL = "ALL"
+
+# include/uapi/linux/capability.h, by number.
+# fmt: off
+_SHORT = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID",
+    "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST",
+    "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO",
+    "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE",
+    "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM",
+    "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+)
+# fmt: on
+NAMES = tuple(f"CAP_{name}" for name in _SHORT)
+_EVERY = (1 << 64) - 1
+
+
+def canonical(text: str) -> str:
+    """Return a name in capitals and with `CAP_`; ALL stays a word of its own."""
+    name = text.upper()
+    return name if name == ALL or name.startswith("CAP_") else f"CAP_{name}"
+
+
+def faults(drop: Iterable[str], add: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with the names, a line each."""
+    drop, add = tuple(drop), tuple(add)
+    for setting, names in (("cap-drop", drop), ("cap-add", add)):
+        for name in names:
+            if name == ALL:
+                if setting == "cap-add":
+                    yield "cap-add: ALL: each has to be named; keep-caps keeps what there is"
+            elif name not in NAMES:
+                yield f"{setting}: {name}: is no capability; capabilities(7) lists them"
+    for name in drop:
+        if name in add:
+            yield f"cap-add: {name}: is dropped by cap-drop"
+
+
+def unknown_here(names: Iterable[str]) -> list[str]:
+    """Return those of `names` that the running kernel does not have."""
+    known = [name for name in names if name in NAMES]
+    if not known:
+        return []
+    last = int(procfs.sysctl("kernel.cap_last_cap") or len(NAMES) - 1)
+    return [name for name in known if NAMES.index(name) > last]
+
+
+def mask(names: Iterable[str]) -> int:
+    """Return the bits of `names`; ALL is every bit."""
+    bits = 0
+    for name in names:
+        bits |= _EVERY if name == ALL else 1 << NAMES.index(name)
+    return bits
+
+
+def drop_bounding_inner(drop: Iterable[str], add: Iterable[str]) -> None:
+    """Take all of `drop` but `add` out of the bounding set. Needs CAP_SETPCAP.
+
+    Raises KernelError. Before the ids change, which may take CAP_SETPCAP away.
+    """
+    drop = tuple(drop)
+    lost = mask(drop) & ~mask(add)
+    for number in range(64):
+        if not lost >> number & 1:
+            continue
+        try:
+            libc.drop_bounding_capability(number)
+        except KernelError as error:
+            # Past the last one that this kernel has: ALL asks for no more than there is.
+            if error.errno == errno.EINVAL and ALL in drop:
+                return
+            raise
+
+
+def set_inner(drop: Iterable[str], add: Iterable[str], *, keep: bool) -> None:
+    """Set permitted, effective, inheritable and ambient sets. Raises KernelError.
+
+    keep: whether a user other than root keeps all that is not dropped, over exec. Root gets what
+    the bounding set leaves; for anybody else, exec takes all that is not ambient. The kernel holds
+    the ambient set within permitted and inheritable by itself, so that dropping from these is
+    dropping from it.
+    """
+    add = tuple(add)
+    wanted = mask(add)
+    _, permitted, inheritable = libc.capabilities()
+    if missing := [name for name in add if not permitted & mask([name])]:
+        raise KernelError(errno.EPERM, "capset", missing, ",".join(missing))
+    lost = mask(drop) & ~wanted
+    permitted &= ~lost
+    inheritable &= ~lost
+    ambient = 0
+    if (keep or add) and not _is_root():
+        ambient = permitted = permitted if keep else wanted
+        inheritable |= ambient
+    libc.set_capabilities(permitted, permitted, inheritable)
+    for number in range(64):
+        if ambient >> number & 1:
+            libc.raise_ambient_capability(number)
+
+
+def keep_for_signals_inner(drop: Iterable[str], add: Iterable[str], *, always: bool) -> None:
+    """Give up everything but CAP_KILL, and that too where it is dropped and not `always` needed."""
+    number = constants.CAP_KILL
+    dropped = (mask(drop) & ~mask(add)) >> number & 1
+    _, permitted, _ = libc.capabilities()
+    kept = permitted & (1 << number if always or not dropped else 0)
+    libc.set_capabilities(kept, kept, 0)
+
+
+def _is_root() -> bool:
+    """Tell whether exec gives this process the capabilities of root: capabilities(7).
+
+    Not even user 0 has them where the caller has set SECBIT_NOROOT; a new user namespace clears it.
+    """
+    return os.geteuid() == 0 and not libc.secure_bits() >> constants.SECURE_NOROOT & 1
