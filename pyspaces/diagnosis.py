@@ -233,6 +233,15 @@ def _lacks_capability(case: Case) -> str | None:
     return None
 
 
+def _read_only_sysctls(case: Case) -> str | None:
+    if case.report.errno != errno.EROFS or not case.report.path.startswith("/proc/sys/"):
+        return None
+    return (
+        "/proc/sys is mounted read-only here, as container runtimes do: start the container with"
+        " --security-opt systempaths=unconfined (podman: unmask=ALL)"
+    )
+
+
 def _masked_proc(case: Case) -> str | None:
     """fs/namespace.c, mount_too_revealing(): a new procfs may show no more than an old one."""
     if case.report.call != "mount" or case.report.stage != "mount a new /proc":
@@ -282,6 +291,7 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _setgroups_rule,
     _ids_need_capability,
     _lacks_capability,
+    _read_only_sysctls,
     _map_rule,
     _masked_proc,
     _no_proc_folder,

@@ -35,6 +35,8 @@ class Plan(Record):
     keep_groups: whether the caller's supplementary groups stay.
     keep_caps: whether a user other than root keeps its capabilities over exec.
     cap_drop, cap_add: capabilities (CAP_*) that the command cannot have, and that it has.
+    no_new_privs: whether no program gives the command more than it has, not even a set-user-ID one.
+    no_nested_users: whether no user namespace can be made inside the new one.
     hostname, domainname: names of the new UTS namespace.
     boottime, monotonic: how far the clocks of the new time namespace are ahead.
     propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
@@ -59,6 +61,8 @@ class Plan(Record):
     keep_caps: bool = False
     cap_drop: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
+    no_new_privs: bool = False
+    no_nested_users: bool = False
     hostname: str | None = None
     domainname: str | None = None
     boottime: Offset | None = None
@@ -97,7 +101,7 @@ class Plan(Record):
         yield from self._namespace_faults()
         yield from self._map_faults()
         yield from self._identity_faults()
-        yield from capabilities.faults(self.cap_drop, self.cap_add)
+        yield from self._privilege_faults()
         yield from self._environment_faults()
         yield from self.life.faults()
         yield from self.outputs.faults()
@@ -192,6 +196,18 @@ class Plan(Record):
             yield f"groups: setgroups(2) is needed to set them, and setgroups is {idmap.DENY}"
         elif self.has("user") and not self.gid_map:
             yield "groups: setgroups(2) is needed to set them, and works only with a group map"
+
+    def _privilege_faults(self) -> Iterator[str]:
+        yield from capabilities.faults(self.cap_drop, self.cap_add)
+        if not self.no_nested_users:
+            return
+        if not self.has("user"):
+            yield (
+                "no-nested-users: needs a new user namespace: the limit holds in a whole one, and"
+                " in the caller's own it would bind others too: add --user"
+            )
+        if "CAP_SYS_RESOURCE" in self.cap_add:
+            yield "cap-add: CAP_SYS_RESOURCE: whoever has it can undo no-nested-users"
 
     def _environment_faults(self) -> Iterator[str]:
         for name, value in self.environment.set:

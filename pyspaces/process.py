@@ -28,7 +28,8 @@ class Container(FunctionProcess):
     uts, ipc, cgroup, time: which namespaces are new; all: every one that the kernel has. uid_map,
     gid_map: True (the caller is root inside), an outside id, a string in any form of the map
     grammar, or a list of these. map_zero: root inside for both. hostname, root, workdir,
-    mount_proc: as the options of that name; once the root has moved, what the function imports
+    mount_proc, keep_caps, cap_drop, cap_add (texts or a list of them), no_new_privs,
+    no_nested_users: as the options of that name; once the root has moved, what the function imports
     comes from the new one. flags: CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
     newuts, newipc: the spellings of the first version.
 
@@ -60,6 +61,11 @@ class Container(FunctionProcess):
         root: str | os.PathLike[str] | None = None,
         workdir: str | None = None,
         mount_proc: bool | None = None,
+        keep_caps: bool = False,
+        cap_drop: str | Iterable[str] = (),
+        cap_add: str | Iterable[str] = (),
+        no_new_privs: bool = False,
+        no_nested_users: bool = False,
         flags: int = 0,
         newuser: bool = False,
         newpid: bool = False,
@@ -86,6 +92,11 @@ class Container(FunctionProcess):
             "root": None if root is None else os.fspath(root),
             "workdir": workdir,
             "mount_proc": mount_proc,
+            "keep_caps": keep_caps,
+            "cap_drop": cap_drop if isinstance(cap_drop, str) else list(cap_drop),
+            "cap_add": cap_add if isinstance(cap_add, str) else list(cap_add),
+            "no_new_privs": no_new_privs,
+            "no_nested_users": no_nested_users,
         }
         for row in namespaces.NAMESPACES:
             if flags & row.flag:

@@ -184,6 +184,13 @@ STEPS = (
         act=_enter_clocks,
         detail=_offsets,
     ),
+    # Through the caller's /proc, before any of what is mounted could take its place; and before
+    # there is more than this one process to give the capability up.
+    Step(
+        title="forbid user namespaces inside",
+        applies=lambda plan: plan.no_nested_users,
+        act=lambda context: capabilities.forbid_user_namespaces_inner(),
+    ),
     # Before any mount is made, or the mount would be seen outside.
     Step(
         title="set the propagation of mounts",
@@ -239,6 +246,11 @@ STEPS = (
         applies=lambda plan: plan.cap_drop,
         act=_drop_bounding,
         detail=lambda plan: f"without {','.join(plan.cap_drop)}",
+    ),
+    Step(
+        title="forbid new privileges",
+        applies=lambda plan: plan.no_new_privs,
+        act=lambda context: libc.set_no_new_privs(),
     ),
     # After all that needs the rights of the mapped user.
     Step(

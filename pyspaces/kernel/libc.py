@@ -216,6 +216,11 @@ def secure_bits() -> int:
     return _checked(_prctl(constants.PR_GET_SECUREBITS, 0, 0, 0, 0), "prctl", "PR_GET_SECUREBITS")
 
 
+def set_no_new_privs() -> None:
+    """Let no exec of this process give it more than it has, for good: prctl(2)."""
+    _checked(_prctl(constants.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")
+
+
 def drop_bounding_capability(number: int) -> None:
     """Take capability `number` out of the bounding set: prctl(2)."""
     _checked(_prctl(constants.PR_CAPBSET_DROP, number, 0, 0, 0), "prctl", "PR_CAPBSET_DROP", number)

@@ -83,6 +83,8 @@ class _Reading:
             keep_caps=bool(self.values.get("keep_caps")),
             cap_drop=self._capabilities("cap_drop"),
             cap_add=self._capabilities("cap_add"),
+            no_new_privs=bool(self.values.get("no_new_privs")),
+            no_nested_users=bool(self.values.get("no_nested_users")),
             hostname=self._text("hostname"),
             domainname=self._text("domainname"),
             boottime=self._offset("boottime"),

@@ -148,6 +148,18 @@ SETTINGS = (
     ),
     _capabilities("cap_drop", "capabilities that the command cannot have, or all", "all"),
     _capabilities("cap_add", "capabilities that the command has, whoever it is"),
+    Setting(
+        name="no_new_privs",
+        kind=FLAG,
+        group=IDENTITY,
+        help="no program gives the command more than it has, not even a set-user-ID one",
+    ),
+    Setting(
+        name="no_nested_users",
+        kind=FLAG,
+        group=IDENTITY,
+        help="no user namespace can be made inside; needs --user",
+    ),
     _setup("hostname", "NAME", "host name inside", ("uts",)),
     _setup("domainname", "NAME", "NIS domain name inside", ("uts",)),
     _setup("boottime", "SECONDS", "how far the boot-time clock is ahead inside", ("time",)),

@@ -47,10 +47,8 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
         ("pyspaces r", {"run"}),
         ("pyspaces completion ", {"bash", "zsh", "fish"}),
         ("pyspaces run --map-u", {"--map-uid"}),
-        (
-            "pyspaces run --no-",
-            {"--no-mount-proc", "--no-loopback", "--no-kill-child", "--no-fork"},
-        ),
+        ("pyspaces run --no-m", {"--no-mount-proc"}),
+        ("pyspaces run --no-n", {"--no-new-privs", "--no-nested-users"}),
         ("pyspaces run --share ne", {"net"}),
         ("pyspaces run --share net,p", {"net,pid"}),
         ("pyspaces run -M ", {"root", "current", "auto", "subids", "all", "none"}),

@@ -40,6 +40,7 @@ HINTS = {
         "no capability can be given up for good: add --user",
         "to give to the command: add --user",
     ),
+    "_read_only_sysctls": ("/proc/sys is mounted read-only here",),
     "_map_rule": (
         "a user may map one id, its own",
         "this needs setgroups denied",

@@ -106,7 +106,7 @@ HEADERS = {
         name: (CAPABILITY, name)
         for name in (
             *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"),
-            *("CAP_SETPCAP", "CAP_SETFCAP"),
+            *("CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_RESOURCE"),
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
@@ -123,6 +123,7 @@ HEADERS = {
         name: ("linux/prctl.h", name)
         for name in (
             *("PR_SET_KEEPCAPS", "PR_CAPBSET_DROP", "PR_GET_SECUREBITS"),
+            "PR_SET_NO_NEW_PRIVS",
             *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
         )
     },

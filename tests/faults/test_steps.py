@@ -37,6 +37,8 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             "workdir": "/",
             "setuid": 0,
             "cap_drop": "all",
+            "no_new_privs": True,
+            "no_nested_users": True,
             "command": ["touch", str(marker)],
             "pty": True,
             **more,
