@@ -33,8 +33,16 @@ def options_of(groups: Iterable[str], *, without_short: bool = False) -> list[cl
 
 
 def general_options() -> list[click.Option]:
-    """Return the options that say how to talk, not what to launch."""
+    """Return the options that say how to talk, or where the launch is written, not what it is."""
     return [
+        click.Option(
+            ["plan_file", "--plan"],
+            metavar="FILE",
+            type=_File(),
+            help="run the plan in FILE (- is standard input), as --dry-run --json has printed it",
+        ),
+        click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
+        click.Option(["as_json", "--json"], is_flag=True, help="with --dry-run: the plan as JSON"),
         click.Option(["-v", "--verbose"], is_flag=True, help="tell each step as it happens"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks with errors"),
     ]
@@ -81,6 +89,20 @@ class _Text(click.ParamType):  # type: ignore[type-arg]  # generic only from cli
         )
         words = (word for word in self._setting.words if word.startswith(last))
         return [CompletionItem(done + comma + word) for word in words]
+
+
+class _File(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+    """A file; whether it can be read is said where it is read."""
+
+    name = "file"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete a file."""
+        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+        return [CompletionItem(incomplete, type="file")]
 
 
 class GroupedCommand(click.Command):

@@ -6,11 +6,12 @@ import os
 import sys
 
 import click
+from click.core import ParameterSource
 
 from pyspaces import launch, settings, status
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
-from pyspaces.commands.say import say
+from pyspaces.commands.say import put, say
 from pyspaces.errors import UsageFault
 
 TYPE_CHECKING = False
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from click.shell_completion import CompletionItem
+
+    from pyspaces.plan import Plan
+
+# Where an option that was written comes from; the others have their default.
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 _HELP = """Run COMMAND in new namespaces and pass its exit status back.
 
@@ -33,8 +39,12 @@ _EPILOG = (
 
 def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    mapping = used(values, settings.BY_NAME)
-    plan = settings.plan_from({**mapping, "command": command or _default_command()})
+    plan = _plan(command, values)
+    if values["dry_run"]:
+        put(_preview(plan, as_json=values["as_json"]))
+        return 0
+    if values["as_json"]:
+        raise UsageFault(["json: goes with --dry-run, and prints the plan that would be run"])
     ended = launch.run(
         plan, observe=_tell if verbose else _keep_quiet, forget_environment=True, tell=_tell
     )
@@ -45,6 +55,32 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
         # child died of it, or a loop would go on after Ctrl-C.
         status.die_of(ended.signal)
     return ended.shell_code
+
+
+def _plan(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
+    """Return the plan of the options, or that of --plan, which takes no other but a COMMAND."""
+    mapping = used(values, settings.BY_NAME)
+    if values["plan_file"] is None:
+        return settings.plan_from({**mapping, "command": command or _default_command()})
+    ctx = click.get_current_context()
+    given = [name for name in mapping if ctx.get_parameter_source(name) in _GIVEN]
+    if given:
+        words = [settings.BY_NAME[name].option for name in given]
+        raise UsageFault([f"plan: cannot be combined with {word}" for word in words])
+    from pyspaces import planfile  # typing and json, 10 ms that only this needs
+
+    plan = planfile.read(values["plan_file"])
+    return plan.replace(command=command) if command else plan
+
+
+def _preview(plan: Plan, *, as_json: bool) -> str:
+    if as_json:
+        import json  # 2 ms that only this needs
+
+        return json.dumps(plan.to_data(), indent=2) + "\n"
+    from pyspaces import equivalent, preview
+
+    return preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
 
 
 def _default_command() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pyspaces.settings import FLAG, SETTINGS, TOGGLE
 STATUSES = {0, 2, 124, 125, 126, 127, 137}
 
 FLAGS = [
-    *("-v", "--verbose", "-h", "--help"),
+    *("-v", "--verbose", "-h", "--help", "--dry-run", "--json", "--plan=/etc/passwd"),
     *(row.option for row in SETTINGS if row.kind in (FLAG, TOGGLE)),
     *(f"--no-{row.option[2:]}" for row in SETTINGS if row.kind == TOGGLE),
     *(row.short for row in SETTINGS if row.kind in (FLAG, TOGGLE) and row.short),
@@ -157,6 +157,10 @@ def test_random_command_lines(empty_folder: Path, words: list[str]) -> None:
         ["completion", "bash", "zsh"],
         ["run", "--user", "--", ""],
         ["run", "--setenv"],
+        ["run", "--plan"],
+        ["run", "--plan", ""],
+        ["run", "--plan=\udcff"],
+        ["run", "--dry-run", "--setenv=\udcff", "\udcfe", "--workdir=\udcff", "--", "\udcff"],
         ["run", "--setenv", "A"],
         ["run", "--setenv", "A", "B"],
         ["run", "--map-uid"],

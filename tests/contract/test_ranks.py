@@ -82,6 +82,9 @@ RANKS = {
     "pyspaces.process": 8,
     "pyspaces.visiting": 8,
     "pyspaces.listing": 8,
+    "pyspaces.equivalent": 8,
+    "pyspaces.planfile": 8,
+    "pyspaces.preview": 8,
     "pyspaces.commands": 9,
     "pyspaces.commands.help": 9,
     "pyspaces.commands.say": 9,
@@ -104,6 +107,8 @@ SAME_RANK = {
     ("pyspaces.kernel.netnsid", "pyspaces.kernel.constants"),
     # A fresh procfs must not propagate: one room, two files.
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
+    # What is not as a plan has it by itself: told by the one, translated by the other.
+    ("pyspaces.preview", "pyspaces.equivalent"),
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
     # What a row is, the rows, then what reads a mapping by them; the room's door offers all.
