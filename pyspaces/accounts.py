@@ -10,6 +10,8 @@ import os
 
 from pyspaces import program
 from pyspaces.errors import SpaceError
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -127,14 +129,30 @@ def _rows(lines: Iterable[list[str]]) -> list[tuple[int, int]]:
 
 def no_ranges(kind: str, user: User) -> SpaceError:
     """Return the error for a user without subordinate ids, with the command that gives some."""
+    whose = f"cannot map subordinate {kind}s: user {user} has no range of them in {_FILES[kind]}"
+    if _is_alone(kind):
+        # A range in the file would be of no use: its ids do not exist here.
+        return SpaceError(
+            whose,
+            hint=f"this user namespace has one {kind}, and so none to pass on: make it with more,"
+            " by --map-auto",
+        )
     first = _first_free()
     last = first + _SMALLEST_RANGE - 1
     ranges = f"--add-subuids {first}-{last} --add-subgids {first}-{last}"
     name = user.name or f"USER (no user has the id {user.uid})"
     return SpaceError(
-        f"cannot map subordinate {kind}s: user {user} has no range of them in {_FILES[kind]}",
+        whose,
         hint=f"no subordinate ids are given to this user; run: sudo usermod {ranges} {name}",
     )
+
+
+def _is_alone(kind: str) -> bool:
+    """Tell whether the caller's user namespace has no id but one."""
+    try:
+        return sum(count for _, _, count in procfs.id_map(f"{kind}_map")) == 1
+    except KernelError:
+        return False
 
 
 def _first_free() -> int:

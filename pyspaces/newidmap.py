@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyspaces.idmap import Extent
 
 _CAPABILITY = {"uid": constants.CAP_SETUID, "gid": constants.CAP_SETGID}
-_PACKAGE = "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora, Arch: shadow)"
+PACKAGE = "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora, Arch: shadow)"
 
 
 class Refusal(Record):
@@ -56,7 +56,7 @@ def write_outer(path: str, extents: Sequence[Extent], *, stage: str) -> None:
             helper,
             errno.ENOENT,
             why="it is not installed",
-            hint=f"more than the own id is mapped by {helper}, which is not installed: {_PACKAGE},"
+            hint=f"more than the own id is mapped by {helper}, which is not installed: {PACKAGE},"
             f" or map one id, its own: --map-{kind} 0,{own},1",
         )
     numbers = [str(n) for row in extents for n in (row.inside, row.outside, row.count)]
@@ -203,6 +203,7 @@ _RULES: tuple[Callable[[Refusal], str | None], ...] = (
     _not_dumpable,
     _no_entry,
     _no_new_privileges,
-    _bit_lost,
+    # No bit helps where the capability cannot be had at all.
     _bounded,
+    _bit_lost,
 )

@@ -10,6 +10,7 @@ import os
 import select
 
 from pyspaces import spawn
+from pyspaces.kernel import libc
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 from pyspaces.status import CANNOT_EXECUTE, Status
@@ -60,6 +61,8 @@ def run(path: str, *arguments: str) -> Finished:
 
 def _become(argv: list[str], writing: int) -> None:
     """Become the program; runs in the new process."""
+    # The launcher blocks signals around a clone and reads them later; a helper wants its own.
+    libc.unblock_signals()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writing, 1)
     os.dup2(writing, 2)
