@@ -11,6 +11,7 @@ import os
 
 from pyspaces import namespaces
 from pyspaces.kernel import constants, procfs
+from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -48,7 +49,11 @@ def explain(
     """Return the cure for a failure in one line, or None where the cause is not known."""
     case = Case(report=report, namespaces=tuple(namespaces), uids=tuple(uids), gids=tuple(gids))
     for rule in _RULES:
-        if hint := rule(case):
+        try:
+            hint = rule(case)
+        except KernelError:  # /proc does not tell: then nothing is proved
+            continue
+        if hint:
             return hint
     return None
 
@@ -86,32 +91,114 @@ def _own_ids_unmapped(case: Case) -> str | None:
     return None
 
 
+def _chrooted(case: Case) -> str | None:
+    """clone(2): EPERM for a user namespace where the caller's root is not that of its mounts."""
+    if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
+        return None
+    # mountinfo leaves out what lies outside the root: no row for "/" is the mark of a chroot.
+    if any(point == "/" for point, _ in procfs.mount_points()):
+        return None
+    return "this process is in a chroot, where the kernel lets nobody make user namespaces"
+
+
+def filtered(call: str, names: Sequence[str] = ()) -> int | None:
+    """Return the errno with which a seccomp filter refuses `call` for new namespaces `names`.
+
+    None where it does not, or where there is no filter. The call is made so that the kernel
+    itself refuses it as wrong: another answer than that is the filter's.
+    """
+    if procfs.status_field("self", "Seccomp") != "2":
+        return None
+    # Only where something was refused: not on the launch path.
+    from pyspaces.kernel import wrong  # noqa: PLC0415
+
+    told = wrong.answer(call, namespaces.flags_of(names))
+    return None if told in (None, wrong.own_answer(call)) else told
+
+
 def _seccomp(case: Case) -> str | None:
-    if case.report.errno not in (errno.EPERM, errno.ENOSYS) or not case.report.call:
+    if case.report.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return None
-    if procfs.status_field("self", "Seccomp") != "2" or not (
-        case.is_creation() or case.report.call == "mount"
-    ):
-        return None
-    if not case.is_creation() and "user" in case.namespaces and _masked_proc_paths():
+    if filtered(case.report.call, case.namespaces) is None:
         return None
     return (
-        "a seccomp filter is on this process, as container runtimes put it: if it is a container,"
-        " start it with --security-opt seccomp=unconfined, or with --cap-add SYS_ADMIN"
+        f"a seccomp filter is on this process and refuses {case.report.call}, as those of container"
+        " runtimes do: if it is a container, start it with --security-opt seccomp=unconfined, or"
+        " with --cap-add SYS_ADMIN"
     )
 
 
-def _apparmor(case: Case) -> str | None:
-    """AppArmor lets the namespace be made, then refuses what capabilities inside would allow."""
+class Confinement(Record):
+    """What AppArmor says of this process: the sysctl, and its label. None where it is absent."""
+
+    restricts: str | None
+    label: str | None
+
+    @classmethod
+    def of_this_process(cls) -> Confinement:
+        """Read both."""
+        return cls(
+            restricts=procfs.sysctl(_APPARMOR),
+            label=procfs.read_or_none("/proc/self/attr/current"),
+        )
+
+    def holds(self) -> bool:
+        """Tell whether an unprivileged user namespace of this process is of no use."""
+        return self.restricts == "1" and self.label == "unconfined"
+
+
+def explain_apparmor(case: Case, confinement: Confinement) -> str | None:
+    """AppArmor lets the namespace be made, then refuses what capabilities inside would allow.
+
+    A process that has a profile is not told of this: its profile may be what refuses, and whether
+    that allows user namespaces cannot be read from inside.
+    """
     if "user" not in case.namespaces or case.report.errno not in (errno.EPERM, errno.EACCES):
         return None
-    if case.report.stage == "execute the command" or procfs.sysctl(_APPARMOR) != "1":
+    if case.report.stage == "execute the command" or not confinement.holds():
         return None
     if procfs.has_capability(constants.CAP_SYS_ADMIN):
         return None
     return (
         f"{_APPARMOR} is 1, and this interpreter has no AppArmor profile that allows user"
-        f" namespaces; run: sudo sysctl {_APPARMOR}=0"
+        f" namespaces; `pyspaces check` has one to install, or run: sudo sysctl {_APPARMOR}=0"
+    )
+
+
+def _apparmor(case: Case) -> str | None:
+    if case.report.path.endswith("_map") and not _maps_own_ids(case):
+        return None
+    return explain_apparmor(case, Confinement.of_this_process())
+
+
+def _maps_own_ids(case: Case) -> bool:
+    """Tell whether the maps are those that the kernel takes of anybody."""
+    rows = ((case.uids, os.geteuid()), (case.gids, os.getegid()))
+    return all(len(r) == 1 and (r[0].outside, r[0].count) == (own, 1) for r, own in rows if r)
+
+
+def _no_procfs(case: Case) -> str | None:
+    """Everything that a launch asks of itself, it asks /proc."""
+    if case.report.errno != errno.ENOENT or not case.report.path.startswith("/proc/"):
+        return None
+    if case.report.stage == "execute the command" or os.path.lexists("/proc/self"):
+        return None
+    return "/proc is not mounted here, and a launch needs it; run: mount -t proc proc /proc"
+
+
+def _pid_namespace_ended(case: Case) -> str | None:
+    """pid_namespaces(7): once process 1 is gone, a fork into the namespace fails with ENOMEM."""
+    if case.report.call not in ("clone3", "clone", "fork") or case.report.errno != errno.ENOMEM:
+        return None
+    try:
+        own, next_ = (os.readlink(f"/proc/self/ns/{n}") for n in ("pid", "pid_for_children"))
+    except OSError:
+        return None
+    if own == next_:
+        return None
+    return (
+        "the pid namespace in which this process's children would be has lost its process 1, as"
+        " after unshare --pid without --fork: nothing can be started in it any more"
     )
 
 
@@ -248,7 +335,7 @@ def _masked_proc(case: Case) -> str | None:
         return None
     if case.report.errno != errno.EPERM:
         return None
-    if masked := _masked_proc_paths():
+    if masked := masked_proc_paths():
         return (
             f"parts of /proc are covered here ({', '.join(masked[:3])}), so the kernel allows no"
             " fresh one; use --no-mount-proc, or start the container with"
@@ -266,7 +353,8 @@ def _no_proc_folder(case: Case) -> str | None:
     return "the new root has no folder proc; create it there, or use --no-mount-proc"
 
 
-def _masked_proc_paths() -> list[str]:
+def masked_proc_paths() -> list[str]:
+    """Return what is mounted below /proc and hides a part of it."""
     points = [point for point, _ in procfs.mount_points()]
     # An empty file system type for its purpose covers nothing: the kernel allows these too.
     harmless = ("/proc/sys/fs/binfmt_misc",)
@@ -284,6 +372,9 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _needs_user_namespace,
     _user_namespaces_disabled,
     _own_ids_unmapped,
+    _chrooted,
+    _pid_namespace_ended,
+    _no_procfs,
     _limit_reached,
     _not_in_kernel,
     _process_limit,
@@ -292,10 +383,11 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _ids_need_capability,
     _lacks_capability,
     _read_only_sysctls,
-    _map_rule,
-    _masked_proc,
     _no_proc_folder,
     _clock_range,
-    _apparmor,
+    # A filter's answer is proved by asking it again; AppArmor's is only the last that is left.
     _seccomp,
+    _masked_proc,
+    _apparmor,
+    _map_rule,
 )

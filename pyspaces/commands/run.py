@@ -39,7 +39,7 @@ _EPILOG = (
 
 def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    plan = _plan(command, values)
+    plan = plan_of(command, values)
     if values["dry_run"]:
         put(_preview(plan, as_json=values["as_json"]))
         return 0
@@ -57,7 +57,7 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
     return ended.shell_code
 
 
-def _plan(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
+def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     """Return the plan of the options, or that of --plan, which takes no other but a COMMAND."""
     mapping = used(values, settings.BY_NAME)
     if values["plan_file"] is None:

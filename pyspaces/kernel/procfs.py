@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel.libc import KernelError, overwrite
+from pyspaces.kernel.libc import KernelError, capabilities, overwrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def peak_memory(process: int) -> int:
 
 def has_capability(number: int) -> bool:
     """Tell whether capability `number` is effective in this process: capabilities(7)."""
-    return bool(int(status_field("self", "CapEff") or "0", 16) >> number & 1)
+    return bool(capabilities()[0] >> number & 1)
 
 
 def thread_count() -> int | None:

@@ -1,0 +1,46 @@
+"""Calls made wrong on purpose, to hear whether the kernel or a seccomp filter answers.
+
+Runs in any process, and changes nothing: the kernel refuses each of them before it looks at
+privileges. Off the launch path: loaded once something was refused, or by a check.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from pyspaces.kernel import constants, libc
+from pyspaces.kernel.libc import KernelError
+
+# CLONE_SIGHAND of linux/sched.h: EINVAL without CLONE_VM, clone(2).
+_SIGHAND = 0x800
+_EXIT_SIGNAL = 0xFF  # the low byte of clone(2)'s flags; CLONE_NEWTIME is one of its bits
+_SIZE = 88  # struct clone_args, version 2
+
+
+def answer(name: str, flags: int) -> int | None:
+    """Return the errno of a wrong `name`, one of clone3, clone, unshare, mount.
+
+    flags: CLONE_NEW* bits that the call carries. None for a call that is not known here.
+    """
+    try:
+        if name == "clone3":
+            data = struct.pack("Q", flags | _SIGHAND).ljust(_SIZE, b"\0")
+            libc.call(name, constants.SYS_clone3, data, _SIZE)
+        elif name == "clone":
+            machine = os.uname().machine, struct.calcsize("P")
+            if machine in constants.SYS_clone:
+                libc.call(name, constants.SYS_clone[machine], flags & ~_EXIT_SIGNAL | _SIGHAND)
+        elif name == "unshare":
+            libc.unshare(flags | 1)  # a bit that unshare(2) does not know: EINVAL
+        elif name == "mount":
+            libc.mount(None, "", None, 0)  # an empty path: ENOENT
+    except KernelError as error:
+        return error.errno
+    return None
+
+
+def own_answer(name: str) -> int:
+    """Return the errno that the kernel itself gives to the wrong `name`."""
+    return errno.ENOENT if name == "mount" else errno.EINVAL
