@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # needs no import.
 COMMANDS = {
     "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
+    "check": ("pyspaces.commands.check:check", "Tell what this host allows, by trying it."),
     "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
     "completion": (
         "pyspaces.commands.completion:completion",

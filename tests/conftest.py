@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from pyspaces import checking
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,25 +62,24 @@ _known: dict[str, bool] = {}
 
 
 def _has(feature: str) -> bool:
-    """Tell whether the host has a feature, by trying it with a peer; a program by its name."""
+    """Tell whether the host has a feature, by the probes of `pyspaces check`; a program by name."""
     if feature not in _known:
-        if feature in _TRIALS:
-            words = ["unshare", *_TRIALS[feature], "true"]
-            _known[feature] = (
-                shutil.which("unshare") is not None
-                and subprocess.run(words, capture_output=True, check=False).returncode == 0
-            )
+        if feature in _PROBES:
+            (row,) = checking.examine((_PROBES[feature],))
+            _known[feature] = row.answer != checking.NO
         else:
             _known[feature] = shutil.which(feature) is not None
     return _known[feature]
 
 
-_TRIALS = {
-    "userns": ["-Ur"],
-    "pidns": ["-Urpf"],
-    "netns": ["-Urn"],
-    "proc": ["-Urpfm", "--mount-proc"],
-    "timens": ["-UrT"],
+_PROBES = {
+    "userns": "namespace-user",
+    "pidns": "namespace-user-pid",
+    "netns": "namespace-user-net",
+    "timens": "namespace-user-time",
+    "proc": "mount-proc",
+    "overlay": "mount-overlay",
+    "many": "map-many",
 }
 
 

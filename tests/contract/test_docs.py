@@ -52,11 +52,15 @@ HINTS = {
     "_clock_range": ("a clock can be neither negative nor past 146 years inside",),
     "_apparmor": ("this interpreter has no AppArmor profile",),
     "_seccomp": ("a seccomp filter is on this process",),
+    "_chrooted": ("this process is in a chroot",),
+    "_no_procfs": ("/proc is not mounted here",),
+    "_pid_namespace_ended": ("has lost its process 1",),
 }
 
 # The same of the modules whose errors bring their hint with them.
 HELPER_HINTS = (
     *("not all of these outside ids are subordinate", "no subordinate ids are given"),
+    "and so none to pass on",
     *("which is not installed", "no_new_privs is set on this process", "mounted with nosuid"),
     *("has lost its set-user-ID bit", "is not in the bounding set of this process"),
     *("newuidmap wants them equal", "this interpreter is not", "has no entry in the user"),

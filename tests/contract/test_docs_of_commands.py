@@ -8,7 +8,8 @@ import click
 import pytest
 from test_docs import ROOT, _help, _options_of_click, _options_of_help, _options_of_page
 
-from pyspaces import cli
+from pyspaces import checking, cli
+from pyspaces.commands.options import launch_options
 
 COMMANDS = [name for name in cli.COMMANDS if name not in ("run", "completion")]
 
@@ -19,6 +20,25 @@ def command(name: str) -> click.Command:
     return found
 
 
+def own_options(name: str) -> set[frozenset[str]]:
+    """Return the options of a command that are not those of a launch, which pyspaces-run(1) has."""
+    found = set(_options_of_click(command(name)))
+    if name != "check":
+        return found
+    launch = set(_options_of_click(click.Command("launch", params=[*launch_options()])))
+    launch.discard(frozenset({"--help"}))
+    assert launch <= found, "an option of a launch is missing"
+    return found - launch
+
+
+def test_rows_of_check_stand_in_its_man_page() -> None:
+    text = (ROOT / "man" / "pyspaces-check.1").read_text()
+    rows = re.findall(r"^\.It Cm (\S+)$", text, re.MULTILINE)
+    assert [row for row in rows if "namespace-" not in row] == [
+        name for name in checking.NAMES if "namespace-" not in name
+    ]
+
+
 def test_there_are_commands_to_look_at() -> None:
     assert "list" in COMMANDS
 
@@ -27,7 +47,7 @@ def test_there_are_commands_to_look_at() -> None:
 def test_options_are_those_of_the_man_page(name: str) -> None:
     page = _options_of_page(ROOT / "man" / f"pyspaces-{name}.1")
     assert len(page) == len(set(page)), "an option stands there twice"
-    assert set(page) == set(_options_of_click(command(name)))
+    assert set(page) == own_options(name)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -43,7 +63,7 @@ def test_options_stand_in_the_readme(name: str) -> None:
     rows = re.findall(r"^\| (`.*)$", after.partition("\n\n")[0], re.MULTILINE)
     cells = [re.split(r"(?<!\\)\|", row)[0] for row in rows]
     shown = {word for cell in cells for word in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", cell)}
-    assert shown == {word for option in _options_of_click(command(name)) for word in option}
+    assert shown == {word for option in own_options(name) for word in option}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

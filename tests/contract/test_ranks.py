@@ -26,6 +26,7 @@ RANKS = {
     "pyspaces.kernel.procfs": 0,
     "pyspaces.kernel.nsfs": 0,
     "pyspaces.kernel.netnsid": 0,
+    "pyspaces.kernel.wrong": 0,
     "pyspaces.errors": 1,
     "pyspaces.status": 1,
     "pyspaces.spawn": 1,
@@ -82,6 +83,12 @@ RANKS = {
     "pyspaces.process": 8,
     "pyspaces.visiting": 8,
     "pyspaces.listing": 8,
+    "pyspaces.checking": 8,
+    "pyspaces.checking.row": 8,
+    "pyspaces.checking.trial": 8,
+    "pyspaces.checking.host": 8,
+    "pyspaces.checking.probes": 8,
+    "pyspaces.checking.rules": 8,
     "pyspaces.equivalent": 8,
     "pyspaces.planfile": 8,
     "pyspaces.preview": 8,
@@ -90,6 +97,7 @@ RANKS = {
     "pyspaces.commands.say": 9,
     "pyspaces.commands.options": 9,
     "pyspaces.commands.run": 9,
+    "pyspaces.commands.check": 9,
     "pyspaces.commands.table": 9,
     "pyspaces.commands.list": 9,
     "pyspaces.commands.completion": 9,
@@ -99,12 +107,30 @@ RANKS = {
 
 # Imports within one rank. Each leads one way only, so that no circle can arise.
 SAME_RANK = {
+    # What a finding is, how a thing is tried, what is tried and what is read; the door has all.
+    ("pyspaces.checking.trial", "pyspaces.checking.row"),
+    ("pyspaces.checking.probes", "pyspaces.checking.row"),
+    ("pyspaces.checking.probes", "pyspaces.checking.trial"),
+    ("pyspaces.checking.rules", "pyspaces.checking.row"),
+    ("pyspaces.checking", "pyspaces.checking.row"),
+    ("pyspaces.checking", "pyspaces.checking.trial"),
+    ("pyspaces.checking", "pyspaces.checking.host"),
+    ("pyspaces.checking", "pyspaces.checking.probes"),
+    ("pyspaces.checking", "pyspaces.checking.rules"),
+    # The options mean the same plan.
+    ("pyspaces.commands.check", "pyspaces.commands.run"),
+    ("pyspaces.commands.check", "pyspaces.commands.options"),
+    ("pyspaces.commands.check", "pyspaces.commands.help"),
+    ("pyspaces.commands.check", "pyspaces.commands.say"),
+    ("pyspaces.commands.check", "pyspaces.commands.table"),
     # Within the kernel's room: numbers, then calls, then the files that are read through them.
     ("pyspaces.kernel.libc", "pyspaces.kernel.constants"),
     ("pyspaces.kernel.procfs", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.nsfs", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.nsfs", "pyspaces.kernel.constants"),
     ("pyspaces.kernel.netnsid", "pyspaces.kernel.constants"),
+    ("pyspaces.kernel.wrong", "pyspaces.kernel.constants"),
+    ("pyspaces.kernel.wrong", "pyspaces.kernel.libc"),
     # A fresh procfs must not propagate: one room, two files.
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
     # What is not as a plan has it by itself: told by the one, translated by the other.

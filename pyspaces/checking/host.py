@@ -1,0 +1,89 @@
+"""Where we are: kernel, interpreter, user, container, CI runner.
+
+Only reads. What it finds explains the rows; none of them is decided by it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from pyspaces.kernel import procfs
+
+# File, and what its being there means. systemd writes the name into the last.
+_MARKS = (
+    ("/.dockerenv", "docker"),
+    ("/run/.containerenv", "podman"),
+    ("/run/host/container-manager", "systemd-nspawn"),
+)
+_CGROUPS = (("kubepods", "kubernetes"), ("docker", "docker"), ("libpod", "podman"), ("lxc", "lxc"))
+_RUNNERS = (
+    ("GITHUB_ACTIONS", "GitHub Actions"),
+    ("GITLAB_CI", "GitLab CI"),
+    ("CIRCLECI", "CircleCI"),
+    ("BUILDKITE", "Buildkite"),
+    ("JENKINS_URL", "Jenkins"),
+    ("TF_BUILD", "Azure Pipelines"),
+    ("TRAVIS", "Travis CI"),
+    ("CIRRUS_CI", "Cirrus CI"),
+    ("CI", "a CI runner"),
+)
+
+
+def facts() -> dict[str, str | int | bool | None]:
+    """Return what is known of this host; None for what it is not."""
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "interpreter": interpreter(),
+        "uid": os.geteuid(),
+        "gid": os.getegid(),
+        "container": container(),
+        "runner": runner(),
+        "nested_user_namespace": nested(),
+    }
+
+
+def interpreter() -> str:
+    """Return the real path of the program that this process runs."""
+    try:
+        return os.readlink("/proc/self/exe")
+    except OSError:
+        return os.path.realpath(sys.executable)
+
+
+def container() -> str | None:
+    """Return which container runtime started us, by the marks that they leave; None if none did."""
+    if "gVisor" in (procfs.read_or_none("/proc/version") or ""):
+        return "gvisor"
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "kubernetes"
+    for path, name in _MARKS:
+        if os.path.exists(path):
+            return name
+    told = os.environ.get("container")  # noqa: SIM112 - as systemd and podman spell it
+    if told := procfs.read_or_none("/run/systemd/container") or told:
+        return told
+    cgroup = procfs.read_or_none("/proc/1/cgroup") or ""
+    for word, name in _CGROUPS:
+        if word in cgroup:
+            return name
+    return "wsl" if "microsoft" in platform.release().lower() else None
+
+
+def runner() -> str | None:
+    """Return which CI runner started us, by its variables; None if none did."""
+    for variable, name in _RUNNERS:
+        if os.environ.get(variable, "") not in ("", "false", "0"):
+            return name
+    return None
+
+
+def nested() -> bool | None:
+    """Tell whether this is in a user namespace below the first; None where /proc does not say."""
+    try:
+        return procfs.id_map("uid_map") != [(0, 0, 4294967295)]
+    except OSError:
+        return None

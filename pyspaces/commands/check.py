@@ -1,0 +1,143 @@
+"""`pyspaces check`: what this host allows, and whether a launch would work here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+from click.core import ParameterSource
+
+from pyspaces import checking, settings
+from pyspaces.commands.help import help_option, version_option
+from pyspaces.commands.options import GroupedCommand, general_options, launch_options
+from pyspaces.commands.run import plan_of
+from pyspaces.commands.say import put
+from pyspaces.commands.table import printable, terminal_width
+from pyspaces.errors import SpaceError, UsageFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyspaces.checking import Row
+
+VERSION = 1  # of the JSON: a number that a change of meaning raises
+_COLOURS = {checking.YES: "green", checking.NO: "red", checking.DEGRADED: "yellow"}
+_NARROWEST = 40
+
+_HELP = """Tell what this host allows, by trying it.
+
+With options of `pyspaces run`, or a COMMAND: tell whether that launch would work here. All of it
+is done in a child process that is thrown away, except that the command is not run.
+"""
+_EPILOG = (
+    "Exit status: 0; with options or a COMMAND, 1 where the launch would not work;"
+    " 2 for wrong usage."
+)
+
+
+def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
+    click.get_current_context().obj["debug"] = debug
+    row = _launch_row(command, values) if command or _is_asked(values) else None
+    rows = [row] if row else checking.examine()
+    facts = checking.facts()
+    works = None if row is None else row.answer == checking.YES
+    put(_as_json(facts, works, rows) if as_json else _as_text(facts, rows))
+    return 1 if works is False else 0
+
+
+def _is_asked(values: dict[str, Any]) -> bool:
+    """Tell whether any option of a launch was written."""
+    ctx = click.get_current_context()
+    given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    names = [name for name in values if name in settings.BY_NAME or name == "plan_file"]
+    return any(ctx.get_parameter_source(name) in given for name in names)
+
+
+def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
+    from_plan = values["plan_file"] is not None
+    try:
+        plan = plan_of(command or (() if from_plan else ("true",)), values)
+        return checking.launchable(plan, command=bool(command) or from_plan)
+    except UsageFault:
+        raise
+    except SpaceError as error:  # such as no subordinate ids for what the options ask
+        evidence = "; ".join((error.message, *error.details))
+        return checking.Row(name="launch", answer=checking.NO, evidence=evidence, remedy=error.hint)
+
+
+def _as_json(facts: dict[str, Any], works: bool | None, rows: Sequence[Row]) -> str:
+    import json  # 2 ms that only this needs
+
+    data = {
+        "version": VERSION,
+        "host": facts,
+        "launch": works,
+        "rows": [row.to_data() for row in rows],
+    }
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _as_text(facts: dict[str, Any], rows: Sequence[Row]) -> str:
+    names = max(len(row.name) for row in rows)
+    indent = names + max(map(len, _COLOURS)) + 2
+    room = max((terminal_width() or sys.maxsize) - indent, _NARROWEST)
+    lines = [_host_line(facts)] if len(rows) > 1 else []
+    for row in rows:
+        first, *rest = _wrapped(row.evidence, room)
+        answer = row.answer.ljust(max(map(len, _COLOURS)))
+        lines.append(f"{row.name:<{names}} {_coloured(answer, row.answer)} {first}".rstrip())
+        lines += [" " * indent + line for line in rest]
+        if row.remedy and "\n" in row.remedy:
+            # To be copied: not indented, since a here-document ends at the margin.
+            lines += ["", *row.remedy.split("\n"), ""]
+        elif row.remedy:
+            lines += [" " * indent + line for line in _wrapped(f"remedy: {row.remedy}", room)]
+    return "\n".join(lines) + "\n"
+
+
+def _host_line(facts: dict[str, Any]) -> str:
+    parts = [f"Linux {facts['kernel']} {facts['machine']}", f"Python {facts['python']}"]
+    parts.append(f"user {facts['uid']}")
+    if facts["nested_user_namespace"]:
+        parts.append("in a user namespace")
+    parts += [printable(facts[name]) for name in ("container", "runner") if facts[name]]
+    return ", ".join(parts)
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    import textwrap  # re, 8 ms that only this needs
+
+    text = printable(text)
+    if len(text) <= room:
+        return [text]
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _coloured(text: str, answer: str) -> str:
+    """Colour for people who can see it: a terminal, and no NO_COLOR (https://no-color.org)."""
+    plain = (
+        not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    )
+    return text if plain else click.style(text, fg=_COLOURS[answer])
+
+
+check = GroupedCommand(
+    "check",
+    help=_HELP,
+    epilog=_EPILOG,
+    short_help="Tell what this host allows, by trying it.",
+    options_metavar="[OPTIONS] [--]",
+    add_help_option=False,
+    callback=_check,
+    params=[
+        *launch_options(),
+        *(option for option in general_options() if option.name in ("plan_file", "debug")),
+        click.Option(["as_json", "--json"], is_flag=True, help="print JSON, whose form stays"),
+        version_option(),
+        help_option(),
+        click.Argument(["command"], nargs=-1, metavar="[COMMAND [ARG]...]", type=click.UNPROCESSED),
+    ],
+)

@@ -1,0 +1,197 @@
+"""Each pain, provoked for real, brings its hint; and what only looks like it does not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import IS_ROOT, SCRIPT
+
+from pyspaces import diagnosis
+from pyspaces.checking import rules
+from pyspaces.errors import Report
+from pyspaces.idmap import Extent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+DENY = [sys.executable, str(Path(__file__).parents[1] / "deny_call.py")]
+CLONE3 = "435"
+
+pytestmark = pytest.mark.needs("userns", "unshare")
+
+
+def hint_of(*words: str) -> str:
+    """Run what fails with 125, and return its hint; empty without one."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 125, done.stdout + done.stderr
+    return done.stderr.partition("hint: ")[2].strip()
+
+
+def changed(script: str, *words: str) -> list[str]:
+    """Return the launch as root of a user and a mount namespace that `script` has changed."""
+    return ["unshare", "-Urm", "sh", "-ec", f'{script}; exec "$@"', "sh", SCRIPT, "run", *words]
+
+
+@pytest.mark.as_ordinary
+@pytest.mark.parametrize("name", ["pid", "mount", "net", "uts", "ipc", "cgroup", "time"])
+def test_an_ordinary_user_without_user(name: str) -> None:
+    more = ["--no-mount-proc"] if name == "pid" else []
+    words = [SCRIPT, "run", f"--{name}", *more, "--", "true"]
+    assert hint_of(*words).endswith("needs a new user namespace around it: add --user")
+    # A filter that has nothing to do with it is not blamed.
+    assert hint_of(*DENY, "1023", "1", *words).endswith("add --user")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_a_filter_that_refuses_clone3(number: int) -> None:
+    hint = hint_of(*DENY, CLONE3, str(number), SCRIPT, "run", "--user", "--", "true")
+    assert hint.startswith("a seccomp filter is on this process and refuses clone3")
+    assert "seccomp=unconfined" in hint
+
+
+def test_a_filter_is_not_blamed_for_a_limit() -> None:
+    script = "echo 0 > /proc/sys/user/max_user_namespaces"
+    words = [*DENY, "1023", "1", *changed(script, "--user", "--", "true")]
+    assert "user.max_user_namespaces is 0" in hint_of(*words)
+
+
+def test_a_filter_is_not_blamed_for_unmapped_ids() -> None:
+    words = [SCRIPT, "run", "--user", "-M", "none", "-G", "none", "--", SCRIPT, "run", "--user"]
+    assert "own uid is not mapped" in hint_of(*DENY, "1023", "1", *words, "--", "true")
+
+
+@pytest.mark.parametrize(
+    ("name", "sysctl"),
+    [(name, name) for name in ("user", "pid", "net", "uts", "ipc", "cgroup", "time")]
+    + [("mount", "mnt")],
+)
+def test_each_limit_of_zero_is_named(name: str, sysctl: str) -> None:
+    key = f"max_{sysctl}_namespaces"
+    words = changed(f"echo 0 > /proc/sys/user/{key}", f"--{name}", "--no-mount-proc", "--", "true")
+    words = [word for word in words if name == "pid" or word != "--no-mount-proc"]
+    assert hint_of(*words).startswith(f"user.{key} is 0, which allows none")
+
+
+def test_parts_of_proc_are_covered() -> None:
+    cover = "mount --bind /dev/null /proc/uptime"
+    hint = hint_of(*changed(cover, "--user", "--mount-proc", "--", "true"))
+    assert hint.startswith("parts of /proc are covered here (/proc/uptime)")
+    done = subprocess.run(
+        changed(cover, "--user", "--pid", "--no-mount-proc", "--", "true"), check=False
+    )
+    assert done.returncode == 0, "the hint's way out"
+
+
+def test_no_proc_is_mounted() -> None:
+    hint = hint_of(*changed("mount -t tmpfs none /proc", "--user", "--", "true"))
+    assert hint.startswith("/proc is not mounted here")
+
+
+def test_a_missing_file_of_another_proc_is_no_missing_proc() -> None:
+    report = Report(stage="x", call="open", errno=errno.ENOENT, path="/proc/no-such-file")
+    assert diagnosis.explain(report, namespaces=(), uids=(), gids=()) is None
+
+
+def test_a_pid_namespace_without_process_1() -> None:
+    """`unshare -p sh`: the first program that the shell ran was process 1."""
+    hint = hint_of("unshare", "-Urp", "sh", "-c", f"/bin/true; exec {SCRIPT} run -- true")
+    assert "has lost its process 1, as after unshare --pid without --fork" in hint
+
+
+@pytest.mark.as_ordinary
+def test_an_own_group_with_setgroups_allowed() -> None:
+    words = (SCRIPT, "run", "--user", "--setgroups", "allow", "--", "true")
+    assert "--setgroups deny" in hint_of(*words)
+
+
+_CHROOT = """
+import os, sys
+from pyspaces import inner, launch, settings
+from pyspaces.errors import SpaceError
+from pyspaces.kernel import constants, libc, procfs
+uid, gid, root = os.geteuid(), os.getegid(), sys.argv[1]
+plan = settings.plan_from({"command": ("/bin/true",), "user": True})
+libc.unshare(constants.CLONE_NEWUSER | constants.CLONE_NEWNS)
+procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
+procfs.write_once("/proc/self/setgroups", "deny")
+procfs.write_once("/proc/self/gid_map", f"0 {gid} 1")
+libc.mount("/proc", root + "/proc", None, constants.MS_BIND | constants.MS_REC)
+os.chroot(root)
+os.chdir("/")
+try:
+    launch.start(plan)
+except SpaceError as error:
+    print(error)
+"""
+
+
+def test_a_chroot(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _CHROOT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "hint: this process is in a chroot" in done.stdout, done.stdout + done.stderr
+
+
+# AppArmor cannot be had everywhere: its explanation on recorded evidence (Ubuntu 24.04).
+
+OWN = Extent(inside=0, outside=os.geteuid(), count=1)
+RESTRICTED = diagnosis.Confinement(restricts="1", label="unconfined")
+
+
+def case(number: int, stage: str, names: tuple[str, ...] = ("user", "uts")) -> diagnosis.Case:
+    report = Report(stage=stage, call="sethostname", errno=number)
+    return diagnosis.Case(report=report, namespaces=names, uids=(OWN,), gids=())
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_apparmor_is_named(number: int) -> None:
+    hint = diagnosis.explain_apparmor(case(number, "set the host name"), RESTRICTED)
+    if IS_ROOT:
+        assert hint is None, "it restricts the unprivileged only"
+    else:
+        assert hint is not None
+        assert "this interpreter has no AppArmor profile" in hint
+        assert "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0" in hint
+
+
+@pytest.mark.parametrize(
+    ("what", "confinement"),
+    [
+        (case(errno.EPERM, "x"), RESTRICTED.replace(restricts="0")),
+        (case(errno.EPERM, "x"), RESTRICTED.replace(restricts=None)),
+        (case(errno.EPERM, "x"), RESTRICTED.replace(label="firefox (enforce)")),
+        (case(errno.EPERM, "x"), RESTRICTED.replace(label=None)),
+        (case(errno.ENOSPC, "x"), RESTRICTED),
+        (case(errno.EPERM, "x", ("uts",)), RESTRICTED),
+        (case(errno.EACCES, "execute the command"), RESTRICTED),
+    ],
+)
+def test_apparmor_is_not_blamed(what: diagnosis.Case, confinement: diagnosis.Confinement) -> None:
+    assert diagnosis.explain_apparmor(what, confinement) is None
+
+
+def test_apparmor_stands_before_the_rule_of_maps_and_leaves_wrong_maps_to_it() -> None:
+    names = [rule.__name__ for rule in diagnosis._RULES]
+    assert names.index("_apparmor") < names.index("_map_rule")
+    assert diagnosis._maps_own_ids(case(errno.EPERM, "write the id maps"))
+    wrong = case(errno.EPERM, "write the id maps").replace(uids=(OWN.replace(count=2),))
+    assert not diagnosis._maps_own_ids(wrong)
+
+
+def test_the_profile_is_for_the_real_interpreter() -> None:
+    path = "/opt/my python/bin/python3.12"
+    row = rules.apparmor_row(RESTRICTED, path)
+    assert row.answer == ("degraded" if IS_ROOT else "no")
+    assert row.remedy is not None
+    assert f'profile pyspaces "{path}" flags=(unconfined) {{\n  userns,' in row.remedy
+    assert row.remedy.endswith("sudo apparmor_parser -r /etc/apparmor.d/pyspaces")
+    assert rules.apparmor_row(RESTRICTED.replace(restricts="0"), path).remedy is None
