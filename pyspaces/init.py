@@ -113,8 +113,8 @@ class _Server:
             return
         if number not in signals.FORWARDED:
             return
-        dropped = number == signals.TSTP and self._post.own_session
-        # The only group of its session: the kernel would drop SIGTSTP there.
+        dropped = number in signals.STOPPING and self._post.own_session
+        # The only group of its session: the kernel would drop them there.
         if dropped and signals.fate_on(self._command.pid, number) == signals.DEFAULT:
             number = signals.STOP
         signals.send(self._command.pidfd, number)

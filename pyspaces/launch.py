@@ -198,7 +198,7 @@ def run(
         replace(plan, variables=variables, observe=observe, inherited=inherited, before=before)
     try:
         with (
-            signals.Reader() as reader,
+            signals.Reader(uses_terminal=plan.life.pty) as reader,
             start(
                 plan,
                 variables=variables,

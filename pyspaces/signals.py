@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# By these the terminal stops a group: at Ctrl-Z, and where one of it uses it in the background.
+_BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
+STOPPING = (signal.SIGTSTP, *_BACKGROUND)
 FORWARDED = (
     *(*ENDING, signal.SIGUSR1, signal.SIGUSR2),
-    *(signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP),
+    *(signal.SIGWINCH, signal.SIGCONT, *STOPPING),
 )
-# SIGCHLD tells of a command that stops: a pidfd tells of its end only.
-_READ = (*FORWARDED, signal.SIGCHLD)
-TSTP, CONT, STOP = signal.SIGTSTP, signal.SIGCONT, signal.SIGSTOP
+CONT, STOP = signal.SIGCONT, signal.SIGSTOP
 CHLD, WINCH, HUP, TERM, KILL = (
     *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
 )
@@ -112,15 +113,22 @@ class Received(Record):
 class Reader:
     """Context in which the signals of FORWARDED, and SIGCHLD, are read from a descriptor.
 
-    SIGCHLD gets its default action meanwhile: ignored (as some callers leave it) it would make
-    the kernel throw the command's status away. Only for the main thread of a program that waits
-    for nothing else, such as the command line.
+    uses_terminal: whether this process reads the terminal itself; in the background that has to
+    stop it, where with SIGTTIN blocked read(2) would fail with EIO. SIGCHLD gets its default
+    action meanwhile: ignored (as some callers leave it) it would make the kernel throw the
+    command's status away. Only for the main thread of a program that waits for nothing else, such
+    as the command line.
     """
 
+    def __init__(self, *, uses_terminal: bool = False) -> None:
+        left = _BACKGROUND if uses_terminal else ()
+        # SIGCHLD tells of a command that stops: a pidfd tells of its end only.
+        self._numbers = [number for number in (*FORWARDED, CHLD) if number not in left]
+
     def __enter__(self) -> Reader:
-        self._descriptor = libc.signalfd(_READ)
+        self._descriptor = libc.signalfd(self._numbers)
         self._kept: list[Received] = []
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _READ)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
         self._action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return self
 

@@ -219,7 +219,7 @@ class Watch:
             self._received.add(signal.number)
             if signal.number == signals.CHLD:
                 self._follow_stop(signals.stopped_by(self._child.pid))
-            elif signal.number == signals.TSTP:
+            elif signal.number in signals.STOPPING:
                 self._pass_stop(signal)
             elif signal.number == signals.CONT:
                 self._pass_continue()
@@ -237,17 +237,19 @@ class Watch:
     # --- stop and continue --------------------------------------------------------------------
 
     def _pass_stop(self, signal: Received) -> None:
-        """Pass on SIGTSTP, which the terminal gives to a whole group at Ctrl-Z.
+        """Pass on what the terminal gives to a whole group to stop it, as SIGTSTP at Ctrl-Z.
 
         Process 1 drops it where it has no handler, and so does the only process group of a session
-        (orphaned: setpgid(2)); SIGSTOP it cannot drop.
+        (orphaned: setpgid(2)); SIGSTOP it cannot drop. A process 1 that reads the terminal in the
+        background would try for ever, and stop us at each time: before we have read the SIGTERM
+        that came with it (seen).
         """
         self._stop_asked = True
         dropped = self._pid_1 or self._life.own_session
-        if dropped and not self._link and self._fate(signals.TSTP) == signals.DEFAULT:
+        if dropped and not self._link and self._fate(signal.number) == signals.DEFAULT:
             signals.send(self._child.pidfd, signals.STOP)
         elif signal.from_process or self._life.own_session:
-            signals.send(self._child.pidfd, signals.TSTP)
+            signals.send(self._child.pidfd, signal.number)
 
     def _pass_continue(self) -> None:
         """Pass on SIGCONT, but not where `fg` has sent it to the whole group already."""

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("userns", "pidns", "bash")
 SPACES = pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
+EVERY_PROCESS_1 = pytest.mark.parametrize(
+    "options", [["--user"], ["--user", "--pid"], ["--user", "--pid", "--init"]]
+)
 TICK = """sh -c 'echo up; while read line; do echo "got $line"; done'"""
 
 
@@ -66,15 +69,50 @@ def test_ctrl_z_stops_the_job_and_fg_continues_it(
     shell.expect(b"status=0")
 
 
-@SPACES
-def test_a_stopped_job_ends_at_kill(shell: Screen, options: list[str]) -> None:
+@EVERY_PROCESS_1
+def test_a_stopped_job_ends_at_kill(
+    shell: Screen, options: list[str], wait_until: Callable[..., None]
+) -> None:
     run_in(shell, options, "sh -c 'echo up; exec cat'")
     shell.type(b"\x1a")
     shell.expect(b"Stopped")
     shell.expect(b"ready> ")
-    # Not fg: it fails where the job has ended by then, and bash lets it go on itself.
-    shell.type(b"kill %1; wait %1; echo status=$?\n")
-    shell.expect(b"status=143")
+    shell.type(b"kill %1\n")
+    # Not fg, which would help: bash has sent SIGTERM and SIGCONT, and cat reads the terminal.
+    wait_until(lambda: not processes_of(shell.pid), "the launcher gone")
+    shell.type(b"\n")
+    shell.expect(b"Terminated")
+
+
+@EVERY_PROCESS_1
+def test_reading_in_the_background_stops_the_job(
+    shell: Screen, options: list[str], wait_until: Callable[..., None]
+) -> None:
+    shell.type(f"{SCRIPT} run {' '.join(options)} -- cat &\n".encode())
+    shell.expect(b"ready> ")
+
+    def everybody() -> list[int]:
+        found = processes_of(shell.pid)
+        return found + [pid for parent in found for pid in _below(parent)]
+
+    def has_stopped() -> bool:
+        # Our own process 1 sleeps on.
+        return [state_of(pid) for pid in everybody()].count("T") == 2
+
+    wait_until(has_stopped, "launcher and command stopped")
+    shell.type(b"fg\n")
+    shell.expect(b"-- cat\r\n")
+    shell.type(b"hello\n")
+    shell.expect(b"hello\r\nhello\r\n")
+    shell.type(b"\x04")
+    shell.expect(b"ready> ")
+    shell.type(b"echo status=$?\n")
+    shell.expect(b"status=0")
+
+
+def _below(parent: int) -> list[int]:
+    found = processes_of(parent)
+    return found + [pid for each in found for pid in _below(each)]
 
 
 @SPACES
