@@ -132,8 +132,9 @@ def test_job_control_in_bash(legs: list[str]) -> None:
 
 
 def test_dash_as_process_1_ends_with_its_own_status() -> None:
-    with screen(*PTY, "sh") as one:
-        one.expect(b"# ")
+    # An activated venv exports its PS1.
+    with screen(*PTY[:-1], "--setenv", "PS1", "ready> ", "--", "sh") as one:
+        one.expect(b"ready> ")
         one.type(b"exit 4\n")
         assert one.end() == 4
 
