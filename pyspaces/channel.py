@@ -9,6 +9,8 @@ Must not know what a message causes.
       |  writes the id maps               |
       | --- MAPPED (setgroups state) ---> |
       | <-- STAGE (what comes now) ------ |  any number of times
+      | <-- KEEP ------------------------ |  its namespaces can be bound to files
+      | --- KEPT or AGAIN --------------> |  AGAIN: with a new mount namespace, and KEEP once more
       | <-- FAILED (report) ------------- |  a step failed: the last message
       | <-- EXECUTING ------------------- |  everything is set up
       | --- GO -------------------------> |  only to a child that is held: it waits for it
@@ -35,12 +37,14 @@ EXECUTE = "execute the command"
 ALLOWED, DENIED = b"allow", b"deny"
 
 MAPPED, STAGE, EXECUTING, FAILED, GO, REFUSED = b"M", b"S", b"X", b"F", b"G", b"R"
+KEEP, KEPT, AGAIN = b"K", b"k", b"a"
 _LARGEST = 1 << 17
 
 # What may come next, from the child, by what came last; the first state is before any message.
 _NEXT = {
     b"": (STAGE, EXECUTING, FAILED),
-    STAGE: (STAGE, EXECUTING, FAILED),
+    STAGE: (STAGE, KEEP, EXECUTING, FAILED),
+    KEEP: (STAGE, KEEP, EXECUTING, FAILED),
     EXECUTING: (FAILED,),
     FAILED: (),
 }

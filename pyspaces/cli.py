@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 # needs no import.
 COMMANDS = {
     "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
+    "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
     "check": ("pyspaces.commands.check:check", "Tell what this host allows, by trying it."),
     "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
+    "stop": ("pyspaces.commands.stop:stop", "End what runs, or holds, under a name."),
+    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that files keep."),
     "completion": (
         "pyspaces.commands.completion:completion",
         "Print the completion script of a shell.",

@@ -1,7 +1,8 @@
 """What a launch takes along besides the child, each loaded only where the plan asks for it.
 
 Runs in the parent: the records (`outer.journal`, `outer.report`), a terminal (`terminal`,
-`outer.relay`) and our own process 1 (`init`, `outer.link`).
+`outer.relay`), our own process 1 (`init`, `outer.link`), a name (`names.registry`) and existing
+namespaces (`joining`), which the process that creates the child joins.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import os
 
 from pyspaces import outer
-from pyspaces.errors import SpaceError
+from pyspaces.errors import Report, SpaceError
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyspaces.init import Post
-    from pyspaces.outer import Ended
+    from pyspaces.joining import Visit
+    from pyspaces.names.registry import Claim
+    from pyspaces.outer import Ended, Observer
     from pyspaces.outer.journal import Journal
     from pyspaces.outer.link import Link
     from pyspaces.plan import Plan
@@ -31,9 +36,12 @@ class Gear:
     attach: what gives the command its terminal, in the child. post: what process 1 needs.
     """
 
-    def __init__(self, plan: Plan, tell: Callable[[str], object]) -> None:
+    def __init__(self, plan: Plan, tell: Callable[[str], object], observe: Observer) -> None:
         self._plan = plan
         self._tell = tell
+        self._observe = observe
+        self._visit: Visit | None = None
+        self._claim: Claim | None = None
         self._journal: Journal | None = None
         self._pty: Pty | None = None
         self._link: Link | None = None
@@ -50,6 +58,7 @@ class Gear:
             raise
 
     def _open(self) -> None:
+        self._open_existing()
         life = self._plan.life
         if life.pty:
             from pyspaces.terminal import Pty
@@ -65,6 +74,52 @@ class Gear:
                 link=writing, wait_all=life.init_wait, own_session=life.own_session
             )
 
+    def _open_existing(self) -> None:
+        """Take the name, and open what is to be joined: all of it, before any of it is."""
+        plan = self._plan
+        if plan.keeps:
+            from pyspaces import keeping
+
+            keeping.check(plan.keeps)
+        if plan.name is not None:
+            from pyspaces.names.registry import Claim
+
+            self._claim = Claim(plan.name)
+        if plan.joining:
+            from pyspaces import joining
+            from pyspaces.inner import join  # noqa: F401 - loaded before imports are sealed
+
+            if plan.life.in_place:  # and so is what explains a failure in the same process
+                from pyspaces import trespass  # noqa: F401
+                from pyspaces.kernel import wrong  # noqa: F401
+
+            self._observe(f"join the namespaces: {', '.join(plan.joining.names()) or 'none'}")
+            try:
+                visit = joining.open_visit(plan.joining)
+            except KernelError as error:
+                raise outer.failure(Report.of(outer.JOIN, error), plan) from error
+            self._visit = visit.replace(keep_groups=plan.keep_groups)
+
+    def before(self, given: Callable[[], object] | None) -> Callable[[], object] | None:
+        """Return what the process that creates the child does first: what is given, or joining."""
+        visit = self._visit
+        if visit is None:
+            return given
+        from pyspaces.inner.join import join
+
+        return lambda: join(visit)
+
+    @property
+    def variables(self) -> Mapping[bytes, bytes] | None:
+        """The environment of the process that is entered; None where that is not asked for."""
+        return self._visit.variables if self._visit else None
+
+    def joined(self) -> None:
+        """Release what is held open for joining: the child is created."""
+        if self._visit:
+            self._visit.close()
+            self._visit = None
+
     @property
     def attach(self) -> Callable[[], object] | None:
         """What gives the command its terminal, in the child; None where it keeps its own."""
@@ -74,14 +129,18 @@ class Gear:
         self, hold: Callable[[Spawned], object] | None
     ) -> Callable[[Spawned], object] | None:
         """Return what happens while the child is held; None where nothing has to."""
-        journal = self._journal
-        if journal is None:
+        journal, claim, plan = self._journal, self._claim, self._plan
+        if journal is None and claim is None:
             return hold
 
         def hold_both(child: Spawned) -> None:
             if hold:
                 hold(child)
-            self._peak_floor = journal.held(self._plan, child)
+            if claim:
+                number = procfs.pid_of_pidfd(child.pidfd)
+                claim.pass_to(number, made=plan.namespaces, watched=not plan.hold)
+            if journal:
+                self._peak_floor = journal.held(plan, child)
 
         return hold_both
 
@@ -110,6 +169,9 @@ class Gear:
     def fail(self, error: BaseException) -> None:
         """Release everything after a launch that failed, and record why."""
         self._close_post()
+        self.joined()
+        if self._claim:
+            self._claim.give_up()
         if self._link:
             self._link.close()
         if self._pty:
@@ -125,6 +187,8 @@ class Gear:
     def _finish(self, ended: Ended) -> None:
         if self._link:
             self._link.close()
+        if self._claim:
+            self._claim.close()
         if ended.timed_out:
             self._tell(_time_is_over(self._plan, ended))
         if self._journal:

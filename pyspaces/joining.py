@@ -1,4 +1,4 @@
-"""Existing namespaces: hold those of a process by descriptors, and join them: setns(2).
+"""Existing namespaces: hold them by descriptors, and join them: setns(2).
 
 What opens runs in any process, what joins in the process that is to be inside. Must not know
 options.
@@ -10,13 +10,15 @@ import errno
 import os
 
 from pyspaces import namespaces
-from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel import cgroupfs, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pyspaces.existing import Join, Joining
 
 
 class Handle(Record):
@@ -28,47 +30,183 @@ class Handle(Record):
 
 
 class Visit(Record):
-    """What to join, and who to be there.
+    """What to join, all of it held open.
 
-    handles: the namespaces. uid, gid: ids inside the user namespace that is joined, or None to stay
-    who one is. may_set_groups: whether setgroups(2) works there.
+    handles: the namespaces. owners: the user namespaces that own them, outermost first, to be
+    joined where that is what it takes. root, workdir: directories to move to; -1 for none. cgroups:
+    cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
+    supplementary groups stay. variables: the environment of the target, where it is asked for.
     """
 
     handles: tuple[Handle, ...]
-    uid: int | None = None
-    gid: int | None = None
-    may_set_groups: bool = False
+    owners: tuple[Handle, ...] = ()
+    root: int = -1
+    workdir: int = -1
+    cgroups: tuple[Handle, ...] = ()
+    keep_ids: bool = False
+    keep_groups: bool = False
+    variables: Mapping[bytes, bytes] | None = None
 
     def close(self) -> None:
         """Release the descriptors."""
-        close(self.handles)
+        close((*self.handles, *self.owners, *self.cgroups))
+        for descriptor in (self.root, self.workdir):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
-def open_handles(process: int, names: Iterable[str]) -> tuple[Handle, ...]:
-    """Open those namespaces of `process` in which it differs from this thread.
+def open_visit(joining: Joining) -> Visit:
+    """Open all that a command needs to start there, before any of it is joined.
 
-    process: a pid. names: of `namespaces.NAMES`. All are open before any is joined, and the
-    process still lived then: its number was not another's. Raises KernelError naming the file.
+    Raises KernelError naming the file; ESRCH for a process that has gone, its pid reused or not.
     """
-    wanted = frozenset(names)
-    pidfd = nsfs.pidfd_open(process)
-    handles: list[Handle] = []
+    opening = _Opening()
     try:
-        for row in namespaces.NAMESPACES:
-            path = f"/proc/{process}/ns/{row.link}"
-            if row.name in wanted and not nsfs.same_file(path, f"/proc/thread-self/ns/{row.link}"):
-                handles.append(Handle(name=row.name, descriptor=nsfs.open_file(path), path=path))
-        if nsfs.has_ended(pidfd):
-            raise KernelError(errno.ESRCH, "open", [], f"/proc/{process}/ns")
+        visit = _opened(opening, joining)
+        opening.check()
     except BaseException as error:
-        close(handles)
-        # The files of a process that has ended are missing one by one; the process is what is.
-        if isinstance(error, KernelError) and nsfs.has_ended(pidfd):
-            raise KernelError(errno.ESRCH, "open", [], f"/proc/{process}/ns") from None
+        for descriptor in opening.opened:
+            os.close(descriptor)
+        if isinstance(error, KernelError):
+            opening.check()
         raise
     finally:
-        os.close(pidfd)
-    return tuple(handles)
+        opening.forget()
+    return visit
+
+
+def _opened(opening: _Opening, joining: Joining) -> Visit:
+    # The process first: whatever is opened behind its pidfd is its own, if it lives in the end.
+    process = opening.process(joining.target, joining.start) if joining.target else 0
+    handles = [handle for join in joining.joins if (handle := opening.namespace(join))]
+    root = workdir = -1
+    if joining.root:
+        flags = os.O_PATH | os.O_DIRECTORY
+        root = opening.open(f"/proc/{process}/root", flags)
+        workdir = opening.open(f"/proc/{process}/cwd", flags)
+    return Visit(
+        handles=tuple(handles),
+        owners=tuple(opening.owners(handles)),
+        root=root,
+        workdir=workdir,
+        cgroups=tuple(opening.cgroups(process)) if joining.cgroup else (),
+        keep_ids=joining.keep_ids,
+        variables=_environment_of(process) if joining.environment else None,
+    )
+
+
+def _environment_of(process: int) -> dict[bytes, bytes]:
+    """Return the environment that a process was executed with. Raises KernelError."""
+    block = os.fsencode(procfs.read(f"/proc/{process}/environ"))
+    pairs = (entry.partition(b"=") for entry in block.split(b"\0"))
+    return {name: value for name, sign, value in pairs if sign}
+
+
+class _Opening:
+    """What is opened, and the pidfds of the processes that it belongs to."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self._processes: dict[int, tuple[int, int]] = {}
+
+    def process(self, pid: int, start: int = 0) -> int:
+        """Take hold of a process; return its number in /proc. Raises KernelError."""
+        if pid not in self._processes:
+            try:
+                pidfd = nsfs.pidfd_open(pid)
+            except KernelError as error:
+                raise _gone(pid) if error.errno == errno.ESRCH else error from None
+            self._processes[pid] = (pidfd, 0)
+            number = procfs.pid_of_pidfd(pidfd)
+            if number <= 0 or (start and procfs.start_time(number) != start):
+                raise _gone(pid)
+            self._processes[pid] = (pidfd, number)
+        return self._processes[pid][1]
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a file, and remember it. Raises KernelError."""
+        try:
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "open", [], path) from None
+        self.opened.append(descriptor)
+        return descriptor
+
+    def close(self, descriptor: int) -> None:
+        """Close what is not needed after all."""
+        self.opened.remove(descriptor)
+        os.close(descriptor)
+
+    def namespace(self, join: Join) -> Handle | None:
+        """Open a namespace; None where this thread is in it."""
+        row = next(row for row in namespaces.NAMESPACES if row.name == join.namespace)
+        path = join.path or f"/proc/{self.process(join.pid)}/ns/{row.link}"
+        # A path may lead to anything: at a FIFO nothing waits.
+        descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        if nsfs.clone_flag(descriptor) != row.flag:
+            raise KernelError(errno.EINVAL, f"open as a {row.name} namespace", [], path)
+        if nsfs.same_file(f"/proc/self/fd/{descriptor}", f"/proc/thread-self/ns/{row.link}"):
+            self.close(descriptor)
+            return None
+        return Handle(name=row.name, descriptor=descriptor, path=path)
+
+    def owners(self, handles: Sequence[Handle]) -> Iterator[Handle]:
+        """Yield the user namespaces that own what is open, outermost first, none twice.
+
+        Of those at or below the one that is to be joined itself, none: nobody comes back from them.
+        """
+        found: dict[int, tuple[int, Handle]] = {}
+        limit = min((_depth(h.descriptor) for h in handles if h.name == "user"), default=None)
+        own = os.stat("/proc/thread-self/ns/user").st_ino
+        for handle in handles:
+            if handle.name == "user" or (descriptor := nsfs.owner(handle.descriptor)) is None:
+                continue
+            self.opened.append(descriptor)
+            inode, depth = os.fstat(descriptor).st_ino, _depth(descriptor)
+            if inode == own or inode in found or (limit is not None and depth >= limit):
+                self.close(descriptor)
+                continue
+            path = f"the owner of {handle.path}"
+            found[inode] = (depth, Handle(name="user", descriptor=descriptor, path=path))
+        for _, handle in sorted(found.values(), key=lambda pair: pair[0]):
+            yield handle
+
+    def cgroups(self, process: int) -> Iterator[Handle]:
+        """Open the cgroup.procs file of each cgroup in which a process differs from this one."""
+        own = dict(cgroupfs.cgroups_of("self"))
+        for hierarchy, path in cgroupfs.cgroups_of(process):
+            if own.get(hierarchy) != path:
+                file = cgroupfs.procs_file(hierarchy, path)
+                yield Handle(name="cgroup", descriptor=self.open(file, os.O_WRONLY), path=file)
+
+    def check(self) -> None:
+        """Raise KernelError if one of the processes has gone: what was opened may be another's.
+
+        The files of a process that has ended are missing one by one; the process is what is.
+        """
+        for pid, (pidfd, _) in self._processes.items():
+            if nsfs.has_ended(pidfd):
+                raise _gone(pid)
+
+    def forget(self) -> None:
+        """Release the pidfds."""
+        for pidfd, _ in self._processes.values():
+            os.close(pidfd)
+
+
+def _gone(pid: int) -> KernelError:
+    return KernelError(errno.ESRCH, "open", [], f"/proc/{pid}/ns")
+
+
+def _depth(descriptor: int) -> int:
+    """Count the user namespaces above one, up to the caller's own."""
+    depth, above = 0, nsfs.parent(descriptor)
+    while above is not None:
+        depth += 1
+        further = nsfs.parent(above)
+        os.close(above)
+        above = further
+    return depth
 
 
 def close(handles: Iterable[Handle]) -> None:
@@ -77,23 +215,65 @@ def close(handles: Iterable[Handle]) -> None:
         os.close(handle.descriptor)
 
 
-def join_inner(handles: Sequence[Handle]) -> None:
-    """Join namespaces. Raises KernelError naming the one that failed.
+def join_inner(handles: Sequence[Handle], owners: Sequence[Handle] = ()) -> bool:
+    """Join namespaces; tell whether a user namespace was joined. Raises KernelError naming one.
 
-    Two passes, as nsenter(1) makes them: root joins the others first, while it has its rights, and
-    the user namespace last; the ordinary owner of a user namespace gets its rights by joining it.
+    Passes, as nsenter(1) makes two: root joins the others first, while it has its rights, and the
+    user namespace last; the ordinary owner of a user namespace gets its rights by joining it.
+    Where a namespace is owned further out than its process is (bubblewrap sets up in one user
+    namespace and runs in another one within), the rights are to be had in its owner only.
     """
-    later: list[Handle] = []
-    for handle in handles:
-        if handle.name == "user":
-            continue
-        try:
-            _join_one_inner(handle)
-        except KernelError:
-            later.append(handle)
+    pending = _attempt_inner([handle for handle in handles if handle.name != "user"])
     user = [handle for handle in handles if handle.name == "user"]
-    for handle in (*user, *later):
+    joined = bool(user)
+    for owner in owners:
+        if pending and _is_joined_inner(owner):
+            pending = _attempt_inner(pending)
+            joined = True
+    for handle in (*user, *pending):
         _join_one_inner(handle)
+    return joined
+
+
+def join_cgroups_inner(cgroups: Sequence[Handle]) -> None:
+    """Move this process into cgroups. Raises KernelError naming the file."""
+    for handle in cgroups:
+        try:
+            os.write(handle.descriptor, b"0")
+        except OSError as error:
+            raise KernelError(error.errno or 0, "write", [], handle.path) from None
+
+
+def move_inner(root: int, workdir: int) -> None:
+    """Change root and working directory to what is open; -1 for neither. Raises KernelError.
+
+    A working directory that cannot be entered is not worth a failure: it was not asked for. The
+    root is the next best.
+    """
+    if root < 0:
+        return
+    try:
+        os.fchdir(root)
+        os.chroot(".")
+    except OSError as error:
+        raise KernelError(error.errno or 0, "chroot", []) from None
+    try:
+        os.fchdir(workdir)
+    except OSError:
+        os.chdir("/")
+
+
+def _attempt_inner(handles: Iterable[Handle]) -> list[Handle]:
+    """Join what can be joined with the rights of now; return the rest."""
+    return [handle for handle in handles if not _is_joined_inner(handle)]
+
+
+def _is_joined_inner(handle: Handle) -> bool:
+    try:
+        _join_one_inner(handle)
+    except KernelError:
+        return False
+    return True
 
 
 def _join_one_inner(handle: Handle) -> None:

@@ -31,7 +31,7 @@ _DEFAULT_PATH = b"/bin:/usr/bin"
 # Before there is a child to name a stage, the call that failed does.
 _STAGES = {
     **dict.fromkeys(("clone3", "clone", "fork", "unshare"), outer.CREATE),
-    "setns": outer.JOIN,
+    **dict.fromkeys(("setns", "chroot"), outer.JOIN),
 }
 
 
@@ -142,18 +142,33 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     plan.check()
     if plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
-    gear = Gear(plan, tell)
+    gear = Gear(plan, tell, observe)
+    function = _holder(plan) if plan.hold else function
     try:
         try:
             child, ends = _spawn(plan, variables, inherited, observe, function, before, gear, hold)
         except KernelError as error:
-            stage = _STAGES.get(error.call, outer.PREPARE)
-            raise outer.failure(Report.of(stage, error), plan) from error
+            raise _not_created(error, plan) from error
+        gear.joined()
         _prepare(plan, child, ends, observe=observe, reader=reader, hold=gear.holding(hold))
     except BaseException as error:
         gear.fail(error)
         raise
     return Running(child, gear.watch(child, reader))
+
+
+def _not_created(error: KernelError, plan: Plan) -> SpaceError:
+    """Return the error of a launch that failed before there was a child to name the stage."""
+    # Where namespaces are joined, whatever is not the creation itself belongs to that.
+    other = outer.JOIN if plan.joining else outer.PREPARE
+    return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
+
+
+def _holder(plan: Plan) -> Callable[[], object]:
+    """Return what the child does where there is no command."""
+    from pyspaces.inner.hold import hold
+
+    return lambda: hold(plan)
 
 
 def _prepare(
@@ -195,7 +210,14 @@ def run(
         procfs.erase_initial_environment()
     inherited = Inherited.capture()
     if plan.life.in_place:
-        replace(plan, variables=variables, observe=observe, inherited=inherited, before=before)
+        replace(
+            plan,
+            variables=variables,
+            observe=observe,
+            inherited=inherited,
+            before=before,
+            tell=tell,
+        )
     try:
         with (
             signals.Reader(uses_terminal=plan.life.pty) as reader,
@@ -224,6 +246,7 @@ def replace(
     observe: Observer = lambda text: None,
     inherited: Inherited | None = None,
     before: Callable[[], object] | None = None,
+    tell: Callable[[str], object] = _tell,
 ) -> NoReturn:
     """Become the command of `plan` in this process, with the same pid; nothing of ours stays.
 
@@ -234,10 +257,13 @@ def replace(
     plan.check()
     if procfs.thread_count() != 1:
         raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
-    environ = plan.environment.apply(caller_environment() if variables is None else variables)
+    gear = Gear(plan, tell, observe)
+    before = gear.before(before)
+    environ = _environment(plan, gear, variables)
     created = [name for name in plan.namespaces if name != "time"]
     observe(f"create the namespaces: {', '.join(created) or 'none'}")
     inherited = inherited or Inherited.capture()
+    directory = _directory()
     try:
         with signals.Blocked():
             ends = _start_helper(plan, observe)
@@ -253,11 +279,11 @@ def replace(
                     inherited=inherited,
                     candidates=candidates(plan.command[0], environ),
                     environment=environ,
+                    directory=directory,
                 )
             )
     except KernelError as error:
-        stage = _STAGES.get(error.call, outer.PREPARE)
-        raise outer.failure(Report.of(stage, error), plan) from error
+        raise _not_created(error, plan) from error
 
 
 def _start_helper(plan: Plan, observe: Observer) -> channel.Channel:
@@ -285,6 +311,13 @@ def _start_helper(plan: Plan, observe: Observer) -> channel.Channel:
     return theirs
 
 
+def _environment(
+    plan: Plan, gear: Gear, variables: Mapping[bytes, bytes] | None
+) -> dict[bytes, bytes]:
+    base = gear.variables if variables is None or gear.variables is not None else variables
+    return plan.environment.apply(caller_environment() if base is None else base)
+
+
 def caller_environment() -> dict[bytes, bytes]:
     """Return the environment that the caller of this process gave, without what Python added."""
     current = dict(os.environb)
@@ -304,7 +337,7 @@ def _spawn(
     hold: Callable[[Spawned], object] | None,
 ) -> tuple[Spawned, channel.Channel]:
     """Create the child, with every signal blocked until its set-up is done."""
-    variables = plan.environment.apply(caller_environment() if base is None else base)
+    variables = _environment(plan, gear, base)
     # The kernel takes CLONE_NEWTIME in clone3 too, but offsets can then no longer be written.
     created = [name for name in plan.namespaces if name != "time"]
     observe(f"create the namespaces: {', '.join(created) or 'none'}")
@@ -332,7 +365,9 @@ def _spawn(
                 inner.run_inner(context)
 
             with signals.Blocked():
-                child = spawn.spawn(start_inner, flags=namespaces.flags_of(created), before=before)
+                child = spawn.spawn(
+                    start_inner, flags=namespaces.flags_of(created), before=gear.before(before)
+                )
         except BaseException:
             ours.close()
             raise

@@ -292,7 +292,6 @@ def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> boo
 
 def _hides_processes() -> bool:
     """Tell whether /proc is mounted so that processes of other users do not show: proc(5)."""
-    return any(
-        option in ("hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable")
-        for option in procfs.mount_options("/proc")
-    )
+    hiding = {"hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable"}
+    options = [options for _, point, _, options in procfs.mounts() if point == "/proc"]
+    return bool(options) and not hiding.isdisjoint(options[-1])

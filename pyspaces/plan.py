@@ -9,6 +9,7 @@ from pyspaces import capabilities, environment, hostname, idmap, namespaces
 from pyspaces.clocks import Offset
 from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
+from pyspaces.existing import Joining, Keep, keep_faults
 from pyspaces.idmap import Extent
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.life import Life, Outputs
@@ -47,6 +48,10 @@ class Plan(Record):
     not exist inside, $HOME or /.
     environment: changes to the caller's environment.
     life: how the launcher looks after the command. outputs: where it tells what became of it.
+    name: under which the command is registered while it runs; None for none.
+    hold: whether there is no command but a process that keeps the namespaces.
+    joining: the existing namespaces in which the command starts.
+    keeps: the files that keep new namespaces.
     """
 
     command: tuple[str, ...]
@@ -75,6 +80,10 @@ class Plan(Record):
     environment: Environment = Environment()
     life: Life = Life()
     outputs: Outputs = Outputs()
+    name: str | None = None
+    hold: bool = False
+    joining: Joining = Joining()
+    keeps: tuple[Keep, ...] = ()
 
     _nested: ClassVar = {
         "uid_map": Extent,
@@ -84,6 +93,8 @@ class Plan(Record):
         "environment": Environment,
         "life": Life,
         "outputs": Outputs,
+        "joining": Joining,
+        "keeps": Keep,
     }
 
     def has(self, namespace: str) -> bool:
@@ -106,6 +117,7 @@ class Plan(Record):
         yield from self.life.faults()
         yield from self.outputs.faults()
         yield from self._in_place_faults()
+        yield from self._existing_faults()
         for name, value in (("hostname", self.hostname), ("domainname", self.domainname)):
             if value is not None and (fault := hostname.name_fault(value)):
                 yield f"{name}: {fault}"
@@ -163,6 +175,38 @@ class Plan(Record):
             yield "no-fork: not with a new pid namespace: its process 1 is a child of the launcher"
         for name in self.outputs.used():
             yield f"no-fork: not with --{name}: nobody is left to tell how the command ended"
+        if self.name is not None:
+            yield "no-fork: not with --name: nobody is left to take the name back"
+
+    def _existing_faults(self) -> Iterator[str]:
+        yield from self.joining.faults()
+        yield from keep_faults(self.keeps, self.namespaces)
+        for name in set(self.joining.names()).intersection(self.namespaces):
+            yield f"join: {name}: a namespace cannot be both new and joined"
+        if self.name is not None:
+            from pyspaces.names import name_fault  # noqa: PLC0415 - most launches have no name
+
+            if fault := name_fault(self.name):
+                yield f"name: {fault}"
+        if self.hold:
+            yield from self._hold_faults()
+
+    def _hold_faults(self) -> Iterator[str]:
+        if self.name is None:
+            yield "hold: needs a name, by which to stop it: add --name"
+        if not self.namespaces:
+            yield "hold: there is no new namespace to keep"
+        life = self.life
+        rows = [
+            ("init", life.init),
+            ("no-fork", life.in_place),
+            ("pty", life.pty),
+            ("new-session", life.new_session),
+            ("timeout", life.timeout is not None),
+            ("setenv and the like", self.environment != Environment()),
+        ]
+        for setting in (*(name for name, used in rows if used), *self.outputs.used()):
+            yield f"hold: not with --{setting}: there is no command"
 
     def _map_faults(self) -> Iterator[str]:
         for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pyspaces.environment import Environment
     from pyspaces.equivalent import Equivalent
+    from pyspaces.existing import Joining
 
 # What a line below, or the text of a step, tells. Any other field that is not as a plan has it by
 # itself is told as it is, so that none is ever silent.
@@ -28,6 +29,8 @@ _TOLD = frozenset(
         *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
         *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
         *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
+        *("keeps", "hold"),
+        *("joining.joins", "joining.root", "joining.cgroup", "joining.environment"),
     )
 )
 
@@ -48,6 +51,7 @@ def happenings(plan: Plan) -> Iterator[str]:
     for name in changed(plan, Plan(command=plan.command)):
         if name not in _TOLD:
             yield f"with {name} = {_value(plan, name)!r}"
+    yield from _joining(plan.joining)
     # The time namespace is entered by a step of its own.
     created = [name for name in plan.namespaces if name != "time"]
     yield f"create the namespaces: {', '.join(created) or 'none'}"
@@ -63,7 +67,24 @@ def happenings(plan: Plan) -> Iterator[str]:
     for step in own:
         if step.applies(plan):
             yield step.text(plan)
-    yield f"{EXECUTE}: {_join(plan.command)}"
+    stays = f"keep the namespaces until they are released: pyspaces stop {plan.name}"
+    yield stays if plan.hold else f"{EXECUTE}: {_join(plan.command)}"
+
+
+def _joining(joining: Joining) -> Iterator[str]:
+    rows = (
+        ("start from the environment of process", joining.environment),
+        ("go into the cgroups of process", joining.cgroup),
+    )
+    for text, used in rows:
+        if used:
+            yield f"{text} {joining.target}"
+    if joining.joins:
+        yield f"join the namespaces: {', '.join(_quote(str(join)) for join in joining.joins)}"
+    if joining.root:
+        yield f"move to the root and the working directory of process {joining.target}"
+    if "user" in joining.names() and not joining.keep_ids:
+        yield "become root of the user namespace, or else the first id that is mapped there"
 
 
 def _maps(plan: Plan) -> Iterator[str]:

@@ -199,6 +199,17 @@ def send_marked(pidfd: int, number: int, mark: int) -> None:
             raise
 
 
+def wait_for_ending_inner() -> None:
+    """Wait for TERM or INT; meanwhile the kernel reaps the children that fall to this process.
+
+    Blocked, both wait for sigwait even where this is pid 1 and has no handler for them.
+    """
+    asked = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.sigwait(asked)
+
+
 def send_to_group(group: int, number: int) -> None:
     """Send signal `number` to a process group; one that has gone is no error."""
     try:

@@ -11,8 +11,8 @@ import os
 
 from pyspaces import joining, launch, namespaces, outer, settings
 from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.existing import Join, Joining
 from pyspaces.function import FunctionProcess, label_of
-from pyspaces.idmap import ALLOW, Extent, inside_id
 from pyspaces.inner.join import join
 from pyspaces.joining import Handle, Visit
 from pyspaces.kernel import libc, procfs
@@ -82,7 +82,7 @@ class Inject(FunctionProcess):
         self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
-        visit = _visit_to(self.target_pid, self._names)
+        visit = _opened(self.target_pid, self._names)
         try:
             return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
         finally:
@@ -141,27 +141,11 @@ def setns(  # noqa: PLR0913 - a keyword for each namespace
 
 def _opened(process: int, names: Iterable[str]) -> Visit:
     """Open the namespaces to visit. Raises SpaceError naming the file."""
+    joins = tuple(Join(namespace=name, pid=process) for name in names)
     try:
-        return Visit(handles=joining.open_handles(process, names))
+        return joining.open_visit(Joining(joins=joins))
     except KernelError as error:
         raise _refusal(error, outer.JOIN) from error
-
-
-def _visit_to(process: int, names: Iterable[str]) -> Visit:
-    """Open the namespaces to visit, and see who one can be there."""
-    visit = _opened(process, names)
-    if not any(handle.name == "user" for handle in visit.handles):
-        return visit
-    try:
-        uid, gid = (
-            inside_id([Extent(inside=row[0], outside=row[1], count=row[2]) for row in rows])
-            for rows in (procfs.id_map("uid_map", process), procfs.id_map("gid_map", process))
-        )
-    except BaseException:
-        visit.close()
-        raise
-    allowed = procfs.read_or_none(f"/proc/{process}/setgroups") == ALLOW
-    return visit.replace(uid=uid, gid=gid, may_set_groups=allowed and gid is not None)
 
 
 def _chosen(flags: Mapping[str, bool], *, all_of_them: bool) -> tuple[str, ...]:

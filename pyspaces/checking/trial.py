@@ -46,7 +46,7 @@ def attempt_plan(
     Returns what went wrong, with its hint; None if nothing did. Raises UsageFault.
     """
     # Whatever is told to files or terminals is not: they would be created, or waited for.
-    plan = plan.replace(life=Life(), outputs=Outputs())
+    plan = plan.replace(life=Life(), outputs=Outputs(), name=None, hold=False, keeps=())
     reading, writing = os.pipe()
     try:
         try:

@@ -10,6 +10,7 @@ from pyspaces import listing, namespaces
 from pyspaces.commands import table
 from pyspaces.commands.help import help_option
 from pyspaces.commands.say import put, say
+from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
 
 TYPE_CHECKING = False
@@ -216,6 +217,7 @@ list_ = click.Command(
             ["-p", "--pid"],
             type=click.IntRange(min=1),
             metavar="PID",
+            shell_complete=complete_pid,
             help="only those that this process is in",
         ),
         click.Option(["--ours"], is_flag=True, help="only those that pyspaces made"),

@@ -9,7 +9,7 @@ from pyspaces.settings import FLAG, MANY, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import Any
 
     from click.shell_completion import CompletionItem
@@ -22,14 +22,13 @@ def launch_options() -> list[click.Option]:
     return [_option(setting) for setting in settings.SETTINGS]
 
 
-def options_of(groups: Iterable[str], *, without_short: bool = False) -> list[click.Option]:
-    """Return the options of some groups of settings, for a command that takes no others.
+def options_for(names: Container[str], *, without_short: Container[str] = ()) -> list[click.Option]:
+    """Return an option for each setting in `names`.
 
-    without_short: leave the one-letter forms to that command.
+    without_short: one-letter forms that mean something else to that command.
     """
-    wanted = frozenset(groups)
-    rows = [setting for setting in settings.SETTINGS if setting.group in wanted]
-    return [_option(row.replace(short="") if without_short else row) for row in rows]
+    rows = [setting for setting in settings.SETTINGS if setting.name in names]
+    return [_option(row.replace(short="") if row.short in without_short else row) for row in rows]
 
 
 def general_options() -> list[click.Option]:
@@ -128,16 +127,16 @@ class GroupedCommand(click.Command):
             if not isinstance(param, click.Option):
                 continue
             if record := param.get_help_record(ctx):
-                sections.setdefault(_heading(param.name), []).append(record)
+                sections.setdefault(self.heading_of(param), []).append(record)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
 
-
-def _heading(name: str | None) -> str:
-    setting = settings.BY_NAME.get(name or "")
-    return setting.group if setting else GENERAL
+    def heading_of(self, option: click.Option) -> str:
+        """Return the heading under which an option stands in --help."""
+        setting = settings.BY_NAME.get(option.name or "")
+        return setting.group if setting else GENERAL
 
 
 def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

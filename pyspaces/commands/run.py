@@ -40,16 +40,29 @@ _EPILOG = (
 def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
     plan = plan_of(command, values)
-    if values["dry_run"]:
-        put(_preview(plan, as_json=values["as_json"]))
+    if values["dry_run"] or values["as_json"]:
+        return show(plan, values)
+    if plan.hold:
+        launch.start(plan, observe=tell if verbose else keep_quiet, tell=tell).close()
         return 0
-    if values["as_json"]:
+    return in_foreground(plan, verbose=verbose)
+
+
+def show(plan: Plan, values: dict[str, Any]) -> int:
+    """Print what would happen, as --dry-run asks for, and do nothing."""
+    if not values["dry_run"]:
         raise UsageFault(["json: goes with --dry-run, and prints the plan that would be run"])
+    put(_preview(plan, as_json=values["as_json"]))
+    return 0
+
+
+def in_foreground(plan: Plan, *, verbose: bool) -> int:
+    """Run the command of a plan and wait for it; return the exit status."""
     ended = launch.run(
-        plan, observe=_tell if verbose else _keep_quiet, forget_environment=True, tell=_tell
+        plan, observe=tell if verbose else keep_quiet, forget_environment=True, tell=tell
     )
     if verbose:
-        _tell(f"process {ended.pid} {ended.status}")
+        tell(f"process {ended.pid} {ended.status}")
     if ended.signal is not None:
         # The signal that ended the command was sent to us as well: a shell must see that its
         # child died of it, or a loop would go on after Ctrl-C.
@@ -61,7 +74,9 @@ def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     """Return the plan of the options, or that of --plan, which takes no other but a COMMAND."""
     mapping = used(values, settings.BY_NAME)
     if values["plan_file"] is None:
-        return settings.plan_from({**mapping, "command": command or _default_command()})
+        if not command and not mapping["hold"]:
+            command = default_command()
+        return settings.plan_from({**mapping, "command": command})
     ctx = click.get_current_context()
     given = [name for name in mapping if ctx.get_parameter_source(name) in _GIVEN]
     if given:
@@ -83,7 +98,7 @@ def _preview(plan: Plan, *, as_json: bool) -> str:
     return preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
 
 
-def _default_command() -> tuple[str, ...]:
+def default_command() -> tuple[str, ...]:
     """Return the user's shell, but only for a person at a terminal.
 
     In a script a lost backslash would otherwise turn the next line into a command on the host.
@@ -96,15 +111,16 @@ def _default_command() -> tuple[str, ...]:
     return (os.environ.get("SHELL") or "/bin/sh",)
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Tell a step, as --verbose asks for."""
     say(f"pyspaces: {text}")
 
 
-def _keep_quiet(text: str) -> None:
-    pass
+def keep_quiet(text: str) -> None:
+    """Tell nothing."""
 
 
-def _complete_command(
+def complete_command(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the command from PATH, and everything behind it as files."""
@@ -148,7 +164,7 @@ run = GroupedCommand(
             nargs=-1,
             metavar="COMMAND [ARG]...",
             type=click.UNPROCESSED,
-            shell_complete=_complete_command,
+            shell_complete=complete_command,
         ),
     ],
 )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import capabilities, clocks, hostname, network
+from pyspaces import capabilities, channel, clocks, hostname, network
+from pyspaces.errors import SpaceError
 from pyspaces.inner.identity import take_ids
-from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import proc, propagation, root
 from pyspaces.record import Record
@@ -18,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pyspaces.channel import Channel
+    from pyspaces.channel import Channel, Message
     from pyspaces.init import Post
     from pyspaces.plan import Plan
     from pyspaces.signals import Inherited
@@ -83,6 +84,31 @@ def _mount_proc(context: Context) -> None:
 
 def _enter_clocks(context: Context) -> None:
     clocks.enter_inner(boottime=context.plan.boottime, monotonic=context.plan.monotonic)
+
+
+def _have_namespaces_kept(context: Context) -> None:
+    """Wait until the parent has bound our namespaces to files.
+
+    Linux 6.18 refuses at random to bind a mount namespace where the binder is not in the first of
+    all (mnt_ns_loop() of fs/namespace.c compares ids that are not given in order across CPUs):
+    another mount namespace may be luckier, and nothing is mounted yet.
+    """
+    while (answer := _ask_to_keep(context)).kind == channel.AGAIN:
+        libc.unshare(constants.CLONE_NEWNS)
+    if answer.kind == channel.REFUSED:
+        raise SpaceError.from_bytes(answer.body)
+
+
+def _ask_to_keep(context: Context) -> Message:
+    context.channel.say(channel.KEEP)
+    if context.launcher >= 0:
+        nsfs.wait_for_either(context.channel.fileno(), context.launcher)
+        if nsfs.has_ended(context.launcher):
+            os._exit(0)
+    message = context.channel.hear()
+    if message is None:
+        raise SpaceError("cannot keep the namespaces: who binds them has died")
+    return message
 
 
 def _change_directory(context: Context) -> None:
@@ -190,6 +216,13 @@ STEPS = (
         title="forbid user namespaces inside",
         applies=lambda plan: plan.no_nested_users,
         act=lambda context: capabilities.forbid_user_namespaces_inner(),
+    ),
+    # All are there now, and nothing has been mounted in one of them.
+    Step(
+        title="have the namespaces kept",
+        applies=lambda plan: plan.keeps,
+        act=_have_namespaces_kept,
+        detail=lambda plan: ", ".join(map(str, plan.keeps)),
     ),
     # Before any mount is made, or the mount would be seen outside.
     Step(

@@ -58,6 +58,7 @@ SYS_clone = {
 # include/uapi/asm-generic/signal.h; alpha, mips and sparc differ and are not supported
 SIGCHLD = 17
 SIGKILL = 9
+SIGTERM = 15
 SIGNAL_MAX = 64
 
 # include/uapi/linux/mount.h
@@ -72,6 +73,7 @@ MS_SHARED = 1 << 20
 
 # include/linux/fs.h of the kernel, sys/mount.h of the C library
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 
 # include/uapi/linux/openat2.h
 RESOLVE_IN_ROOT = 0x10
@@ -131,6 +133,7 @@ MAP_MAX_BYTES = 4095
 NS_GET_USERNS = 0xB701
 NS_GET_PARENT = 0xB702
 NS_GET_NSTYPE = 0xB703
+NS_GET_OWNER_UID = 0xB704
 
 # include/uapi/linux/rtnetlink.h, include/uapi/linux/net_namespace.h, include/uapi/linux/netlink.h
 NETLINK_ROUTE = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import sys
 
 from pyspaces.kernel import constants
 from pyspaces.kernel.libc import KernelError
@@ -109,6 +110,15 @@ def parent(descriptor: int) -> int | None:
 def clone_flag(descriptor: int) -> int | None:
     """Return the CLONE_NEW* bit of the namespace behind `descriptor`; None where it is none."""
     return _related(descriptor, constants.NS_GET_NSTYPE)
+
+
+def owner_uid(descriptor: int) -> int | None:
+    """Return the user who owns a user namespace; None where it cannot be known: ioctl_ns(2)."""
+    try:
+        answer: bytes = fcntl.ioctl(descriptor, constants.NS_GET_OWNER_UID, bytes(4))
+    except OSError:
+        return None
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _related(descriptor: int, request: int) -> int | None:

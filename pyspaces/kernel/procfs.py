@@ -137,26 +137,34 @@ def mount_points() -> Iterator[tuple[str, str]]:
         yield _unescape(before.split(" ")[4]), after.split(" ")[0]
 
 
-def mount_options(path: str) -> list[str]:
-    """Return the file system's own options of what is mounted on `path`, the last one's."""
-    options: list[str] = []
+def mounts() -> Iterator[tuple[str, str, str, frozenset[str]]]:
+    """Yield (root, mount point, file system type, its options): proc_pid_mountinfo(5)."""
     for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
         before, _, after = line.partition(" - ")
-        if _unescape(before.split(" ")[4]) == path:
-            options = after.split(" ")[-1].split(",")
-    return options
+        fields, (kind, _, options) = before.split(" "), after.split(" ", 2)
+        yield _unescape(fields[3]), _unescape(fields[4]), kind, frozenset(options.split(","))
+
+
+def is_shared_mount(path: str) -> bool:
+    """Tell whether the mount that `path` (absolute, without links) lies on is a shared one."""
+    shared, longest = False, -1
+    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        fields = line.partition(" - ")[0].split(" ")
+        point = _unescape(fields[4])
+        # The last one of a mount point covers those before it.
+        if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= longest:
+            longest = len(point)
+            shared = any(tag.startswith("shared:") for tag in fields[6:])
+    return shared
 
 
 def namespace_mounts() -> Iterator[tuple[str, int, str]]:
     """Yield (link name, inode, mount point) of each namespace that is bound to a file here."""
-    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
-        before, _, after = line.partition(" - ")
-        if after.startswith("nsfs "):
-            # The root of such a mount is written as its link would read: `net:[4026532281]`.
-            fields = before.split(" ")
-            link, _, inode = fields[3].partition(":")
-            if inode[1:-1].isdecimal():
-                yield link, int(inode[1:-1]), _unescape(fields[4])
+    for root, point, kind, _ in mounts():
+        # The root of such a mount is written as its link would read: `net:[4026532281]`.
+        link, _, inode = root.partition(":")
+        if kind == "nsfs" and inode[1:-1].isdecimal():
+            yield link, int(inode[1:-1]), point
 
 
 def processes() -> list[int]:

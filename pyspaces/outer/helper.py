@@ -12,7 +12,7 @@ from pyspaces import channel
 from pyspaces.channel import EXECUTE, Conversation
 from pyspaces.errors import Report, SpaceError
 from pyspaces.kernel.libc import KernelError
-from pyspaces.outer.prepare import MAP, failure, write_maps
+from pyspaces.outer.prepare import MAP, failure, files_of, keep, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> None:
-    """Write the maps of the launcher, hear it out, and explain what fails.
+    """Write the maps of the launcher, bind what is kept, hear it out, and explain what fails.
 
     launcher: the process that becomes the command, as a child would be.
     """
     talk = Conversation()
+    kept = files_of(plan)
     try:
         message = ends.hear()
         if message is None:  # it could not create the namespaces, and knows why
@@ -39,6 +40,8 @@ def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> N
             talk.accept(message)
             if message.kind == channel.STAGE:
                 observe(talk.stage)
+            elif message.kind == channel.KEEP:
+                ends.say(keep(plan, launcher, kept))
             elif message.kind == channel.EXECUTING:
                 observe(f"{EXECUTE}: {' '.join(plan.command)}")
             else:
@@ -48,4 +51,6 @@ def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> N
     except KernelError as error:
         ends.say(channel.REFUSED, failure(Report.of(MAP, error), plan).to_bytes())
     finally:
+        if kept and not talk.executing:
+            kept.undo_outer()
         os.close(launcher.pidfd)

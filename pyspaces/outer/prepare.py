@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pyspaces.channel import Channel
     from pyspaces.idmap import Extent, Writer
+    from pyspaces.keeping import Kept
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
     from pyspaces.spawn import Spawned
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CREATE = "create the namespaces"
 JOIN = "join the namespaces"
+KEEP = "keep the namespaces"
 MAP = "write the id maps"
 PREPARE = "prepare the launch"
 
@@ -50,12 +52,15 @@ def prepare_child(
     hold: called once everything is set up; the child then waits until it returns.
     """
     talk = Conversation()
+    kept = files_of(plan)
     try:
         may_set_groups = write_maps(plan, child, observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
-        _listen(plan, child, ends, talk, observe=observe, reader=reader, hold=hold)
+        _listen(plan, child, ends, talk, kept, observe=observe, reader=reader, hold=hold)
     except BaseException as error:
         ended = end_child(child)
+        if kept:
+            kept.undo_outer()
         if isinstance(error, _ChildDied):
             raise _death(talk, ended) from None
         if isinstance(error, KernelError):
@@ -78,7 +83,11 @@ def failure(report: Report, plan: Plan) -> SpaceError:
         report.sentence(),
         details=details,
         hint=diagnosis.explain(
-            report, namespaces=plan.namespaces, uids=plan.uid_map, gids=plan.gid_map
+            report,
+            namespaces=plan.namespaces,
+            uids=plan.uid_map,
+            gids=plan.gid_map,
+            joined=plan.joining.names(),
         ),
         exit_status=exit_status,
         report=report,
@@ -115,6 +124,7 @@ def _listen(
     child: Spawned,
     ends: Channel,
     talk: Conversation,
+    kept: Kept | None,
     *,
     observe: Observer,
     reader: Reader | None,
@@ -137,6 +147,8 @@ def _listen(
         talk.accept(message)
         if message.kind == channel.STAGE:
             observe(talk.stage)
+        elif message.kind == channel.KEEP:
+            ends.say(keep(plan, child, kept))
         elif message.kind == channel.EXECUTING:
             observe(f"{EXECUTE}: {' '.join(plan.command)}")
             if hold:
@@ -157,6 +169,27 @@ def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
         ends.say(channel.GO)
     except KernelError:
         return
+
+
+def files_of(plan: Plan) -> Kept | None:
+    """Return what will keep the namespaces; None where nothing is to, as in most launches."""
+    if not plan.keeps:
+        return None
+    from pyspaces.keeping import Kept
+
+    return Kept(plan.keeps)
+
+
+def keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
+    """Bind the child's namespaces to files; return the answer to it. Raises SpaceError."""
+    assert kept is not None
+    try:
+        kept.bind_outer(procfs.pid_of_pidfd(child.pidfd))
+    except KernelError as error:
+        if error.errno == errno.EINVAL and kept.may_try_again():
+            return channel.AGAIN
+        raise failure(Report.of(KEEP, error), plan) from error
+    return channel.KEPT
 
 
 class _ChildDied(Exception):

@@ -9,12 +9,17 @@ from __future__ import annotations
 from pyspaces.settings.life import life_from, outputs_from
 from pyspaces.settings.reading import plan_from
 from pyspaces.settings.shape import (
+    ENVIRONMENT,
+    EXISTING,
     FLAG,
     GROUPS,
+    IDENTITY,
     LIFE,
     MANY,
+    NAMESPACES,
     PAIRS,
     RECORDS,
+    SETUP,
     TERMINAL,
     TOGGLE,
     VALUE,
@@ -24,13 +29,18 @@ from pyspaces.settings.table import BY_NAME, SETTINGS
 
 __all__ = [
     "BY_NAME",
+    "ENVIRONMENT",
+    "EXISTING",
     "FLAG",
     "GROUPS",
+    "IDENTITY",
     "LIFE",
     "MANY",
+    "NAMESPACES",
     "PAIRS",
     "RECORDS",
     "SETTINGS",
+    "SETUP",
     "TERMINAL",
     "TOGGLE",
     "VALUE",

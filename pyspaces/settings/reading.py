@@ -14,6 +14,7 @@ from pyspaces.idmap import MapFault
 from pyspaces.kernel import procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
+from pyspaces.settings import joining
 from pyspaces.settings.life import life_from, outputs_from
 from pyspaces.settings.shape import FLAG, TOGGLE, VALUE
 from pyspaces.settings.table import BY_NAME
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyspaces.errors import SpaceError
+    from pyspaces.life import Life
 
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
@@ -70,8 +72,9 @@ class _Reading:
         uid_map, gid_map = self._maps() if "user" in names else ((), ())
         proc = self.values.get("mount_proc", "pid" in names and "mount" in names)
         groups, keep_groups = self._groups(names)
+        hold = bool(self.values.get("hold"))
         return Plan(
-            command=tuple(self._command()),
+            command=joining.command_from(self._command(), hold=hold, faults=self.faults),
             namespaces=names,
             uid_map=uid_map,
             gid_map=gid_map,
@@ -95,9 +98,21 @@ class _Reading:
             loopback=self.values.get("loopback", True),
             workdir=self._text("workdir"),
             environment=self._environment(),
-            life=life_from(self.values, self.faults),
+            life=self._life(hold=hold),
             outputs=outputs_from(self.values, self.faults),
+            name=self._text("name"),
+            hold=hold,
+            joining=joining.joining_from(self._texts("join"), self.faults),
+            keeps=joining.keeps_from(self._texts("keep"), self.faults),
         )
+
+    def _life(self, *, hold: bool) -> Life:
+        life = life_from(self.values, self.faults)
+        if not hold:
+            return life
+        if self.values.get("kill_child") is not None:
+            self.faults.append("kill-child: not with --hold: the launcher does not stay")
+        return life.replace(kill_child=None)
 
     def _command(self) -> list[str]:
         value = self.values.get("command", ())
@@ -125,10 +140,16 @@ class _Reading:
             if name in BY_NAME and value is not False:
                 for namespace in BY_NAME[name].implies:
                     reasons.setdefault(namespace, BY_NAME[name].option)
+        for namespace in joining.namespaces_from(self._texts("keep")):
+            reasons.setdefault(namespace, "--keep")
         wanted = set(reasons)
+        joined = set(joining.namespaces_from(self._texts("join")))
         shared = self._texts("share")
+        self.faults.extend(
+            f"join: {name}: {reasons[name]} asks for a new one" for name in joined & wanted
+        )
         if self.values.get("all"):
-            wanted.update(set(namespaces.supported()).difference(shared))
+            wanted.update(set(namespaces.supported()).difference(shared, joined))
         elif shared:
             self.faults.append("share: takes namespaces out of --all, and --all is not given")
         for name in shared:
@@ -217,7 +238,8 @@ class _Reading:
         except accounts.NoSuchName as fault:
             self.faults.append(f"{name}: {fault}")
             return None
-        if "user" not in names and number <= idmap.LARGEST_ID:
+        joined = joining.namespaces_from(self._texts("join"))
+        if "user" not in (*names, *joined) and number <= idmap.LARGEST_ID:
             rows = procfs.id_map(kind)
             if not any(first <= number < first + count for first, _, count in rows):
                 self.faults.append(f"{name}: {number}: does not exist in this user namespace")

@@ -17,9 +17,10 @@ NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
     "Set-up",
     "Environment",
 )
+EXISTING = "Existing namespaces and names"
 # What any command that starts one takes, in new namespaces or in old ones.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
-GROUPS = (NAMESPACES, IDENTITY, SETUP, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
+GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
 
 
 class Setting(Record):

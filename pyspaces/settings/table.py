@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pyspaces import capabilities, idmap, namespaces
 from pyspaces.mounts import propagation
+from pyspaces.settings.joining import JOINING
 from pyspaces.settings.life import LIFE_ROWS
 from pyspaces.settings.mounts import MOUNTS
 from pyspaces.settings.shape import (
@@ -96,6 +97,7 @@ SETTINGS = (
         listed=True,
         help="take these out of --all again: the command shares them with the caller",
     ),
+    *JOINING,
     _map("map_uid", "-M", "user"),
     _map("map_gid", "-G", "group"),
     Setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import click
 import pytest
 from conftest import MUST_RUN, SCRIPT
 
-from pyspaces import accounts, cli, diagnosis, newidmap, status
+from pyspaces import accounts, cli, diagnosis, newidmap, status, trespass
 from pyspaces.commands.run import run as run_command
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,14 @@ HINTS = {
     "_masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
     "_no_proc_folder": ("the new root has no folder proc",),
     "_clock_range": ("a clock can be neither negative nor past 146 years inside",),
+    "_foreign_process": ("only that user or root may enter it",),
+    "_foreign_namespace": (
+        "it is owned by a user namespace around this process's own",
+        "only that user or root may join it",
+    ),
+    "_pid_namespace_over": ("the first process of the pid namespace has ended",),
+    "_keep_needs_right": ("only root binds a namespace to a file here",),
+    "_keep_on_shared_mount": ("the file of a mount namespace has to be on a private mount",),
     "_apparmor": ("this interpreter has no AppArmor profile",),
     "_seccomp": ("a seccomp filter is on this process",),
     "_chrooted": ("this process is in a chroot",),
@@ -201,12 +210,13 @@ def test_man_pages_are_clean() -> None:
 
 
 def test_every_rule_of_diagnosis_is_listed_here() -> None:
-    assert {rule.__name__ for rule in diagnosis._RULES} == set(HINTS)
+    rules = (*diagnosis._RULES, *trespass.RULES)
+    assert {rule.__name__ for rule in rules} == set(HINTS)
 
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = Path(diagnosis.__file__).read_text()
+    source = "".join(map(inspect.getsource, (diagnosis, trespass)))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"

@@ -22,14 +22,14 @@ OURS = {
         for name in ("capabilities", "channel", "clocks", "diagnosis", "environment", "errors")
     ),
     *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
-    *(f"pyspaces.{name}" for name in ("network", "plan", "record", "signals")),
+    *(f"pyspaces.{name}" for name in ("existing", "network", "plan", "record", "signals")),
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
     *(f"pyspaces.outer{name}" for name in ("", ".ending", ".prepare", ".watch")),
     *(
         f"pyspaces.settings{name}"
-        for name in ("", ".life", ".mounts", ".reading", ".shape", ".table")
+        for name in ("", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
     ),
     *(f"pyspaces.inner{name}" for name in ("", ".execute", ".identity", ".seal", ".steps")),
 }

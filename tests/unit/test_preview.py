@@ -13,6 +13,7 @@ from pyspaces import capabilities, equivalent, planfile, preview
 from pyspaces.clocks import Offset
 from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
+from pyspaces.existing import Join, Keep
 from pyspaces.idmap import Extent
 from pyspaces.namespaces import NAMES
 from pyspaces.plan import Plan
@@ -133,6 +134,7 @@ def with_other(record: Any, path: str) -> Any:
 def other(kind: Any, record: Record, name: str) -> Any:
     samples: list[Any] = [True, False, 7, 1.5, "slave", ("slave",), (("A", "b"),), (7,)]
     samples += [(Extent(inside=1, outside=2, count=3),), Offset(seconds=5), ("pid",)]
+    samples += [(Join(namespace="net", pid=7),), (Keep(namespace="net", path="/x"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
             planfile.faults_of(kind, Plan(command=("a",), root=value).to_data()["root"])

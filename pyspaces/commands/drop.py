@@ -1,0 +1,30 @@
+"""`pyspaces drop`: release namespaces that files keep."""
+
+from __future__ import annotations
+
+import click
+
+from pyspaces import keeping
+from pyspaces.commands.help import help_option
+
+_HELP = """Release the namespace that each FILE keeps, and remove the file.
+
+A namespace lives on as long as a process is in it.
+"""
+
+
+def _drop(files: tuple[str, ...]) -> None:
+    keeping.drop(files)
+
+
+drop = click.Command(
+    "drop",
+    help=_HELP,
+    short_help="Release namespaces that files keep.",
+    add_help_option=False,
+    callback=_drop,
+    params=[
+        help_option(),
+        click.Argument(["files"], nargs=-1, required=True, metavar="FILE...", type=click.Path()),
+    ],
+)

@@ -1,0 +1,62 @@
+"""How a command line names what is to be entered or ended, and completes it."""
+
+from __future__ import annotations
+
+import click
+
+from pyspaces import entering
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class TargetWord(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+    """A name, a pid or a file; which, and whether there is one, is said where it is looked for."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete a name, a pid where a digit has been typed, or a file where a slash has."""
+        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+        if "/" in incomplete:
+            return [CompletionItem(incomplete, type="file")]
+        found = name_items(incomplete)
+        if incomplete.isdecimal() or not incomplete:
+            found += pid_items(incomplete)
+        return found
+
+
+def name_items(incomplete: str) -> list[CompletionItem]:
+    """Return the names that begin so."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in entering.names() if name.startswith(incomplete)]
+
+
+def pid_items(incomplete: str) -> list[CompletionItem]:
+    """Return the pids of this user's processes that begin so, with their command lines."""
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(str(pid), help=command[:60])
+        for pid, command in entering.own_processes()
+        if str(pid).startswith(incomplete)
+    ]
+
+
+def complete_name(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a name, for an argument that takes nothing else."""
+    return name_items(incomplete)
+
+
+def complete_pid(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a pid, for an option that takes nothing else."""
+    return pid_items(incomplete)

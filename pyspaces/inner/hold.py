@@ -1,0 +1,27 @@
+"""The process of a launch without a command: it keeps the namespaces, and nothing else.
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.plan import Plan
+
+
+def hold(plan: Plan) -> None:
+    """Stay until TERM or INT comes.
+
+    Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
+    and a file system that it stood in could not be unmounted.
+    """
+    os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+    if plan.workdir is None:
+        os.chdir("/")
+    os.setsid()
+    signals.wait_for_ending_inner()

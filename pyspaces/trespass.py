@@ -1,0 +1,97 @@
+"""The rule behind a refusal to join or to keep a namespace: one function for each hint.
+
+Runs in the parent, after a failure. Must not know how a hint is shown.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.diagnosis import Case
+
+
+def _foreign_process(case: Case) -> str | None:
+    """ptrace(2), "Ptrace access mode checking": who may look into a process."""
+    folders = case.report.path.split("/")
+    if case.report.errno not in (errno.EACCES, errno.EPERM) or folders[:2] != ["", "proc"]:
+        return None
+    if len(folders) < 4 or not folders[2].isdecimal() or case.report.stage != "join the namespaces":
+        return None
+    try:
+        user = os.stat(f"/proc/{folders[2]}").st_uid
+    except OSError:
+        return None
+    if user == os.geteuid():
+        return None
+    return f"process {folders[2]} belongs to user {user}: only that user or root may enter it"
+
+
+def _foreign_namespace(case: Case) -> str | None:
+    """setns(2): CAP_SYS_ADMIN in the user namespace that owns the one to be joined."""
+    if case.report.call != "setns" or case.report.errno != errno.EPERM:
+        return None
+    try:
+        descriptor = nsfs.open_file(case.report.path)
+    except KernelError:
+        return None
+    is_user = nsfs.clone_flag(descriptor) == constants.CLONE_NEWUSER
+    above = descriptor if is_user else nsfs.owner(descriptor)
+    user = nsfs.owner_uid(above) if above is not None else None
+    for opened in {descriptor, above}.difference([None]):
+        os.close(opened or 0)
+    if above is None:
+        return "it is owned by a user namespace around this process's own: it can be joined there"
+    if user is None or user == os.geteuid() or procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return None
+    return f"user {user} owns it, through its user namespace: only that user or root may join it"
+
+
+def _pid_namespace_over(case: Case) -> str | None:
+    """pid_namespaces(7), "The namespace init process": ENOMEM for every later fork."""
+    if not case.is_creation() or case.report.errno != errno.ENOMEM or "pid" not in case.joined:
+        return None
+    return "the first process of the pid namespace has ended, and it takes no further ones"
+
+
+def _keep_needs_right(case: Case) -> str | None:
+    """mount(2): CAP_SYS_ADMIN in the user namespace that owns the mount namespace."""
+    if case.report.stage != "keep the namespaces" or case.report.errno != errno.EPERM:
+        return None
+    if case.report.call != "mount" or procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return None
+    return (
+        "only root binds a namespace to a file here; without root, `run --name NAME --hold` keeps"
+        " one by a process"
+    )
+
+
+def _keep_on_shared_mount(case: Case) -> str | None:
+    """fs/namespace.c, do_loopback(): a mount namespace must not show up inside of itself."""
+    report = case.report
+    if report.stage != "keep the namespaces" or report.errno != errno.EINVAL or not report.path:
+        return None
+    if report.call != "mount" or "mount" not in case.namespaces:
+        return None
+    place = os.path.realpath(report.path)
+    if not procfs.is_shared_mount(place):
+        return None
+    folder = os.path.dirname(place)
+    return (
+        "the file of a mount namespace has to be on a private mount, and this one is shared:"
+        f" mount --bind {folder} {folder} && mount --make-private {folder}"
+    )
+
+
+RULES = (
+    _foreign_process,
+    _foreign_namespace,
+    _pid_namespace_over,
+    _keep_needs_right,
+    _keep_on_shared_mount,
+)

@@ -1,0 +1,199 @@
+"""`pyspaces enter` as a command line: its target, its options, its signals and exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import SCRIPT
+from test_completion import in_bash
+
+from pyspaces.names import registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+    Wait = Callable[..., None]
+
+NO_TARGET = "pyspaces: target: there is none; give a process id, a name or a namespace file\n"
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[str]:
+    """Give the name of a hold with a user and a UTS namespace."""
+    name = f"test-enter-{os.getpid()}"
+    words = (SCRIPT, "run", "--name", name, "--user", "--uts", "--hostname", "box", "--hold")
+    subprocess.run(words, check=True)
+    yield name
+    subprocess.run([SCRIPT, "stop", name], check=True)
+
+
+def pid_of(name: str) -> int:
+    holder = registry.find(name)
+    assert holder is not None
+    return holder.pid
+
+
+@pytest.mark.needs("userns")
+def test_options_stand_on_both_sides_of_the_target(pyspaces: Run, box: str) -> None:
+    hostname = ("sh", "-c", "uname -n; id -u; echo $A")
+    lines = {"box", "0", "b"}
+    pid = str(pid_of(box))
+    for words in (
+        (box, "--setenv", "A", "b", "--", *hostname),
+        ("--setenv", "A", "b", box, *hostname),
+        ("--setenv", "A", "b", "-U", pid, "-u", "--", *hostname),
+        ("--setenv", "A", "b", "-t", pid, "-a", "--", *hostname),
+        ("--setenv", "A", "b", "--target", box, *hostname),
+        ("--setenv=A", "b", f"--join=user={pid}", f"--uts-file=/proc/{pid}/ns/uts", *hostname),
+        ("--setenv=A", "b", f"--user-file=/proc/{pid}/ns/user", "-t", box, "-u", *hostname),
+    ):
+        done = pyspaces("enter", *words)
+        assert (set(done.stdout.split()), done.stderr) == (lines, ""), words
+
+
+@pytest.mark.needs("userns")
+def test_options_behind_the_command_are_its_own(pyspaces: Run, box: str) -> None:
+    assert pyspaces("enter", box, "echo", "-n", "--net", "--").stdout == "--net --"
+    assert pyspaces("enter", box, "--", "echo", "--", "-t").stdout == "-- -t\n"
+
+
+@pytest.mark.needs("userns")
+def test_a_file_is_one_namespace(pyspaces: Run, box: str) -> None:
+    pid = pid_of(box)
+    done = pyspaces("enter", f"/proc/{pid}/ns/user", "--", "readlink", "/proc/self/ns/user")
+    assert done.stdout == f"{os.readlink(f'/proc/{pid}/ns/user')}\n"
+    done = pyspaces("enter", f"/proc/{pid}/ns/user", "--net", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"pyspaces: target: /proc/{pid}/ns/user: is a user namespace, and nothing else\n",
+    )
+
+
+def test_no_target(pyspaces: Run) -> None:
+    assert pyspaces("enter").stderr == NO_TARGET
+    assert pyspaces("enter", "--", "true").stderr == NO_TARGET
+    done = pyspaces("enter", "--uts", "--join=net=/proc/self/ns/net", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pyspaces: target: there is none to which these namespaces belong\n",
+    )
+    for option in ("--root", "--join-cgroup", "--env-of-target"):
+        done = pyspaces("enter", option, "--join=net=/proc/self/ns/net", "true")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"pyspaces: {option[2:]}: needs a target that is a process\n",
+        )
+
+
+def test_what_cannot_be_a_target(pyspaces: Run, tmp_path: object) -> None:
+    for target, status, text in (
+        ("0", 2, "target: 0 is no process id"),
+        ("9999999999", 2, "target: 9999999999 is no process id"),
+        ("what?", 2, "name: 'what?': a name is made of letters, digits and ._-"),
+        ("no-such-name", 125, "name: no-such-name: nothing runs under it"),
+        ("/etc/passwd", 125, "target: /etc/passwd: is no namespace"),
+        ("./nonexistent", 125, "target: ./nonexistent: No such file or directory"),
+    ):
+        done = pyspaces("enter", target, "true")
+        assert done.returncode == status
+        assert done.stderr.startswith(f"pyspaces: {text}"), done.stderr
+
+
+def test_a_file_of_another_type(pyspaces: Run) -> None:
+    done = pyspaces("enter", "--uts-file=/proc/self/ns/net", "true")
+    assert (done.returncode, done.stderr) == (
+        125,
+        "pyspaces: cannot join the namespaces: open as a uts namespace /proc/self/ns/net:"
+        " Invalid argument\n",
+    )
+    done = pyspaces("enter", "--join=net=/proc/self/ns/net", "--net-file=/x", "true")
+    assert done.returncode == 2
+    assert "a process is in one net namespace" in done.stderr
+
+
+def test_a_fifo_is_no_namespace_and_nothing_waits_at_it(pyspaces: Run, tmp_path: object) -> None:
+    os.mkfifo(f"{tmp_path}/fifo")
+    done = pyspaces("enter", f"{tmp_path}/fifo", "true")
+    assert (done.returncode, "is no namespace" in done.stderr) == (125, True)
+
+
+@pytest.mark.needs("userns")
+def test_status_of_the_command(pyspaces: Run, box: str) -> None:
+    assert pyspaces("enter", box, "--", "sh", "-c", "exit 42").returncode == 42
+    assert pyspaces("enter", box, "--", "sh", "-c", "kill -9 $$").returncode == 137
+    assert pyspaces("enter", box, "/nonexistent").returncode == 127
+    assert pyspaces("enter", box, "/etc/passwd").returncode == 126
+
+
+@pytest.mark.needs("userns")
+def test_without_a_command_there_is_a_shell_at_a_terminal_only(pyspaces: Run, box: str) -> None:
+    done = pyspaces("enter", box)
+    assert done.returncode == 2
+    assert "command: there is none, and standard input is no terminal" in done.stderr
+
+
+@pytest.mark.needs("userns")
+def test_signals_are_passed_on(box: str) -> None:
+    script = "trap 'echo got; exit 3' USR1; echo; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [SCRIPT, "enter", box, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdout
+        launcher.stdout.readline()
+        launcher.send_signal(signal.SIGUSR1)
+        assert launcher.stdout.read() == "got\n"
+    assert launcher.returncode == 3
+    with subprocess.Popen(
+        [SCRIPT, "enter", box, "--", "sh", "-c", "echo; exec sleep 1000"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as launcher:
+        assert launcher.stdout
+        launcher.stdout.readline()
+        launcher.terminate()
+    assert launcher.returncode == -signal.SIGTERM
+
+
+@pytest.mark.needs("userns", "pidns", "proc")
+def test_the_command_dies_with_the_launcher(wait_until: Wait) -> None:
+    """It has its parent in another pid namespace, and so cannot see it go."""
+    name = f"test-enter-pid-{os.getpid()}"
+    words = (SCRIPT, "run", "--name", name, "--user", "--pid", "--mount", "--hold")
+    subprocess.run(words, check=True)
+    try:
+        with subprocess.Popen(
+            [SCRIPT, "enter", name, "--", "sh", "-c", "echo; exec sleep 1000"],
+            stdout=subprocess.PIPE,
+        ) as launcher:
+            assert launcher.stdout
+            launcher.stdout.readline()
+            launcher.kill()
+            assert launcher.stdout.read() == b""  # its end comes with that of the command
+    finally:
+        subprocess.run([SCRIPT, "stop", name], check=True)
+
+
+@pytest.mark.needs("userns")
+def test_verbose_tells_what_is_joined(pyspaces: Run, box: str) -> None:
+    done = pyspaces("enter", "-v", "-U", "-u", box, "--", "true")
+    assert "pyspaces: join the namespaces: user, uts\n" in done.stderr
+
+
+@pytest.mark.needs("userns", "bash")
+def test_names_and_pids_are_completed(box: str) -> None:
+    pid = str(pid_of(box))
+    assert box in in_bash("pyspaces enter ")
+    assert in_bash(f"pyspaces enter {box[:-1]}") >= {box}
+    assert pid in in_bash(f"pyspaces enter {pid}")
+    assert box in in_bash("pyspaces enter -t test-")
+    assert box in in_bash("pyspaces stop test-")
+    assert pid in in_bash(f"pyspaces list -p {pid}")
+    assert "unshare" in in_bash(f"pyspaces enter {box} unshar")
+    assert "unshare" in in_bash(f"pyspaces enter {box} -- unshar")
+    assert in_bash(f"pyspaces enter {box} --env-o") == {"--env-of-target"}
+    assert "net=" in in_bash("pyspaces run --join n")
