@@ -39,7 +39,7 @@ _REASONS = {
     "cap_add": "unshare(1) keeps all of them or none",
     "no_new_privs": "unshare(1) does not set it; setpriv(1) does",
     "no_nested_users": "unshare(1) sets no limit",
-    "joining.joins": "unshare(1) joins none; nsenter(1) does",
+    "joining": "unshare(1) joins none; nsenter(1) does",
     "keeps": "unshare(1) keeps a namespace only by a file that is there already",
     "name": "unshare(1) gives none",
     "hold": "unshare(1) always runs a command",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import ClassVar
 
+# What stands in a plan in place of a command where there is none: a label.
+HOLDING = ("hold",)
+
 
 class Join(Record):
     """One namespace to join: that of process `pid`, or the one behind `path`."""

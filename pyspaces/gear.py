@@ -188,7 +188,7 @@ class Gear:
         if self._link:
             self._link.close()
         if self._claim:
-            self._claim.close()
+            self._claim.give_up()
         if ended.timed_out:
             self._tell(_time_is_over(self._plan, ended))
         if self._journal:

@@ -33,7 +33,8 @@ class Visit(Record):
     """What to join, all of it held open.
 
     handles: the namespaces. owners: the user namespaces that own them, outermost first, to be
-    joined where that is what it takes. root, workdir: directories to move to; -1 for none. cgroups:
+    joined where that is what it takes. root, workdir: directories to move to; -1 for none.
+    root_path: where the root was opened. cgroups:
     cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
     supplementary groups stay. variables: the environment of the target, where it is asked for.
     """
@@ -42,6 +43,7 @@ class Visit(Record):
     owners: tuple[Handle, ...] = ()
     root: int = -1
     workdir: int = -1
+    root_path: str = ""
     cgroups: tuple[Handle, ...] = ()
     keep_ids: bool = False
     keep_groups: bool = False
@@ -80,19 +82,29 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
     process = opening.process(joining.target, joining.start) if joining.target else 0
     handles = [handle for join in joining.joins if (handle := opening.namespace(join))]
     root = workdir = -1
+    root_path = f"/proc/{process}/root"
     if joining.root:
         flags = os.O_PATH | os.O_DIRECTORY
-        root = opening.open(f"/proc/{process}/root", flags)
+        root = opening.open(root_path, flags)
         workdir = opening.open(f"/proc/{process}/cwd", flags)
+        # To be where one is takes no right; chroot(2) does.
+        if not any(handle.name == "mount" for handle in handles) and _is_own_root(root):
+            opening.close(root)
+            root = -1
     return Visit(
         handles=tuple(handles),
         owners=tuple(opening.owners(handles)),
         root=root,
         workdir=workdir,
+        root_path=root_path,
         cgroups=tuple(opening.cgroups(process)) if joining.cgroup else (),
         keep_ids=joining.keep_ids,
         variables=_environment_of(process) if joining.environment else None,
     )
+
+
+def _is_own_root(descriptor: int) -> bool:
+    return os.path.samestat(os.fstat(descriptor), os.stat("/"))
 
 
 def _environment_of(process: int) -> dict[bytes, bytes]:
@@ -244,21 +256,22 @@ def join_cgroups_inner(cgroups: Sequence[Handle]) -> None:
             raise KernelError(error.errno or 0, "write", [], handle.path) from None
 
 
-def move_inner(root: int, workdir: int) -> None:
-    """Change root and working directory to what is open; -1 for neither. Raises KernelError.
+def move_inner(visit: Visit) -> None:
+    """Change root and working directory, where they are to change. Raises KernelError.
 
     A working directory that cannot be entered is not worth a failure: it was not asked for. The
     root is the next best.
     """
-    if root < 0:
+    if visit.root >= 0:
+        try:
+            os.fchdir(visit.root)
+            os.chroot(".")
+        except OSError as error:
+            raise KernelError(error.errno or 0, "chroot", [], visit.root_path) from None
+    if visit.workdir < 0:
         return
     try:
-        os.fchdir(root)
-        os.chroot(".")
-    except OSError as error:
-        raise KernelError(error.errno or 0, "chroot", []) from None
-    try:
-        os.fchdir(workdir)
+        os.fchdir(visit.workdir)
     except OSError:
         os.chdir("/")
 

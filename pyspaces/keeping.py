@@ -12,7 +12,7 @@ import stat
 
 from pyspaces import namespaces
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -32,6 +32,26 @@ def check(keeps: Sequence[Keep]) -> None:
     for keep in keeps:
         if fault := _file_fault(keep.path, taken):
             raise SpaceError(f"cannot keep the {keep.namespace} namespace: {fault}")
+    if keeps and not _may_mount():
+        raise SpaceError(
+            f"cannot keep the {keeps[0].namespace} namespace: {keeps[0].path}: without"
+            " CAP_SYS_ADMIN for this mount namespace nothing can be bound to it",
+            hint="only root binds a namespace to a file here; without root,"
+            " `run --name NAME --hold` keeps one by a process",
+        )
+
+
+def _may_mount() -> bool:
+    """Tell whether this process may mount: CAP_SYS_ADMIN in the owner of its mount namespace."""
+    if not procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return False
+    own = nsfs.open_file("/proc/self/ns/mnt")
+    # An owner outside of this process's own user namespace is not shown to it, nor ruled by it.
+    owner = nsfs.owner(own)
+    os.close(own)
+    if owner is not None:
+        os.close(owner)
+    return owner is not None
 
 
 class Kept:

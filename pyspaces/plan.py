@@ -9,7 +9,7 @@ from pyspaces import capabilities, environment, hostname, idmap, namespaces
 from pyspaces.clocks import Offset
 from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
-from pyspaces.existing import Joining, Keep, keep_faults
+from pyspaces.existing import HOLDING, Joining, Keep, keep_faults
 from pyspaces.idmap import Extent
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.life import Life, Outputs
@@ -192,6 +192,8 @@ class Plan(Record):
             yield from self._hold_faults()
 
     def _hold_faults(self) -> Iterator[str]:
+        if self.command != HOLDING:
+            yield "hold: takes no command; without --hold, the command itself holds"
         if self.name is None:
             yield "hold: needs a name, by which to stop it: add --name"
         if not self.namespaces:
@@ -203,7 +205,7 @@ class Plan(Record):
             ("pty", life.pty),
             ("new-session", life.new_session),
             ("timeout", life.timeout is not None),
-            ("setenv and the like", self.environment != Environment()),
+            ("setenv or another change of the environment", self.environment != Environment()),
         ]
         for setting in (*(name for name, used in rows if used), *self.outputs.used()):
             yield f"hold: not with --{setting}: there is no command"

@@ -29,8 +29,7 @@ _TOLD = frozenset(
         *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
         *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
         *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
-        *("keeps", "hold"),
-        *("joining.joins", "joining.root", "joining.cgroup", "joining.environment"),
+        *("keeps", "hold", "joining"),
     )
 )
 
@@ -72,18 +71,27 @@ def happenings(plan: Plan) -> Iterator[str]:
 
 
 def _joining(joining: Joining) -> Iterator[str]:
+    of_target = [join for join in joining.joins if join.pid == joining.target]
     rows = (
+        ("take hold of process", joining.target or joining.start),
         ("start from the environment of process", joining.environment),
         ("go into the cgroups of process", joining.cgroup),
     )
     for text, used in rows:
         if used:
             yield f"{text} {joining.target}"
-    if joining.joins:
-        yield f"join the namespaces: {', '.join(_quote(str(join)) for join in joining.joins)}"
+    if joining.start:
+        yield f"refuse it where it was not started {joining.start} clock ticks after the host"
+    if of_target:
+        names = ", ".join(join.namespace for join in of_target)
+        yield f"join the namespaces of process {joining.target}: {names}"
+    if rest := [_quote(str(join)) for join in joining.joins if join not in of_target]:
+        yield f"join the namespaces: {', '.join(rest)}"
     if joining.root:
         yield f"move to the root and the working directory of process {joining.target}"
-    if "user" in joining.names() and not joining.keep_ids:
+    if joining.keep_ids:
+        yield "stay who one is in the user namespace"
+    elif "user" in joining.names():
         yield "become root of the user namespace, or else the first id that is mapped there"
 
 

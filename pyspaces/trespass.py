@@ -59,16 +59,19 @@ def _pid_namespace_over(case: Case) -> str | None:
     return "the first process of the pid namespace has ended, and it takes no further ones"
 
 
-def _keep_needs_right(case: Case) -> str | None:
-    """mount(2): CAP_SYS_ADMIN in the user namespace that owns the mount namespace."""
-    if case.report.stage != "keep the namespaces" or case.report.errno != errno.EPERM:
+def _pid_namespace_above(case: Case) -> str | None:
+    """pid_namespaces(7), "setns(2) and unshare(2) semantics": only downwards."""
+    if case.report.call != "setns" or case.report.errno != errno.EINVAL:
         return None
-    if case.report.call != "mount" or procfs.has_capability(constants.CAP_SYS_ADMIN):
+    try:
+        descriptor = nsfs.open_file(case.report.path)
+    except KernelError:
         return None
-    return (
-        "only root binds a namespace to a file here; without root, `run --name NAME --hold` keeps"
-        " one by a process"
-    )
+    flag = nsfs.clone_flag(descriptor)
+    os.close(descriptor)
+    if flag != constants.CLONE_NEWPID:
+        return None
+    return "a process joins only pid namespaces that are below its own"
 
 
 def _keep_on_shared_mount(case: Case) -> str | None:
@@ -92,6 +95,6 @@ RULES = (
     _foreign_process,
     _foreign_namespace,
     _pid_namespace_over,
-    _keep_needs_right,
+    _pid_namespace_above,
     _keep_on_shared_mount,
 )

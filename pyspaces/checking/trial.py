@@ -41,10 +41,17 @@ def attempt(
 def attempt_plan(
     plan: Plan, act: Callable[[], object] | None = None, *, stage: str = ""
 ) -> SpaceError | None:
-    """Do all of `plan` but its command, without its records, its terminal and its clock.
+    """Do all of `plan` but its command, without its records, terminal, clock, name and kept files.
 
     Returns what went wrong, with its hint; None if nothing did. Raises UsageFault.
     """
+    if plan.keeps:
+        from pyspaces import keeping  # noqa: PLC0415 - few launches keep anything
+
+        try:
+            keeping.check(plan.keeps)
+        except SpaceError as error:
+            return error
     # Whatever is told to files or terminals is not: they would be created, or waited for.
     plan = plan.replace(life=Life(), outputs=Outputs(), name=None, hold=False, keeps=())
     reading, writing = os.pipe()

@@ -59,7 +59,7 @@ def _is_asked(values: dict[str, Any]) -> bool:
 def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
     from_plan = values["plan_file"] is not None
     try:
-        plan = plan_of(command or (() if from_plan else ("true",)), values)
+        plan = plan_of(command or (() if from_plan or values["hold"] else ("true",)), values)
         return checking.launchable(plan, command=bool(command) or from_plan)
     except UsageFault:
         raise

@@ -28,7 +28,7 @@ def join(visit: Visit) -> None:
         joining.join_cgroups_inner(visit.cgroups)
         joined_user = joining.join_inner(visit.handles, visit.owners)
         # Before the change of ids, which may cost the right to it.
-        joining.move_inner(visit.root, visit.workdir)
+        joining.move_inner(visit)
         if joined_user and not visit.keep_ids:
             _become_root(own, keep_groups=visit.keep_groups)
     finally:

@@ -154,11 +154,6 @@ class Claim:
             if names.read(self._holder.name) == self._holder:
                 names.remove(self._holder.name)
 
-    def close(self) -> None:
-        """Take the name back if the process that it stands for has ended."""
-        if not self._holder.is_alive():
-            self.give_up()
-
 
 def _told(holder: Holder) -> str:
     words = " ".join(procfs.words_of(holder.pid))

@@ -6,7 +6,7 @@ Pure; runs in the parent.
 from __future__ import annotations
 
 from pyspaces import namespaces
-from pyspaces.existing import Joining, Keep, parse_join, parse_keep
+from pyspaces.existing import HOLDING, Joining, Keep, parse_join, parse_keep
 from pyspaces.settings.shape import EXISTING, FLAG, MANY, VALUE, Setting
 
 TYPE_CHECKING = False
@@ -48,16 +48,13 @@ JOINING = (
 )
 
 
-HELD = "hold"
-
-
 def command_from(words: Sequence[str], *, hold: bool, faults: list[str]) -> tuple[str, ...]:
     """Return the words of the command; a hold has none, but for a label."""
     if not hold:
         return tuple(words)
     if words:
         faults.append("hold: takes no command; without --hold, the command itself holds")
-    return (HELD,)
+    return HOLDING
 
 
 def joining_from(texts: Sequence[str], faults: list[str]) -> Joining:

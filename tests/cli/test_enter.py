@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 
 import pytest
 from conftest import SCRIPT
+from terminal import Screen
 from test_completion import in_bash
 
 from pyspaces.names import registry
@@ -15,6 +18,7 @@ from pyspaces.names import registry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Wait = Callable[..., None]
@@ -197,3 +201,115 @@ def test_names_and_pids_are_completed(box: str) -> None:
     assert "unshare" in in_bash(f"pyspaces enter {box} -- unshar")
     assert in_bash(f"pyspaces enter {box} --env-o") == {"--env-of-target"}
     assert "net=" in in_bash("pyspaces run --join n")
+
+
+# --- the life of the command, by the code that `run` has ---------------------------------------
+
+
+@pytest.mark.needs("userns")
+def test_its_time_is_kept(pyspaces: Run, box: str) -> None:
+    done = pyspaces("enter", box, "--timeout", "0.1", "--", "sleep", "1000")
+    assert done.returncode == 124
+    assert "its time is 0.1 s: it was sent SIGTERM" in done.stderr
+
+
+@pytest.mark.needs("userns")
+def test_its_status_record_names_the_namespaces_that_it_is_in(
+    pyspaces: Run, box: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "record"
+    assert pyspaces("enter", box, f"--status-file={file}", "sh", "-c", "exit 9").returncode == 9
+    started, exited = map(json.loads, file.read_text().splitlines())
+    inode = os.stat(f"/proc/{pid_of(box)}/ns/uts").st_ino
+    assert (started["event"], started["namespaces"]["uts"]) == ("started", inode)
+    assert (exited["event"], exited["code"]) == ("exited", 9)
+    done = pyspaces("enter", box, "--report", "--", "true")
+    assert "result       exited with 0" in done.stderr
+
+
+@pytest.mark.needs("userns")
+def test_a_terminal_of_its_own(box: str) -> None:
+    with contextlib.closing(Screen([SCRIPT, "enter", box, "--pty", "--", "sh"])) as screen:
+        screen.type(b"test -t 0 && uname -n | tr a-z A-Z\r")
+        screen.expect(b"BOX")
+        # Ctrl-C is for the inside: the shell there goes on.
+        screen.type(b"sleep 1000\r")
+        screen.expect(b"sleep 1000")
+        screen.type(b"\x03")
+        screen.type(b"echo $((40 + 2)); exit 5\r")
+        screen.expect(b"42")
+        assert screen.end() == 5
+
+
+@pytest.mark.needs("userns")
+def test_ctrl_c_at_the_callers_terminal_reaches_the_command_once(box: str) -> None:
+    script = "trap 'echo caught; exit 4' INT; echo ready; while :; do sleep 0.02; done"
+    words = [SCRIPT, "enter", box, "--", "sh", "-c", script]
+    with contextlib.closing(Screen(words)) as screen:
+        screen.expect(b"ready")
+        screen.type(b"\x03")
+        screen.expect(b"caught")
+        assert screen.end() == 4
+
+
+@pytest.mark.needs("userns")
+def test_ctrl_z_stops_the_job_and_fg_goes_on(box: str) -> None:
+    script = f"set -m; {SCRIPT} enter {box} -- sh -c 'echo ready; read l; echo got $l'; fg; exit 6"
+    with contextlib.closing(Screen(["/bin/sh", "-c", script])) as screen:
+        screen.expect(b"ready")
+        screen.type(b"\x1a")
+        screen.expect(b"enter")  # fg says what it continues
+        screen.type(b"on\r")
+        screen.expect(b"got on")
+        assert screen.end() == 6
+
+
+@pytest.mark.needs("userns")
+def test_without_a_fork_nothing_that_needs_a_launcher(pyspaces: Run, box: str) -> None:
+    for option in ("--timeout=1", "--pty", "--new-session", "--report", "--status-fd=1"):
+        done = pyspaces("enter", box, "-F", option, "--", "true")
+        assert done.returncode == 2
+        assert f"no-fork: not with {option.partition('=')[0]}: " in done.stderr
+
+
+# --- without doing it --------------------------------------------------------------------------
+
+
+@pytest.mark.needs("userns")
+def test_what_would_happen(pyspaces: Run, box: str) -> None:
+    pid = pid_of(box)
+    done = pyspaces("enter", box, "-U", "-u", "--join-cgroup", "--dry-run", "--", "uname", "-n")
+    lines = done.stdout.splitlines()
+    assert f"join the namespaces of process {pid}: user, uts" in lines
+    assert f"go into the cgroups of process {pid}" in lines
+    assert "become root of the user namespace, or else the first id that is mapped there" in lines
+    assert lines[-1] == "no equivalent: joining: unshare(1) joins none; nsenter(1) does"
+    assert pyspaces("enter", box, "--json", "true").returncode == 2
+
+
+@pytest.mark.needs("userns")
+def test_a_plan_is_of_this_process_and_no_later_one(
+    pyspaces: Run, box: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "plan"
+    file.write_text(pyspaces("enter", box, "--dry-run", "--json", "--", "uname", "-n").stdout)
+    done = pyspaces("run", "--plan", str(file))
+    assert (done.stdout, done.stderr) == ("box\n", "")
+    plan = json.loads(file.read_text())
+    assert plan["joining"]["start"] > 0
+    plan["joining"]["start"] -= 1
+    file.write_text(json.dumps(plan))
+    done = pyspaces("run", "--plan", str(file))
+    assert done.returncode == 125
+    assert "No such process" in done.stderr
+
+
+@pytest.mark.needs("userns")
+def test_one_is_where_one_is(pyspaces: Run) -> None:
+    """Entering a process in one's own namespaces takes no right: its directory is the new one."""
+    with subprocess.Popen(["sleep", "1000"], cwd="/usr") as process:
+        try:
+            done = pyspaces("enter", str(process.pid), "pwd")
+            assert (done.stdout, done.stderr) == ("/usr\n", "")
+        finally:
+            process.kill()

@@ -128,13 +128,15 @@ def test_what_cannot_be_kept_is_refused_before_anything_happens(
 @pytest.mark.needs("userns", "netns")
 def test_without_root_a_hold_is_the_way(pyspaces: Run, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    done = pyspaces("run", "--user", f"--keep=net={file}", "--", "true")
-    assert done.returncode == 125
-    assert done.stderr == (
-        f"pyspaces: cannot keep the namespaces: mount {file}: Operation not permitted\n"
-        "hint: only root binds a namespace to a file here; without root,"
-        " `run --name NAME --hold` keeps one by a process\n"
-    )
+    for more in (["--user"], []):
+        done = pyspaces("run", *more, f"--keep=net={file}", "--", "true")
+        assert done.returncode == 125
+        assert done.stderr == (
+            f"pyspaces: cannot keep the net namespace: {file}: without CAP_SYS_ADMIN for this mount"
+            " namespace nothing can be bound to it\n"
+            "hint: only root binds a namespace to a file here; without root,"
+            " `run --name NAME --hold` keeps one by a process\n"
+        )
     assert not file.exists()
 
 
@@ -217,3 +219,28 @@ def test_drop_without_the_right_says_so(pyspaces: Run) -> None:
         125,
         "pyspaces: cannot drop /proc/self/ns/net: no namespace is kept there\n",
     )
+
+
+@pytest.mark.needs("userns")
+def test_without_a_fork_a_helper_keeps(tmp_path: Path) -> None:
+    done = within(f"""
+        {SCRIPT} run -F --keep uts={tmp_path}/uts --hostname kept -- readlink /proc/self/ns/uts
+        {SCRIPT} enter {tmp_path}/uts -- readlink /proc/self/ns/uts
+        {SCRIPT} enter {tmp_path}/uts -- uname -n
+        {SCRIPT} drop {tmp_path}/uts
+        {SCRIPT} run -F --keep uts={tmp_path}/uts -- /nonexistent || echo $?
+        {SCRIPT} run -F --keep uts={tmp_path}/uts --workdir /nonexistent -- true || echo $?
+        ls {tmp_path}
+    """)
+    first, second, *rest = done.stdout.splitlines()
+    assert (first, rest) == (second, ["kept", "127", "125"]), done.stderr
+
+
+@pytest.mark.needs("userns")
+def test_check_says_what_cannot_be_kept(pyspaces: Run, tmp_path: Path) -> None:
+    done = pyspaces("check", "--user", f"--keep=uts={tmp_path}/file", "--name=nobody-takes-this")
+    assert done.returncode == (0 if IS_ROOT else 1)
+    assert ("only root binds a namespace to a file here" in done.stdout) != IS_ROOT
+    assert list(tmp_path.iterdir()) == []
+    done = pyspaces("check", "--user", "--name=nobody-takes-this", "--hold")
+    assert (done.returncode, done.stdout[:10]) == (0, "launch yes")

@@ -288,6 +288,60 @@ def test_stop_needs_a_name(pyspaces: Run) -> None:
     assert (done.returncode, done.stderr[:28]) == (2, "pyspaces: name: 'a/b': a nam")
 
 
+def test_a_hold_takes_nothing_that_is_about_a_command(pyspaces: Run, name: str) -> None:
+    words = ("--pty", "--init", "--timeout=1", "--report", "--setenv", "A", "b")
+    done = pyspaces("run", "--name", name, "--hold", *words)
+    assert done.returncode == 2
+    told = [line.split("hold: ")[1] for line in done.stderr.splitlines() if "hold: " in line]
+    settings = ("init", "pty", "timeout", "setenv or another change of the environment", "report")
+    assert told == [f"not with --{setting}: there is no command" for setting in settings]
+    done = pyspaces("run", "--name", name, "--hold")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pyspaces: hold: there is no new namespace to keep\n",
+    )
+    assert registry.find(name) is None
+
+
+@pytest.mark.needs("userns")
+def test_a_plan_of_a_hold_takes_no_command_either(pyspaces: Run, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan"
+    words = ("run", "--name", name, "--user", "--workdir", "/usr", "--hold", "--dry-run")
+    assert f"until they are released: pyspaces stop {name}\n" in pyspaces(*words).stdout
+    file.write_text(pyspaces(*words, "--json").stdout)
+    done = pyspaces("run", "--plan", str(file), "--", "true")
+    assert (done.returncode, "hold: takes no command" in done.stderr) == (2, True)
+    assert pyspaces("run", "--plan", str(file)).returncode == 0
+    assert pyspaces("enter", name, "-a", "--root", "--", "pwd").stdout == "/usr\n"
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_a_named_command_beneath_our_process_1(pyspaces: Run, name: str) -> None:
+    with running(name, "--user", "--mount", "--init", "--", "sleep", "1000") as launcher:
+        done = pyspaces("enter", name, "--", "sh", "-c", "cat /proc/[0-9]*/comm")
+        assert "sleep" in done.stdout.split()
+        assert pyspaces("stop", name).returncode == 0
+        assert launcher.wait() == -signal.SIGTERM
+
+
+def test_no_name_where_nobody_stays(pyspaces: Run, name: str) -> None:
+    done = pyspaces("run", "--name", name, "--no-fork", "--", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pyspaces: no-fork: not with --name: nobody is left to take the name back\n",
+    )
+    assert registry.find(name) is None
+
+
+@pytest.mark.needs("userns")
+def test_a_command_finds_its_own_name(pyspaces: Run, name: str) -> None:
+    """It is registered before it runs."""
+    done = pyspaces("run", "--name", name, "--user", "--", "cat", f"{registry.folder()}/{name}")
+    first, *rest = done.stdout.splitlines()
+    assert first.split()[3] == "1"  # it stands for the command, not for the launcher
+    assert "made user" in rest
+
+
 # --- the folder ------------------------------------------------------------------------------
 
 

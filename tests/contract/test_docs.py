@@ -15,7 +15,7 @@ import click
 import pytest
 from conftest import MUST_RUN, SCRIPT
 
-from pyspaces import accounts, cli, diagnosis, newidmap, status, trespass
+from pyspaces import accounts, cli, diagnosis, keeping, newidmap, status, trespass
 from pyspaces.commands.run import run as run_command
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ HINTS = {
         "only that user or root may join it",
     ),
     "_pid_namespace_over": ("the first process of the pid namespace has ended",),
-    "_keep_needs_right": ("only root binds a namespace to a file here",),
+    "_pid_namespace_above": ("a process joins only pid namespaces that are below its own",),
     "_keep_on_shared_mount": ("the file of a mount namespace has to be on a private mount",),
     "_apparmor": ("this interpreter has no AppArmor profile",),
     "_seccomp": ("a seccomp filter is on this process",),
@@ -72,6 +72,7 @@ HELPER_HINTS = (
     "and so none to pass on",
     *("which is not installed", "no_new_privs is set on this process", "mounted with nosuid"),
     *("has lost its set-user-ID bit", "is not in the bounding set of this process"),
+    "only root binds a namespace to a file here",
     *("newuidmap wants them equal", "this interpreter is not", "has no entry in the user"),
 )
 
@@ -225,7 +226,7 @@ def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
 
 @pytest.mark.parametrize("phrase", HELPER_HINTS)
 def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
-    sources = [Path(str(module.__file__)).read_text() for module in (newidmap, accounts)]
+    sources = [Path(str(module.__file__)).read_text() for module in (newidmap, accounts, keeping)]
     assert any(phrase in source for source in sources), "no hint says this any more"
     assert phrase in " ".join(_section("When a launch is refused").split())
 

@@ -29,7 +29,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
     """Return a plan in which step `index` applies, and whose command would leave a mark.
 
     Every other step applies too, but that a session begins with a terminal or without one, and that
-    without root nothing can be kept: of that, only its own failure can be looked at.
+    keeping namespaces, which takes root, only applies for its own sake.
     """
     plan = settings.plan_from(
         {
@@ -96,7 +96,16 @@ def launch_with(
 
 
 every_step = pytest.mark.parametrize(
-    "index", range(len(STEPS)), ids=[step.title.replace(" ", "-") for step in STEPS]
+    "index",
+    [
+        # Without root nothing can be kept, and that is refused before any step.
+        pytest.param(
+            index,
+            id=step.title.replace(" ", "-"),
+            marks=[pytest.mark.as_root] if step.title == KEEPING else [],
+        )
+        for index, step in enumerate(STEPS)
+    ],
 )
 
 

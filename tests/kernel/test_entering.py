@@ -458,6 +458,22 @@ def test_a_pid_namespace_without_its_first_process(pyspaces: Run) -> None:
     assert "hint: the first process of the pid namespace has ended" in done.stderr
 
 
+@pytest.mark.needs("userns", "pidns", "proc")
+def test_a_pid_namespace_around_ones_own_is_out_of_reach() -> None:
+    """Even with every right: both belong to one user namespace here."""
+    enter = f"{SCRIPT} enter --pid-file=/proc/self/fd/9 true"
+    script = f"exec 9</proc/self/ns/pid; unshare -pf --mount-proc {enter}; exit $?"
+    done = subprocess.run(
+        ["unshare", "-Urpf", "--mount-proc", "--kill-child", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert "setns /proc/self/fd/9: Invalid argument" in done.stderr
+    assert "hint: a process joins only pid namespaces that are below its own" in done.stderr
+
+
 # --- without a fork --------------------------------------------------------------------------
 
 
