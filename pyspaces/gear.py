@@ -101,13 +101,18 @@ class Gear:
             self._visit = visit.replace(keep_groups=plan.keep_groups)
 
     def before(self, given: Callable[[], object] | None) -> Callable[[], object] | None:
-        """Return what the process that creates the child does first: what is given, or joining."""
+        """Return what the process that creates the child does first: the given, then joining."""
         visit = self._visit
         if visit is None:
             return given
         from pyspaces.inner.join import join
 
-        return lambda: join(visit)
+        def prepare() -> None:
+            if given:
+                given()
+            join(visit)
+
+        return prepare
 
     @property
     def variables(self) -> Mapping[bytes, bytes] | None:

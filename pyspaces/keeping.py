@@ -88,12 +88,24 @@ class Kept:
         )
 
     def undo_outer(self) -> None:
-        """Take everything back: the launch has failed."""
+        """Take everything back: the launch has failed, and that is what is to be told."""
         for path in self._bound:
-            libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
+            with _Dropped():
+                libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         for path in self._created:
-            os.unlink(path)
+            with _Dropped():
+                os.unlink(path)
         self._bound, self._created = [], []
+
+
+class _Dropped:
+    """Context in which a file that somebody else has released meanwhile is no error."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, OSError)
 
 
 def drop(paths: Sequence[str]) -> None:

@@ -203,6 +203,26 @@ def test_names_and_pids_are_completed(box: str) -> None:
     assert "net=" in in_bash("pyspaces run --join n")
 
 
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_are_told_the_same(pyspaces: Run, box: str, shell: str) -> None:
+    """What their scripts ask, with the answer that they read."""
+    pid = str(pid_of(box))
+    for words, word, answer in (
+        ("pyspaces enter", "", box),
+        ("pyspaces enter", pid[:-1], pid),
+        ("pyspaces enter -t", box[:4], box),
+        ("pyspaces stop", "", box),
+    ):
+        asked = {
+            "_PYSPACES_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": f"{words} {word}",
+            "COMP_CWORD": word if shell == "fish" else str(len(words.split())),
+        }
+        shown = pyspaces(env=os.environ | asked).stdout.replace(",", "\n").replace("\t", "\n")
+        assert answer in shown.splitlines(), (words, word)
+
+
 # --- the life of the command, by the code that `run` has ---------------------------------------
 
 
