@@ -82,7 +82,7 @@ class Inject(FunctionProcess):
         self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
-        visit = _opened(self.target_pid, self._names)
+        visit = _only_named(_opened(self.target_pid, self._names))
         try:
             return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
         finally:
@@ -146,6 +146,14 @@ def _opened(process: int, names: Iterable[str]) -> Visit:
         return joining.open_visit(Joining(joins=joins))
     except KernelError as error:
         raise _refusal(error, outer.JOIN) from error
+
+
+def _only_named(visit: Visit) -> Visit:
+    """Leave out owners where no user namespace was named: nobody gets into one by surprise."""
+    if any(handle.name == "user" for handle in visit.handles):
+        return visit
+    joining.close(visit.owners)
+    return visit.replace(owners=())
 
 
 def _chosen(flags: Mapping[str, bool], *, all_of_them: bool) -> tuple[str, ...]:

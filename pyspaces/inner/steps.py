@@ -90,11 +90,18 @@ def _have_namespaces_kept(context: Context) -> None:
     """Wait until the parent has bound our namespaces to files.
 
     Linux 6.18 refuses at random to bind a mount namespace where the binder is not in the first of
-    all (mnt_ns_loop() of fs/namespace.c compares ids that are not given in order across CPUs):
-    another mount namespace may be luckier, and nothing is mounted yet.
+    all: mnt_ns_loop() of fs/namespace.c wants its number to be higher than that of the binder's
+    own, and each CPU gives numbers from a range of its own. A namespace made later on the CPU on
+    which the binder's was made has a higher one, so each CPU is tried; nothing is mounted yet.
     """
+    allowed = os.sched_getaffinity(0)
+    turns = 0
     while (answer := _ask_to_keep(context)).kind == channel.AGAIN:
+        os.sched_setaffinity(0, {sorted(allowed)[turns % len(allowed)]})
         libc.unshare(constants.CLONE_NEWNS)
+        turns += 1
+    if turns:
+        os.sched_setaffinity(0, allowed)
     if answer.kind == channel.REFUSED:
         raise SpaceError.from_bytes(answer.body)
 

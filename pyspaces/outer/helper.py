@@ -17,6 +17,7 @@ from pyspaces.outer.prepare import MAP, failure, files_of, keep, write_maps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.channel import Channel
+    from pyspaces.keeping import Kept
     from pyspaces.outer.prepare import Observer
     from pyspaces.plan import Plan
     from pyspaces.spawn import Spawned
@@ -46,11 +47,17 @@ def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> N
                 observe(f"{EXECUTE}: {' '.join(plan.command)}")
             else:
                 raise failure(Report.from_bytes(message.body), plan)
-    except SpaceError as error:
-        ends.say(channel.REFUSED, error.to_bytes())
-    except KernelError as error:
-        ends.say(channel.REFUSED, failure(Report.of(MAP, error), plan).to_bytes())
+    except (SpaceError, KernelError) as error:
+        told = failure(Report.of(MAP, error), plan) if isinstance(error, KernelError) else error
+        # Before the launcher ends: then everything is as it was.
+        _undo(kept)
+        ends.say(channel.REFUSED, told.to_bytes())
     finally:
-        if kept and not talk.executing:
-            kept.undo_outer()
+        if not talk.executing:
+            _undo(kept)
         os.close(launcher.pidfd)
+
+
+def _undo(kept: Kept | None) -> None:
+    if kept:
+        kept.undo_outer()
