@@ -33,7 +33,6 @@ class Case(Record):
     namespaces: tuple[str, ...]
     uids: tuple[Extent, ...]
     gids: tuple[Extent, ...]
-    joined: tuple[str, ...] = ()
 
     def is_creation(self) -> bool:
         """Tell whether the kernel refused to make the namespaces themselves."""
@@ -46,17 +45,10 @@ def explain(
     namespaces: Sequence[str],
     uids: Sequence[Extent],
     gids: Sequence[Extent],
-    joined: Sequence[str] = (),
 ) -> str | None:
     """Return the cure for a failure in one line, or None where the cause is not known."""
-    case = Case(
-        report=report,
-        namespaces=tuple(namespaces),
-        uids=tuple(uids),
-        gids=tuple(gids),
-        joined=tuple(joined),
-    )
-    for rule in (*_rules_of_existing(case), *_RULES):
+    case = Case(report=report, namespaces=tuple(namespaces), uids=tuple(uids), gids=tuple(gids))
+    for rule in _RULES:
         try:
             hint = rule(case)
         except KernelError:  # /proc does not tell: then nothing is proved
@@ -374,14 +366,6 @@ def _clock_range(case: Case) -> str | None:
         return None
     uptime = (procfs.read_or_none("/proc/uptime") or "?").split()[0]
     return f"a clock can be neither negative nor past 146 years inside; outside it shows {uptime} s"
-
-
-def _rules_of_existing(case: Case) -> tuple[Callable[[Case], str | None], ...]:
-    if not case.joined and case.report.stage not in ("join the namespaces", "keep the namespaces"):
-        return ()
-    from pyspaces import trespass  # noqa: PLC0415 - most failures are not about these
-
-    return trespass.RULES
 
 
 _RULES: tuple[Callable[[Case], str | None], ...] = (

@@ -10,10 +10,36 @@ import os
 
 from pyspaces.kernel import constants, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.diagnosis import Case
+    from collections.abc import Sequence
+
+    from pyspaces.errors import Report
+
+_CREATIONS = ("clone3", "clone", "fork", "unshare")
+
+
+class Case(Record):
+    """A failed launch: what its child, or the parent, reported, and what it joined and made."""
+
+    report: Report
+    joined: tuple[str, ...]
+    made: tuple[str, ...]
+
+
+def explain(report: Report, *, joined: Sequence[str], made: Sequence[str]) -> str | None:
+    """Return the cure for a failure in one line, or None where the cause is not known."""
+    case = Case(report=report, joined=tuple(joined), made=tuple(made))
+    for rule in RULES:
+        try:
+            hint = rule(case)
+        except KernelError:  # /proc does not tell: then nothing is proved
+            continue
+        if hint:
+            return hint
+    return None
 
 
 def _foreign_process(case: Case) -> str | None:
@@ -54,7 +80,11 @@ def _foreign_namespace(case: Case) -> str | None:
 
 def _pid_namespace_over(case: Case) -> str | None:
     """pid_namespaces(7), "The namespace init process": ENOMEM for every later fork."""
-    if not case.is_creation() or case.report.errno != errno.ENOMEM or "pid" not in case.joined:
+    if (
+        case.report.call not in _CREATIONS
+        or case.report.errno != errno.ENOMEM
+        or "pid" not in case.joined
+    ):
         return None
     return "the first process of the pid namespace has ended, and it takes no further ones"
 
@@ -79,7 +109,7 @@ def _keep_on_shared_mount(case: Case) -> str | None:
     report = case.report
     if report.stage != "keep the namespaces" or report.errno != errno.EINVAL or not report.path:
         return None
-    if report.call != "mount" or "mount" not in case.namespaces:
+    if report.call != "mount" or "mount" not in case.made:
         return None
     place = os.path.realpath(report.path)
     if not procfs.is_shared_mount(place):

@@ -134,25 +134,6 @@ def _call(function: Callable[[], object]) -> NoReturn:
         os._exit(_CRASHED)
 
 
-def run_here(context: Context, observe: Callable[[str], None]) -> Report:
-    """Carry out the plan in this very process, without a launcher that is left behind.
-
-    observe: called with each step, as it begins. Returns only where that fails, with the report.
-    """
-    seal_imports()
-    stage = channel.EXECUTE
-    try:
-        for step in STEPS:
-            if step.applies(context.plan):
-                stage = step.title
-                observe(step.text(context.plan))
-                step.act(context)
-        stage = channel.EXECUTE
-        execute(context)
-    except OSError as error:
-        return Report.of(stage, error, path=path_of(error, context), text=text_of(error))
-
-
 def _wait_for_maps(context: Context) -> None:
     """Wait for the word that the maps are written, then become the mapped user.
 

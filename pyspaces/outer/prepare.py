@@ -82,15 +82,21 @@ def failure(report: Report, plan: Plan) -> SpaceError:
     return SpaceError(
         report.sentence(),
         details=details,
-        hint=diagnosis.explain(
-            report,
-            namespaces=plan.namespaces,
-            uids=plan.uid_map,
-            gids=plan.gid_map,
-            joined=plan.joining.names(),
-        ),
+        hint=_hint(report, plan),
         exit_status=exit_status,
         report=report,
+    )
+
+
+def _hint(report: Report, plan: Plan) -> str | None:
+    if plan.joining or plan.keeps:
+        from pyspaces import trespass
+
+        joined = plan.joining.names()
+        if hint := trespass.explain(report, joined=joined, made=plan.namespaces):
+            return hint
+    return diagnosis.explain(
+        report, namespaces=plan.namespaces, uids=plan.uid_map, gids=plan.gid_map
     )
 
 
