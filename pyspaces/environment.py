@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.kernel.libc import c_string_fault
+from pyspaces.pattern import matches
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -40,28 +41,6 @@ class Environment(Record):
 
     def _survives(self, name: str) -> bool:
         return not self.clear or any(matches(name, pattern) for pattern in self.keep)
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Tell whether `name` fits `pattern`: `*` is any text, `?` any one character."""
-    # Own, since fnmatch imports re, which costs more than the rest of the launch path. After a
-    # mismatch only the last star needs another try: one character more.
-    at = star = 0
-    retry = -1
-    position = 0
-    while position < len(name):
-        if at < len(pattern) and pattern[at] == "*":
-            star, retry = at, position
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", name[position]):
-            at += 1
-            position += 1
-        elif retry >= 0:
-            retry += 1
-            at, position = star + 1, retry
-        else:
-            return False
-    return not pattern[at:].strip("*")
 
 
 def name_fault(name: str) -> str | None:

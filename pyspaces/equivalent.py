@@ -34,6 +34,8 @@ _REASONS = {
     "hostname": "unshare(1) sets none",
     "domainname": "unshare(1) sets none",
     "root": "unshare(1) changes it by chroot(2), which leaves the old one in reach",
+    "empty_root": "unshare(1) makes none",
+    "mounts": "unshare(1) mounts nothing but a fresh /proc",
     "environment": "unshare(1) leaves it as it is; env(1) changes it",
     "cap_drop": "unshare(1) drops none; setpriv(1) does",
     "cap_add": "unshare(1) keeps all of them or none",

@@ -74,6 +74,21 @@ class Interrupted(SpaceError):
         self.signal = signal
 
 
+class Refusal(KernelError):
+    """A failure that names its own stage, or says why in words instead of an errno.
+
+    stage: as in Report; empty for the stage at which it is raised. text: the reason where `number`
+    is 0, else a further line for people. what: the call, or what `path` is.
+    """
+
+    def __init__(
+        self, text: str = "", *, number: int = 0, what: str = "", path: str | None = None
+    ) -> None:
+        super().__init__(number, what, (), path)
+        self.text = text
+        self.stage = ""
+
+
 class Report(Record):
     """Where a launch failed: the stage, the call, its errno and path, and text for people.
 
@@ -97,7 +112,9 @@ class Report(Record):
             path = path or _as_text(error.filename)
         if isinstance(error, KernelError):
             call = error.call
-        elif not isinstance(error, OSError):
+        if isinstance(error, Refusal):
+            stage, text = error.stage or stage, text or error.text
+        if not isinstance(error, OSError):
             text = text or f"{type(error).__name__}: {error}"
         return cls(
             stage=stage, call=call, errno=number, path=path, text=text, trace=_trace_of(error)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self
 
+    from pyspaces.mounts.operations import Tree
     from pyspaces.outer import Ended, Observer
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
@@ -358,6 +359,7 @@ def _spawn(
                 held=gear.holding(hold) is not None,
                 attach=gear.attach,
                 post=gear.post,
+                tree=_tree(plan),
             )
 
             def start_inner() -> None:
@@ -376,6 +378,15 @@ def _spawn(
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
+
+
+def _tree(plan: Plan) -> Tree | None:
+    """Return what the mounts of the plan are applied to; its module is not one of every launch."""
+    if not plan.mounts:
+        return None
+    from pyspaces.mounts.operations import Tree  # the plan has loaded it
+
+    return Tree(plan.mounts, empty=plan.empty_root)
 
 
 def _directory() -> str | None:

@@ -19,7 +19,9 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import ClassVar
+    from typing import Any, ClassVar
+
+    from pyspaces.mounts.operations import Operation
 
 _MOST_GROUPS = 65536  # NGROUPS_MAX of linux/limits.h
 
@@ -41,7 +43,9 @@ class Plan(Record):
     hostname, domainname: names of the new UTS namespace.
     boottime, monotonic: how far the clocks of the new time namespace are ahead.
     propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
-    root: the directory that is the root inside; None for the caller's root.
+    root: the directory that is the root inside; None for the caller's root. empty_root: whether it
+    is an empty tmpfs instead.
+    mounts: operations of `mounts.operations`, carried out in their order on that root.
     mount_proc: whether /proc shows the new pid namespace.
     loopback: whether `lo` of the new network namespace is brought up.
     workdir: the directory in which the command starts; None for the caller's, or, where that does
@@ -74,6 +78,8 @@ class Plan(Record):
     monotonic: Offset | None = None
     propagation: str = propagation.PRIVATE
     root: str | None = None
+    empty_root: bool = False
+    mounts: tuple[Operation, ...] = ()
     mount_proc: bool = False
     loopback: bool = True
     workdir: str | None = None
@@ -101,6 +107,18 @@ class Plan(Record):
         """Tell whether `namespace` is new for the command."""
         return namespace in self.namespaces
 
+    def builds_tree(self) -> bool:
+        """Tell whether the command's root is one that the launch puts together."""
+        return self.root is not None or self.empty_root or bool(self.mounts)
+
+    @classmethod
+    def _from_plain(cls, name: str, value: Any) -> Any:
+        if name == "mounts" and value:
+            from pyspaces.mounts.operations import Operation  # noqa: PLC0415 - seldom needed
+
+            return tuple(Operation.from_data(item) for item in value)
+        return super()._from_plain(name, value)
+
     def check(self) -> None:
         """Raise UsageFault with everything that is wrong, if anything is."""
         if faults := list(self.faults()):
@@ -114,6 +132,7 @@ class Plan(Record):
         yield from self._identity_faults()
         yield from self._privilege_faults()
         yield from self._environment_faults()
+        yield from self._mount_faults()
         yield from self.life.faults()
         yield from self.outputs.faults()
         yield from self._in_place_faults()
@@ -123,9 +142,9 @@ class Plan(Record):
                 yield f"{name}: {fault}"
         if self.propagation not in propagation.WORDS:
             yield f"propagation: {self.propagation}: is none of {', '.join(propagation.WORDS)}"
-        elif self.root is not None and self.propagation not in propagation.INWARD:
+        elif self.builds_tree() and self.propagation not in propagation.INWARD:
             yield (
-                f"propagation: {self.propagation}: with root it can only be"
+                f"propagation: {self.propagation}: with root or mounts it can only be"
                 f" {' or '.join(propagation.INWARD)}: the mounts for it must not reach the outside"
             )
 
@@ -160,6 +179,8 @@ class Plan(Record):
             ("monotonic", self.monotonic is not None, "time"),
             ("propagation", self.propagation != propagation.PRIVATE, "mount"),
             ("root", self.root is not None, "mount"),
+            ("empty-root", self.empty_root, "mount"),
+            ("mounts", bool(self.mounts), "mount"),
             ("mount-proc", self.mount_proc, "mount"),
             ("mount-proc", self.mount_proc, "pid"),
             ("init", self.life.init, "pid"),
@@ -167,6 +188,17 @@ class Plan(Record):
         for setting, used, namespace in needs:
             if used and not self.has(namespace):
                 yield f"{setting}: needs a new {namespace} namespace, and it is shared"
+
+    def _mount_faults(self) -> Iterator[str]:
+        if self.root is not None and self.empty_root:
+            yield "empty-root: contradicts root"
+        if not self.mounts:
+            return
+        from pyspaces.mounts.operations import faults_of  # noqa: PLC0415 - the plan has loaded it
+
+        yield from faults_of(self.mounts)
+        if self.mount_proc:
+            yield "mount-proc: with mounts it is one of them, Proc(), in its place among them"
 
     def _in_place_faults(self) -> Iterator[str]:
         if not self.life.in_place:

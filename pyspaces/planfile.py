@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyspaces.errors import UsageFault
+from pyspaces.mounts.operations import KINDS, Operation
 from pyspaces.plan import Plan
 from pyspaces.record import Record
 
@@ -95,7 +96,9 @@ def faults_of(kind: Any, data: Any, where: str = "") -> Iterator[str]:
     kind: a Record, str, int, float, bool, None, a tuple of these, or a union. where: the place in
     the plan, for the text.
     """
-    if isinstance(kind, type) and issubclass(kind, Record):
+    if kind is Operation:
+        yield from _operation_faults(data, where)
+    elif isinstance(kind, type) and issubclass(kind, Record):
         yield from _record_faults(kind, data, where)
     elif isinstance(kind, types.UnionType):
         yield from _union_faults(typing.get_args(kind), data, where)
@@ -126,6 +129,18 @@ def _record_faults(kind: type[Record], data: Any, where: str) -> Iterator[str]:
             yield f"{_place(where, name)}: is missing"
 
 
+def _operation_faults(data: Any, where: str) -> Iterator[str]:
+    if not isinstance(data, dict):
+        yield _mismatch(Operation, data, where)
+        return
+    rest = dict(data)
+    name = rest.pop("kind", None)
+    if not isinstance(name, str) or name not in KINDS:
+        yield f"{_place(where, 'kind')}: {name!r} is none of {', '.join(KINDS)}"
+    else:
+        yield from _record_faults(KINDS[name], rest, where)
+
+
 def _union_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str]:
     found = [list(faults_of(kind, data, where)) for kind in kinds]
     if not all(found):
@@ -154,7 +169,8 @@ def _tuple_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str
 def types_of(kind: type[Record]) -> dict[str, Any]:
     """Return the type of each field of a record, its annotations resolved."""
     # Names that the modules import for type checkers only, in annotations that are no fields.
-    hints = typing.get_type_hints(kind, localns={"ClassVar": typing.ClassVar, "Mapping": Mapping})
+    names = {"ClassVar": typing.ClassVar, "Mapping": Mapping, "Operation": Operation}
+    hints = typing.get_type_hints(kind, localns=names)
     return {name: hints[name] for name in kind._fields}
 
 

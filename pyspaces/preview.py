@@ -28,6 +28,7 @@ _TOLD = frozenset(
         *("command", "namespaces", "uid_map", "gid_map", "setgroups", "uid", "gid", "groups"),
         *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
         *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
+        *("empty_root", "mounts"),
         *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
         *("keeps", "hold", "joining"),
     )
@@ -61,6 +62,7 @@ def happenings(plan: Plan) -> Iterator[str]:
     for step in STEPS:
         if step.applies(plan) and step not in own:
             yield step.text(plan)
+            yield from (f"  {part}" for part in step.parts(plan))
     if plan.life.init:
         yield "become process 1, and start the command beneath it"
     for step in own:

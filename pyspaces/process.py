@@ -13,10 +13,11 @@ from pyspaces.function import FunctionProcess, label_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from pyspaces.launch import Running
+    from pyspaces.mounts.operations import Operation
 
     IdMap = bool | int | str | Iterable[int | str] | None
 
@@ -28,9 +29,11 @@ class Container(FunctionProcess):
     uts, ipc, cgroup, time: which namespaces are new; all: every one that the kernel has. uid_map,
     gid_map: True (the caller is root inside), an outside id, a string in any form of the map
     grammar, or a list of these. map_zero: root inside for both. hostname, root, workdir,
-    mount_proc, keep_caps, cap_drop, cap_add (texts or a list of them), no_new_privs,
+    mount_proc, empty_root, keep_caps, cap_drop, cap_add (texts or a list of them), no_new_privs,
     no_nested_users: as the options of that name; once the root has moved, what the function imports
-    comes from the new one. flags: CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
+    comes from the new one. mounts: operations on the tree, in their order: records of
+    `pyspaces.mounts.operations`, or the words of the options (["ro-bind", "/usr", "/usr"]). flags:
+    CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
     newuts, newipc: the spellings of the first version.
 
     Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
@@ -59,6 +62,8 @@ class Container(FunctionProcess):
         map_zero: bool = False,
         hostname: str | None = None,
         root: str | os.PathLike[str] | None = None,
+        empty_root: bool = False,
+        mounts: Iterable[Operation | Sequence[str | os.PathLike[str]]] = (),
         workdir: str | None = None,
         mount_proc: bool | None = None,
         keep_caps: bool = False,
@@ -90,6 +95,8 @@ class Container(FunctionProcess):
             "map_root": map_zero,
             "hostname": hostname,
             "root": None if root is None else os.fspath(root),
+            "empty_root": empty_root,
+            "mounts": list(mounts),
             "workdir": workdir,
             "mount_proc": mount_proc,
             "keep_caps": keep_caps,

@@ -10,6 +10,7 @@ import os
 
 from pyspaces import diagnosis, namespaces
 from pyspaces.checking.row import DEGRADED, NO, YES, Row
+from pyspaces.diagnosis.mounts import masked_proc_paths
 from pyspaces.kernel import procfs
 
 _DEBIAN = "kernel.unprivileged_userns_clone"
@@ -113,7 +114,7 @@ def visible_proc() -> Row:
         return Row(
             name=name, answer=NO, evidence="no /proc here", remedy="mount -t proc proc /proc"
         )
-    if covered := diagnosis.masked_proc_paths():
+    if covered := masked_proc_paths():
         remedy = (
             "--security-opt systempaths=unconfined (podman: unmask=ALL) when the container starts"
         )

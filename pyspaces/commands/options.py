@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces import settings
-from pyspaces.settings import FLAG, MANY, PAIRS, TOGGLE, Setting
+from pyspaces.settings import FLAG, MANY, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 GENERAL = "General"
+_ORDER = "pyspaces.order"
 
 
 def launch_options() -> list[click.Option]:
@@ -58,12 +59,16 @@ def _option(setting: Setting) -> click.Option:
         more["is_flag"] = True
     elif setting.kind == TOGGLE:
         more["default"] = None
+    elif setting.kind == ORDERED and not setting.metavar:
+        more["count"] = True
     else:
-        more["multiple"] = setting.kind in (MANY, PAIRS)
+        more["multiple"] = setting.kind in (MANY, PAIRS, ORDERED)
         more["metavar"] = setting.metavar
         more["type"] = _Text(setting)
     if setting.kind == PAIRS:
         more["nargs"] = 2
+    if setting.kind == ORDERED and setting.metavar:
+        more["nargs"] = len(setting.metavar.split())
     return click.Option(names, help=setting.help, **more)
 
 
@@ -120,6 +125,20 @@ class GroupedCommand(click.Command):
             error.ctx = error.ctx or ctx
             raise
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return the parser, which leaves in `ctx.meta` the order in which options stand."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            values, rest, order = parse(args=args)
+            # click gives each option its own values, and the order among different ones only here.
+            ctx.meta[_ORDER] = [param.name for param in order]
+            return values, rest, order
+
+        parser.parse_args = parse_args  # type: ignore[method-assign]
+        return parser
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, a section for each heading."""
         sections: dict[str, list[tuple[str, str]]] = {name: [] for name in settings.GROUPS}
@@ -140,5 +159,22 @@ class GroupedCommand(click.Command):
 
 
 def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the part of `values` that belongs to `names`: a mapping for settings.plan_from."""
-    return {name: values[name] for name in names}
+    """Return the part of `values` that belongs to `names`: a mapping for settings.plan_from.
+
+    Options whose order counts are put into one list, in the order in which they were written.
+    """
+    mapping = {name: values[name] for name in names}
+    rest = {
+        name: mapping.pop(name)
+        for name in list(mapping)
+        if name in settings.BY_NAME and settings.BY_NAME[name].kind == ORDERED
+    }
+    if any(rest.values()):
+        left = {name: iter(() if isinstance(given, int) else given) for name, given in rest.items()}
+        order = [name for name in click.get_current_context().meta[_ORDER] if name in left]
+        mapping["mounts"] = [[name, *_words(next(left[name], ()))] for name in order]
+    return mapping
+
+
+def _words(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

@@ -17,10 +17,11 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pyspaces.channel import Channel, Message
     from pyspaces.init import Post
+    from pyspaces.mounts.tree import Tree
     from pyspaces.plan import Plan
     from pyspaces.signals import Inherited
 
@@ -33,7 +34,7 @@ class Context(Record):
     command's. directory: the caller's working directory; None where it has no path. function: what
     to call instead of executing the command. held: whether it waits for a word right before that.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
-    there is to be one.
+    there is to be one. tree: what the plan's mounts are applied to, if it has any.
     """
 
     plan: Plan
@@ -47,12 +48,14 @@ class Context(Record):
     held: bool = False
     attach: Callable[[], object] | None = None
     post: Post | None = None
+    tree: Tree | None = None
 
 
 class Step(Record):
     """One piece of set-up: when it applies, what it does, and how it is told to people.
 
     for_command: whether it is for the command alone, and not for a process 1 of ours above it.
+    parts: what it consists of, a line each.
     """
 
     title: str
@@ -60,6 +63,7 @@ class Step(Record):
     act: Callable[[Context], None]
     detail: Callable[[Plan], object] = lambda plan: ""
     for_command: bool = False
+    parts: Callable[[Plan], Iterable[str]] = lambda plan: ()
 
     def text(self, plan: Plan) -> str:
         """Return the step in one line, with its value where it has one."""
@@ -80,6 +84,27 @@ def _tie_to_launcher(context: Context) -> None:
 
 def _mount_proc(context: Context) -> None:
     proc.mount_inner(context.plan.root)
+
+
+def _find_mounts(context: Context) -> None:
+    assert context.tree
+    context.tree.find_inner()
+
+
+def _attach_root(context: Context) -> None:
+    if context.plan.empty_root:
+        root.attach_empty_inner()
+    else:
+        # Operations on the caller's own tree are applied to a copy of it: what they take from
+        # outside is then never what an earlier one has put there.
+        root.attach_inner(context.plan.root or "/")
+
+
+def _make_mounts(context: Context) -> None:
+    assert context.tree
+    context.tree.mount_inner(
+        lambda text: context.channel.say(channel.STAGE, os.fsencode(text)),
+    )
 
 
 def _enter_clocks(context: Context) -> None:
@@ -121,6 +146,9 @@ def _ask_to_keep(context: Context) -> Message:
 def _change_directory(context: Context) -> None:
     if context.plan.workdir is None:
         root.find_workdir_inner(context.directory, context.environment)
+    elif context.plan.builds_tree():
+        # The working directory is the new root by now; a relative path begins where the caller is.
+        os.chdir(os.path.join(context.directory or "/", context.plan.workdir))
     else:
         os.chdir(context.plan.workdir)
 
@@ -238,11 +266,24 @@ STEPS = (
         act=lambda context: propagation.set_inner(context.plan.propagation),
         detail=lambda plan: plan.propagation,
     ),
+    # Before the root moves: a path of outside may begin at the working directory.
+    Step(
+        title="find what is to be mounted",
+        applies=lambda plan: plan.mounts,
+        act=_find_mounts,
+    ),
     Step(
         title="attach the new root",
-        applies=lambda plan: plan.root is not None,
-        act=lambda context: root.attach_inner(context.plan.root or ""),
-        detail=lambda plan: plan.root,
+        applies=lambda plan: plan.builds_tree(),
+        act=_attach_root,
+        detail=lambda plan: "an empty tmpfs" if plan.empty_root else plan.root or "/",
+    ),
+    Step(
+        title="build the tree",
+        applies=lambda plan: plan.mounts,
+        act=_make_mounts,
+        detail=lambda plan: f"{len(plan.mounts)} operations",
+        parts=lambda plan: (operation.describe() for operation in plan.mounts),
     ),
     # While the old root is there: without an older procfs the kernel allows no new one.
     Step(
@@ -252,7 +293,7 @@ STEPS = (
     ),
     Step(
         title="change to the new root",
-        applies=lambda plan: plan.root is not None,
+        applies=lambda plan: plan.builds_tree(),
         act=lambda context: root.change_inner(),
     ),
     Step(
@@ -275,7 +316,7 @@ STEPS = (
     # After the mounts, which decide where the path leads.
     Step(
         title="change to the working directory",
-        applies=lambda plan: plan.workdir is not None or plan.root is not None,
+        applies=lambda plan: plan.workdir is not None or plan.builds_tree(),
         act=_change_directory,
         detail=lambda plan: plan.workdir,
     ),

@@ -37,8 +37,11 @@ CLONE_NEWNET = 0x40000000
 
 # include/uapi/asm-generic/unistd.h: calls numbered 424 and above are the same everywhere
 SYS_pidfd_send_signal = 424
+SYS_open_tree = 428
+SYS_move_mount = 429
 SYS_clone3 = 435
 SYS_openat2 = 437
+SYS_mount_setattr = 442
 
 # arch/*/include/uapi/asm/unistd*.h: clone(2) predates the common table. The key is the
 # machine name of uname(2) and the size of a pointer in bytes (a 32-bit interpreter may run
@@ -62,18 +65,30 @@ SIGTERM = 15
 SIGNAL_MAX = 64
 
 # include/uapi/linux/mount.h
+MS_RDONLY = 1
 MS_NOSUID = 1 << 1
 MS_NODEV = 1 << 2
 MS_NOEXEC = 1 << 3
+MS_REMOUNT = 1 << 5
 MS_BIND = 1 << 12
 MS_REC = 1 << 14
+MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NODEV = 0x4
 
 # include/linux/fs.h of the kernel, sys/mount.h of the C library
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
+
+# include/uapi/linux/fcntl.h
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
 
 # include/uapi/linux/openat2.h
 RESOLVE_IN_ROOT = 0x10
@@ -134,6 +149,9 @@ NS_GET_USERNS = 0xB701
 NS_GET_PARENT = 0xB702
 NS_GET_NSTYPE = 0xB703
 NS_GET_OWNER_UID = 0xB704
+
+# include/linux/proc_ns.h, inside the kernel; since Linux 6.18 include/uapi/linux/nsfs.h
+PROC_USER_INIT_INO = 0xEFFFFFFD
 
 # include/uapi/linux/rtnetlink.h, include/uapi/linux/net_namespace.h, include/uapi/linux/netlink.h
 NETLINK_ROUTE = 0

@@ -137,6 +137,23 @@ def mount_points() -> Iterator[tuple[str, str]]:
         yield _unescape(before.split(" ")[4]), after.split(" ")[0]
 
 
+def mount_rows() -> Iterator[tuple[int, int, str, str]]:
+    """Yield (id, id of the one above, mount point, type) of each mount: proc_pid_mountinfo(5)."""
+    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        before, _, after = line.partition(" - ")
+        number, above, _, _, point, *_ = before.split(" ")
+        yield int(number), int(above), _unescape(point), after.split(" ")[0]
+
+
+def mount_number(descriptor: int) -> int:
+    """Return the id of the mount that a descriptor of this process lies on."""
+    path = f"/proc/self/fdinfo/{descriptor}"
+    for line in read(path).splitlines():
+        if line.startswith("mnt_id:"):
+            return int(line.split()[1])
+    raise KernelError(3, "read", ["mnt_id"], path)
+
+
 def mounts() -> Iterator[tuple[str, str, str, frozenset[str]]]:
     """Yield (root, mount point, file system type, its options): proc_pid_mountinfo(5)."""
     for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):

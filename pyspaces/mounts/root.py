@@ -33,6 +33,12 @@ def attach_inner(root: str) -> None:
     os.chdir("/..")
 
 
+def attach_empty_inner() -> None:
+    """Make an empty tmpfs the root to be, and the working directory. Raises KernelError."""
+    libc.mount("tmpfs", "/", "tmpfs", constants.MS_NOSUID | constants.MS_NODEV, "mode=0755")
+    os.chdir("/..")
+
+
 def change_inner() -> None:
     """Make the working directory the root, and put the old root out of reach. Raises KernelError.
 

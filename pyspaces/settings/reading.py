@@ -16,7 +16,7 @@ from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
 from pyspaces.settings import joining
 from pyspaces.settings.life import life_from, outputs_from
-from pyspaces.settings.shape import FLAG, TOGGLE, VALUE
+from pyspaces.settings.shape import FLAG, ORDERED, TOGGLE, VALUE
 from pyspaces.settings.table import BY_NAME
 
 TYPE_CHECKING = False
@@ -26,14 +26,18 @@ if TYPE_CHECKING:
 
     from pyspaces.errors import SpaceError
     from pyspaces.life import Life
+    from pyspaces.mounts.operations import Operation
 
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
     """Build the plan that `mapping` asks for.
 
     mapping: `command` (a list of words) and names of SETTINGS, each with a value of its kind; an
-    absent or None value is a setting not used. Raises UsageFault with every fault at once, and
-    SpaceError where this host lacks what the settings name.
+    absent or None value is a setting not used. Those of the kind ORDERED stand in the list
+    `mounts`, as lists of words (["ro-bind", "/usr", "/usr"]) or as operations.
+
+    Raises UsageFault with every fault at once, and SpaceError where this host lacks what the
+    settings name.
     """
     reading = _Reading({name: value for name, value in mapping.items() if _is_used(name, value)})
     plan = reading.plan()
@@ -62,7 +66,14 @@ class _Reading:
         self.values = values
         self.lacking: SpaceError | None = None
         self.faults = [
-            f"{name}: is no setting" for name in values if name not in BY_NAME and name != "command"
+            f"{name}: is no setting"
+            for name in values
+            if name not in BY_NAME and name not in ("command", "mounts")
+        ]
+        self.faults += [
+            f"{name}: its place is in the list `mounts`, whose order counts"
+            for name in values
+            if name in BY_NAME and BY_NAME[name].kind == ORDERED
         ]
 
     def plan(self) -> Plan:
@@ -71,6 +82,7 @@ class _Reading:
             self.faults.append("loopback: needs a new net namespace: add --net")
         uid_map, gid_map = self._maps() if "user" in names else ((), ())
         proc = self.values.get("mount_proc", "pid" in names and "mount" in names)
+        empty_root, mounts = self._mounts(proc=proc, user="user" in names)
         groups, keep_groups = self._groups(names)
         hold = bool(self.values.get("hold"))
         return Plan(
@@ -94,7 +106,9 @@ class _Reading:
             monotonic=self._offset("monotonic"),
             propagation=self.values.get("propagation", propagation.PRIVATE),
             root=self._text("root"),
-            mount_proc=proc,
+            empty_root=empty_root,
+            mounts=mounts,
+            mount_proc=proc and not mounts,
             loopback=self.values.get("loopback", True),
             workdir=self._text("workdir"),
             environment=self._environment(),
@@ -142,6 +156,8 @@ class _Reading:
                     reasons.setdefault(namespace, BY_NAME[name].option)
         for namespace in joining.namespaces_from(self._texts("keep")):
             reasons.setdefault(namespace, "--keep")
+        if self.values.get("mounts"):
+            reasons.setdefault("mount", "an operation on mounts")
         wanted = set(reasons)
         joined = set(joining.namespaces_from(self._texts("join")))
         shared = self._texts("share")
@@ -244,6 +260,18 @@ class _Reading:
             if not any(first <= number < first + count for first, _, count in rows):
                 self.faults.append(f"{name}: {number}: does not exist in this user namespace")
         return number
+
+    def _mounts(self, *, proc: bool, user: bool) -> tuple[bool, tuple[Operation, ...]]:
+        """Return whether the root is an empty one, and the operations on it."""
+        items = self.values.get("mounts", ())
+        empty_root = bool(self.values.get("empty_root"))
+        if not items and not empty_root:
+            return False, ()
+        from pyspaces.mounts import words
+
+        operations = words.operations_from(items, self.faults, proc=proc, user=user)
+        empty_root = empty_root or words.needs_empty_root(items, user=user)
+        return empty_root, words.with_what_follows(operations, empty_root=empty_root, proc=proc)
 
     def _offset(self, name: str) -> clocks.Offset | None:
         text = self._text(name)

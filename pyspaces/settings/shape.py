@@ -9,27 +9,30 @@ from pyspaces.record import Record
 
 # How often a setting is given, and with what.
 FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
+# Those whose order among each other counts; in a mapping they are one list, `mounts`.
+ORDERED = "ordered"
 
 # The headings of --help, in their order.
-NAMESPACES, IDENTITY, SETUP, ENVIRONMENT = (
+NAMESPACES, IDENTITY, SETUP, MOUNTS, ENVIRONMENT = (
     "Namespaces",
     "Identity",
     "Set-up",
+    "Mounts",
     "Environment",
 )
 EXISTING = "Existing namespaces and names"
 # What any command that starts one takes, in new namespaces or in old ones.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
-GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
+GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
 
 
 class Setting(Record):
     """One setting: its name (as a key; the option has dashes), shape, help and meaning.
 
     kind: FLAG (bool), TOGGLE (bool, or absent for the rule of the house), VALUE (text), MANY (a
-    list of texts) or PAIRS (a list of two texts each). words: what a value may be, or begin with.
-    listed: whether a value is a comma-separated list of words. directory: whether it is one.
-    implies: the namespaces that come with it.
+    list of texts), PAIRS (a list of two texts each) or ORDERED (the words of the metavar).
+    words: what a value may be, or begin with. listed: whether a value is a comma-separated list of
+    words. directory: whether it is one. implies: the namespaces that come with it.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pyspaces import capabilities, idmap, namespaces
 from pyspaces.mounts import propagation
 from pyspaces.settings.joining import JOINING
 from pyspaces.settings.life import LIFE_ROWS
-from pyspaces.settings.mounts import MOUNTS
+from pyspaces.settings.mounts import ROWS
 from pyspaces.settings.shape import (
     ENVIRONMENT,
     FLAG,
@@ -186,10 +186,10 @@ SETTINGS = (
         group=SETUP,
         help="bring lo up in a new network namespace (the default), or leave it down",
     ),
-    *MOUNTS,
     _setup(
         "workdir", "DIR", "directory in which the command starts", (), short="-w", directory=True
     ),
+    *ROWS,
     Setting(
         name="setenv",
         kind=PAIRS,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pyspaces.settings import FLAG, TOGGLE
+from pyspaces.settings import FLAG, ORDERED, TOGGLE
 from pyspaces.settings import SETTINGS as ALL_SETTINGS
 
 # 0 or what `true` cannot give; 124 and 137 where the random time is a very short one.
@@ -26,10 +26,15 @@ SETTINGS = tuple(row for row in ALL_SETTINGS if row.name != "hold")
 FLAGS = [
     *("-v", "--verbose", "-h", "--help", "--dry-run", "--json", "--plan=/etc/passwd"),
     *(row.option for row in SETTINGS if row.kind in (FLAG, TOGGLE)),
+    *(row.option for row in SETTINGS if row.kind == ORDERED and not row.metavar),
     *(f"--no-{row.option[2:]}" for row in SETTINGS if row.kind == TOGGLE),
     *(row.short for row in SETTINGS if row.kind in (FLAG, TOGGLE) and row.short),
 ]
-TAKES_TEXT = [row for row in SETTINGS if row.kind not in (FLAG, TOGGLE)]
+TAKES_TEXT = [
+    row
+    for row in SETTINGS
+    if row.kind not in (FLAG, TOGGLE) and not (row.kind == ORDERED and not row.metavar)
+]
 LONG = [row.option for row in TAKES_TEXT]
 SHORT = [row.short for row in TAKES_TEXT if row.short]
 
@@ -62,6 +67,19 @@ GOOD = {
     "status_file": ["/nonexistent/x", "/dev/null", ""],
     "pid_file": ["/nonexistent/x", "/etc", ""],
     "keep_env": ["LC_*", "*", "HOME,PATH", ",,"],
+    # Operations: the further words come from whatever is drawn next.
+    "size": ["1M", "0", "-1", "9" * 30, "1X"],
+    "perms": ["0755", "8", "77777", ""],
+    "chmod": ["0755", "x"],
+    "file": ["0", "99", "-1", "x"],
+    **{name: ["0", "99", "x"] for name in ("bind_data", "ro_bind_data", "bind_fd", "ro_bind_fd")},
+    **{
+        row.name: ["/", "/tmp", "relative", "/a/../..", "/usr/share", "/nonexistent/x", "/dev", "."]
+        for row in SETTINGS
+        if row.kind == ORDERED
+        and row.metavar.split()[:1] in (["SRC"], ["DST"], ["TEXT"], ["PATH"], ["DIR"])
+    },
+    "overlay": ["/nonexistent", "/proc"],
 }
 
 # No NUL, which no argument can hold; no surrogates here, they come with the bytes.

@@ -17,6 +17,7 @@ from conftest import MUST_RUN, SCRIPT
 
 from pyspaces import accounts, cli, diagnosis, keeping, newidmap, status, trespass
 from pyspaces.commands.run import run as run_command
+from pyspaces.diagnosis import mounts
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -48,8 +49,10 @@ HINTS = {
         "not all of these outside ids exist in this user namespace",
         "mapping the parent's user 0 needs CAP_SETFCAP",
     ),
-    "_masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
-    "_no_proc_folder": ("the new root has no folder proc",),
+    "masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
+    "no_proc_folder": ("the new root has no folder proc",),
+    "missing_source": ("leaves out what does not exist",),
+    "namespace_of_its_own": ("and a user namespace gets one of its own",),
     "_clock_range": ("a clock can be neither negative nor past 146 years inside",),
     "_foreign_process": ("only that user or root may enter it",),
     "_foreign_namespace": (
@@ -217,7 +220,7 @@ def test_every_rule_of_diagnosis_is_listed_here() -> None:
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = "".join(map(inspect.getsource, (diagnosis, trespass)))
+    source = "".join(map(inspect.getsource, (diagnosis, mounts, trespass)))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"

@@ -19,11 +19,13 @@ OURS = {
     "pyspaces",
     *(
         f"pyspaces.{name}"
-        for name in ("capabilities", "channel", "clocks", "diagnosis", "environment", "errors")
+        for name in ("capabilities", "channel", "clocks", "environment", "errors")
     ),
     *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
-    *(f"pyspaces.{name}" for name in ("existing", "network", "plan", "record", "signals")),
+    *(f"pyspaces.{name}" for name in ("existing", "network", "pattern", "plan", "record")),
+    "pyspaces.signals",
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
+    *(f"pyspaces.diagnosis{name}" for name in ("", ".mounts")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
     *(f"pyspaces.outer{name}" for name in ("", ".ending", ".prepare", ".watch")),

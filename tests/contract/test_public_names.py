@@ -99,7 +99,9 @@ HEADERS = {
         name: (MOUNT, name)
         for name in (
             *("MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REC", "MS_PRIVATE", "MS_SLAVE"),
-            *("MS_BIND", "MS_SHARED"),
+            *("MS_BIND", "MS_SHARED", "MS_RDONLY", "MS_REMOUNT", "MS_UNBINDABLE"),
+            *("OPEN_TREE_CLONE", "MOVE_MOUNT_F_EMPTY_PATH", "MOVE_MOUNT_T_EMPTY_PATH"),
+            *("MOUNT_ATTR_RDONLY", "MOUNT_ATTR_NODEV"),
         )
     },
     **{
@@ -110,6 +112,11 @@ HEADERS = {
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
+    "SYS_open_tree": ("asm-generic/unistd.h", "__NR_open_tree"),
+    "SYS_move_mount": ("asm-generic/unistd.h", "__NR_move_mount"),
+    "SYS_mount_setattr": ("asm-generic/unistd.h", "__NR_mount_setattr"),
+    "AT_EMPTY_PATH": ("linux/fcntl.h", "AT_EMPTY_PATH"),
+    "AT_RECURSIVE": ("linux/fcntl.h", "AT_RECURSIVE"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
     "UMOUNT_NOFOLLOW": ("sys/mount.h", "UMOUNT_NOFOLLOW"),
     "RESOLVE_IN_ROOT": ("linux/openat2.h", "RESOLVE_IN_ROOT"),
@@ -165,6 +172,7 @@ ELSEWHERE = {
     "MAP_MAX_BYTES",
     "SYS_clone",  # a table, below
     *("NS_GET_USERNS", "NS_GET_PARENT", "NS_GET_NSTYPE", "NS_GET_OWNER_UID"),  # macros: below
+    "PROC_USER_INIT_INO",  # in a header since Linux 6.18 only; test_overlays, by userxattr
     *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
 }
 NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}

@@ -28,6 +28,8 @@ RANKS = {
     "pyspaces.kernel.netnsid": 0,
     "pyspaces.kernel.wrong": 0,
     "pyspaces.kernel.cgroupfs": 0,
+    "pyspaces.kernel.mountapi": 0,
+    "pyspaces.pattern": 0,
     "pyspaces.errors": 1,
     "pyspaces.status": 1,
     "pyspaces.spawn": 1,
@@ -43,6 +45,15 @@ RANKS = {
     "pyspaces.mounts.proc": 3,
     "pyspaces.mounts.propagation": 3,
     "pyspaces.mounts.root": 3,
+    "pyspaces.mounts.tree": 3,
+    "pyspaces.mounts.operation": 3,
+    "pyspaces.mounts.binds": 3,
+    "pyspaces.mounts.places": 3,
+    "pyspaces.mounts.devices": 3,
+    "pyspaces.mounts.overlays": 3,
+    "pyspaces.mounts.sets": 3,
+    "pyspaces.mounts.operations": 3,
+    "pyspaces.mounts.words": 3,
     "pyspaces.clocks": 3,
     "pyspaces.capabilities": 3,
     "pyspaces.hostname": 3,
@@ -53,6 +64,7 @@ RANKS = {
     "pyspaces.diagnosis": 3,
     "pyspaces.trespass": 3,
     "pyspaces.existing": 3,
+    "pyspaces.diagnosis.mounts": 3,
     "pyspaces.names": 3,
     "pyspaces.names.registry": 3,
     "pyspaces.keeping": 3,
@@ -144,10 +156,31 @@ SAME_RANK = {
     ("pyspaces.kernel.wrong", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.cgroupfs", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.cgroupfs", "pyspaces.kernel.procfs"),
+    ("pyspaces.kernel.mountapi", "pyspaces.kernel.constants"),
+    ("pyspaces.kernel.mountapi", "pyspaces.kernel.libc"),
+    # The rules, and those among them that are about mounts.
+    ("pyspaces.diagnosis", "pyspaces.diagnosis.mounts"),
     # A fresh procfs must not propagate: one room, two files.
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
     # What is not as a plan has it by itself: told by the one, translated by the other.
     ("pyspaces.preview", "pyspaces.equivalent"),
+    # Operations: what they are applied to, what all are, their kinds; then all of them in one
+    # place, the sets made of them, and how they are written.
+    *(
+        (f"pyspaces.mounts.{kind}", f"pyspaces.mounts.{base}")
+        for kind in ("binds", "places", "devices", "overlays")
+        for base in ("tree", "operation")
+        if (kind, base) != ("overlays", "tree")
+    ),
+    *(
+        (f"pyspaces.mounts.{whole}", f"pyspaces.mounts.{kind}")
+        for whole in ("operations", "sets", "words")
+        for kind in ("binds", "places", "devices", "overlays")
+    ),
+    ("pyspaces.mounts.operations", "pyspaces.mounts.tree"),
+    ("pyspaces.mounts.operations", "pyspaces.mounts.operation"),
+    ("pyspaces.mounts.words", "pyspaces.mounts.operation"),
+    ("pyspaces.mounts.words", "pyspaces.mounts.sets"),
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
     # What a row is, the rows, then what reads a mapping by them; the room's door offers all.

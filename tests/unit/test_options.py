@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pyspaces import namespaces, settings
 from pyspaces.commands import options
 from pyspaces.commands.options import GroupedCommand
-from pyspaces.settings import BY_NAME, FLAG, MANY, PAIRS, SETTINGS, TOGGLE, VALUE
+from pyspaces.settings import BY_NAME, FLAG, MANY, ORDERED, PAIRS, SETTINGS, TOGGLE, VALUE
 
 
 def parse(*arguments: str) -> dict[str, Any]:
@@ -43,15 +43,40 @@ def test_an_option_has_the_names_of_its_setting() -> None:
         assert (setting.kind == TOGGLE) == bool(option.secondary_opts)
         assert setting.kind != TOGGLE or option.secondary_opts == [f"--no-{setting.option[2:]}"]
         assert option.is_flag == (setting.kind in (FLAG, TOGGLE))
-        assert option.multiple == (setting.kind in (MANY, PAIRS))
-        assert option.nargs == (2 if setting.kind == PAIRS else 1)
+        words = len(setting.metavar.split())
+        ordered = setting.kind == ORDERED
+        assert option.multiple == (setting.kind in (MANY, PAIRS) or (ordered and words > 0))
+        assert option.nargs == (2 if setting.kind == PAIRS else (ordered and words) or 1)
+        assert option.count == (ordered and not words)
         assert option.help == setting.help
 
 
 def test_nothing_given_is_nothing_used() -> None:
     taken = parse()
     empty: dict[str, object] = {FLAG: False, TOGGLE: None, VALUE: None, MANY: (), PAIRS: ()}
-    assert options.used(taken, BY_NAME) == {row.name: empty[row.kind] for row in SETTINGS}
+    assert options.used(taken, BY_NAME) == {
+        row.name: empty[row.kind] for row in SETTINGS if row.kind != ORDERED
+    }
+
+
+def test_operations_are_one_list_in_the_order_of_the_command_line() -> None:
+    found: dict[str, Any] = {}
+    command = GroupedCommand(
+        "x",
+        params=[*options.launch_options(), click.Argument(["command"], nargs=-1)],
+        callback=lambda **values: found.update(options.used(values, BY_NAME)),
+    )
+    words = (
+        "--tmpfs /a --bind b /b --read-only --user --tmpfs /c --size=1 --bind d /d"
+        " --overlay u w /o --read-only -- --bind x y"
+    )
+    command.main(words.split(), standalone_mode=False)
+    assert found["mounts"] == [
+        ["tmpfs", "/a"], ["bind", "b", "/b"], ["read_only"], ["tmpfs", "/c"], ["size", "1"],
+        ["bind", "d", "/d"], ["overlay", "u", "w", "/o"], ["read_only"],
+    ]  # fmt: skip
+    assert found["user"] is True
+    assert not {"tmpfs", "bind", "read_only", "overlay"} & set(found)
 
 
 def test_every_kind_of_value() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
 from pyspaces.existing import Join, Keep
 from pyspaces.idmap import Extent
+from pyspaces.mounts.operations import KINDS, Operation, Tmpfs
 from pyspaces.namespaces import NAMES
 from pyspaces.plan import Plan
 from pyspaces.record import Record
@@ -30,6 +32,20 @@ extents = st.builds(
 )
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 names = st.lists(st.sampled_from(capabilities.NAMES), max_size=3, unique=True).map(tuple)
+# Of every kind, with texts and numbers of which some cannot be meant.
+operations = st.sampled_from([*KINDS.values()]).flatmap(
+    lambda kind: st.fixed_dictionaries(
+        {name: values_of(type_) for name, type_ in planfile.types_of(kind).items()}
+    ).map(lambda fields: kind(**fields))
+)
+
+
+def values_of(kind: Any) -> st.SearchStrategy[Any]:
+    if args := [arg for arg in getattr(kind, "__args__", ()) if arg is not Ellipsis]:
+        if typing.get_origin(kind) is tuple:
+            return st.lists(values_of(args[0]), max_size=2).map(tuple)
+        return st.one_of(*map(values_of, args))
+    return {str: words, bool: st.booleans(), int: st.integers(0, 999), type(None): st.none()}[kind]
 
 
 def plans() -> st.SearchStrategy[Plan]:
@@ -54,6 +70,8 @@ def plans() -> st.SearchStrategy[Plan]:
         | st.builds(lambda n: Offset(seconds=1, nanoseconds=n), st.integers(0, 999_999_999)),
         "propagation": st.sampled_from(["private", "slave", "shared", "unchanged"]),
         "root": st.none() | words,
+        "empty_root": st.booleans(),
+        "mounts": st.lists(operations, max_size=3).map(tuple),
         "mount_proc": st.booleans(),
         "loopback": st.booleans(),
         "workdir": st.none() | words,
@@ -135,6 +153,7 @@ def other(kind: Any, record: Record, name: str) -> Any:
     samples: list[Any] = [True, False, 7, 1.5, "slave", ("slave",), (("A", "b"),), (7,)]
     samples += [(Extent(inside=1, outside=2, count=3),), Offset(seconds=5), ("pid",)]
     samples += [(Join(namespace="net", pid=7),), (Keep(namespace="net", path="/x"),)]
+    samples += [(Tmpfs(target="/tmp"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
             planfile.faults_of(kind, Plan(command=("a",), root=value).to_data()["root"])
@@ -175,7 +194,10 @@ def test_a_later_field_is_told_and_has_no_equivalent(monkeypatch: pytest.MonkeyP
 
 def test_the_types_of_every_field_are_known() -> None:
     def check(kind: Any) -> None:
-        if isinstance(kind, type) and issubclass(kind, Record):
+        if kind is Operation:
+            for each in KINDS.values():
+                check(each)
+        elif isinstance(kind, type) and issubclass(kind, Record):
             for type_ in planfile.types_of(kind).values():
                 check(type_)
         elif args := [arg for arg in getattr(kind, "__args__", ()) if arg is not Ellipsis]:

@@ -53,7 +53,9 @@ def test_a_setting_says_what_it_is() -> None:
         assert setting.help
         assert set(setting.implies) <= set(namespaces.NAMES)
         takes_text = setting.kind not in (settings.FLAG, settings.TOGGLE)
-        assert bool(setting.metavar) == takes_text, setting.name
+        # Of an operation, the metavar says how many words follow: perhaps none.
+        if setting.kind != settings.ORDERED:
+            assert bool(setting.metavar) == takes_text, setting.name
         assert takes_text or not (setting.words or setting.listed or setting.directory)
 
 
@@ -410,7 +412,17 @@ texts_of = {
 
 @given(
     st.fixed_dictionaries(
-        {}, optional={setting.name: texts_of[setting.kind] for setting in SETTINGS}
+        {},
+        optional={
+            **{row.name: texts_of[row.kind] for row in SETTINGS if row.kind != settings.ORDERED},
+            "mounts": st.lists(
+                st.tuples(
+                    st.sampled_from([row.name for row in SETTINGS if row.kind == settings.ORDERED]),
+                    *[st.text("/.ax0", max_size=4)] * 2,
+                ).map(lambda words: words[: 1 + len(settings.BY_NAME[words[0]].metavar.split())]),
+                max_size=3,
+            ),
+        },
     )
 )
 def test_any_mapping_of_the_right_kinds_is_a_plan_or_a_usage_fault(mapping: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 
 from pyspaces import namespaces
+from pyspaces.diagnosis import mounts
 from pyspaces.kernel import constants, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
@@ -329,38 +330,6 @@ def _read_only_sysctls(case: Case) -> str | None:
     )
 
 
-def _masked_proc(case: Case) -> str | None:
-    """fs/namespace.c, mount_too_revealing(): a new procfs may show no more than an old one."""
-    if case.report.call != "mount" or case.report.stage != "mount a new /proc":
-        return None
-    if case.report.errno != errno.EPERM:
-        return None
-    if masked := masked_proc_paths():
-        return (
-            f"parts of /proc are covered here ({', '.join(masked[:3])}), so the kernel allows no"
-            " fresh one; use --no-mount-proc, or start the container with"
-            " --security-opt systempaths=unconfined (podman: unmask=ALL)"
-        )
-    if not any(kind == "proc" for _, kind in procfs.mount_points()):
-        return "no procfs is mounted here, so the kernel allows no fresh one; use --no-mount-proc"
-    return None
-
-
-def _no_proc_folder(case: Case) -> str | None:
-    report = case.report
-    if report.stage != "mount a new /proc" or report.errno not in (errno.ENOENT, errno.ENOTDIR):
-        return None
-    return "the new root has no folder proc; create it there, or use --no-mount-proc"
-
-
-def masked_proc_paths() -> list[str]:
-    """Return what is mounted below /proc and hides a part of it."""
-    points = [point for point, _ in procfs.mount_points()]
-    # An empty file system type for its purpose covers nothing: the kernel allows these too.
-    harmless = ("/proc/sys/fs/binfmt_misc",)
-    return [p for p in points if p.startswith("/proc/") and p not in harmless]
-
-
 def _clock_range(case: Case) -> str | None:
     if case.report.errno != errno.ERANGE or not case.report.path.endswith("timens_offsets"):
         return None
@@ -383,11 +352,13 @@ _RULES: tuple[Callable[[Case], str | None], ...] = (
     _ids_need_capability,
     _lacks_capability,
     _read_only_sysctls,
-    _no_proc_folder,
+    mounts.no_proc_folder,
+    mounts.missing_source,
+    mounts.namespace_of_its_own,
     _clock_range,
     # A filter's answer is proved by asking it again; AppArmor's is only the last that is left.
     _seccomp,
-    _masked_proc,
+    mounts.masked_proc,
     _apparmor,
     _map_rule,
 )

@@ -1,0 +1,39 @@
+"""Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2).
+
+Runs in any process. Off the launch path: loaded where a plan has operations on mounts.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from pyspaces.kernel import constants, libc
+
+
+def open_tree(descriptor: int, *, recursive: bool) -> int:
+    """Return a descriptor of a copy, attached nowhere, of the mounts at `descriptor`.
+
+    recursive: with those beneath it. Close-on-exec. open_tree(2), since Linux 5.2.
+    """
+    flags = constants.OPEN_TREE_CLONE | os.O_CLOEXEC | constants.AT_EMPTY_PATH
+    if recursive:
+        flags |= constants.AT_RECURSIVE
+    return libc.call("open_tree", constants.SYS_open_tree, descriptor, b"", flags)
+
+
+def move_mount(mount: int, target: int) -> None:
+    """Attach what `open_tree` gave to the place behind `target`: move_mount(2), since Linux 5.2."""
+    flags = constants.MOVE_MOUNT_F_EMPTY_PATH | constants.MOVE_MOUNT_T_EMPTY_PATH
+    libc.call("move_mount", constants.SYS_move_mount, mount, b"", target, b"", flags)
+
+
+def mount_setattr(descriptor: int, attributes: int, *, recursive: bool) -> None:
+    """Set MOUNT_ATTR_* bits of the mount behind `descriptor`: mount_setattr(2), since Linux 5.12.
+
+    recursive: and of every mount beneath it, all of them or none.
+    """
+    flags = constants.AT_EMPTY_PATH | (constants.AT_RECURSIVE if recursive else 0)
+    attr = struct.pack("QQQQ", attributes, 0, 0, 0)
+    number = constants.SYS_mount_setattr
+    libc.call("mount_setattr", number, descriptor, b"", flags, attr, len(attr))

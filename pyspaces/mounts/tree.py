@@ -1,0 +1,392 @@
+"""The tree that a command will see, while it is built: mounts, each at its place inside.
+
+Made in the parent, before the clone; everything that ends in `_inner` runs in the child. The new
+root is attached over the old one, which stays the root of the process meanwhile: so sources are
+found outside, and targets, resolved beneath the new root, can never lead there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pyspaces.errors import Refusal
+from pyspaces.kernel import constants, libc, mountapi, procfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyspaces.mounts.operations import Operation
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_FOLDER = _PATH | os.O_DIRECTORY
+READ_ONLY, NO_DEVICES = constants.MOUNT_ATTR_RDONLY, constants.MOUNT_ATTR_NODEV
+# As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
+_KEPT = constants.MS_RDONLY | constants.MS_NOSUID | constants.MS_NODEV | constants.MS_NOEXEC
+
+
+class Tree:
+    """The new root, what is ours in it, and the operations that are applied to it in their order.
+
+    empty: whether the root itself is a fresh tmpfs, and so ours.
+    """
+
+    def __init__(self, operations: Sequence[Operation], *, empty: bool) -> None:
+        self._operations = tuple(operations)
+        self._found: list[tuple[int, ...]] = []
+        self._empty = empty
+        self._ours: set[int] = set()
+        self._scratch = -1
+        self._made = 0
+        self._kept: list[tuple[str, int]] = []
+        self._root = -1
+        # What the kernel, or a filter before it, turns out to lack.
+        self._copies = True
+        self._attributes = True
+
+    # The three acts: find, before the root moves; mount; and then the root can change.
+
+    def find_inner(self) -> None:
+        """Open what the operations take from outside. Raises Refusal, with the operation."""
+        here = os.open(".", _PATH)
+        before = os.umask(0)
+        try:
+            # First all paths are opened: the scratch folder, once there is one, is behind "/..".
+            opened = []
+            for operation in self._operations:
+                with _Doing(operation.describe()):
+                    opened.append(operation.find_inner(self))
+            for operation, found in zip(self._operations, opened, strict=True):
+                with _Doing(operation.describe()):
+                    self._found.append(operation.prepare_inner(self, found))
+            if self._scratch >= 0:
+                os.fchdir(self._scratch)
+                if self._copies:
+                    # Nobody needs its place: there are copies of all that was made in it.
+                    libc.umount(".", constants.MNT_DETACH)
+                else:
+                    libc.mount(None, ".", None, constants.MS_UNBINDABLE)
+        finally:
+            os.umask(before)
+            os.fchdir(here)
+            os.close(here)
+
+    def mount_inner(self, say: Callable[[str], None]) -> None:
+        """Apply the operations to the root, which is the working directory, before and after.
+
+        say: told each of them as it begins. Raises Refusal, with the operation.
+        """
+        self._root = os.open(".", _FOLDER)
+        if self._empty:
+            self._ours.add(os.fstat(self._root).st_dev)
+        if not self._copies:
+            # What is mounted over the old root is beneath it: unless it is unbindable, a bind of
+            # "/" would take it along, and show it in place of the old root.
+            libc.mount(None, ".", None, constants.MS_UNBINDABLE)
+            base = os.dup(self._root)
+        before = os.umask(0)
+        try:
+            for operation, found in zip(self._operations, self._found, strict=True):
+                say(operation.describe())
+                with _Doing(operation.describe()):
+                    operation.apply_inner(self, found)
+        finally:
+            os.umask(before)
+        if not self._copies:
+            os.fchdir(base)
+            os.close(base)
+            libc.mount(None, ".", None, constants.MS_PRIVATE)
+        os.fchdir(self._root)
+        for descriptor in {self._root, *(fd for found in self._found for fd in found)}:
+            os.close(descriptor)
+        if self._scratch >= 0:
+            os.close(self._scratch)
+
+    # For operations that look for something outside.
+
+    def source_inner(self, path: str, *, optional: bool = False) -> tuple[int, ...]:
+        """Open `path`; nothing where it may be missing and is."""
+        try:
+            return (os.open(path, _PATH),)
+        except OSError as error:
+            if optional and error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return ()
+            raise Refusal(number=error.errno or 0, what="source", path=path) from None
+
+    def copy_inner(self, descriptor: int) -> int:
+        """Return a copy of the mounts behind a descriptor, which is closed; else itself.
+
+        Where open_tree(2) is missing, mount(2) makes the copy later, of what is there then.
+        """
+        if self._copies:
+            try:
+                copy = mountapi.open_tree(descriptor, recursive=True)
+            except KernelError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._copies = False
+            else:
+                os.close(descriptor)
+                return copy
+        return descriptor
+
+    def scratch_inner(self) -> int:
+        """Return a folder of ours that nobody will see: a descriptor of a tmpfs over the old root.
+
+        What is mounted over "/" is reached by "/..", and by no other path.
+        """
+        if self._scratch < 0:
+            flags = constants.MS_NOSUID | constants.MS_NODEV
+            libc.mount("tmpfs", "/", "tmpfs", flags, "mode=0700")
+            self._scratch = os.open("/..", _FOLDER)
+        return self._scratch
+
+    def hidden_inner(self, kind: str, flags: int, data: str) -> int:
+        """Mount a file system of type `kind` in the scratch folder; return its root."""
+        name = self.scratch_name()
+        os.mkdir(name, 0o700, dir_fd=self.scratch_inner())
+        os.chdir(f"/proc/self/fd/{self._scratch}/{name}")
+        libc.mount(kind, ".", kind, flags, data)
+        return os.open(name, _FOLDER, dir_fd=self._scratch)
+
+    def keep_inner(self, target: str, upper: int) -> None:
+        """Keep the folder that holds the changes of an overlay on `target`, a descriptor."""
+        self._kept.append((target, upper))
+
+    def scratch_name(self) -> str:
+        """Return a name that is free in the scratch folder."""
+        self._made += 1
+        return str(self._made)
+
+    # For operations that change something inside.
+
+    def point_inner(self, target: str, *, folder: bool) -> int:
+        """Return the mount point `target`, which is made where it is missing and we may.
+
+        folder: whether it has to be a folder, or a file. The caller closes the descriptor.
+        """
+        descriptor = self.look_inner(target)
+        if descriptor is None:
+            self.make_inner(target, folder=folder, mode=0o755 if folder else 0o644)
+            descriptor = self.look_inner(target)
+            assert descriptor is not None
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) != folder:
+            os.close(descriptor)
+            there, wanted = ("file", "folder") if folder else ("folder", "file")
+            raise Refusal(f"is a {there}, and what belongs there a {wanted}", path=target)
+        return descriptor
+
+    def look_inner(self, target: str, flags: int = os.O_PATH) -> int | None:
+        """Open `target` as it reads inside, links and all; None where it is missing."""
+        try:
+            return libc.openat2(self._root, target, flags, constants.RESOLVE_IN_ROOT)
+        except KernelError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
+
+    def make_inner(self, target: str, *, folder: bool, mode: int) -> None:
+        """Make `target`, a folder or an empty file, and the folders above it."""
+        parent, name = self.parent_inner(target)
+        try:
+            if folder:
+                os.mkdir(name, mode, dir_fd=parent)
+            else:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(name, flags, mode, dir_fd=parent))
+        except OSError as error:
+            raise _refused_making(error, target, parent) from None
+        finally:
+            os.close(parent)
+
+    def parent_inner(self, target: str) -> tuple[int, str]:
+        """Return the folder that `target` lies in, and its name there; make folders that miss.
+
+        Only in what is ours: what was bound from the host stays as it is. The caller closes the
+        descriptor.
+        """
+        *names, last = [name for name in target.split("/") if name]
+        folder, path = os.open(".", _FOLDER, dir_fd=self._root), ""
+        for name in names:
+            path += "/" + name
+            below = self.look_inner(path, os.O_PATH | os.O_DIRECTORY)
+            if below is None:
+                self._check_ours(folder, target)
+                try:
+                    os.mkdir(name, 0o755, dir_fd=folder)
+                except OSError as error:
+                    raise _refused_making(error, path, folder) from None
+                below = self.look_inner(path, os.O_PATH | os.O_DIRECTORY)
+                assert below is not None
+            os.close(folder)
+            folder = below
+        self._check_ours(folder, target)
+        return folder, last
+
+    def _check_ours(self, folder: int, target: str) -> None:
+        if os.fstat(folder).st_dev not in self._ours:
+            os.close(folder)
+            raise Refusal(
+                "it would have to be made in a folder of the host, and nothing is",
+                number=errno.ENOENT,
+                path=target,
+            )
+
+    def is_ours(self, descriptor: int) -> bool:
+        """Tell whether a file or folder lies on what this launch has made."""
+        return os.fstat(descriptor).st_dev in self._ours
+
+    def bind_inner(self, source: int, target: str, attributes: int = 0) -> None:
+        """Attach a copy of mounts to `target`, and set `attributes` on all of them."""
+        folder = stat.S_ISDIR(os.fstat(source).st_mode)
+        point = self.point_inner(target, folder=folder)
+        try:
+            if self._copies:
+                attributes = self._set_inner(source, attributes)
+                mountapi.move_mount(source, point)
+            else:
+                self._bind_by_path_inner(source, point)
+        finally:
+            os.close(point)
+        self._covered_inner(target)
+        if attributes:
+            top = self.top_inner(target)
+            try:
+                self.restrict_inner(top, attributes, recursive=True)
+            finally:
+                os.close(top)
+
+    def _bind_by_path_inner(self, source: int, point: int) -> None:
+        """Do by mount(2) what open_tree(2) and move_mount(2) do."""
+        flags = constants.MS_BIND | constants.MS_REC
+        own = self._scratch >= 0 and os.fstat(source).st_dev == os.fstat(self._scratch).st_dev
+        if own:
+            libc.mount(None, _place(self._scratch), None, constants.MS_PRIVATE)
+        libc.mount(_place(source), _place(point), None, flags)
+        if own:
+            libc.mount(None, _place(self._scratch), None, constants.MS_UNBINDABLE)
+
+    def fresh_inner(self, target: str, kind: str, flags: int, data: str = "") -> None:
+        """Mount a new file system of type `kind` on the folder `target`."""
+        point = self.point_inner(target, folder=True)
+        os.fchdir(point)
+        os.close(point)
+        try:
+            libc.mount(kind, ".", kind, flags, data)
+        except KernelError as error:
+            raise Refusal(number=error.errno or 0, what="mount", path=target) from error
+        self._covered_inner(target)
+        if kind == "tmpfs":
+            self.own_inner(target)
+
+    def own_inner(self, target: str) -> None:
+        """Take what is mounted on `target` for ours: things may be made in it."""
+        top = self.top_inner(target)
+        self._ours.add(os.fstat(top).st_dev)
+        os.close(top)
+
+    def top_inner(self, target: str) -> int:
+        """Return what is there at `target` now."""
+        return libc.openat2(self._root, target, os.O_PATH, constants.RESOLVE_IN_ROOT)
+
+    def _covered_inner(self, target: str) -> None:
+        """Go on with what was mounted over the root itself, if that is what happened."""
+        if not target.strip("/"):
+            top = os.open("..", _FOLDER, dir_fd=self._root)
+            os.close(self._root)
+            self._root = top
+
+    def _set_inner(self, copy: int, attributes: int) -> int:
+        """Set attributes of mounts that are attached nowhere; return those still to be set."""
+        if attributes and self._attributes:
+            try:
+                mountapi.mount_setattr(copy, attributes, recursive=True)
+            except KernelError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._attributes = False
+            else:
+                return 0
+        return attributes
+
+    def restrict_inner(self, top: int, attributes: int, *, recursive: bool) -> None:
+        """Set attributes of the mount behind `top`, and, if asked, of every one beneath it."""
+        if self._attributes:
+            try:
+                mountapi.mount_setattr(top, attributes, recursive=recursive)
+            except KernelError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._attributes = False
+            else:
+                return
+        _remount_inner(top, attributes)
+        if recursive:
+            for path in _beneath(top):
+                below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
+                _remount_inner(below, attributes)
+                os.close(below)
+
+
+class _Doing:
+    """Context in which whatever fails is told as a failure of one operation."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Refusal):
+            error.stage = self._stage
+        elif isinstance(error, OSError):
+            call = error.call if isinstance(error, KernelError) else ""
+            path = None if error.filename is None else os.fsdecode(error.filename)
+            told = Refusal(number=error.errno or 0, what=call, path=path)
+            told.stage = self._stage
+            raise told from error
+
+
+def _place(descriptor: int) -> str:
+    """Return a path for mount(2), which takes no descriptors; the old root's /proc is there yet."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _remount_inner(mount: int, attributes: int) -> None:
+    """Set attributes of one mount with mount(2).
+
+    In a user namespace the flags that a mount had outside are locked, and a remount that leaves
+    one out is EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
+    """
+    # MOUNT_ATTR_RDONLY, _NODEV and MS_RDONLY, MS_NODEV are the same bits.
+    flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
+    libc.mount(None, _place(mount), None, flags | os.fstatvfs(mount).f_flag & _KEPT)
+
+
+def _beneath(top: int) -> list[str]:
+    """Return the paths, from `top` on, of the mounts beneath the mount that it is the root of."""
+    rows = {number: (above, point) for number, above, point, _ in procfs.mount_rows()}
+    first = procfs.mount_number(top)
+    prefix = rows[first][1].rstrip("/")
+    found = []
+    for number, (above, point) in rows.items():
+        up = above
+        while up in rows and up != first:
+            up = rows[up][0]
+        if up == first and number != first:
+            found.append(point.removeprefix(prefix))
+    return found
+
+
+def _refused_making(error: OSError, path: str, parent: int) -> Refusal:
+    number = error.errno or 0
+    if number != errno.EEXIST:
+        return Refusal(number=number, path=path)
+    name = path.rstrip("/").rpartition("/")[2]
+    if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        return Refusal("is a symbolic link that leads nowhere inside", path=path)
+    return Refusal(number=errno.ENOTDIR, path=path)
