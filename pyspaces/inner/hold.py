@@ -20,8 +20,9 @@ def hold(plan: Plan) -> None:
     Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
     and a file system that it stood in could not be unmounted.
     """
-    os.closerange(0, os.sysconf("SC_OPEN_MAX"))
     if plan.workdir is None:
         os.chdir("/")
     os.setsid()
+    # Last: who waits for the end of a pipe then finds the rest done.
+    os.closerange(0, os.sysconf("SC_OPEN_MAX"))
     signals.wait_for_ending_inner()
