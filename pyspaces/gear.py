@@ -1,8 +1,8 @@
 """What a launch takes along besides the child, each loaded only where the plan asks for it.
 
-Runs in the parent: the records (`outer.journal`, `outer.report`), a terminal (`terminal`,
-`outer.relay`), our own process 1 (`init`, `outer.link`), a name (`names.registry`) and existing
-namespaces (`joining`), which the process that creates the child joins.
+Runs in the parent: the records (`outer.journal`, `outer.report`, `outer.difference`), a terminal
+(`terminal`, `outer.relay`), our own process 1 (`init`, `outer.link`), a name (`names.registry`) and
+existing namespaces (`joining`), which the process that creates the child joins.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from pyspaces.init import Post
     from pyspaces.joining import Visit
+    from pyspaces.mounts.operations import Tree
     from pyspaces.names.registry import Claim
     from pyspaces.outer import Ended, Observer
+    from pyspaces.outer.difference import Difference
     from pyspaces.outer.journal import Journal
     from pyspaces.outer.link import Link
     from pyspaces.plan import Plan
@@ -45,6 +47,7 @@ class Gear:
         self._journal: Journal | None = None
         self._pty: Pty | None = None
         self._link: Link | None = None
+        self._difference: Difference | None = None
         self._peak_floor = 0
         self.post: Post | None = None
         if plan.outputs:
@@ -64,6 +67,10 @@ class Gear:
             from pyspaces.terminal import Pty
 
             self._pty = Pty()
+        if self._plan.outputs.overlay_diff is not None:
+            from pyspaces.outer.difference import Difference
+
+            self._difference = Difference(self._plan, self._tell)
         if life.init:
             from pyspaces import init
             from pyspaces.outer.link import Link
@@ -130,24 +137,36 @@ class Gear:
         """What gives the command its terminal, in the child; None where it keeps its own."""
         return self._pty.attach_inner if self._pty else None
 
+    def tree(self) -> Tree | None:
+        """Return what the mounts of the plan are applied to; None where it has none."""
+        if not self._plan.mounts:
+            return None
+        from pyspaces.mounts.operations import Tree
+
+        keep = self._difference.keep_inner if self._difference else None
+        return Tree(self._plan.mounts, empty=self._plan.empty_root, keep=keep)
+
     def holding(
         self, hold: Callable[[Spawned], object] | None
     ) -> Callable[[Spawned], object] | None:
         """Return what happens while the child is held; None where nothing has to."""
-        journal, claim, plan = self._journal, self._claim, self._plan
-        if journal is None and claim is None:
+        journal, claim, difference = self._journal, self._claim, self._difference
+        plan = self._plan
+        if journal is None and claim is None and difference is None:
             return hold
 
-        def hold_both(child: Spawned) -> None:
+        def hold_all(child: Spawned) -> None:
             if hold:
                 hold(child)
+            if difference:
+                difference.held(child, user=plan.has("user"))
             if claim:
                 number = procfs.pid_of_pidfd(child.pidfd)
                 claim.pass_to(number, made=plan.namespaces, watched=not plan.hold)
             if journal:
                 self._peak_floor = journal.held(plan, child)
 
-        return hold_both
+        return hold_all
 
     def watch(self, child: Spawned, reader: Reader | None) -> outer.Watch:
         """Return the watch over the command, which runs now."""
@@ -181,6 +200,8 @@ class Gear:
             self._link.close()
         if self._pty:
             self._pty.close()
+        if self._difference:
+            self._difference.close()
         if self._journal and isinstance(error, SpaceError):
             self._journal.failed(error)
 
@@ -196,6 +217,8 @@ class Gear:
             self._claim.give_up()
         if ended.timed_out:
             self._tell(_time_is_over(self._plan, ended))
+        if self._difference:
+            self._difference.ended()
         if self._journal:
             self._journal.ended(ended)
         if self._plan.outputs.report:

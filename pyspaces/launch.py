@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self
 
-    from pyspaces.mounts.operations import Tree
     from pyspaces.outer import Ended, Observer
     from pyspaces.plan import Plan
     from pyspaces.signals import Reader
@@ -359,7 +358,7 @@ def _spawn(
                 held=gear.holding(hold) is not None,
                 attach=gear.attach,
                 post=gear.post,
-                tree=_tree(plan),
+                tree=gear.tree(),
             )
 
             def start_inner() -> None:
@@ -378,15 +377,6 @@ def _spawn(
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
-
-
-def _tree(plan: Plan) -> Tree | None:
-    """Return what the mounts of the plan are applied to; its module is not one of every launch."""
-    if not plan.mounts:
-        return None
-    from pyspaces.mounts.operations import Tree  # the plan has loaded it
-
-    return Tree(plan.mounts, empty=plan.empty_root)
 
 
 def _directory() -> str | None:

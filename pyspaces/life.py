@@ -76,13 +76,15 @@ class Outputs(Record):
 
     status_fd: number of an open descriptor that the caller gave, for the status record.
     status_file: the file for it. pid_file: the file that holds the pid while the command runs.
-    report: whether people get a summary at the end.
+    report: whether people get a summary at the end. overlay_diff: the file for what the command
+    changed in overlays whose changes vanish; JSON where its name ends in .json, else text.
     """
 
     status_fd: int | None = None
     status_file: str | None = None
     pid_file: str | None = None
     report: bool = False
+    overlay_diff: str | None = None
 
     def __bool__(self) -> bool:
         return self != Outputs()
@@ -99,7 +101,8 @@ class Outputs(Record):
         """Yield what is wrong with the values by themselves, a line each."""
         if self.status_fd is not None and self.status_fd < 0:
             yield f"status-fd: {self.status_fd}: is no descriptor"
-        for name, path in (("status-file", self.status_file), ("pid-file", self.pid_file)):
+        for field in ("status_file", "pid_file", "overlay_diff"):
+            name, path = field.replace("_", "-"), getattr(self, field)
             if path is not None and (fault := c_string_fault(path)):
                 yield f"{name}: {path!r}: {fault}"
             if path == "":

@@ -192,6 +192,10 @@ class Plan(Record):
     def _mount_faults(self) -> Iterator[str]:
         if self.root is not None and self.empty_root:
             yield "empty-root: contradicts root"
+        if self.outputs.overlay_diff is not None and not any(
+            type(one).__name__ == "TmpOverlay" for one in self.mounts
+        ):
+            yield "overlay-diff: needs --tmp-overlay or --throwaway, whose changes it tells"
         if not self.mounts:
             return
         from pyspaces.mounts.operations import faults_of  # noqa: PLC0415 - the plan has loaded it

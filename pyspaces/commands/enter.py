@@ -11,7 +11,7 @@ from pyspaces.commands.run import complete_command, default_command, in_foregrou
 from pyspaces.commands.targets import TargetWord
 from pyspaces.errors import UsageFault
 from pyspaces.existing import Join, Joining
-from pyspaces.settings import EXISTING, IDENTITY, NAMESPACES, SETUP
+from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
 from pyspaces.settings import joining as joining_settings
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ _EPILOG = (
     " over; 2 for wrong usage."
 )
 # What says how new namespaces are made; of the rest, a command in old ones takes everything.
-_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP)
+_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
 _TAKEN_ALL_THE_SAME = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
 # What makes a process 1 has no say in a pid namespace that has one; and --pid-file is the file of
 # a namespace here, like the seven others: the status record has the pid.

@@ -30,7 +30,7 @@ class _Layers(Operation):
     lower: tuple[str, ...]
 
     def _layers(self) -> str:
-        return " over ".join(reversed(self.lower))
+        return " over ".join(reversed(self.lower)) or "nothing"
 
     def faults(self) -> Iterator[str]:
         for path in self.lower:
@@ -100,7 +100,7 @@ class TmpOverlay(_Layers):
         upper, work = (_new_folder(place, name) for name in ("upper", "work"))
         # The folder that is seen has the owner and the mode of the one that it lies over.
         _dress(place, "upper", os.fstat(found[-1]))
-        tree.keep_inner(self.target, os.dup(upper))
+        tree.keep_inner(self.target, upper)
         copy = _mounted_inner(tree, found, upper, work)
         os.close(place)
         return (copy,)
@@ -153,6 +153,10 @@ def _mounted_inner(tree: Tree, lower: Sequence[int], upper: int | None, work: in
     # the host may write; in a user namespace user.* have to do, since Linux 5.11.
     if nsfs.inode_of(os.readlink("/proc/self/ns/user")) != constants.PROC_USER_INIT_INO:
         options.append("userxattr")
+    elif tree.is_compared:
+        # What is in the folder for changes is then whole: no file without its content, nor a
+        # renamed folder that is a mere reference. With userxattr that is so anyway.
+        options += ["redirect_dir=off", "metacopy=off"]
     flags = os.fstatvfs(lower[-1]).f_flag & _KEPT
     try:
         mounted = tree.hidden_inner("overlay", flags, ",".join(options))

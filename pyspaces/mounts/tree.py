@@ -12,8 +12,9 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, mountapi, procfs
+from pyspaces.kernel import constants, libc, mountapi
 from pyspaces.kernel.libc import KernelError
+from pyspaces.mounts import classic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,24 +25,29 @@ if TYPE_CHECKING:
 _PATH = os.O_PATH | os.O_CLOEXEC
 _FOLDER = _PATH | os.O_DIRECTORY
 READ_ONLY, NO_DEVICES = constants.MOUNT_ATTR_RDONLY, constants.MOUNT_ATTR_NODEV
-# As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
-_KEPT = constants.MS_RDONLY | constants.MS_NOSUID | constants.MS_NODEV | constants.MS_NOEXEC
 
 
 class Tree:
     """The new root, what is ours in it, and the operations that are applied to it in their order.
 
-    empty: whether the root itself is a fresh tmpfs, and so ours.
+    empty: whether the root itself is a fresh tmpfs, and so ours. keep: called with the target and
+    a descriptor for each folder that holds changes which vanish.
     """
 
-    def __init__(self, operations: Sequence[Operation], *, empty: bool) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        *,
+        empty: bool,
+        keep: Callable[[str, int], object] | None = None,
+    ) -> None:
         self._operations = tuple(operations)
         self._found: list[tuple[int, ...]] = []
         self._empty = empty
         self._ours: set[int] = set()
         self._scratch = -1
         self._made = 0
-        self._kept: list[tuple[str, int]] = []
+        self._keep = keep
         self._root = -1
         # What the kernel, or a filter before it, turns out to lack.
         self._copies = True
@@ -153,8 +159,14 @@ class Tree:
         return os.open(name, _FOLDER, dir_fd=self._scratch)
 
     def keep_inner(self, target: str, upper: int) -> None:
-        """Keep the folder that holds the changes of an overlay on `target`, a descriptor."""
-        self._kept.append((target, upper))
+        """Let the launcher know the folder that holds the changes of an overlay on `target`."""
+        if self._keep:
+            self._keep(target, upper)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the folders with changes will be looked at from outside."""
+        return self._keep is not None
 
     def scratch_name(self) -> str:
         """Return a name that is free in the scratch folder."""
@@ -264,20 +276,21 @@ class Tree:
         flags = constants.MS_BIND | constants.MS_REC
         own = self._scratch >= 0 and os.fstat(source).st_dev == os.fstat(self._scratch).st_dev
         if own:
-            libc.mount(None, _place(self._scratch), None, constants.MS_PRIVATE)
-        libc.mount(_place(source), _place(point), None, flags)
+            libc.mount(None, classic.place(self._scratch), None, constants.MS_PRIVATE)
+        libc.mount(classic.place(source), classic.place(point), None, flags)
         if own:
-            libc.mount(None, _place(self._scratch), None, constants.MS_UNBINDABLE)
+            libc.mount(None, classic.place(self._scratch), None, constants.MS_UNBINDABLE)
 
     def fresh_inner(self, target: str, kind: str, flags: int, data: str = "") -> None:
         """Mount a new file system of type `kind` on the folder `target`."""
         point = self.point_inner(target, folder=True)
-        os.fchdir(point)
-        os.close(point)
         try:
-            libc.mount(kind, ".", kind, flags, data)
+            # Not by fchdir(2), which may be refused: what is masked need not let us in.
+            libc.mount(kind, classic.place(point), kind, flags, data)
         except KernelError as error:
             raise Refusal(number=error.errno or 0, what="mount", path=target) from error
+        finally:
+            os.close(point)
         self._covered_inner(target)
         if kind == "tmpfs":
             self.own_inner(target)
@@ -323,11 +336,11 @@ class Tree:
                 self._attributes = False
             else:
                 return
-        _remount_inner(top, attributes)
+        classic.remount_inner(top, attributes)
         if recursive:
-            for path in _beneath(top):
+            for path in classic.beneath(top):
                 below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
-                _remount_inner(below, attributes)
+                classic.remount_inner(below, attributes)
                 os.close(below)
 
 
@@ -349,37 +362,6 @@ class _Doing:
             told = Refusal(number=error.errno or 0, what=call, path=path)
             told.stage = self._stage
             raise told from error
-
-
-def _place(descriptor: int) -> str:
-    """Return a path for mount(2), which takes no descriptors; the old root's /proc is there yet."""
-    return f"/proc/self/fd/{descriptor}"
-
-
-def _remount_inner(mount: int, attributes: int) -> None:
-    """Set attributes of one mount with mount(2).
-
-    In a user namespace the flags that a mount had outside are locked, and a remount that leaves
-    one out is EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
-    """
-    # MOUNT_ATTR_RDONLY, _NODEV and MS_RDONLY, MS_NODEV are the same bits.
-    flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
-    libc.mount(None, _place(mount), None, flags | os.fstatvfs(mount).f_flag & _KEPT)
-
-
-def _beneath(top: int) -> list[str]:
-    """Return the paths, from `top` on, of the mounts beneath the mount that it is the root of."""
-    rows = {number: (above, point) for number, above, point, _ in procfs.mount_rows()}
-    first = procfs.mount_number(top)
-    prefix = rows[first][1].rstrip("/")
-    found = []
-    for number, (above, point) in rows.items():
-        up = above
-        while up in rows and up != first:
-            up = rows[up][0]
-        if up == first and number != first:
-            found.append(point.removeprefix(prefix))
-    return found
 
 
 def _refused_making(error: OSError, path: str, parent: int) -> Refusal:

@@ -11,13 +11,13 @@ import fcntl
 import json
 import os
 import select
-import stat
 import time
 
 from pyspaces import namespaces
 from pyspaces.errors import Interrupted, SpaceError, UsageFault
 from pyspaces.kernel import nsfs, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.outer import appearing
 from pyspaces.status import signal_name
 
 TYPE_CHECKING = False
@@ -47,8 +47,8 @@ class Journal:
         self._say = say
         self._lines: list[str] = []
         self._facts: dict[str, Any] = {}
-        self._pid_path = _target(outputs.pid_file)
-        self._status_path = _target(outputs.status_file)
+        self._pid_path = appearing.target(outputs.pid_file)
+        self._status_path = appearing.target(outputs.status_file)
         self._pid_text = ""
         self._check()
 
@@ -69,9 +69,9 @@ class Journal:
         if self._pid_path is not None:
             self._pid_text = f"{child.pid}\n"
             try:
-                _replace(self._pid_path, self._pid_text)
+                appearing.replace(self._pid_path, self._pid_text)
             except OSError as error:
-                raise SpaceError(f"cannot write the pid file: {_told(error)}") from error
+                raise SpaceError(f"cannot write the pid file: {appearing.told(error)}") from error
         return procfs.peak_memory(process)
 
     def started(self, pid: int) -> None:
@@ -121,15 +121,15 @@ class Journal:
             try:
                 _write_patiently(self._outputs.status_fd, line.encode())
             except OSError as error:
-                self._say(f"cannot write the status record: {_told(error)}")
+                self._say(f"cannot write the status record: {appearing.told(error)}")
 
     def _close(self) -> None:
         """Put the status file in its place, whole, and take the pid file away."""
         if self._status_path is not None:
             try:
-                _replace(self._status_path, "".join(self._lines))
+                appearing.replace(self._status_path, "".join(self._lines))
             except OSError as error:
-                self._say(f"cannot write the status file: {_told(error)}")
+                self._say(f"cannot write the status file: {appearing.told(error)}")
         if self._pid_path is not None and self._pid_text:
             try:
                 with open(self._pid_path, encoding="ascii", errors="replace") as file:
@@ -137,7 +137,7 @@ class Journal:
                 if ours:  # not where somebody else has put theirs there meanwhile
                     os.unlink(self._pid_path)
             except OSError as error:
-                self._say(f"cannot remove the pid file: {_told(error)}")
+                self._say(f"cannot remove the pid file: {appearing.told(error)}")
 
     # --- before anything starts ---------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Journal:
             ("status-file", self._outputs.status_file, self._status_path),
             ("pid-file", self._outputs.pid_file, self._pid_path),
         ):
-            if path is not None and (fault := _path_fault(path)):
+            if path is not None and (fault := appearing.path_fault(path)):
                 faults.append(f"{name}: {given}: {fault}")
         if self._status_path is not None and self._status_path == self._pid_path:
             faults.append(f"pid-file: {self._outputs.pid_file}: is the file of --status-file")
@@ -165,11 +165,6 @@ class Journal:
                 os.unlink(path)
 
 
-def _target(path: str | None) -> str | None:
-    """Return where a file is to appear: behind a symbolic link, what it names."""
-    return None if path is None else os.path.realpath(path)
-
-
 def _descriptor_fault(descriptor: int | None) -> str | None:
     if descriptor is None:
         return None
@@ -178,46 +173,6 @@ def _descriptor_fault(descriptor: int | None) -> str | None:
     except (OSError, OverflowError):
         return "is not open"
     return "is not open for writing" if mode == os.O_RDONLY else None
-
-
-def _path_fault(path: str) -> str | None:
-    """Try the directory by making a file in it; say what is wrong."""
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return "is no regular file, and would be replaced by one"
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        return _told(error, path=False)
-    trial = _beside(path)
-    try:
-        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        os.unlink(trial)
-    except OSError as error:
-        return _told(error, path=False)
-    return None
-
-
-def _beside(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name[:200]}.{os.getpid()}")
-
-
-def _replace(path: str, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    new = _beside(path)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            data = text.encode()
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
 
 
 def _write_patiently(descriptor: int, data: bytes) -> None:
@@ -250,8 +205,3 @@ def _rows(process: int, kind: str) -> list[list[int]] | None:
         return [list(row) for row in procfs.id_map(kind, process)]
     except KernelError:
         return None
-
-
-def _told(error: OSError, *, path: bool = True) -> str:
-    where = f"{error.filename}: " if path and error.filename else ""
-    return f"{where}{error.strerror}"

@@ -145,6 +145,7 @@ def outputs_from(values: Mapping[str, Any], faults: list[str]) -> Outputs:
         status_file=_path("status_file", values),
         pid_file=_path("pid_file", values),
         report=bool(values.get("report")),
+        overlay_diff=_path("overlay_diff", values),
     )
 
 

@@ -66,6 +66,13 @@ ROWS = (
     _row("overlay_src", "DIR", "a layer of the overlay that follows; repeatable, the lowest first"),
     _row("overlay", "UPPER WORK DST", "DST is UPPER over the layers: changes go to UPPER"),
     _row("tmp_overlay", "DST", "DST is the layers, and what is changed there vanishes (--size)"),
+    Setting(
+        name="overlay_diff",
+        kind=VALUE,
+        group=MOUNTS,
+        metavar="FILE",
+        help="after the end, write to FILE what was changed there; JSON where it ends in .json",
+    ),
     _row("ro_overlay", "DST", "DST is the layers, two or more, read-only"),
     _row("size", "BYTES", "how large the next option's file system may become, such as 512M"),
     _row("perms", "MODE", "the mode of what the next option makes, octal"),

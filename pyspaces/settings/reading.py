@@ -148,7 +148,8 @@ class _Reading:
         value = self.values.get(name, ())
         return list(value.items()) if isinstance(value, dict) else list(value)
 
-    def _namespaces(self) -> tuple[str, ...]:
+    def _reasons(self) -> dict[str, str]:
+        """Return the namespaces that are asked for, and by what."""
         reasons: dict[str, str] = {}
         for name, value in self.values.items():
             if name in BY_NAME and value is not False:
@@ -158,6 +159,10 @@ class _Reading:
             reasons.setdefault(namespace, "--keep")
         if self.values.get("mounts"):
             reasons.setdefault("mount", "an operation on mounts")
+        return reasons
+
+    def _namespaces(self) -> tuple[str, ...]:
+        reasons = self._reasons()
         wanted = set(reasons)
         joined = set(joining.namespaces_from(self._texts("join")))
         shared = self._texts("share")

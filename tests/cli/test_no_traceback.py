@@ -39,6 +39,7 @@ LONG = [row.option for row in TAKES_TEXT]
 SHORT = [row.short for row in TAKES_TEXT if row.short]
 
 GOOD = {
+    "overlay_diff": ["/nowhere/diff"],
     "map_uid": ["root", "current", "none", "all", f"0,{os.geteuid()},1", "0 0 1,1 1 1", "0:5:1"],
     "map_gid": ["root", "none", f"0:{os.getegid()}:1", "7"],
     "share": ["net", "net,ipc", "user", "time,uts,"],

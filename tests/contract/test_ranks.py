@@ -46,6 +46,8 @@ RANKS = {
     "pyspaces.mounts.propagation": 3,
     "pyspaces.mounts.root": 3,
     "pyspaces.mounts.tree": 3,
+    "pyspaces.mounts.classic": 3,
+    "pyspaces.mounts.changes": 3,
     "pyspaces.mounts.operation": 3,
     "pyspaces.mounts.binds": 3,
     "pyspaces.mounts.places": 3,
@@ -83,6 +85,8 @@ RANKS = {
     "pyspaces.outer.link": 6,
     "pyspaces.outer.relay": 6,
     "pyspaces.outer.journal": 6,
+    "pyspaces.outer.appearing": 6,
+    "pyspaces.outer.difference": 6,
     "pyspaces.outer.report": 6,
     "pyspaces.outer.helper": 6,
     "pyspaces.init": 6,
@@ -178,6 +182,7 @@ SAME_RANK = {
         for kind in ("binds", "places", "devices", "overlays")
     ),
     ("pyspaces.mounts.operations", "pyspaces.mounts.tree"),
+    ("pyspaces.mounts.tree", "pyspaces.mounts.classic"),
     ("pyspaces.mounts.operations", "pyspaces.mounts.operation"),
     ("pyspaces.mounts.words", "pyspaces.mounts.operation"),
     ("pyspaces.mounts.words", "pyspaces.mounts.sets"),
@@ -213,6 +218,8 @@ SAME_RANK = {
     # What a launch takes along, each part loaded when it is used.
     ("pyspaces.gear", "pyspaces.outer"),
     ("pyspaces.gear", "pyspaces.outer.journal"),
+    ("pyspaces.gear", "pyspaces.outer.difference"),
+    *((f"pyspaces.outer.{name}", "pyspaces.outer.appearing") for name in ("journal", "difference")),
     ("pyspaces.gear", "pyspaces.outer.report"),
     ("pyspaces.gear", "pyspaces.outer.relay"),
     ("pyspaces.gear", "pyspaces.outer.link"),
@@ -264,8 +271,8 @@ LAUNCH_PATH_LIBRARY = {
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("signal", "__future__", "_thread", "warnings"),
-    # json: in outer.journal alone, which is loaded where a status record is asked for.
-    "json",
+    # json, _socket: in what is loaded where a status record or a difference is asked for.
+    *("json", "_socket"),
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }
@@ -447,10 +454,10 @@ def importers_of(name: str) -> set[str]:
     return {row.importer for row in ALL_IMPORTS if row.imported.partition(".")[0] == name}
 
 
-def test_json_is_for_the_status_record_alone() -> None:
+def test_json_is_for_what_is_told_at_the_end() -> None:
     importers = importers_of("json")
     assert {name for name in importers if RANKS[name] <= LAUNCH_PATH_RANK} == {
-        "pyspaces.outer.journal"
+        *("pyspaces.outer.journal", "pyspaces.outer.difference")
     }
 
 
@@ -511,7 +518,10 @@ def test_the_child_does_not_print_or_log() -> None:
 
 
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
-HANDED_OVER = {("pyspaces.launch", "start_inner"), ("pyspaces.gear", "attach_inner")}
+HANDED_OVER = {
+    ("pyspaces.launch", "start_inner"),
+    *(("pyspaces.gear", name) for name in ("attach_inner", "keep_inner")),
+}
 
 
 def side_errors(suffix: str, room: str) -> list[str]:

@@ -122,7 +122,9 @@ def test_an_empty_path_is_no_root(pyspaces: Run) -> None:
 def test_mounts_for_a_root_never_reach_the_outside(pyspaces: Run, tree: Path, word: str) -> None:
     done = pyspaces("run", "-U", "-R", str(tree), "--propagation", word, "--", "true")
     assert done.returncode == 2
-    assert f"propagation: {word}: with root it can only be private or slave" in done.stderr
+    assert (
+        f"propagation: {word}: with root or mounts it can only be private or slave" in done.stderr
+    )
     done = pyspaces("run", "-U", "-R", str(tree), "--propagation", "slave", "--", "true")
     assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,199 @@
+"""--overlay-diff: what a command changed in overlays whose changes vanish."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import IS_ROOT, SCRIPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.needs("userns", "overlay")
+# Without a user namespace the kernel keeps its notes elsewhere: in attributes trusted.*.
+SPACES = [["--user"]] + ([["--mount"]] if IS_ROOT else [])
+AROUND = pytest.mark.parametrize("spaces", SPACES)
+
+
+@pytest.fixture
+def low(tmp_path: Path) -> Path:
+    """Return a folder to lie an overlay over."""
+    folder = tmp_path / "low"
+    for name in ("a", "b", "sub/c", "gone/x", "same/y"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "link").symlink_to("a")
+    return folder
+
+
+def changes_of(low: Path, script: str, *options: str) -> list[str]:
+    """Run `script` in an overlay on /mnt, and return the lines of what it changed."""
+    told = low.parent / "diff"
+    words = [SCRIPT, "run", *options, "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
+    words += ["--overlay-diff", str(told), "--workdir", "/mnt", "--", "sh", "-ec", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return told.read_text().splitlines()
+
+
+CASES = {
+    "echo new > f": ["added   /mnt/f"],
+    "mkdir d; echo x > d/f": ["added   /mnt/d", "added   /mnt/d/f"],
+    "echo other > a": ["changed /mnt/a"],
+    "echo -n X | dd of=b conv=notrunc status=none": ["changed /mnt/b"],
+    "chmod 700 sub": ["changed /mnt/sub"],
+    "ln -sfn b link": ["changed /mnt/link"],
+    "rm a": ["deleted /mnt/a"],
+    "rm -r gone": ["deleted /mnt/gone"],
+    "rm sub/c": ["deleted /mnt/sub/c"],
+    "rm -r gone; mkdir gone; echo y > gone/y": ["deleted /mnt/gone/x", "added   /mnt/gone/y"],
+    "rm -r gone; echo now a file > gone": ["changed /mnt/gone"],
+    "rm a; mkdir a; echo x > a/x": ["changed /mnt/a", "added   /mnt/a/x"],
+    "mv a z": ["deleted /mnt/a", "added   /mnt/z"],
+    "mkdir d; mv d e": ["added   /mnt/e"],
+    "echo x > f; rm f": [],
+    # As they were: opened for writing, touched, and written with what was there.
+    "touch a": [],
+    ": >> a": [],
+    "printf b > b": [],
+    "cat same/y": [],
+    "echo > 'a\\nline'": ["added   /mnt/a\\x5cnline"],
+    'echo > "$(printf "a\\nb")"': ["added   /mnt/a\\x0ab"],
+    "mkfifo p": ["added   /mnt/p"],
+}
+
+
+@AROUND
+@pytest.mark.parametrize("script", CASES)
+def test_what_was_changed(low: Path, spaces: list[str], script: str) -> None:
+    assert changes_of(low, script, *spaces) == CASES[script]
+    assert (low / "a").read_text() == "a"
+    assert (low / "gone" / "x").exists()
+
+
+@AROUND
+def test_several_layers_hide_each_other(low: Path, spaces: list[str], tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "a").write_text("the upper one")
+    (top / "sub").write_text("a file over a folder")
+    told = tmp_path / "diff"
+    words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--overlay-src", str(top)]
+    words += ["--tmp-overlay", "/mnt", "--overlay-diff", str(told), "--", "sh", "-ec"]
+    script = "cd /mnt; printf a > a; rm sub; mkdir sub; echo > sub/c"
+    subprocess.run([*words, script], check=True, timeout=60)
+    assert told.read_text().splitlines() == [
+        *("changed /mnt/a", "changed /mnt/sub", "added   /mnt/sub/c")
+    ]
+
+
+def test_json(low: Path, pyspaces: Run, tmp_path: Path) -> None:
+    told = tmp_path / "diff.json"
+    done = pyspaces(
+        *("run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"),
+        *(
+            "--overlay-diff",
+            str(told),
+            "--",
+            "sh",
+            "-c",
+            "cd /mnt; rm a; echo > b; echo > n; exit 7",
+        ),
+    )
+    assert done.returncode == 7, "that of the command"
+    assert json.loads(told.read_text()) == {
+        "version": 1,
+        "added": ["/mnt/n"],
+        "changed": ["/mnt/b"],
+        "deleted": ["/mnt/a"],
+    }
+
+
+@pytest.mark.needs("many", "pidns")
+@pytest.mark.parametrize("more", [[], ["--init"]])
+def test_files_of_other_ids_are_compared_too(low: Path, more: list[str]) -> None:
+    """The launcher itself could not read them; nothing runs inside any more when it asks."""
+    maps = ["-M", "all", "-G", "all"] if IS_ROOT else ["--map-auto"]
+    script = "mkdir d; echo > d/f; chmod 600 d/f; chmod 700 d; chown -R 5:5 d; chmod 0 a"
+    assert changes_of(low, script, *maps, "--pid", *more) == [
+        *("changed /mnt/a", "added   /mnt/d", "added   /mnt/d/f")
+    ]
+
+
+def test_a_set_that_throws_away(pyspaces: Run, tmp_path: Path) -> None:
+    told = tmp_path / "diff"
+    script = f"echo > {tmp_path}/new; rm -r /usr/share/doc"
+    done = pyspaces(
+        *("run", "--user", "--throwaway", "--overlay-diff", str(told), "--", "sh", "-ec", script)
+    )
+    # What belongs to others cannot be removed by an ordinary user, and all belongs to nobody here.
+    assert done.returncode == (0 if IS_ROOT else 1), done.stderr
+    removed = ["deleted /usr/share/doc"] if IS_ROOT else []
+    assert told.read_text().splitlines() == [f"added   {tmp_path}/new", *removed]
+    assert os.path.isdir("/usr/share/doc")
+    assert not (tmp_path / "new").exists()
+
+
+def test_it_needs_an_overlay_whose_changes_vanish(pyspaces: Run, tmp_path: Path) -> None:
+    done = pyspaces("run", "--user", "--overlay-diff", str(tmp_path / "diff"), "--", "true")
+    assert done.returncode == 2
+    assert "overlay-diff: needs --tmp-overlay or --throwaway" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("{}/no/diff", "No such file or directory"), ("{}", "is no regular file"), ("", "empty")],
+)
+def test_a_file_that_cannot_be_written(pyspaces: Run, tmp_path: Path, path: str, why: str) -> None:
+    told = path.format(tmp_path)
+    done = pyspaces(
+        *("run", "--user", "--throwaway", "--overlay-diff", told, "--"),
+        *("touch", str(tmp_path / "ran")),
+    )
+    assert done.returncode == 2
+    assert f"overlay-diff: {told}" in done.stderr.replace("a path cannot be", "")
+    assert why in done.stderr
+
+
+def test_not_without_a_launcher(pyspaces: Run, tmp_path: Path) -> None:
+    done = pyspaces(
+        "run", "--user", "-F", "--throwaway", "--overlay-diff", str(tmp_path / "d"), "--", "true"
+    )
+    assert done.returncode == 2
+    assert "no-fork: not with --overlay-diff" in done.stderr
+
+
+def test_a_launch_that_fails_leaves_no_file_and_no_descriptor(
+    pyspaces: Run, low: Path, tmp_path: Path
+) -> None:
+    told = tmp_path / "diff"
+    told.write_text("of an earlier launch")
+    done = pyspaces(
+        *("run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"),
+        *("--overlay-diff", str(told), "--", "/no/command"),
+    )
+    assert done.returncode == 127
+    assert not told.exists()
+
+
+def test_a_folder_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> None:
+    told = tmp_path / "diff"
+    words = [SCRIPT, "run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
+    words += ["--overlay-diff", str(told), "--", "sh", "-c", "echo up; read line; exit 3"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        low.rename(tmp_path / "elsewhere")
+        _, errors = launcher.communicate("go on\n", timeout=30)
+    assert launcher.returncode == 3, "the command's, whatever becomes of the file"
+    assert errors == (f"pyspaces: cannot tell what was changed: {low}: No such file or directory\n")
+    assert not told.exists()
