@@ -27,6 +27,7 @@ def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, 
     upper: a descriptor of the folder with the changes. lower: those of the folders beneath it,
     the topmost first; fewer where some have no such folder. path: of the folder, as it reads
     inside. A file that was opened for writing and is as it was has not changed, whatever its time.
+    What cannot be read beneath could not be changed by the command either, but replaced.
     """
     for name in sorted({*os.listdir(upper), *_hidden(upper, lower)}):
         place = f"{path.rstrip('/')}/{name}"
@@ -54,7 +55,10 @@ def _beneath(upper: int, lower: Sequence[int], name: str, place: str) -> Iterato
             # Anything but a folder hides those of the same name beneath it.
             if not stat.S_ISDIR(status.st_mode):
                 break
-            opened.append(os.open(name, _FOLDER, dir_fd=folder))
+            try:
+                opened.append(os.open(name, _FOLDER, dir_fd=folder))
+            except PermissionError:
+                continue
         yield from changes(opened[0], opened[1:], place)
     finally:
         for descriptor in opened:
@@ -78,7 +82,7 @@ def _attribute(folder: int, name: str) -> bytes | None:
 def _status(folder: int, name: str) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
 
 
@@ -107,7 +111,10 @@ def _differ(upper: int, name: str, new: os.stat_result, folder: int, old: os.sta
 def _same_content(upper: int, folder: int, name: str) -> bool:
     new = os.open(name, _FILE, dir_fd=upper)
     try:
-        old = os.open(name, _FILE, dir_fd=folder)
+        try:
+            old = os.open(name, _FILE, dir_fd=folder)
+        except PermissionError:
+            return False
         try:
             while (piece := os.read(new, _PIECE)) == os.read(old, _PIECE):
                 if not piece:

@@ -125,21 +125,35 @@ class Difference:
             data = data[os.write(writing, data) :]
 
     def _compare(self) -> list[tuple[str, str]]:
-        lower = {
-            target: [os.open(path, _FOLDER) for path in paths]
-            for target, paths in self._lower.items()
-        }
-        # A path of its own for each: it was opened with O_PATH.
-        uppers = {
-            target: os.open(f"/proc/self/fd/{descriptor}", _FOLDER)
-            for target, descriptor in self._uppers
-        }
+        # Before our own rights end at those of the namespace.
+        lower = {target: [*map(_opened, paths)] for target, paths in self._lower.items()}
         if self._user_namespace >= 0:
             libc.setns(self._user_namespace, constants.CLONE_NEWUSER)
         found: list[tuple[str, str]] = []
-        for target, upper in uppers.items():
-            found += changes.changes(upper, lower[target], target)
+        for target, descriptor in self._uppers:
+            # A path of its own: it was opened with O_PATH, and cannot be listed.
+            upper = os.open(f"/proc/self/fd/{descriptor}", _FOLDER)
+            if os.listdir(upper):
+                beneath = [_there(one) for one in lower[target]]
+                found += changes.changes(upper, [fd for fd in beneath if fd >= 0], target)
+            os.close(upper)
         return sorted(found, key=lambda change: change[1])
+
+
+def _opened(path: str) -> int | OSError:
+    try:
+        return os.open(path, _FOLDER)
+    except OSError as error:
+        return error
+
+
+def _there(opened: int | OSError) -> int:
+    """Return the descriptor; -1 of a folder that the caller, and so the command, may not read."""
+    if isinstance(opened, PermissionError):
+        return -1
+    if isinstance(opened, OSError):
+        raise opened
+    return opened
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -186,7 +186,8 @@ def test_a_launch_that_fails_leaves_no_file_and_no_descriptor(
 def test_a_folder_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> None:
     told = tmp_path / "diff"
     words = [SCRIPT, "run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
-    words += ["--overlay-diff", str(told), "--", "sh", "-c", "echo up; read line; exit 3"]
+    words += ["--overlay-diff", str(told), "--", "sh", "-c"]
+    words += ["echo > /mnt/new; echo up; read line; exit 3"]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as launcher:
