@@ -1,0 +1,580 @@
+"""Operations on the tree of a command, each looked at from inside; the host stays as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import IS_ROOT, SCRIPT
+
+from pyspaces import Container, launch, settings
+from pyspaces.mounts.operations import Bind, Dir, File, ReadOnly, Symlink, Tmpfs
+from pyspaces.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.needs("userns", "unshare", "proc")
+
+
+def inside(script: str, *options: str, code: int = 0, **more: Any) -> str:
+    """Run `script` with options of a launch; return what it prints."""
+    words = [SCRIPT, "run", "--user", *options, "--", "sh", "-ec", script]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **more,
+    )
+    assert (done.returncode, done.stderr) == (code, ""), done.stdout
+    return str(done.stdout)
+
+
+def refused(*options: str, code: int = 125, **more: Any) -> str:
+    """Return what a launch says that cannot be; its command must not run."""
+    words = [SCRIPT, "run", "--user", *options, "--", "echo", "it ran"]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **more,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    return str(done.stderr)
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> Path:
+    """Return a folder of the host with a file and a folder in it."""
+    folder = tmp_path / "src"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "file").write_text("text\n")
+    return folder
+
+
+# --- binds -----------------------------------------------------------------------------------
+
+
+def test_bind(src: Path) -> None:
+    assert inside("cat /mnt/file; echo new > /mnt/new", "--bind", str(src), "/mnt") == "text\n"
+    assert (src / "new").read_text() == "new\n", "it is the host's folder"
+
+
+def test_ro_bind(src: Path) -> None:
+    script = "cat /mnt/file; touch /mnt/new 2>&1 || touch /mnt/sub/new 2>&1 || true"
+    told = inside(script, "--ro-bind", str(src), "/mnt")
+    assert told.startswith("text\n")
+    assert told.count("Read-only file system") == 2
+
+
+def test_a_relative_source_and_the_same_place(src: Path) -> None:
+    assert inside("cat file; pwd", "--ro-bind", "sub", "/mnt", "--bind", ".", ".", cwd=src) == (
+        f"text\n{src}\n"
+    )
+
+
+def test_the_last_of_two_is_seen(src: Path) -> None:
+    options = ["--tmpfs", "/mnt", "--bind", str(src), "/mnt"]
+    assert inside("ls /mnt", *options) == "file\nsub\n"
+    assert inside("ls /mnt", *options[2:], *options[:2]) == ""
+
+
+def test_what_is_mounted_beneath_comes_along_and_is_read_only_too(src: Path) -> None:
+    script = "ls /mnt/sub; touch /mnt/sub/new 2>&1 || true"
+    outer = ["--tmpfs", f"{src}/sub", "--file", "0", f"{src}/sub/deep"]
+    words = [SCRIPT, "run", "--user", "--ro-bind", str(src), "/mnt", "--", "sh", "-ec", script]
+    told = inside(" ".join(f"'{word}'" for word in words), *outer, input="x")
+    assert told.startswith("deep\n")
+    assert "Read-only file system" in told
+    assert list((src / "sub").iterdir()) == []
+
+
+def test_a_bind_has_no_devices_but_dev_bind() -> None:
+    script = "if (: > {}/null) 2>/dev/null; then echo yes; else echo no; fi"
+    assert inside(script.format("/mnt"), "--bind", "/dev", "/mnt") == "no\n"
+    assert inside(script.format("/mnt"), "--dev-bind", "/dev", "/mnt") == "yes\n"
+
+
+def test_a_bind_of_the_root_has_a_dev_that_works() -> None:
+    assert inside("echo x > /dev/null; true & wait", "--ro-bind", "/", "/") == ""
+
+
+@pytest.mark.parametrize("kind", ["bind", "ro-bind", "dev-bind"])
+def test_what_may_be_missing(kind: str, src: Path) -> None:
+    assert inside("ls /mnt", "--tmpfs", "/mnt", f"--{kind}-try", "/no/such", "/mnt") == ""
+    assert inside("ls /mnt", f"--{kind}-try", str(src), "/mnt") == "file\nsub\n"
+    told = refused(f"--{kind}", "/no/such", "/mnt")
+    assert "bind /no/such on /mnt" in told
+    assert "source /no/such: No such file or directory" in told
+    assert "hint: the -try form" in told
+
+
+def test_descriptors_can_be_bound(src: Path) -> None:
+    with open(src / "file") as file:
+        number = str(file.fileno())
+        given: dict[str, Any] = {"pass_fds": [file.fileno()]}
+        script = f"cat /mnt/f; ls /proc/self/fd/{number} 2>/dev/null || echo closed"
+        options = ["--tmpfs", "/mnt", "--ro-bind-fd", number, "/mnt/f"]
+        assert inside(script, *options, **given) == "text\nclosed\n"
+        told = refused(*options, "--bind-fd", number, "/mnt/g", code=2, **given)
+        assert "the descriptor has been used by another operation" in told
+    assert "descriptor 99: Bad file descriptor" in refused("--bind-fd", "99", "/mnt")
+
+
+def test_data_of_descriptors() -> None:
+    script = "cat /etc/hostname; stat -c %a /etc/hostname; : > /etc/hostname"
+    assert inside(script, "--bind-data", "0", "/etc/hostname", input="box\n") == "box\n600\n"
+    options = ["--perms", "0444", "--ro-bind-data", "0", "/etc/hostname"]
+    told = inside("stat -c %a /etc/hostname; (: > /etc/hostname) 2>&1 || true", *options, input="b")
+    assert told.startswith("444\n")
+    assert "Read-only file system" in told
+    assert Path("/etc/hostname").read_text() != "b"
+
+
+def test_a_file_is_made_only_in_what_is_ours(src: Path) -> None:
+    options = ["--tmpfs", "/mnt", "--perms", "0640", "--file", "0", "/mnt/a/b/c"]
+    assert inside("cat /mnt/a/b/c; stat -c %a /mnt/a/b/c", *options, input="x\n") == "x\n640\n"
+    told = refused("--file", "0", f"{src}/new", input="x")
+    assert "made in a folder of the host, and nothing is" in told
+    assert not (src / "new").exists()
+
+
+def test_a_descriptor_that_cannot_be_read(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "w") as file:
+        told = refused(
+            *("--tmpfs", "/mnt", "--file", str(file.fileno()), "/mnt/f"), pass_fds=[file.fileno()]
+        )
+    assert "Bad file descriptor" in told
+    folder = os.open(tmp_path, os.O_RDONLY)
+    told = refused("--tmpfs", "/mnt", "--file", str(folder), "/mnt/f", pass_fds=[folder])
+    os.close(folder)
+    assert "Is a directory" in told
+
+
+def test_a_file_system_that_is_full() -> None:
+    told = refused("--size", "8K", "--tmpfs", "/mnt", "--file", "0", "/mnt/f", input="x" * 99999)
+    assert "cannot write descriptor 0 to the file /mnt/f" in told
+    assert "No space left on device" in told
+
+
+# --- targets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["mnt", "../mnt", "/mnt/../usr", "/..", ""])
+def test_targets_that_cannot_be_meant(target: str) -> None:
+    told = refused("--tmpfs", target, code=2)
+    assert repr(target) in told or "cannot be empty" in told
+
+
+def test_a_link_in_the_new_tree_leads_nowhere_outside(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("proc", "etc"):
+        (root / name).mkdir(parents=True)
+    (root / "out").symlink_to("/etc")
+    (root / "up").symlink_to("../../../../../../etc")
+    outside = set(os.listdir("/etc"))
+    for name in ("out", "up"):
+        options = ["--root", str(root), "--tmpfs", f"/{name}", "--ro-bind", "/usr", "/mnt"]
+        told = refused(*options)
+        assert "/mnt: No such file or directory" in told, "the tmpfs was mounted inside"
+    assert set(os.listdir("/etc")) == outside
+
+
+def test_nothing_is_made_on_the_host(src: Path) -> None:
+    before = sorted(str(path) for path in src.rglob("*"))
+    for words in (
+        ["--bind", "/usr", f"{src}/no"],
+        ["--tmpfs", f"{src}/no/deep"],
+        ["--dir", f"{src}/no"],
+        ["--symlink", "x", f"{src}/no"],
+        ["--dev", f"{src}/no"],
+    ):
+        told = refused(*words)
+        assert f"{src}/no" in told
+        assert "it would have to be made in a folder of the host, and nothing is" in told
+    assert sorted(str(path) for path in src.rglob("*")) == before
+
+
+def test_a_file_is_no_folder(src: Path) -> None:
+    assert "is a folder, and what belongs there a file" in refused("--bind", f"{src}/file", "/mnt")
+    assert "is a file, and what belongs there a folder" in refused(
+        "--bind", str(src), f"{src}/file"
+    )
+    assert "is a file, and what belongs there a folder" in refused("--tmpfs", f"{src}/file")
+
+
+# --- what is made ----------------------------------------------------------------------------
+
+
+def test_tmpfs_with_size_and_mode() -> None:
+    script = "stat -c %a /mnt; df -k --output=size /mnt | tail -1; echo x > /mnt/f"
+    told = inside(script, "--size", "1M", "--perms", "0711", "--tmpfs", "/mnt").split()
+    assert told == ["711", "1024"]
+
+
+def test_modifiers_belong_to_the_next_operation() -> None:
+    assert "size: no operation follows" in refused("--size", "1M", code=2)
+    assert "perms: says nothing about --bind" in refused(
+        *("--perms", "0700", "--bind", "/usr", "/mnt"), code=2
+    )
+    assert "size: is given twice" in refused(*("--size", "1M") * 2, "--tmpfs", "/mnt", code=2)
+    for word in ("x", "-1", "1X", ""):
+        assert "is no size" in refused("--size", word, "--tmpfs", "/mnt", code=2)
+    assert "is no mode" in refused("--perms", "9", "--tmpfs", "/mnt", code=2)
+
+
+def test_dir_symlink_chmod() -> None:
+    options = [
+        "--tmpfs",
+        "/mnt",
+        "--perms",
+        "0700",
+        "--dir",
+        "/mnt/a/b",
+        "--symlink",
+        "a",
+        "/mnt/l",
+    ]
+    options += ["--chmod", "01777", "/mnt/a", "--dir", "/mnt/l/c", "--symlink", "a", "/mnt/l"]
+    script = "stat -c %a /mnt/a /mnt/a/b; readlink /mnt/l; ls /mnt/a"
+    assert inside(script, *options).split() == ["1777", "700", "a", "b", "c"]
+    assert "something else is there" in refused(*options, "--symlink", "b", "/mnt/l")
+    assert "is there already, and no folder" in refused("--dir", "/etc/passwd")
+    assert "is the host's, and stays as it is" in refused("--chmod", "0700", "/usr")
+
+
+def test_proc_is_of_the_new_namespace() -> None:
+    assert inside("echo /proc/[0-9]*", "--pid", "--tmpfs", "/mnt") == "/proc/1\n"
+    told = inside("echo /mnt/[0-9]*", "--pid", "--tmpfs", "/mnt", "--proc", "/mnt")
+    assert told == "/mnt/1\n"
+
+
+def test_a_root_without_proc_where_proc_was_asked(tmp_path: Path) -> None:
+    told = refused("--pid", "--root", str(tmp_path), "--proc", "/proc")
+    assert "hint: the new root has no folder proc" in told
+
+
+def test_sysfs_and_mqueue_are_of_new_namespaces() -> None:
+    assert inside("ls /mnt/class/net", "--net", "--tmpfs", "/mnt", "--sysfs", "/mnt") == "lo\n"
+    assert inside("ls /mnt", "--ipc", "--mqueue", "/mnt") == ""
+    assert "hint: a sysfs shows a net namespace" in refused("--sysfs", "/mnt")
+    assert "hint: a mqueue shows a ipc namespace" in refused("--mqueue", "/mnt")
+
+
+def test_dev() -> None:
+    script = """
+        echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 2 /dev/urandom | wc -c
+        (echo x > /dev/full) 2>/dev/null || echo full; true & wait
+        echo y > /dev/shm/f; cat /dev/shm/f; echo e > /dev/stderr; ls -d /dev/fd/0
+        python3 -c 'import os; os.openpty(); print(os.listdir("/dev/pts"))'
+        ls /dev"""
+    done = subprocess.run(
+        [SCRIPT, "run", "--user", "--dev", "/dev", "--", "sh", "-ec", script],
+        capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+    first = ["3", "2", "full", "y", "/dev/fd/0"]
+    assert done.stdout.split("\n")[:5] == first
+    assert done.stderr == "e\n"
+    names = ["fd", "full", "null", "ptmx", "pts", "random", "shm"]
+    names += ["stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+    assert done.stdout.split("\n")[6:-1] == names, "and no console, where there is no terminal"
+
+
+@pytest.mark.needs("script")
+def test_dev_has_a_console_where_the_caller_has_a_terminal(tmp_path: Path) -> None:
+    script = "test -c /dev/console; script -qec tty /dev/null"
+    command = f"{SCRIPT} run --user --dev /dev -- sh -ec '{script}'"
+    words = ["script", "-qec", command, str(tmp_path / "log")]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+    )
+    assert "/dev/pts/0" in done.stdout, "the terminals inside count from 0"
+
+
+def test_mask(src: Path) -> None:
+    for name in ("a.key", "b.key", ".c.key", "d"):
+        (src / name).write_text("secret")
+    options = ["--mask", f"{src}/*.key", "--mask", f"{src}/sub", "--mask", f"{src}/none/x"]
+    script = f"cat {src}/*.key {src}/.c.key {src}/d; ls {src}/sub"
+    assert inside(script, *options) == "secretsecret", "neither hidden files nor others"
+    told = inside(f"(echo x > {src}/a.key) 2>&1; touch {src}/sub/x 2>&1 || true", *options)
+    assert "Read-only file system" in told
+    assert "the root cannot be masked" in refused("--mask", "/", code=2)
+
+
+@pytest.mark.as_ordinary
+def test_a_folder_that_nobody_may_enter_can_be_masked() -> None:
+    assert inside("ls -A /root", "--mask", "/root") == ""
+
+
+# --- read-only -------------------------------------------------------------------------------
+
+
+def test_the_whole_tree_is_read_only_and_has_holes(src: Path) -> None:
+    options = ["--read-only", "--tmpfs", "/tmp", "--bind", str(src), "/mnt"]
+    inside("echo x > /dev/null; echo x > /tmp/x; echo x > /mnt/hole", *options)
+    assert (src / "hole").exists()
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    script = 'for p in "$@"; do if touch "$p/pyspaces.x" 2>/dev/null; then echo "$p"; fi; done'
+    words = [SCRIPT, "run", "--user", "--read-only", "--", "sh", "-c", script, "sh", *points]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == ""
+    told = inside("touch /usr/x 2>&1 || true", "--read-only")
+    assert "Read-only file system" in told
+
+
+def test_flags_that_a_mount_had_are_kept() -> None:
+    """In a user namespace they are locked: mount_namespaces(7)."""
+    outer = ["unshare", "-Urm", "sh", "-ec"]
+    script = f"mount -t tmpfs -o nosuid,noexec,noatime none /mnt; {SCRIPT} run --user --read-only"
+    script += " -- grep ' /mnt ' /proc/self/mountinfo"
+    done = subprocess.run([*outer, script], capture_output=True, text=True, check=True)
+    flags = done.stdout.split()[5].split(",")
+    assert flags == ["ro", "nosuid", "noexec", "noatime"]
+
+
+def test_remount_ro_is_about_one_mount() -> None:
+    options = ["--tmpfs", "/mnt", "--dir", "/mnt/a", "--tmpfs", "/mnt/a", "--remount-ro", "/mnt"]
+    script = "touch /mnt/a/x; touch /mnt/x 2>&1 || true"
+    assert "Read-only file system" in inside(script, *options)
+
+
+# --- roots -----------------------------------------------------------------------------------
+
+
+def test_an_empty_root() -> None:
+    options = ["--empty-root", "--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "lib", "lib64"):
+        if os.path.islink(f"/{name}"):
+            options += ["--symlink", f"usr/{name}", f"/{name}"]
+        elif os.path.isdir(f"/{name}"):
+            options += ["--ro-bind", f"/{name}", f"/{name}"]
+    told = inside("ls /; touch /x; test -e /proc/1 || echo none", *options)
+    assert set(told.split()) <= {"bin", "lib", "lib64", "usr", "none"}
+
+
+@pytest.mark.needs("busybox")
+def test_a_root_of_busybox_boots_a_shell(tmp_path: Path) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    if (
+        b"not a dynamic executable"
+        not in subprocess.run(["ldd", busybox], capture_output=True, check=False).stderr
+    ):
+        pytest.skip("busybox is not static here")
+    for name in ("bin", "proc", "dev", "tmp"):
+        (tmp_path / name).mkdir()
+    shutil.copy(busybox, tmp_path / "bin" / "busybox")
+    (tmp_path / "bin" / "sh").symlink_to("busybox")
+    words = [SCRIPT, "run", "--user", "--pid", "--root", str(tmp_path), "--dev", "/dev"]
+    script = "busybox ls /; echo x > /dev/null; busybox ps | busybox grep -c sh; pwd"
+    done = subprocess.run(
+        [*words, "--", "/bin/sh", "-ec", script],
+        capture_output=True, text=True, check=True, env={"HOME": "/tmp"}, timeout=60,
+    )  # fmt: skip
+    lines = done.stdout.split()
+    assert lines[:4] == ["bin", "dev", "proc", "tmp"]
+    assert lines[-1] == "/tmp", "the caller's directory is not there, and HOME is"
+
+
+def test_where_the_command_starts(src: Path) -> None:
+    shown = ["--empty-root", "--host-ro"]
+    assert inside("pwd", *shown, "--bind", ".", str(src), cwd=src) == f"{src}\n"
+    assert inside("pwd", *shown, cwd=src, env={"HOME": "/usr", "PATH": "/bin"}) == "/usr\n"
+    assert inside("pwd", *shown, cwd=src, env={"HOME": "/nope", "PATH": "/bin"}) == "/\n"
+    assert inside("pwd", *shown, "--workdir", "/etc", cwd=src) == "/etc\n"
+
+
+def test_nothing_of_it_is_seen_outside(wait_until: Callable[..., None]) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    words = [SCRIPT, "run", "--user", "--host-ro", "--tmpfs", "/mnt", "--", "sh", "-c"]
+    with subprocess.Popen(
+        [*words, "echo up; read line"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        assert Path("/proc/self/mountinfo").read_text() == before
+        launcher.communicate(b"\n", timeout=20)
+    assert launcher.returncode == 0
+
+
+# --- sets ------------------------------------------------------------------------------------
+
+
+def test_host_ro(src: Path) -> None:
+    script = "ls /; touch /tmp/x; getent hosts localhost; for p in /usr /etc; do"
+    script += " touch $p/x 2>&1 || true; done; echo x > /dev/null; test ! -e /home"
+    told = inside(script, "--pid", "--host-ro", cwd=src)
+    shown = told.split("\n")
+    assert {"usr", "etc", "dev", "proc", "tmp"} <= set(shown)
+    assert not {"home", "root", "srv", "var"} & set(shown)
+    assert "localhost" in told
+    assert told.count("Read-only file system") == 2
+
+
+@pytest.mark.needs("make")
+def test_a_build_in_a_bare_host(src: Path) -> None:
+    (src / "Makefile").write_text("out: file\n\tcat file > out; ls -d /home /root || true\n")
+    words = [SCRIPT, "run", "--user", "--pid", "--host-ro", "--bind", ".", "/src"]
+    words += ["--workdir", "/src", "--", "make"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=src, timeout=60)
+    assert (src / "out").read_text() == "text\n"
+    assert done.stderr.count("No such file or directory") == 2
+
+
+def test_a_resolv_conf_that_leads_elsewhere() -> None:
+    """As systemd-resolved has it: a link to a file in /run."""
+    set_up = "mount -t tmpfs none /run; mkdir /run/there; echo nameserver 192.0.2.1 > /run/there/r;"
+    set_up += (
+        " mkdir /run/etc; cp -a /etc/. /run/etc 2>/dev/null || true; rm -f /run/etc/resolv.conf;"
+    )
+    set_up += " ln -s ../run/there/r /run/etc/resolv.conf; mount --bind /run/etc /etc"
+    words = [
+        SCRIPT,
+        "run",
+        "--user",
+        "--host-ro",
+        "--",
+        "sh",
+        "-c",
+        "cat /etc/resolv.conf; ls /run",
+    ]
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-ec", f'{set_up}; exec "$@"', "sh", *words],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "nameserver 192.0.2.1\nthere\n"), done.stderr
+
+
+@pytest.mark.needs("overlay")
+def test_throwaway(src: Path) -> None:
+    mine = (IS_ROOT and "rm -rf /usr/share/doc; test ! -e /usr/share/doc;") or ""
+    script = f"{mine} echo new > {src}/new; rm {src}/file; cat {src}/new; echo x > /dev/null"
+    assert inside(script, "--throwaway") == "new\n"
+    assert os.path.isdir("/usr/share/doc")
+    assert sorted(os.listdir(src)) == ["file", "sub"]
+
+
+# --- overlays --------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("overlay")
+def test_overlays(src: Path, tmp_path: Path) -> None:
+    over, upper, work = tmp_path / "over", tmp_path / "upper", tmp_path / "work"
+    for folder in (over, upper, work):
+        folder.mkdir()
+    (over / "file").write_text("upper text\n")
+    layers = ["--overlay-src", str(src), "--overlay-src", str(over)]
+    assert inside("cat /mnt/file; ls /mnt", *layers, "--ro-overlay", "/mnt") == (
+        "upper text\nfile\nsub\n"
+    )
+    told = inside("touch /mnt/x 2>&1 || true", *layers, "--ro-overlay", "/mnt")
+    assert "Read-only file system" in told
+    options = [*layers, "--size", "1M", "--tmp-overlay", "/mnt"]
+    assert inside("echo x > /mnt/new; rm /mnt/file; ls /mnt", *options) == "new\nsub\n"
+    assert sorted(os.listdir(src)) == ["file", "sub"]
+    inside("echo x > /mnt/kept", *layers, "--overlay", str(upper), str(work), "/mnt")
+    assert (upper / "kept").read_text() == "x\n"
+    full = inside("(head -c 3000000 /dev/zero > /mnt/big) 2>&1 || true", *options)
+    assert "No space left on device" in full
+
+
+@pytest.mark.needs("overlay")
+def test_overlays_that_cannot_be(src: Path) -> None:
+    assert "needs a folder to begin with: --overlay-src" in refused("--tmp-overlay", "/mnt", code=2)
+    lower = ["--overlay-src", str(src)]
+    assert "needs two folders" in refused(*lower, "--ro-overlay", "/mnt", code=2)
+    assert "overlay-src: no operation follows" in refused(*lower, code=2)
+    assert "source /no/such: No such file" in refused(
+        "--overlay-src", "/no/such", "--tmp-overlay", "/mnt"
+    )
+    told = refused(*lower, "--overlay", str(src), "/dev/shm", "/mnt")
+    assert "is not on the file system of the folder for changes" in told
+    nested = [SCRIPT, "run", "--user", *lower, "--tmp-overlay", "/mnt", "--"]
+    for _ in range(2):
+        nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
+    done = subprocess.run([*nested, "true"], capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert "overlayfs goes two levels deep at most" in done.stderr
+
+
+# --- from Python -----------------------------------------------------------------------------
+
+
+def test_a_plan_of_records(src: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    plan = settings.plan_from(
+        {
+            "user": True,
+            "mounts": [
+                Tmpfs(target="/mnt", perms=0o700),
+                Bind(source=str(src), target="/mnt/a", read_only=True),
+                Dir(target="/mnt/d"),
+                Symlink(text="a", target="/mnt/l"),
+                ["bind", str(out), "/mnt/out"],
+            ],
+            "command": ["sh", "-ec", "ls /mnt > /mnt/out/list; cat /mnt/l/file > /mnt/out/text"],
+        }
+    )
+    assert Plan.from_data(plan.to_data()) == plan
+    with launch.start(plan) as running:
+        assert running.wait().shell_code == 0
+    assert (out / "list").read_text() == "a\nd\nl\nout\n"
+    assert (out / "text").read_text() == "text\n"
+
+
+def test_faults_are_told_all_at_once() -> None:
+    plan = Plan(
+        command=("true",),
+        namespaces=("mount",),
+        mounts=(Tmpfs(target="x", size=0), File(target="/a", fd=5), File(target="/b", fd=5)),
+    )
+    told = "\n".join(plan.faults())
+    assert "'x': a target is a path inside" in told
+    assert "size: 0: is no number of bytes" in told
+    assert "used by another operation" in told
+
+
+def _look(place: str) -> None:
+    os.listdir(place)
+    with open(f"{place}/a/file") as file:
+        assert file.read() == "text\n"
+    try:
+        open("/usr/x", "w").close()
+    except OSError:
+        os._exit(7)
+
+
+def test_a_container(src: Path) -> None:
+    mounts: list[Any] = [ReadOnly(), Tmpfs(target="/mnt"), ["ro-bind", src, "/mnt/a"]]
+    child = Container(target=_look, args=("/mnt",), user=True, mounts=mounts)
+    child.start()
+    child.join(20)
+    assert child.exitcode == 7
+
+
+def test_a_plan_goes_through_json(pyspaces: Run, src: Path, tmp_path: Path) -> None:
+    words = ["--user", "--tmpfs", "/mnt", "--ro-bind", str(src), "/mnt/a", "--mask", f"{src}/file"]
+    shown = pyspaces("run", *words, "--dry-run", "--", "cat", "/mnt/a/file")
+    assert "  mount a tmpfs on /mnt, mode 0755\n  bind" in shown.stdout
+    plan = tmp_path / "plan"
+    plan.write_text(
+        pyspaces("run", *words, "--dry-run", "--json", "--", "cat", "/mnt/a/file").stdout
+    )
+    done = pyspaces("run", "--plan", str(plan))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "text\n", "")
+    plan.write_text(plan.read_text().replace('"Mask"', '"Flood"'))
+    done = pyspaces("run", "--plan", str(plan))
+    assert done.returncode == 2
+    assert "mounts[2].kind: 'Flood' is none of" in done.stderr
