@@ -5,9 +5,11 @@ Runs in the child.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel.libc import KernelError
 
 # As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
 _KEPT = constants.MS_RDONLY | constants.MS_NOSUID | constants.MS_NODEV | constants.MS_NOEXEC
@@ -29,8 +31,24 @@ def remount_inner(mount: int, attributes: int) -> None:
     libc.mount(None, place(mount), None, flags | os.fstatvfs(mount).f_flag & _KEPT)
 
 
-def beneath(top: int) -> list[str]:
-    """Return the paths, from `top` on, of the mounts beneath the mount that it is the root of."""
+def remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> None:
+    """Set attributes of the mount `number`, which is at `path` from `top` on.
+
+    One that another covers has no path: nobody can reach it either, and it is left as it is.
+    """
+    try:
+        below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    if procfs.mount_number(below) == number:
+        remount_inner(below, attributes)
+    os.close(below)
+
+
+def beneath(top: int) -> list[tuple[int, str]]:
+    """Return number and path, from `top` on, of the mounts beneath that which it is the root of."""
     rows = {number: (above, point) for number, above, point, _ in procfs.mount_rows()}
     first = procfs.mount_number(top)
     prefix = rows[first][1].rstrip("/")
@@ -40,5 +58,5 @@ def beneath(top: int) -> list[str]:
         while up in rows and up != first:
             up = rows[up][0]
         if up == first and number != first:
-            found.append(point.removeprefix(prefix))
+            found.append((number, point.removeprefix(prefix)))
     return found

@@ -39,15 +39,19 @@ def attach_empty_inner() -> None:
     os.chdir("/..")
 
 
-def change_inner() -> None:
+def change_inner(*, covers: int = 0) -> None:
     """Make the working directory the root, and put the old root out of reach. Raises KernelError.
+
+    covers: how many mounts lie over the old root, beneath the new one; they go with it.
 
     pivot_root(2), "pivot_root(\\".\\", \\".\\")": both roots are then stacked on one place, the old
     one on top, and unmounting takes it away. chroot(2) alone would leave it mounted, and a process
     with CAP_SYS_CHROOT could walk back.
     """
     libc.pivot_root(".", ".")
-    libc.umount(".", constants.MNT_DETACH)
+    # Each call takes the topmost away, and only that.
+    for _ in range(1 + covers):
+        libc.umount(".", constants.MNT_DETACH)
     os.chdir("/")
 
 

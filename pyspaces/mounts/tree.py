@@ -111,6 +111,11 @@ class Tree:
         if self._scratch >= 0:
             os.close(self._scratch)
 
+    @property
+    def covers(self) -> int:
+        """How many mounts lie between the old root and the new one, once all is mounted."""
+        return int(self._scratch >= 0 and not self._copies)
+
     # For operations that look for something outside.
 
     def source_inner(self, path: str, *, optional: bool = False) -> tuple[int, ...]:
@@ -338,10 +343,8 @@ class Tree:
                 return
         classic.remount_inner(top, attributes)
         if recursive:
-            for path in classic.beneath(top):
-                below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
-                classic.remount_inner(below, attributes)
-                os.close(below)
+            for number, path in classic.beneath(top):
+                classic.remount_beneath_inner(top, path, number, attributes)
 
 
 class _Doing:
