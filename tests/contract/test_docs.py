@@ -335,6 +335,7 @@ def test_the_first_command_of_the_readme_runs_in_new_namespaces(
     assert f"It prints `{done.stdout.strip()}`." in _section("Two commands to begin with")
 
 
+@pytest.mark.skipif(MUST_RUN, reason="CI runs the whole suite by this very command")
 def test_the_second_command_of_the_readme_tests(
     run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ def read(*items: Any) -> tuple[tuple[Operation, ...], list[str]]:
     return words.operations_from(items, faults), faults
 
 
+@hypothesis.settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from([*NAMES, "what"]), st.lists(texts, max_size=4))))
 def test_any_words_are_taken_or_refused(items: list[tuple[str, list[str]]]) -> None:
     made, faults = read(*([name, *rest] for name, rest in items if name != "throwaway"))
