@@ -107,10 +107,6 @@ def _make_mounts(context: Context) -> None:
     )
 
 
-def _change_root(context: Context) -> None:
-    root.change_inner(covers=context.tree.covers if context.tree else 0)
-
-
 def _enter_clocks(context: Context) -> None:
     clocks.enter_inner(boottime=context.plan.boottime, monotonic=context.plan.monotonic)
 
@@ -298,7 +294,7 @@ STEPS = (
     Step(
         title="change to the new root",
         applies=lambda plan: plan.builds_tree(),
-        act=_change_root,
+        act=lambda context: root.change_inner(),
     ),
     Step(
         title="set the host name",

@@ -90,6 +90,11 @@ UMOUNT_NOFOLLOW = 8
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
+# include/uapi/linux/stat.h: a bit of what is asked for, the place of its answer, the size of all
+STATX_MNT_ID = 0x1000
+STATX_MNT_ID_OFFSET = 144
+STATX_SIZE = 256
+
 # include/uapi/linux/openat2.h
 RESOLVE_IN_ROOT = 0x10
 

@@ -194,6 +194,22 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
     return _checked(result, "openat2", path=path)
 
 
+def mount_id(descriptor: int) -> int | None:
+    """Return the id of the mount that `descriptor` is on; None where statx(2) does not say.
+
+    The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no /proc.
+    """
+    statx = getattr(_libc, "statx", None)  # in the GNU C library since 2.28
+    if statx is None:
+        return None
+    room = ctypes.create_string_buffer(constants.STATX_SIZE)
+    if statx(descriptor, b"", constants.AT_EMPTY_PATH, constants.STATX_MNT_ID, room) == -1:
+        return None
+    if not struct.unpack_from("I", room)[0] & constants.STATX_MNT_ID:
+        return None
+    return int(struct.unpack_from("Q", room, constants.STATX_MNT_ID_OFFSET)[0])
+
+
 def set_parent_death_signal(number: int) -> None:
     """Ask for signal `number` when the thread that created this process ends: prctl(2).
 

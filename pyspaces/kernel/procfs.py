@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel.libc import KernelError, capabilities, overwrite
+from pyspaces.kernel.libc import KernelError, capabilities, mount_id, overwrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-def read(path: str) -> str:
-    """Return a whole /proc file as text. Raises KernelError."""
+def read(path: str, directory: int | None = None) -> str:
+    """Return a whole /proc file as text. Raises KernelError.
+
+    directory: a descriptor of where a relative path begins; None for the working directory.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], path) from None
     try:
@@ -145,10 +148,16 @@ def mount_rows() -> Iterator[tuple[int, int, str, str]]:
         yield int(number), int(above), _unescape(point), after.split(" ")[0]
 
 
-def mount_number(descriptor: int) -> int:
-    """Return the id of the mount that a descriptor of this process lies on."""
-    path = f"/proc/self/fdinfo/{descriptor}"
-    for line in read(path).splitlines():
+def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
+    """Return the id of the mount that a descriptor of this process is on. Raises KernelError.
+
+    fdinfo: a descriptor of /proc/self/fdinfo where the path may not lead there any more. Only
+    kernels whose statx(2) does not know are asked there.
+    """
+    if (number := mount_id(descriptor)) is not None:
+        return number
+    path = str(descriptor) if fdinfo is not None else f"/proc/self/fdinfo/{descriptor}"
+    for line in read(path, fdinfo).splitlines():
         if line.startswith("mnt_id:"):
             return int(line.split()[1])
     raise KernelError(3, "read", ["mnt_id"], path)

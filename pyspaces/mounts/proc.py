@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import propagation
@@ -34,9 +35,13 @@ def mount_inner(root: str | None) -> None:
         # A link in the new root leads nowhere but into it.
         flags = os.O_PATH | os.O_DIRECTORY
         opened.append(libc.openat2(opened[0], "proc", flags, constants.RESOLVE_IN_ROOT))
+        if os.path.samestat(*map(os.fstat, opened)):
+            raise Refusal("is a link to the root directory", path=os.path.join(root, "proc"))
         os.fchdir(opened[1])
         libc.mount("proc", ".", "proc", _FLAGS)
         os.fchdir(opened[0])
+    except Refusal:
+        raise
     except KernelError as error:
         path = os.path.join(root, "proc")
         raise KernelError(error.errno or 0, error.call, error.arguments, path) from error

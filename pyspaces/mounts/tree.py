@@ -12,7 +12,7 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, mountapi
+from pyspaces.kernel import constants, libc, mountapi, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import classic
 
@@ -111,11 +111,6 @@ class Tree:
         if self._scratch >= 0:
             os.close(self._scratch)
 
-    @property
-    def covers(self) -> int:
-        """How many mounts lie between the old root and the new one, once all is mounted."""
-        return int(self._scratch >= 0 and not self._copies)
-
     # For operations that look for something outside.
 
     def source_inner(self, path: str, *, optional: bool = False) -> tuple[int, ...]:
@@ -194,6 +189,11 @@ class Tree:
             os.close(descriptor)
             there, wanted = ("file", "folder") if folder else ("folder", "file")
             raise Refusal(f"is a {there}, and what belongs there a {wanted}", path=target)
+        if target.strip("/") and _same_place(descriptor, self._root):
+            # Once covered, such a path leads elsewhere: an operation that looks again would act on
+            # something that the caller did not mean.
+            os.close(descriptor)
+            raise Refusal("leads to the root directory; as a target, that is /", path=target)
         return descriptor
 
     def look_inner(self, target: str, flags: int = os.O_PATH) -> int | None:
@@ -268,7 +268,7 @@ class Tree:
                 self._bind_by_path_inner(source, point)
         finally:
             os.close(point)
-        self._covered_inner(target)
+        self._follow_root_inner()
         if attributes:
             top = self.top_inner(target)
             try:
@@ -296,7 +296,7 @@ class Tree:
             raise Refusal(number=error.errno or 0, what="mount", path=target) from error
         finally:
             os.close(point)
-        self._covered_inner(target)
+        self._follow_root_inner()
         if kind == "tmpfs":
             self.own_inner(target)
 
@@ -310,10 +310,16 @@ class Tree:
         """Return what is there at `target` now."""
         return libc.openat2(self._root, target, os.O_PATH, constants.RESOLVE_IN_ROOT)
 
-    def _covered_inner(self, target: str) -> None:
-        """Go on with what was mounted over the root itself, if that is what happened."""
-        if not target.strip("/"):
-            top = os.open("..", _FOLDER, dir_fd=self._root)
+    def _follow_root_inner(self) -> None:
+        """Go on with what was mounted over the root itself, if that is what happened.
+
+        From the root to be, ".." leads to the topmost mount at its place: to itself where nothing
+        covers it.
+        """
+        top = os.open("..", _FOLDER, dir_fd=self._root)
+        if _same_place(top, self._root):
+            os.close(top)
+        else:
             os.close(self._root)
             self._root = top
 
@@ -365,6 +371,13 @@ class _Doing:
             told = Refusal(number=error.errno or 0, what=call, path=path)
             told.stage = self._stage
             raise told from error
+
+
+def _same_place(one: int, other: int) -> bool:
+    """Tell whether two descriptors are of one file or directory on one mount."""
+    return os.path.samestat(os.fstat(one), os.fstat(other)) and (
+        procfs.mount_number(one) == procfs.mount_number(other)
+    )
 
 
 def _refused_making(error: OSError, path: str, parent: int) -> Refusal:

@@ -136,6 +136,7 @@ HEADERS = {
             *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
         )
     },
+    "STATX_MNT_ID": ("linux/stat.h", "STATX_MNT_ID"),
     "SECURE_NOROOT": ("linux/securebits.h", "SECURE_NOROOT"),
     "LINUX_CAPABILITY_VERSION_3": (CAPABILITY, "_LINUX_CAPABILITY_VERSION_3"),
     "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
@@ -167,6 +168,7 @@ LIBRARY = {
 ELSEWHERE = {
     "MSG_NOSIGNAL",  # test_channel: no SIGPIPE
     "SIGNALFD_SIGINFO_SIZE",  # a structure, below
+    *("STATX_MNT_ID_OFFSET", "STATX_SIZE"),  # a structure, below
     *("SI_QUEUE", "SIGINFO_SIZE"),  # test_init: the mark arrives
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
     "MAP_MAX_BYTES",
@@ -290,3 +292,16 @@ def test_what_signalfd_gives_has_its_size() -> None:
     finally:
         os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def test_statx_tells_the_mount_id() -> None:
+    """The same number as /proc/self/fdinfo has for the descriptor."""
+    from pyspaces.kernel import libc
+
+    for place in ("/", "/proc", "/dev/null"):
+        descriptor = os.open(place, os.O_PATH)
+        try:
+            told = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+            assert libc.mount_id(descriptor) == int(re.findall(r"mnt_id:\s*(\d+)", told)[0])
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,141 @@
+"""The old root is out of reach, whatever covers it: `/..`, mounts, descriptors, the launcher."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import IS_ROOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+LOOK = str(Path(__file__).with_name("roots.py"))
+DENY = str(Path(__file__).parents[1] / "deny_call.py")
+ENOSYS = "38"
+# What older kernels and filters lack. The number of statx(2) is that of x86-64; elsewhere it is
+# another call, and the filter of no consequence.
+OPEN_TREE, MOUNT_SETATTR, SETNS, STATX = "428", "442", "308", "332"
+WAYS = {
+    "all there": ([], ["user"]),
+    "a pid namespace": ([], ["user", "pid"]),
+    "no open_tree": ([OPEN_TREE], ["user"]),
+    "no mount_setattr": ([MOUNT_SETATTR], ["user", "pid"]),
+    "neither": ([OPEN_TREE, MOUNT_SETATTR], ["user", "pid"]),
+    "no setns": ([SETNS], ["user"]),
+}
+
+
+def look(directory: Path, *namespaces: str, without: list[str]) -> dict[str, object]:
+    deny = [word for number in without for word in (sys.executable, DENY, number, ENOSYS)]
+    done = subprocess.run(
+        [*deny, sys.executable, LOOK, str(directory), *namespaces],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.needs("userns", "overlay", "proc")
+@pytest.mark.parametrize("way", WAYS)
+def test_every_operation_over_every_root(tmp_path: Path, way: str) -> None:
+    without, namespaces = WAYS[way]
+    found = look(tmp_path, *namespaces, without=without)
+    assert found["faults"] == []
+    assert isinstance(found["count"], int)
+    assert isinstance(found["refused"], int)
+    assert found["count"] - found["refused"] > 400
+
+
+@pytest.mark.as_root
+@pytest.mark.needs("overlay", "proc")
+def test_the_same_without_a_user_namespace(tmp_path: Path) -> None:
+    assert look(tmp_path, "pid", without=[])["faults"] == []
+
+
+@pytest.mark.needs("userns", "proc")
+@pytest.mark.parametrize("name", ["statx", "statx and open_tree"])
+def test_mount_ids_from_proc(tmp_path: Path, pyspaces: Run, name: str) -> None:
+    """Before Linux 5.8 statx(2) tells no mount id; /proc/self/fdinfo of the old root does."""
+    numbers = [STATX, OPEN_TREE] if name.endswith("open_tree") else [STATX]
+    deny = [word for number in numbers for word in (sys.executable, DENY, number, ENOSYS)]
+    script = Path(sys.executable).with_name("pyspaces")
+    for mounts in (["--ro-bind", "/", "/"], ["--tmpfs", "/", "--ro-bind", "/", "/"]):
+        words = [*mounts, *mounts, "--", "sh", "-c", f"echo in > /..{tmp_path}/x; ls /.."]
+        done = subprocess.run(
+            [*deny, str(script), "run", "--user", "--pid", *words],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "Read-only file system" in done.stderr
+        assert "usr" in done.stdout
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.needs("userns")
+def test_without_capabilities_nothing_is_written(pyspaces: Run, tmp_path: Path) -> None:
+    """As it was found: the least privileged of commands wrote to the host."""
+    tmp_path.chmod(0o777)
+    for way in (["--ro-bind", "/", "/"], ["--read-only"], ["--ro-bind", "/", "/"] * 2):
+        done = pyspaces(
+            "run", "--user", "--map-current", "--cap-drop", "all", "--no-new-privs", *way, "--",
+            "sh", "-c", f"echo in > /..{tmp_path}/x",
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert "Read-only file system" in done.stderr
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize(
+    "way", [["--bind", "/", "/"], ["--dev-bind", "/", "/"], ["--bind", "/", "/"] * 3]
+)
+def test_launches_nest_in_such_a_root(pyspaces: Run, way: list[str]) -> None:
+    script = str(Path(sys.executable).with_name("pyspaces"))
+    inner = [script, "run", "--user", *way, "--", "unshare", "-Ur", "true"]
+    done = pyspaces("run", "--user", *way, "--", *inner)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.as_root
+def test_a_throwaway_root_keeps_the_host_as_it_is(pyspaces: Run, tmp_path: Path) -> None:
+    done = pyspaces("run", "--pid", "--throwaway", "--", "sh", "-c", f"echo in > /..{tmp_path}/x")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize("target", ["/link", "/.", "/link/.", "/up"])
+def test_a_path_that_leads_to_the_root(pyspaces: Run, tmp_path: Path, target: str) -> None:
+    (tmp_path / "link").symlink_to("/")
+    (tmp_path / "up").symlink_to("../../..")
+    done = pyspaces("run", "--user", "-R", str(tmp_path), "--tmpfs", target, "--", "true")
+    assert done.returncode == 125
+    assert f"{target}: leads to the root directory; as a target, that is /" in done.stderr
+
+
+@pytest.mark.needs("proc")
+def test_a_root_whose_proc_leads_to_the_root(pyspaces: Run, tmp_path: Path) -> None:
+    (tmp_path / "proc").symlink_to("/")
+    done = pyspaces("run", "--user", "--pid", "-R", str(tmp_path), "--", "true")
+    assert done.returncode == 125
+    assert f"cannot mount a new /proc: {tmp_path}/proc: is a link to the root" in done.stderr
+
+
+@pytest.mark.needs("unshare")
+@pytest.mark.skipif(not IS_ROOT, reason="in a chroot an ordinary user makes no namespace")
+def test_in_a_chroot_the_outside_is_not_left_mounted(tmp_path: Path) -> None:
+    script = str(Path(sys.executable).with_name("pyspaces"))
+    inside = f"chroot {tmp_path} {script} run --mount --ro-bind / / -- true"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"mount --rbind / {tmp_path}; {inside}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert "cannot change to the new root: the launcher is in a chroot" in done.stderr
