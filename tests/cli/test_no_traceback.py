@@ -7,11 +7,15 @@ Real processes of the console script. The command is one of a few harmless words
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from conftest import SCRIPT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -211,3 +215,16 @@ def test_random_command_lines(empty_folder: Path, words: list[str]) -> None:
 )
 def test_command_lines_that_came_to_mind(words: list[str], tmp_path: Path) -> None:
     check(run(words, tmp_path))
+
+
+def test_ctrl_c_while_the_program_is_loaded() -> None:
+    """The script gives Ctrl-C its default action first; what comes before that is Python's own."""
+    ended = []
+    for _ in range(40):
+        with subprocess.Popen(
+            [SCRIPT, "run", "--user", "--", "sleep", "5"], stderr=subprocess.PIPE, text=True
+        ) as process:
+            time.sleep(random.uniform(0, 0.04))
+            process.send_signal(signal.SIGINT)
+            ended.append(process.communicate(timeout=30)[1])
+    assert not [told for told in ended if "/pyspaces/" in told]
