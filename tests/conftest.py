@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pyspaces import checking
@@ -31,6 +32,11 @@ SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
 PROBE = str(Path(__file__).with_name("probe.py"))
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
+
+
+# How long an example takes is the machine's business; time_limit ends one that hangs.
+hypothesis.settings.register_profile("pyspaces", deadline=None)
+hypothesis.settings.load_profile("pyspaces")
 
 
 def pytest_configure(config: pytest.Config) -> None:
