@@ -21,7 +21,7 @@ LAUNCHER = str(Path(sys.executable).with_name("pyspaces"))
 COMMANDS = {
     "pyspaces list": [LAUNCHER, "list"],
     "pyspaces list --json": [LAUNCHER, "list", "--json"],
-    "pyspaces list --tree": [LAUNCHER, "list", "--tree", "owner"],
+    "pyspaces list --tree": [LAUNCHER, "list", "--tree"],
     "lsns --json": ["lsns", "--json"],
 }
 

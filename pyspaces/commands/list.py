@@ -9,6 +9,7 @@ import click
 from pyspaces import listing, namespaces
 from pyspaces.commands import table
 from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
@@ -199,7 +200,7 @@ class _Words(click.ParamType):  # type: ignore[type-arg]  # generic only from cl
         ]
 
 
-list_ = click.Command(
+list_ = Command(
     "list",
     help=_HELP,
     short_help="List the namespaces of this host.",
@@ -228,8 +229,10 @@ list_ = click.Command(
             type=_Words(tuple(COLUMNS)),
             help=f"columns, of {', '.join(COLUMNS)}",
         ),
-        click.Option(
+        OptionalValue(
             ["--tree"],
+            bare=OWNER,
+            metavar=f"{OWNER}|{PARENT}",
             type=click.Choice([OWNER, PARENT]),
             help="draw what hangs below what: by owning user namespace, or by parent",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces import settings
+from pyspaces.commands.optional import Command
 from pyspaces.settings import FLAG, MANY, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
@@ -109,7 +110,7 @@ class _File(click.ParamType):  # type: ignore[type-arg]  # generic only from cli
         return [CompletionItem(incomplete, type="file")]
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(Command):
     """A command whose help stands under the headings of the settings.
 
     Options end at the first word that is not one: the rest belongs to the command to run.

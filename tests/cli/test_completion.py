@@ -57,6 +57,10 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
         ("pyspaces run --setgroups ", {"allow", "deny"}),
         ("pyspaces run --user unshar", {"unshare"}),
         ("pyspaces run --user -- unshar", {"unshare"}),
+        ("pyspaces list --tr", {"--tree", "--tree=owner", "--tree=parent"}),
+        ("pyspaces list --tree --tree", set()),
+        ("pyspaces list --tree ow", set()),
+        ("pyspaces list --tree --ou", {"--ours", "--output"}),
     ],
 )
 @pytest.mark.needs("bash", "unshare")

@@ -56,7 +56,6 @@ def test_a_tree_by_owner() -> None:
             SCRIPT,
             "list",
             "--tree",
-            "owner",
             "-n",
             "-o",
             "ns,type,nprocs",
@@ -96,6 +95,17 @@ def test_a_tree_of_json_by_parent_and_by_owner() -> None:
     assert sorted(found["owner"]["user"]) == ["mount", "net", "pid", "user"]
     assert (found["parent"]["user"], found["parent"]["pid"]) == (["user"], ["pid"])
     assert found["parent"]["net"] == []
+
+
+def test_the_value_of_tree_is_taken_behind_an_equals_sign_only(pyspaces: Run) -> None:
+    def shown(*words: str) -> str:
+        return pyspaces("list", "-n", "-o", "type,ns", "-p", str(os.getpid()), *words).stdout
+
+    assert shown("--tree") == shown("--tree=owner") == shown("--tree=parent", "--tree")
+    assert shown("--tree", "-t", "net") == shown("-t", "net") != ""
+    for words in (["--tree", "owner"], ["--tree", "parent"], ["--tree="], ["--tree=ow"]):
+        done = pyspaces("list", *words)
+        assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_wrong_words_are_wrong_usage(pyspaces: Run) -> None:

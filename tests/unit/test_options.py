@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from pyspaces import namespaces, settings
 from pyspaces.commands import options
+from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.options import GroupedCommand
 from pyspaces.settings import BY_NAME, FLAG, MANY, ORDERED, PAIRS, SETTINGS, TOGGLE, VALUE
 
@@ -170,3 +171,72 @@ def test_help_stands_under_headings() -> None:
             )
             assert shown == (setting.group == group), setting.name
     assert "--verbose" in done.output.partition("\nGeneral:\n")[2]
+
+
+def parse_optional(kind: type[click.Command], *arguments: str) -> dict[str, Any]:
+    """Return what a command with optional values makes of `arguments`."""
+    taken: dict[str, Any] = {}
+    command = kind(
+        "x",
+        params=[
+            OptionalValue(["--net"], bare="new", metavar="KIND"),
+            OptionalValue(["--keep", "--hold"], bare="", metavar="FILE", multiple=True),
+            click.Option(["-n", "--name"]),
+            click.Argument(["command"], nargs=-1),
+        ],
+        callback=lambda **values: taken.update(values),
+    )
+    command.main(list(arguments), standalone_mode=False)
+    return taken
+
+
+@pytest.mark.parametrize("kind", [Command, GroupedCommand])
+@pytest.mark.parametrize(
+    ("words", "net", "keep", "name", "command"),
+    [
+        ([], None, (), None, ()),
+        (["--net"], "new", (), None, ()),
+        (["--net", "ls"], "new", (), None, ("ls",)),
+        (["--net=ls"], "ls", (), None, ()),
+        (["--net=", "ls"], "", (), None, ("ls",)),
+        (["--net=-x=y"], "-x=y", (), None, ()),
+        (["--net", "--", "--net=x"], "new", (), None, ("--net=x",)),
+        (["--net=a", "--net"], "new", (), None, ()),
+        (["--name", "--net", "x"], None, (), "--net", ("x",)),
+        (["--net", "-n", "x"], "new", (), "x", ()),
+        (["--keep", "--hold=a", "--keep=b", "x"], None, ("", "a", "b"), None, ("x",)),
+    ],
+)
+def test_a_value_that_may_be_left_out_is_taken_behind_an_equals_sign_only(
+    kind: type[click.Command],
+    words: list[str],
+    net: str | None,
+    keep: tuple[str, ...],
+    name: str | None,
+    command: tuple[str, ...],
+) -> None:
+    taken = parse_optional(kind, *words)
+    assert (taken["net"], taken["keep"]) == (net, keep)
+    assert (taken["name"], taken["command"]) == (name, command)
+
+
+def test_an_optional_value_is_shown_behind_an_equals_sign() -> None:
+    command = Command("x", params=[OptionalValue(["--net"], bare="", metavar="K", help="h")])
+    done = CliRunner().invoke(command, ["--help"])
+    assert "  --net[=K]  h\n" in done.output
+
+
+@pytest.mark.parametrize("kind", [Command, GroupedCommand])
+def test_an_optional_value_is_completed_as_one_word(kind: type[click.Command]) -> None:
+    option = OptionalValue(["--net"], bare="", metavar="K", type=click.Choice(["up", "off"]))
+    command = kind("x", params=[option, click.Option(["--name"])])
+    found = [item.value for item in command.shell_complete(click.Context(command), "--n")]
+    assert found == ["--net", "--name", "--net=up", "--net=off"]
+    found = [item.value for item in command.shell_complete(click.Context(command), "--na")]
+    assert found == ["--name"]
+
+
+def test_a_short_option_has_no_optional_value() -> None:
+    """Behind `-n` there is no `=`: what follows could be its value, or the next flag."""
+    with pytest.raises(ValueError, match="-N"):
+        OptionalValue(["-N", "--net"], bare="", metavar="K")

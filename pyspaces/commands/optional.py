@@ -1,0 +1,74 @@
+"""click options whose value may be left out, and the commands that complete them.
+
+Apart from options.py, since a command that has no settings of a launch need not load those.
+"""
+
+from __future__ import annotations
+
+import click
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from click.shell_completion import CompletionItem
+
+
+class OptionalValue(click.Option):
+    """An option whose value may be left out: `--tree` or `--tree=parent`.
+
+    bare: the value where none is written. metavar: what is shown behind the `=`. A value is taken
+    only behind `=`; the next word is never one. click's own flag_value takes any next word that
+    does not look like an option, and so the first word of a command line that is to be run.
+    """
+
+    def __init__(self, names: Sequence[str], *, bare: str, metavar: str, **more: Any) -> None:
+        if short := [name for name in names if name[:1] == "-" != name[1:2]]:
+            raise ValueError(f"{short[0]}: only a long option can have an optional value")
+        super().__init__(names, metavar=metavar, **more)
+        self._bare = bare
+        # click's completion takes the word behind an option that is neither flag nor count for
+        # its value. Nothing else reads this: what else depends on it is overridden here.
+        self.count = True
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Add it as an option with a value, which the parser gets even where none is written."""
+        parser.add_option(
+            obj=self,
+            opts=self.opts,
+            dest=self.name,
+            action="append" if self.multiple else "store",
+            nargs=1,
+        )
+        match = parser._match_long_opt
+
+        def match_long(name: str, value: str | None, state: Any) -> None:
+            match(name, self._bare if value is None and name in self.opts else value, state)
+
+        parser._match_long_opt = match_long
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return `--tree[=owner|parent]` and the help."""
+        return f"{', '.join(self.opts)}[={self.metavar}]", self.help or ""
+
+    def words(self) -> list[str]:
+        """Return the option with each of its values, as one word each: what completes it."""
+        values = getattr(self.type, "choices", ())
+        return [f"{name}={value}" for name in self.opts for value in values]
+
+
+class Command(click.Command):
+    """A command that completes an option with an optional value as one word."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options, and those with an optional value with each value, too."""
+        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
+
+        found = super().shell_complete(ctx, incomplete)
+        shown = {item.value for item in found}
+        for param in self.get_params(ctx):
+            if isinstance(param, OptionalValue) and shown.intersection(param.opts):
+                words = (word for word in param.words() if word.startswith(incomplete))
+                found.extend(CompletionItem(word, help=param.help) for word in words)
+        return found
