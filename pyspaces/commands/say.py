@@ -16,8 +16,15 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """Write a result to standard output; where nobody reads it any more, end as SIGPIPE would."""
+    """Write a result to standard output; where nobody reads it any more, end as SIGPIPE would.
+
+    What the encoding of standard output has no character for is written as \\uNNNN.
+    """
     try:
-        click.echo(text, nl=False)
+        try:
+            click.echo(text, nl=False)
+        except UnicodeEncodeError as error:  # nothing has been written
+            plain = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+            click.echo(plain, nl=False)
     except BrokenPipeError:
         status.die_of(status.SIGPIPE)

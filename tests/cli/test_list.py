@@ -9,6 +9,7 @@ import pty
 import struct
 import subprocess
 import termios
+from pathlib import Path
 
 import pytest
 from conftest import SCRIPT
@@ -185,6 +186,63 @@ def test_a_terminal_gets_no_control_characters_of_a_command_line() -> None:
         finally:
             process.kill()
     assert shown == "sh -c read a \\x1b[31m\\x0a\\x0d語"
+
+
+@pytest.mark.parametrize("form", [[], ["--tree"]])
+@pytest.mark.needs("userns")
+def test_a_pipe_gets_no_control_characters_of_a_command_line(form: list[str]) -> None:
+    evil = "e\x1b[31m\n\x9b\t"
+    with subprocess.Popen(
+        ["unshare", "-Ur", "sh", "-c", "echo; read a", evil, "\udcff\u202e"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        done = subprocess.run(
+            [SCRIPT, "list", *form, "-n", "-p", str(process.pid), "-t", "user", "-o", "command"],
+            capture_output=True,
+            check=True,
+        )
+        process.kill()
+    shown = "e\\x1b[31m\\x0a\\x9b\\x09 \\xff\\u202e"
+    assert done.stdout.decode() == f"sh -c echo; read a {shown}\n"
+
+
+@pytest.mark.as_root
+def test_files_are_written_without_control_characters(tmp_path: Path, pyspaces: Run) -> None:
+    file = tmp_path / "a\x1b[31m\nb\\\t,\udcff"
+    file.touch()
+    subprocess.run(["unshare", f"--uts={file}", "true"], check=True)
+    try:
+        inode = os.stat(file).st_ino
+        lines = pyspaces("list", "-n", "-t", "uts", "-o", "ns,files").stdout.split("\n")
+        (line,) = (line for line in lines if line.startswith(f"{inode} "))
+        assert line.endswith("/a\\x1b[31m\\x0ab\\\\x09,\\xff")
+        rows = json.loads(pyspaces("list", "-J").stdout)["namespaces"]
+        assert [row["files"] for row in rows if row["ns"] == inode] == [[str(file)]]
+    finally:
+        subprocess.run(["umount", str(file)], check=True)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_any_encoding_of_the_output_can_show_a_command(encoding: str) -> None:
+    with subprocess.Popen(
+        ["unshare", "-Ur", "sh", "-c", "echo; read a", "語\udcff"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        done = subprocess.run(
+            [SCRIPT, "list", "-n", "-p", str(process.pid), "-t", "user", "-o", "command"],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        process.kill()
+    shown = "語" if encoding == "utf-8" else "\\u8a9e"
+    assert done.stdout.decode() == f"sh -c echo; read a {shown}\\xff\n"
 
 
 def test_a_reader_that_goes_ends_it_quietly() -> None:
