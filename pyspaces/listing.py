@@ -13,18 +13,21 @@ import pwd
 
 from pyspaces import namespaces
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import netnsid, nsfs, procfs
+from pyspaces.kernel import held, netnsid, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.names import registry
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, ClassVar
 
 _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
 _BY_FLAG = {row.flag: row.name for row in namespaces.NAMESPACES}
+# Reason: to look at one takes 4 us, so that this bounds what they add to about a second; most hosts
+# have less. lsns(8) looks at all of them, however long it takes.
+_MOST_DESCRIPTORS = 200_000
 
 
 class Row(Record):
@@ -33,8 +36,10 @@ class Row(Record):
     ns: its inode. type: a name of namespaces.NAMES. nprocs: how many processes are in it. pid: the
     lowest of them; ppid, uid, user and command are its own. netnsid: what the caller's network
     namespace calls it, of a network namespace. name: that of `run --name`. files: where it is
-    bound. owner: the inode of the user namespace that owns it. parent: that of the user or pid
-    namespace above it. Unknown or not there: None, or nothing.
+    bound. held: the descriptors and sockets that hold it, as /proc/PID/fd/N and
+    socket:/proc/PID/fd/N; looked for only where no process is in it. owner: the inode of the user
+    namespace that owns it. parent: that of the user or pid namespace above it. Unknown or not
+    there: None, or nothing.
     """
 
     ns: int
@@ -47,6 +52,7 @@ class Row(Record):
     netnsid: int | None = None
     name: str | None = None
     files: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     owner: int | None = None
     parent: int | None = None
     command: str | None = None
@@ -56,35 +62,54 @@ class Listing(Record):
     """Rows in the order of their inodes, and what stood in the way of more.
 
     unreadable: how many processes there are whose namespaces this process may not see. hidden:
-    whether /proc hides processes of other users altogether.
+    whether /proc hides processes of other users altogether. unsearched: how many open descriptors
+    were not looked at, since there were too many.
     """
 
     rows: tuple[Row, ...]
     unreadable: int = 0
     hidden: bool = False
+    unsearched: int = 0
 
     _nested: ClassVar = {"rows": Row}
 
 
-def listing(*, types: Iterable[str] = (), pid: int | None = None, ours: bool = False) -> Listing:
+def listing(
+    *,
+    types: Iterable[str] = (),
+    pid: int | None = None,
+    ours: bool = False,
+    descriptors: bool | None = None,
+) -> Listing:
     """Return the namespaces that this process can see.
 
     types: names of namespaces.NAMES; all if none are given. pid: only those that this process is
     in. ours: only those that pyspaces made: of names, and of what runs below a launcher.
+    descriptors: whether those are looked for that nothing but an open descriptor, or a socket,
+    holds; None for the first 200,000 descriptors of the host.
     Raises KernelError where /proc cannot be read, and SpaceError where process `pid` cannot.
     """
+    wanted = frozenset(types) or frozenset(namespaces.NAMES)
     scan = _Scan()
     scan.read_processes()
     scan.read_files()
+    if pid is None and descriptors is not False:
+        # A socket keeps its network namespace, and that its owner.
+        sockets = not wanted.isdisjoint(("net", "user"))
+        scan.read_descriptors(None if descriptors else _MOST_DESCRIPTORS, sockets=sockets)
     scan.read_relations()
     chosen = set(scan.found)
     if pid is not None:
         chosen &= _inodes_of(pid)
     if ours:
         chosen &= scan.ours()
-    wanted = frozenset(types) or frozenset(namespaces.NAMES)
     rows = (scan.row(inode) for inode in sorted(chosen) if scan.found[inode].type in wanted)
-    return Listing(rows=tuple(rows), unreadable=scan.unreadable, hidden=_hides_processes())
+    return Listing(
+        rows=tuple(rows),
+        unreadable=scan.unreadable,
+        hidden=_hides_processes(),
+        unsearched=scan.unsearched,
+    )
 
 
 def _inodes_of(pid: int) -> set[int]:
@@ -100,12 +125,13 @@ def _inodes_of(pid: int) -> set[int]:
 class _Found:
     """What is known of a namespace so far."""
 
-    __slots__ = ("files", "netnsid", "owner", "parent", "pids", "type")
+    __slots__ = ("files", "held", "netnsid", "owner", "parent", "pids", "type")
 
     def __init__(self, kind: str) -> None:
         self.type = kind
         self.pids: list[int] = []
         self.files: list[str] = []
+        self.held: list[held.Place] = []
         self.owner: int | None = None
         self.parent: int | None = None
         self.netnsid: int | None = None
@@ -117,6 +143,8 @@ class _Scan:
     def __init__(self) -> None:
         self.found: dict[int, _Found] = {}
         self.unreadable = 0
+        self.unsearched = 0
+        self._readable: list[int] = []
         self._holders = registry.holders()
         self._users: dict[int, str | None] = {}
 
@@ -127,6 +155,8 @@ class _Scan:
             members, denied = _members(pid, links)
             for link, inode in members:
                 self._add(inode, _BY_LINK[link]).pids.append(pid)
+            if members:
+                self._readable.append(pid)
             self.unreadable += denied and not members
 
     def read_files(self) -> None:
@@ -134,6 +164,14 @@ class _Scan:
         for link, inode, path in procfs.namespace_mounts():
             if link in _BY_LINK:
                 self._add(inode, _BY_LINK[link]).files.append(path)
+
+    def read_descriptors(self, limit: int | None, *, sockets: bool) -> None:
+        """Read which namespaces are held by descriptors; only of processes that can be read."""
+        search = held.Search(_BY_LINK, sockets=sockets, limit=limit)
+        search.walk(self._readable)
+        for (link, inode), places in search.found.items():
+            self._add(inode, _BY_LINK[link]).held.extend(places)
+        self.unsearched = search.unsearched
 
     def read_relations(self) -> None:
         """Ask for owners and parents; those have rows too, even where no process is in them."""
@@ -185,6 +223,7 @@ class _Scan:
             netnsid=found.netnsid,
             name=",".join(names) or None,
             files=tuple(sorted(found.files)),
+            held=() if found.pids else tuple(str(place) for place in found.held),
             owner=found.owner,
             parent=found.parent,
             **facts,
@@ -251,18 +290,23 @@ def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], boo
 
 
 def _open(inode: int, found: _Found) -> int | None:
-    """Open a namespace through a process that is in it, or a file where it is bound."""
+    """Open a namespace through a process that is in it, a file where it is bound, or a holder."""
     link = next(row.link for row in namespaces.NAMESPACES if row.name == found.type)
-    for path in (*(f"/proc/{pid}/ns/{link}" for pid in found.pids), *found.files):
-        try:
-            descriptor = nsfs.open_file(path)
-        except KernelError:
-            continue
+    for opened in _opened(link, found):
         # The pid may be another's by now, and another mount may cover the file.
-        if os.fstat(descriptor).st_ino == inode and nsfs.clone_flag(descriptor) in _BY_FLAG:
-            return descriptor
-        os.close(descriptor)
+        if os.fstat(opened).st_ino == inode and nsfs.clone_flag(opened) in _BY_FLAG:
+            return opened
+        os.close(opened)
     return None
+
+
+def _opened(link: str, found: _Found) -> Iterator[int]:
+    for path in (*(f"/proc/{pid}/ns/{link}" for pid in found.pids), *found.files):
+        if (opened := nsfs.open_safely(path)) is not None:
+            yield opened
+    for place in found.held:
+        if (opened := place.open()) is not None:
+            yield opened
 
 
 def _parent(pid: int) -> int:

@@ -39,12 +39,13 @@ COLUMNS = {
     "netnsid": True,
     "name": False,
     "files": False,
+    "held": False,
     "owner": True,
     "parent": True,
     "command": False,
 }
-DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "command")
-_SHRINKABLE = ("files", "command")
+DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "held", "command")
+_SHRINKABLE = ("files", "held", "command")
 _NOTHING = "-"
 OWNER, PARENT = "owner", "parent"
 # What /proc calls them, and other tools.
@@ -79,15 +80,17 @@ class Tree:
 def _list(**options: Any) -> None:
     types = _types(options["types"])
     columns = _columns(options["columns"])
-    found = listing.listing(types=types, pid=options["pid"], ours=options["ours"])
+    found = listing.listing(
+        types=types, pid=options["pid"], ours=options["ours"], descriptors=options["held"]
+    )
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return
-    rows = _text_rows(found, columns or DEFAULT, options["tree"])
+    cells = _text_rows(found, columns or DEFAULT, options["tree"])
     if not options["noheadings"]:
-        rows.insert(0, [column.upper() for column in columns or DEFAULT])
+        cells.insert(0, [column.upper() for column in columns or DEFAULT])
     shown = table.lines(
-        rows,
+        cells,
         # A tree is drawn in front of the first column, which so begins at the left.
         right=[
             COLUMNS[column] and not (options["tree"] and at == 0)
@@ -145,7 +148,7 @@ def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> 
 
 def _cell(row: Row, column: str) -> str:
     value = getattr(row, column)
-    if column == "files":
+    if column in ("files", "held"):
         value = ",".join(value)
     return _NOTHING if value in (None, "") else table.printable(str(value))
 
@@ -158,7 +161,12 @@ def _json(found: Listing, columns: Sequence[str], relation: str | None) -> str:
     else:
         tree = Tree(found.rows, relation)
         rows = [_plain_tree(row, columns, tree) for row in tree.below()]
-    data = {"namespaces": rows, "unreadable": found.unreadable, "hidden": found.hidden}
+    data = {
+        "namespaces": rows,
+        "unreadable": found.unreadable,
+        "hidden": found.hidden,
+        "unsearched": found.unsearched,
+    }
     return json.dumps(data, indent=2) + "\n"
 
 
@@ -178,6 +186,8 @@ def _notes(found: Listing) -> Iterator[str]:
         yield f"not counted: {found.unreadable} {many} that only its owner or root may look into"
     if found.hidden:
         yield "not counted: processes of other users, which /proc hides here (hidepid)"
+    if found.unsearched:
+        yield f"not searched: {found.unsearched} descriptors; --held searches all of them"
 
 
 class _Words(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
@@ -222,6 +232,12 @@ list_ = Command(
             help="only those that this process is in",
         ),
         click.Option(["--ours"], is_flag=True, help="only those that pyspaces made"),
+        click.Option(
+            ["--held/--no-held"],
+            default=None,
+            help="also those that only a descriptor or a socket holds: search all, or none"
+            "  [default: the first 200,000 descriptors]",
+        ),
         click.Option(
             ["columns", "-o", "--output"],
             multiple=True,

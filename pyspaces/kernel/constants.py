@@ -41,6 +41,7 @@ SYS_open_tree = 428
 SYS_move_mount = 429
 SYS_clone3 = 435
 SYS_openat2 = 437
+SYS_pidfd_getfd = 438
 SYS_mount_setattr = 442
 
 # arch/*/include/uapi/asm/unistd*.h: clone(2) predates the common table. The key is the
@@ -133,6 +134,7 @@ MSG_NOSIGNAL = 0x4000
 # include/uapi/linux/sockios.h, include/uapi/linux/if.h
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
+SIOCGSKNS = 0x894C
 IFNAMSIZ = 16
 IFF_UP = 1
 

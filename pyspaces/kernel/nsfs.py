@@ -41,6 +41,27 @@ def open_file(path: str) -> int:
         raise KernelError(error.errno or 0, "open", [], path) from None
 
 
+def open_safely(path: str) -> int | None:
+    """Return a close-on-exec descriptor of the namespace at `path`; None where there is none.
+
+    Danger: what others hold may be another thing at any moment, such as a device that begins to
+    act when it is opened, through an O_PATH descriptor of somebody who may not open it. So it is
+    looked at before it is opened.
+    """
+    try:
+        plain = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if os.fstat(plain).st_dev != os.stat("/proc/self/ns/user").st_dev:
+            return None
+        return os.open(f"/proc/self/fd/{plain}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    finally:
+        os.close(plain)
+
+
 def same_file(one: str, other: str) -> bool:
     """Tell whether two paths lead to one namespace. Raises KernelError naming the one missing."""
     identities = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "files"),
-    *("owner", "parent", "command"),
+    *("held", "owner", "parent", "command"),
 )
 INSIDE = ["unshare", "-Urpfmn", "--mount-proc", "--kill-child"]
 
@@ -31,7 +31,7 @@ def test_json_has_every_key(pyspaces: Run) -> None:
     done = pyspaces("list", "--json", "--pid", str(os.getpid()))
     data = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
-    assert list(data) == ["namespaces", "unreadable", "hidden"]
+    assert list(data) == ["namespaces", "unreadable", "hidden", "unsearched"]
     assert all(tuple(row) == COLUMNS for row in data["namespaces"])
     own = {int(os.stat(f"/proc/self/ns/{name}").st_ino) for name in ("user", "mnt", "net")}
     assert own <= {row["ns"] for row in data["namespaces"]}

@@ -112,6 +112,7 @@ HEADERS = {
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
+    "SYS_pidfd_getfd": ("asm-generic/unistd.h", "__NR_pidfd_getfd"),
     "SYS_open_tree": ("asm-generic/unistd.h", "__NR_open_tree"),
     "SYS_move_mount": ("asm-generic/unistd.h", "__NR_move_mount"),
     "SYS_mount_setattr": ("asm-generic/unistd.h", "__NR_mount_setattr"),
@@ -141,6 +142,7 @@ HEADERS = {
     "LINUX_CAPABILITY_VERSION_3": (CAPABILITY, "_LINUX_CAPABILITY_VERSION_3"),
     "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
     "SIOCSIFFLAGS": ("linux/sockios.h", "SIOCSIFFLAGS"),
+    "SIOCGSKNS": ("linux/sockios.h", "SIOCGSKNS"),
     "IFNAMSIZ": ("linux/if.h", "IFNAMSIZ"),
     "IFF_UP": ("linux/if.h", "IFF_UP"),
     "SFD_NONBLOCK": ("asm-generic/fcntl.h", "O_NONBLOCK"),

@@ -26,6 +26,7 @@ RANKS = {
     "pyspaces.kernel.procfs": 0,
     "pyspaces.kernel.nsfs": 0,
     "pyspaces.kernel.netnsid": 0,
+    "pyspaces.kernel.held": 0,
     "pyspaces.kernel.wrong": 0,
     "pyspaces.kernel.cgroupfs": 0,
     "pyspaces.kernel.mountapi": 0,
@@ -157,6 +158,10 @@ SAME_RANK = {
     ("pyspaces.kernel.nsfs", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.nsfs", "pyspaces.kernel.constants"),
     ("pyspaces.kernel.netnsid", "pyspaces.kernel.constants"),
+    *(
+        ("pyspaces.kernel.held", f"pyspaces.kernel.{name}")
+        for name in ("constants", "libc", "nsfs")
+    ),
     ("pyspaces.kernel.wrong", "pyspaces.kernel.constants"),
     ("pyspaces.kernel.wrong", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.cgroupfs", "pyspaces.kernel.libc"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -223,9 +224,45 @@ print(listing._hides_processes(), [row.nprocs for row in listing.listing(types=[
     assert done.stdout == "True [1]\n"
 
 
+@pytest.mark.as_root
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("noaccess", "not counted: 1 process that only its owner or root may look into"),
+        ("invisible", "not counted: processes of other users, which /proc hides here (hidepid)"),
+        ("ptraceable", "not counted: processes of other users, which /proc hides here (hidepid)"),
+    ],
+)
+def test_the_command_works_under_a_proc_that_hides_processes(option: str, said: str) -> None:
+    """Pid 1 is root's, and the command somebody else's, who sees only itself."""
+    code = """
+import os, sys
+from pyspaces import cli
+from pyspaces.kernel import libc
+import pyspaces.commands.list
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+os.setgroups([]); os.setgid(65534)  # nothing is hidden from group 0: proc(5), gid=
+os.setuid(65534)  # only now: nobody could not read an interpreter of root
+libc.set_dumpable()
+kept = os.open("/proc/self/ns/uts", os.O_RDONLY)
+libc.unshare(0x10000000); libc.unshare(0x04000000)
+sys.exit(cli.main(["list", "-n", "-t", "uts", "-o", "nprocs,held"]))
+"""
+    script = f"mount -t proc -o hidepid={option} proc /proc; exec {sys.executable} -c '{code}'"
+    done = subprocess.run(
+        ["unshare", "-umpf", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, f"pyspaces: {said}\n")
+    inside, before = (line.split() for line in sorted(done.stdout.splitlines(), reverse=True))
+    assert inside == ["1", "-"]
+    assert before[0] == "0"
+    assert re.fullmatch(r"/proc/[0-9]+/fd/[0-9]+", before[1])
+
+
 @pytest.mark.needs("userns", "netns")
 def test_processes_that_come_and_go_meanwhile_do_no_harm() -> None:
-    script = "while :; do unshare -Urn true; done"
+    script = "while :; do unshare -Urn sh -c 'exec 7</proc/self/ns/net; true'; done"
     storms = [subprocess.Popen(["sh", "-c", script], start_new_session=True) for _ in range(2)]
     try:
         end = time.monotonic() + 1
