@@ -16,7 +16,7 @@ from pyspaces.errors import UsageFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from click.shell_completion import CompletionItem
@@ -80,9 +80,13 @@ class Tree:
 def _list(**options: Any) -> None:
     types = _types(options["types"])
     columns = _columns(options["columns"])
+    tests = _tests(options["filters"])
     found = listing.listing(
         types=types, pid=options["pid"], ours=options["ours"], descriptors=options["held"]
     )
+    if tests:
+        rows = tuple(row for row in found.rows if all(test(row) for test in tests))
+        found = found.replace(rows=rows)
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return
@@ -130,6 +134,16 @@ def _columns(texts: Sequence[str]) -> tuple[str, ...]:
     if faults:
         raise UsageFault(faults)
     return tuple(words)
+
+
+def _tests(texts: Sequence[str]) -> list[Callable[[Row], bool]]:
+    if not texts:
+        return []
+    from pyspaces import filtering  # what only --filter needs
+
+    columns = {name: filtering.Column(number=number) for name, number in COLUMNS.items()}
+    columns["type"] = filtering.Column(values=namespaces.NAMES, aliases=_ALIASES)
+    return [filtering.parse(text, columns) for text in texts]
 
 
 def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> list[list[str]]:
@@ -230,6 +244,12 @@ list_ = Command(
             metavar="PID",
             shell_complete=complete_pid,
             help="only those that this process is in",
+        ),
+        click.Option(
+            ["filters", "-Q", "--filter"],
+            multiple=True,
+            metavar="EXPR",
+            help="only those for which EXPR is true, such as 'type==net && nprocs==0'",
         ),
         click.Option(["--ours"], is_flag=True, help="only those that pyspaces made"),
         click.Option(

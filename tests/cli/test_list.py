@@ -121,6 +121,64 @@ def test_wrong_words_are_wrong_usage(pyspaces: Run) -> None:
     assert pyspaces("list", "extra").returncode == 2
 
 
+def test_a_filter_chooses_rows_of_every_form(pyspaces: Run) -> None:
+    own = os.stat("/proc/self/ns/net").st_ino
+    words = ("-o", "ns", "-Q", f"type==net && ns=={own} && nprocs>0")
+    assert pyspaces("list", "-n", *words).stdout == f"{own}\n"
+    assert pyspaces("list", "-n", "--tree", *words).stdout == f"{own}\n"
+    assert json.loads(pyspaces("list", "-J", *words).stdout)["namespaces"] == [{"ns": own}]
+    # Each of several has to hold.
+    assert pyspaces("list", "-n", *words, "--filter=type==uts").stdout == ""
+    assert pyspaces("list", *words, "--filter=type==uts").stdout == "NS\n"
+
+
+def test_a_filter_says_the_same_as_the_columns(pyspaces: Run) -> None:
+    data = json.loads(pyspaces("list", "-J", "-p", str(os.getpid())).stdout)["namespaces"]
+    for column in COLUMNS:
+        for row in data:
+            if isinstance(row[column], list) or row[column] is None:
+                continue
+            if column in ("nprocs", "pid", "ppid", "command"):  # of others, who come and go
+                continue
+            text = f"ns=={row['ns']} && {column}=='{row[column]}'"
+            found = pyspaces("list", "-n", "-o", "ns", "-p", str(os.getpid()), "-Q", text)
+            assert (found.returncode, found.stdout) == (0, f"{row['ns']}\n"), text
+
+
+def test_a_wrong_filter_is_wrong_usage(pyspaces: Run) -> None:
+    done = pyspaces("list", "--filter", "nproc==0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "pyspaces: filter: character 1: no such column: 'nproc'; did you mean 'nprocs'?\n"
+    )
+    for text in ("", "(" * 4000, "!" * 4000, "pid" * 2000, "type==nte"):
+        done = pyspaces("list", "-Q", text)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.needs("userns", "netns")
+def test_what_a_descriptor_holds_is_in_the_table_and_in_json(pyspaces: Run) -> None:
+    with subprocess.Popen(
+        ["unshare", "-Uru", "sh", "-c", "echo; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        inode = os.stat(f"/proc/{process.pid}/ns/uts").st_ino
+        with open(f"/proc/{process.pid}/ns/uts") as kept:
+            process.kill()
+            process.wait()
+            where = f"/proc/{os.getpid()}/fd/{kept.fileno()}"
+            words = ("-Q", f"ns=={inode} && nprocs==0")
+            done = pyspaces("list", "-n", "-o", "type,pid,held,command", *words)
+            assert done.stdout.split() == ["uts", "-", where, "-"]
+            (row,) = json.loads(pyspaces("list", "--json", *words).stdout)["namespaces"]
+            assert (row["held"], row["nprocs"], row["pid"]) == ([where], 0, None)
+            assert pyspaces("list", "--no-held", "-n", *words).stdout == ""
+            assert pyspaces("list", "--held", "-n", "-o", "held", *words).stdout == f"{where}\n"
+
+
 def test_no_such_process(pyspaces: Run) -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()

@@ -107,6 +107,7 @@ RANKS = {
     "pyspaces.visiting": 8,
     "pyspaces.entering": 8,
     "pyspaces.listing": 8,
+    "pyspaces.filtering": 8,
     "pyspaces.checking": 8,
     "pyspaces.checking.row": 8,
     "pyspaces.checking.trial": 8,
