@@ -6,13 +6,14 @@ Knows its commands by name: a module is imported when its command is used.
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
 from pyspaces import status
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.say import say
-from pyspaces.errors import Interrupted, SpaceError
+from pyspaces.errors import InternalError, Interrupted, SpaceError, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         return _tell(error, debug=talk["debug"])
     except OSError as error:
         return _tell(SpaceError(_os_error_text(error)), debug=talk["debug"])
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw is told like any other failure
+        return _tell(InternalError(error), debug=talk["debug"])
 
 
 def _tell_usage(error: click.ClickException) -> int:
@@ -113,12 +116,20 @@ def _tell_usage(error: click.ClickException) -> int:
 def _tell(error: SpaceError, *, debug: bool) -> int:
     say(f"pyspaces: {error}")
     if debug:
-        import traceback  # costs 5 ms, and only a developer wants it
-
         if error.report and error.report.trace:
             say(f"in the new process:\n{error.report.trace}")
-        say(traceback.format_exc().rstrip())
+        say(_trace_of_handled())
     return error.exit_status
+
+
+def _trace_of_handled() -> str:
+    """Return the traceback of the exception that is being handled."""
+    error = sys.exception()
+    try:
+        import traceback  # costs 5 ms, and only a developer wants it
+    except ImportError:  # this process was to become the command, and imports are sealed
+        return trace_of(error) if error else ""
+    return traceback.format_exc().rstrip()
 
 
 def _os_error_text(error: OSError) -> str:

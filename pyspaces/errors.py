@@ -6,6 +6,7 @@ the business of `cli`.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces import status
@@ -66,6 +67,13 @@ class UsageFault(SpaceError):
         self.faults = tuple(faults)
 
 
+class InternalError(SpaceError):
+    """A bug of pyspaces: something was raised that nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(internal_text(str(error)), hint=REPORT_BUG)
+
+
 class Interrupted(SpaceError):
     """A signal told the launcher to end before the command had started; nothing is left running."""
 
@@ -92,8 +100,8 @@ class Refusal(KernelError):
 class Report(Record):
     """Where a launch failed: the stage, the call, its errno and path, and text for people.
 
-    `kind` tells a step that failed from a command that could not be executed and from a fault
-    of pyspaces itself. `trace` is the Python traceback, one line per frame.
+    `trace` is the Python traceback, one line per frame. `internal` tells a bug of pyspaces from
+    what the system refuses; `text` is then what the exception says, which may be nothing.
     """
 
     stage: str
@@ -102,52 +110,86 @@ class Report(Record):
     path: str = ""
     text: str = ""
     trace: str = ""
+    internal: bool = False
 
     @classmethod
     def of(cls, stage: str, error: BaseException, *, text: str = "", path: str = "") -> Report:
         """Describe `error`, raised while doing `stage`."""
-        call, number = "", 0
+        call, number, internal = "", 0, False
         if isinstance(error, OSError):
             number = error.errno or 0
             path = path or _as_text(error.filename)
         if isinstance(error, KernelError):
             call = error.call
+        elif isinstance(error, OSError) and not number:
+            text = text or str(error)
         if isinstance(error, Refusal):
             stage, text = error.stage or stage, text or error.text
-        if not isinstance(error, OSError):
-            text = text or f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError):
+            number = errno.ENOMEM
+        elif isinstance(error, SpaceError):
+            text = text or error.message
+        elif not isinstance(error, OSError):
+            internal, text = True, text or str(error)
+        trace = trace_of(error)
         return cls(
-            stage=stage, call=call, errno=number, path=path, text=text, trace=_trace_of(error)
+            stage=stage,
+            call=call,
+            errno=number,
+            path=path,
+            text=text,
+            trace=trace,
+            internal=internal,
         )
 
     def to_bytes(self) -> bytes:
-        """Return the report as one bounded message: fields between NULs, in their written order."""
-        values = (str(value).replace("\0", "") for value in self._values())
+        """Return the report as one bounded message: fields between NULs."""
+        rest = (self.stage, self.call, self.errno, self.path, self.text, self.trace)
+        values = (str(value).replace("\0", "") for value in (int(self.internal), *rest))
         return b"\0".join(os.fsencode(value)[:_LONGEST_FIELD] for value in values)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Report:
         """Rebuild a report from `to_bytes`."""
-        stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
+        internal, stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
         path, text, trace = rest
-        return cls(stage=stage, call=call, errno=int(number), path=path, text=text, trace=trace)
+        return cls(
+            stage=stage,
+            call=call,
+            errno=int(number),
+            path=path,
+            text=text,
+            trace=trace,
+            internal=internal == "1",
+        )
 
     def sentence(self) -> str:
         """Return `what: which: why` in one line."""
         what = " ".join(part for part in (self.call, self.path) if part)
         why = os.strerror(self.errno) if self.errno else self.text
+        if self.internal:
+            why = internal_text(self.text)
         return ": ".join(part for part in (f"cannot {self.stage}", what, why) if part)
 
 
+REPORT_BUG = "this is a bug in pyspaces: please report it, with what --debug prints"
 # A message must fit the socket buffer whole; paths end at 4,096 bytes anyway.
 _LONGEST_FIELD = 8192
+
+
+def internal_text(text: str) -> str:
+    """Say in one line that something failed within pyspaces. The class of an exception is no text.
+
+    text: what the exception says; empty for nothing.
+    """
+    return ": ".join(part for part in ("internal error", " ".join(text.split())) if part)
 
 
 def _as_text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, str | bytes) else ""
 
 
-def _trace_of(error: BaseException) -> str:
+def trace_of(error: BaseException) -> str:
     """Format the traceback by hand: the child of a fork may not import `traceback` any more."""
     lines, frame = [], error.__traceback__
     while frame is not None:

@@ -280,6 +280,7 @@ def replace(
                     candidates=candidates(plan.command[0], environ),
                     environment=environ,
                     directory=directory,
+                    tree=gear.tree(),
                 )
             )
     except KernelError as error:

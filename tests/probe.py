@@ -20,6 +20,24 @@ def _status(*names: str) -> dict[str, str]:
     return {name: rows[name].strip() for name in names}
 
 
+def _mounts() -> list[list[str]]:
+    """Return every mount: root in its file system, point, flags, type; but no number of ours."""
+    rows = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            words = fields.split()
+            rows.append([words[3], words[4], words[5], *rest.split()[:1]])
+    return rows
+
+
+def _world() -> dict[str, object]:
+    """Return all that two launches of the same plan have in common."""
+    facts = ("ids", "caps", "env", "cwd", "uname", "setgroups", "fds", "tree", "mounts", "status")
+    world = {name: VERBS[name]() for name in facts}
+    return world | {"session": os.getsid(0) == os.getpid(), "umask": os.umask(0)}
+
+
 VERBS: dict[str, Callable[[], object]] = {
     "ids": lambda: [os.getresuid(), os.getresgid(), os.getgroups()],
     "ns": lambda: {
@@ -32,6 +50,13 @@ VERBS: dict[str, Callable[[], object]] = {
     "cwd": os.getcwd,
     "argv": lambda: sys.argv[2:],
     "uname": lambda: [os.uname().nodename],
+    "tree": lambda: {path: sorted(os.listdir(path)) for path in ("/", "/dev", "/mnt", "/usr")},
+    "mounts": _mounts,
+    "status": lambda: _status(
+        *("Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn", "SigCgt"),
+        *("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"),
+    ),
+    "world": _world,
     "setgroups": lambda: os.read(os.open("/proc/self/setgroups", os.O_RDONLY), 9).decode().strip(),
 }
 

@@ -66,10 +66,20 @@ def replace_self(context: Context) -> NoReturn:
     except SpaceError:
         raise
     except BaseException as error:
-        report = telling.report(error)
+        raise _explained(context, telling.report(error)) from error
+
+
+def _explained(context: Context, report: Report) -> SpaceError:
+    """Return the error for a report, with what the helper knows of the host; without it, if not."""
+    try:
         context.channel.say(channel.FAILED, report.to_bytes())
         _hear_helper(context)
-        raise AssertionError("the helper has not answered") from error
+    except SpaceError as told:
+        told.report = report
+        return told
+    except KernelError:  # the helper has died
+        pass
+    return SpaceError(report.sentence(), report=report)
 
 
 def _hear_helper(context: Context) -> channel.Message:

@@ -11,7 +11,7 @@ import select
 
 from pyspaces import channel, diagnosis, idmap, signals, status
 from pyspaces.channel import EXECUTE, WAIT, Conversation
-from pyspaces.errors import Interrupted, Report, SpaceError
+from pyspaces.errors import REPORT_BUG, Interrupted, Report, SpaceError
 from pyspaces.kernel import constants, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.outer.ending import end_child
@@ -89,6 +89,8 @@ def failure(report: Report, plan: Plan) -> SpaceError:
 
 
 def _hint(report: Report, plan: Plan) -> str | None:
+    if report.internal:
+        return REPORT_BUG
     if plan.joining or plan.keeps:
         from pyspaces import trespass
 

@@ -150,6 +150,7 @@ def check(done: subprocess.CompletedProcess[bytes]) -> None:
     assert b"Traceback (most recent call last)" not in done.stderr, done.stderr.decode(
         errors="replace"
     )
+    assert b"internal error" not in done.stderr, done.stderr.decode(errors="replace")
     assert done.returncode in STATUSES, done.stderr.decode(errors="replace")
     if done.returncode in {2, 125}:
         assert b"pyspaces: " in done.stderr

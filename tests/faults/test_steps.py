@@ -8,7 +8,7 @@ import os
 import pytest
 
 from pyspaces import inner, launch, settings
-from pyspaces.errors import SpaceError
+from pyspaces.errors import REPORT_BUG, SpaceError
 from pyspaces.inner import STEPS
 from pyspaces.kernel.libc import KernelError
 
@@ -145,9 +145,12 @@ def test_a_fault_of_ours_is_reported_with_its_traceback(
 ) -> None:
     error = launch_with(monkeypatch, tmp_path / "ran", index, crash)
     assert error.exit_status == 125
-    assert "ValueError: a fault of ours" in error.message
+    title = STEPS[index].title
+    assert error.message == f"cannot {title}: internal error: a fault of ours in two lines"
+    assert error.hint == REPORT_BUG
     assert error.report is not None
     assert "in crash" in error.report.trace
+    assert "ValueError: a fault of ours" in error.report.trace
 
 
 @every_step
@@ -169,7 +172,7 @@ def test_a_child_that_is_killed_on_the_way_is_noticed(monkeypatch: pytest.Monkey
 
 def test_nothing_is_imported_in_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     error = launch_with(monkeypatch, tmp_path / "ran", 0, import_late)
-    assert "ImportSealed: this: nothing is imported between the clone and exec" in error.message
+    assert "internal error: this: nothing is imported between the clone and exec" in error.message
 
 
 def test_a_report_larger_than_a_message_is_cut(
@@ -179,7 +182,7 @@ def test_a_report_larger_than_a_message_is_cut(
         raise ValueError("x" * 10_000_000)
 
     error = launch_with(monkeypatch, tmp_path / "ran", 0, crash_at_length)
-    assert "ValueError: xxx" in error.message
+    assert "internal error: xxx" in error.message
 
 
 def test_a_failed_command_reaches_the_program_as_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 
@@ -10,14 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyspaces import status
-from pyspaces.errors import Interrupted, Report, SpaceError, UsageFault
+from pyspaces.errors import InternalError, Interrupted, Report, SpaceError, UsageFault
 from pyspaces.kernel.libc import KernelError
+from pyspaces.outer import failure
+from pyspaces.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Text as it comes from the system: any bytes, decoded; no NUL, which no path can hold.
 system_text = st.binary(max_size=60).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 reports = st.builds(
-    lambda stage, call, number, path, text, trace: Report(
-        stage=stage, call=call, errno=number, path=path, text=text, trace=trace
+    lambda stage, call, number, path, text, trace, internal: Report(
+        stage=stage,
+        call=call,
+        errno=number,
+        path=path,
+        text=text,
+        trace=trace,
+        internal=internal,
     ),
     system_text,
     system_text,
@@ -25,6 +38,7 @@ reports = st.builds(
     system_text,
     system_text,
     system_text,
+    st.booleans(),
 )
 
 
@@ -107,7 +121,10 @@ def test_a_report_that_is_cut_short_is_refused() -> None:
             Report(stage="execute the command", errno=errno.ENOENT, path="nope", text="more"),
             "cannot execute the command: nope: No such file or directory",
         ),
-        (Report(stage="x", text="ValueError: bad"), "cannot x: ValueError: bad"),
+        (Report(stage="x", text="bad"), "cannot x: bad"),
+        (Report(stage="x", text="bad", internal=True), "cannot x: internal error: bad"),
+        (Report(stage="x", text="a\n b\t", internal=True), "cannot x: internal error: a b"),
+        (Report(stage="x", internal=True), "cannot x: internal error"),
         (Report(stage="x"), "cannot x"),
     ],
 )
@@ -150,10 +167,53 @@ def test_an_os_error_with_a_number_for_a_path() -> None:
     assert Report.of("close", raised(OSError(errno.EBADF, "bad", 7))).path == ""
 
 
-def test_the_report_of_a_fault_of_ours_is_its_class_and_text() -> None:
+def test_the_report_of_a_bug_says_that_it_is_one_and_its_trace_where() -> None:
     report = Report.of("think", raised(ZeroDivisionError("by zero")))
-    assert (report.errno, report.text) == (0, "ZeroDivisionError: by zero")
-    assert report.sentence() == "cannot think: ZeroDivisionError: by zero"
+    assert (report.errno, report.text, report.internal) == (0, "by zero", True)
+    assert report.sentence() == "cannot think: internal error: by zero"
+    assert report.trace.splitlines()[-1] == "ZeroDivisionError: by zero"
+    assert Report.of("think", raised(AssertionError())).sentence() == "cannot think: internal error"
+
+
+def every_exception() -> list[type[BaseException]]:
+    """Return Python's own classes of exceptions, and all of ours."""
+    found, waiting = set(), [BaseException]
+    while waiting:
+        kind = waiting.pop()
+        found.add(kind)
+        waiting += kind.__subclasses__()
+    named = {kind.__name__: kind for kind in found if kind.__module__.startswith("pyspaces")}
+    named |= {kind.__name__: kind for kind in found if kind in vars(builtins).values()}
+    return [named[name] for name in sorted(named)]
+
+
+def made(kind: type[BaseException]) -> Iterator[BaseException]:
+    for arguments in ((), ("text",), (errno.EPERM, "text")):
+        try:
+            yield kind(*arguments)
+        except Exception:  # noqa: BLE001 - one that takes other arguments
+            continue
+
+
+@pytest.mark.parametrize("kind", every_exception(), ids=lambda kind: kind.__name__)
+def test_no_message_has_the_class_of_an_exception(kind: type[BaseException]) -> None:
+    for error in made(kind):
+        report = Report.of("think", error)
+        told = [report.sentence(), str(failure(report, Plan(command=("true",))))]
+        if isinstance(error, Exception):
+            told.append(str(InternalError(error)))
+        for text in told:
+            assert text.startswith(("cannot think", "internal error")), text
+            assert kind.__name__ not in text
+            assert "Error" not in text
+        assert report.internal == (not isinstance(error, OSError | MemoryError | SpaceError))
+        assert f"\n{type(error).__name__}: " in f"\n{report.trace}"
+
+
+def test_what_a_step_says_in_words_is_no_bug() -> None:
+    report = Report.of("think", SpaceError("the helper has died"))
+    assert report.sentence() == "cannot think: the helper has died"
+    assert Report.of("think", MemoryError()).sentence() == "cannot think: Cannot allocate memory"
 
 
 def test_a_text_of_the_caller_is_kept() -> None:
