@@ -55,6 +55,14 @@ def namespace_of_its_own(case: Case) -> str | None:
     """Say that the namespace that is shown has to be owned by our user namespace: fs/super.c."""
     if case.report.call != "mount" or case.report.errno != errno.EPERM:
         return None
+    if case.report.stage.startswith("mount a new /proc") and "pid" not in case.namespaces:
+        # The owner of a pid namespace that is not new is never a user namespace that is.
+        if "user" not in case.namespaces:
+            return None
+        return (
+            "a procfs shows a pid namespace, and a user namespace gets one of its own only: add"
+            " --pid, or show the existing one with --bind /proc /proc"
+        )
     for kind, name in (("sysfs", "net"), ("mqueue", "ipc")):
         if case.report.stage.startswith(f"mount a new {kind} ") and name not in case.namespaces:
             return (

@@ -42,13 +42,20 @@ class _Fault(ValueError):
 
 
 def operations_from(
-    items: Iterable[Any], faults: list[str], *, proc: bool = False, user: bool = False
+    items: Iterable[Any],
+    faults: list[str],
+    *,
+    proc: bool = False,
+    user: bool = False,
+    shared_pids: bool = False,
 ) -> tuple[Operation, ...]:
     """Return the operations of `items`; what is wrong with them is added to `faults`.
 
     items: operations, or lists of words such as ["ro-bind", "/usr", "/usr"], or an operation's own
     plain data. proc: whether the command's pid namespace is to have a /proc of its own. user:
-    whether a new user namespace owns the mounts.
+    whether a new user namespace owns the mounts. shared_pids: whether the command is in the caller's
+    pid namespace. Nobody but its owner may mount a procfs of that, and the caller's /proc is one
+    already: that is bound, with what is mounted over parts of it, as bwrap(1) does.
     """
     reading = _Reading(proc=proc, user=user)
     for item in items:
@@ -57,7 +64,10 @@ def operations_from(
         except (_Fault, TypeError) as fault:
             faults.append(f"mounts: {fault}" if isinstance(fault, TypeError) else str(fault))
     faults.extend(reading.left_over())
-    return tuple(reading.operations)
+    return tuple(
+        Bind(source="/proc", target=one.target) if shared_pids and isinstance(one, Proc) else one
+        for one in reading.operations
+    )
 
 
 def needs_empty_root(items: Iterable[Any], *, user: bool) -> bool:

@@ -51,7 +51,7 @@ ROWS = (
     _row("bind_fd", "FD DST", "the file or folder open as FD is DST inside"),
     _row("ro_bind_fd", "FD DST", "the same, read-only"),
     _row("tmpfs", "DST", "an empty file system in memory on DST (--size, --perms)"),
-    _row("proc", "DST", "a fresh procfs on DST"),
+    _row("proc", "DST", "a procfs on DST, a fresh one with --pid; else the caller's /proc"),
     _row("dev", "DST", "a small /dev on DST, with terminals and shared memory of its own"),
     _row("sysfs", "DST", "a fresh sysfs on DST; needs --net"),
     _row("mqueue", "DST", "the message queues of the new IPC namespace on DST; needs --ipc"),

@@ -82,7 +82,7 @@ class _Reading:
             self.faults.append("loopback: needs a new net namespace: add --net")
         uid_map, gid_map = self._maps() if "user" in names else ((), ())
         proc = self.values.get("mount_proc", "pid" in names and "mount" in names)
-        empty_root, mounts = self._mounts(proc=proc, user="user" in names)
+        empty_root, mounts = self._mounts(names, proc=proc)
         groups, keep_groups = self._groups(names)
         hold = bool(self.values.get("hold"))
         return Plan(
@@ -266,7 +266,7 @@ class _Reading:
                 self.faults.append(f"{name}: {number}: does not exist in this user namespace")
         return number
 
-    def _mounts(self, *, proc: bool, user: bool) -> tuple[bool, tuple[Operation, ...]]:
+    def _mounts(self, names: tuple[str, ...], *, proc: bool) -> tuple[bool, tuple[Operation, ...]]:
         """Return whether the root is an empty one, and the operations on it."""
         items = self.values.get("mounts", ())
         empty_root = bool(self.values.get("empty_root"))
@@ -274,7 +274,15 @@ class _Reading:
             return False, ()
         from pyspaces.mounts import words
 
-        operations = words.operations_from(items, self.faults, proc=proc, user=user)
+        user = "user" in names
+        joined = joining.namespaces_from(self._texts("join"))
+        operations = words.operations_from(
+            items,
+            self.faults,
+            proc=proc,
+            user=user,
+            shared_pids="pid" not in (*names, *joined),
+        )
         empty_root = empty_root or words.needs_empty_root(items, user=user)
         return empty_root, words.with_what_follows(operations, empty_root=empty_root, proc=proc)
 

@@ -8,10 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT
+from conftest import IS_ROOT, SCRIPT, processes_of
 
 from pyspaces import Container, launch, settings
-from pyspaces.mounts.operations import Bind, Dir, File, ReadOnly, Symlink, Tmpfs
+from pyspaces.errors import SpaceError
+from pyspaces.mounts.operations import Bind, Dir, File, Proc, ReadOnly, Symlink, Tmpfs
 from pyspaces.plan import Plan
 
 TYPE_CHECKING = False
@@ -258,6 +259,56 @@ def test_proc_is_of_the_new_namespace() -> None:
     assert inside("echo /proc/[0-9]*", "--pid", "--tmpfs", "/mnt") == "/proc/1\n"
     told = inside("echo /mnt/[0-9]*", "--pid", "--tmpfs", "/mnt", "--proc", "/mnt")
     assert told == "/mnt/1\n"
+
+
+def test_proc_of_a_shared_pid_namespace_is_the_existing_one() -> None:
+    """The kernel allows no new one, as bwrap(1) knows too; what covers parts of it stays."""
+    first = r"sed -n 's|^[^-]* \(/proc[^ ]*\) .* - \([a-z]*\) .*|\1 \2|p' /proc/self/mountinfo"
+    script = f"ls -d /proc/$$; {first} | sort -u"
+    told = inside(script, "--proc", "/proc").split("\n")
+    assert told[0].startswith("/proc/")
+    assert "/proc proc" in told
+    outer = f"mount -t tmpfs none /proc/sys/kernel; {SCRIPT} run --user --empty-root"
+    outer += " --ro-bind /usr /usr --ro-bind /bin /bin --ro-bind-try /lib /lib"
+    outer += " --ro-bind-try /lib64 /lib64 --proc /proc -- ls -A /proc/sys/kernel"
+    words = ["unshare", "-Urm", "sh", "-ec", outer]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == ""
+    assert inside("ls -d /mnt/p/$$", "--tmpfs", "/mnt", "--proc", "/mnt/p").startswith("/mnt/p/")
+
+
+@pytest.mark.parametrize("options", [("--user",), ("--user", "--cap-drop", "all")], ids=" ".join)
+def test_that_proc_leads_into_no_other_process(options: tuple[str, ...]) -> None:
+    """The kernel keeps what is in a user namespace from processes outside, of the same user too."""
+    script = "for p in root cwd fd/0 environ ns/mnt map_files; do"
+    script += f" ls /proc/{os.getpid()}/$p/ || cat /proc/{os.getpid()}/$p; done"
+    words = [SCRIPT, "run", *options, "--proc", "/proc", "--", "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
+    assert done.stderr.count("ermission denied") >= 6
+
+
+def test_a_plan_with_a_new_proc_of_a_shared_pid_namespace() -> None:
+    """What --proc never makes; as root without a user namespace it can be."""
+    plan = Plan(command=("true",), namespaces=("user", "mount"), mounts=(Proc(),))
+    with pytest.raises(SpaceError, match="mount a new /proc: mount /proc: Operation not permitted"):
+        launch.start(plan)
+    with pytest.raises(SpaceError, match="add --pid, or show the existing one with --bind /proc"):
+        launch.start(plan)
+
+
+@pytest.mark.needs("pidns")
+def test_proc_of_a_pid_namespace_that_is_joined() -> None:
+    words = [SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", "echo; exec sleep 60"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        (pid,) = processes_of(first.pid)
+        join = ["--join", f"user={pid}", "--join", f"pid={pid}", "--mount", "--proc", "/proc"]
+        words = [SCRIPT, "run", *join, "--", "sh", "-c", "echo /proc/[0-9]*"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        first.terminate()
+    assert (done.stdout, done.stderr) == ("/proc/1 /proc/2\n", "")
 
 
 def test_a_root_without_proc_where_proc_was_asked(tmp_path: Path) -> None:
