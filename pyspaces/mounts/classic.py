@@ -20,15 +20,15 @@ def place(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def remount_inner(mount: int, attributes: int) -> None:
-    """Set attributes of one mount with mount(2).
+def remount_inner(mount: int, attributes: int, *, cleared: int = 0) -> None:
+    """Set, and clear, attributes of one mount with mount(2).
 
     In a user namespace the flags that a mount had outside are locked, and a remount that leaves
     one out is EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
     """
     # MOUNT_ATTR_RDONLY, _NODEV and MS_RDONLY, MS_NODEV are the same bits.
     flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
-    libc.mount(None, place(mount), None, flags | os.fstatvfs(mount).f_flag & _KEPT)
+    libc.mount(None, place(mount), None, flags | os.fstatvfs(mount).f_flag & _KEPT & ~cleared)
 
 
 def remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> None:

@@ -9,7 +9,8 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants
+from pyspaces.kernel import constants, procfs
+from pyspaces.mounts import classic
 from pyspaces.mounts.operation import Operation, mode_faults, path_faults
 from pyspaces.mounts.tree import READ_ONLY
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pyspaces.mounts.tree import Tree
 
 _PLAIN = constants.MS_NOSUID | constants.MS_NODEV
+_PROC_ROOT_INO = 1  # linux/proc_fs.h
 
 
 class Tmpfs(Operation):
@@ -163,7 +165,11 @@ class RemountRo(Operation):
 
 
 class ReadOnly(Operation):
-    """Everything at `target`, and on every mount beneath it, becomes read-only."""
+    """Everything at `target`, and on every mount beneath it, becomes read-only.
+
+    Of the whole tree /proc itself stays as it was: whoever starts something in namespaces has to
+    write there, to /proc/PID/uid_map first of all.
+    """
 
     target: str = "/"
 
@@ -174,8 +180,27 @@ class ReadOnly(Operation):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         top = tree.top_inner(self.target)
+        proc = None if self.target.strip("/") else _writable_proc_inner(tree)
         tree.restrict_inner(top, READ_ONLY, recursive=True)
         os.close(top)
+        if proc is not None:
+            # Not locked, for it was set in this namespace: mount_namespaces(7).
+            classic.remount_inner(proc, 0, cleared=READ_ONLY)
+            os.close(proc)
+
+
+def _writable_proc_inner(tree: Tree) -> int | None:
+    """Return the procfs on /proc, where it can be written to; None where that is not so."""
+    there = tree.look_inner("/proc")
+    if there is None:
+        return None
+    kinds = {number: kind for number, _, _, kind in procfs.mount_rows()}
+    whole = os.fstat(there).st_ino == _PROC_ROOT_INO
+    read_only = os.fstatvfs(there).f_flag & os.ST_RDONLY
+    if whole and not read_only and kinds.get(procfs.mount_number(there)) == "proc":
+        return there
+    os.close(there)
+    return None
 
 
 class Chmod(Operation):

@@ -48,10 +48,11 @@ def host_ro(*, proc: bool) -> tuple[Operation, ...]:
 def throwaway(*, proc: bool, user: bool) -> tuple[Operation, ...]:
     """Return the host's whole tree, with changes in memory only.
 
-    What the kernel shows of itself is read-only; /dev is a small one. proc: as for `host_ro`. user:
-    whether the mounts belong to a new user namespace. There the kernel locks together what is
-    mounted, and lays nothing over a folder with a mount beneath it (has_locked_children() in
-    fs/namespace.c, EINVAL): on an empty root the tree is put together of the folders without.
+    What the kernel shows of itself is read-only, but for /proc; /dev is a small one. proc: as for
+    `host_ro`. user: whether the mounts belong to a new user namespace. There the kernel locks
+    together what is mounted, and lays nothing over a folder with a mount beneath it
+    (has_locked_children() in fs/namespace.c, EINVAL): on an empty root the tree is put together of
+    the folders without.
     """
     kinds = _visible_mounts()
     if not in_pieces(user=user):
@@ -110,15 +111,18 @@ def _layer(path: str, kinds: Mapping[str, str], *, proc: bool) -> Operation:
     if path == "/dev":
         return Dev()
     if path == "/proc" and path in kinds:
-        return _proc(proc=proc, read_only=True)
+        return _proc(proc=proc)
     if kinds.get(path) in _OF_THE_KERNEL or not os.path.isdir(path):
         return Bind(source=path, target=path, read_only=True)
     return TmpOverlay(lower=(path,), target=path)
 
 
-def _proc(*, proc: bool, read_only: bool = False) -> Operation:
-    """Return a fresh /proc, which only a pid namespace of one's own can have, or the host's."""
-    return Proc() if proc else Bind(source="/proc", target="/proc", read_only=read_only)
+def _proc(*, proc: bool) -> Operation:
+    """Return a fresh /proc, which only a pid namespace of one's own can have, or the host's.
+
+    Nothing can be started in namespaces with a read-only one: its id maps are written there.
+    """
+    return Proc() if proc else Bind(source="/proc", target="/proc")
 
 
 def _names_resolved() -> list[Operation]:

@@ -53,9 +53,9 @@ def operations_from(
 
     items: operations, or lists of words such as ["ro-bind", "/usr", "/usr"], or an operation's own
     plain data. proc: whether the command's pid namespace is to have a /proc of its own. user:
-    whether a new user namespace owns the mounts. shared_pids: whether the command is in the caller's
-    pid namespace. Nobody but its owner may mount a procfs of that, and the caller's /proc is one
-    already: that is bound, with what is mounted over parts of it, as bwrap(1) does.
+    whether a new user namespace owns the mounts. shared_pids: whether the command stays in the
+    caller's pid namespace. Nobody but its owner may mount a procfs of that, and the caller's /proc
+    is one already: that is bound, with what is mounted over parts of it, as bwrap(1) does.
     """
     reading = _Reading(proc=proc, user=user)
     for item in items:

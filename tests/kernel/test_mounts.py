@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
+
+DENY = str(Path(__file__).parents[1] / "deny_call.py")
 
 pytestmark = pytest.mark.needs("userns", "unshare", "proc")
 
@@ -382,6 +385,70 @@ def test_the_whole_tree_is_read_only_and_has_holes(src: Path) -> None:
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == ""
     told = inside("touch /usr/x 2>&1 || true", "--read-only")
     assert "Read-only file system" in told
+
+
+def _shown() -> list[str]:
+    """Return what shows this program and its interpreter in a tree that has little else."""
+    paths = {sys.prefix, os.path.realpath(sys.base_prefix), str(Path(__file__).parents[2])}
+    return [word for path in sorted(paths) for word in ("--ro-bind", path, path)]
+
+
+WITHIN = {
+    "read-only": ["--read-only"],
+    "throwaway": ["--throwaway"],
+    "host-ro": ["--host-ro", *_shown()],
+    "host-ro, read-only": ["--host-ro", *_shown(), "--read-only"],
+    "throwaway, read-only": ["--throwaway", "--read-only"],
+    "proc": ["--proc", "/proc"],
+    "proc elsewhere too": ["--tmpfs", "/mnt", "--proc", "/mnt/p", "--read-only"],
+    "root": ["--root", "/", "--read-only"],
+}
+
+
+@pytest.mark.needs("overlay", "pidns")
+@pytest.mark.parametrize("without", [(), ("442",), ("428", "442")], ids=str)
+@pytest.mark.parametrize("space", ["", "--user", "--user --pid"])
+@pytest.mark.parametrize("name", WITHIN)
+def test_a_launch_within(name: str, space: str, without: tuple[str, ...], tmp_path: Path) -> None:
+    """/proc is as the kernel has it: with a read-only one, no id map could be written."""
+    if not space and not IS_ROOT:
+        space = "--user"
+    deny = [word for number in without for word in (sys.executable, DENY, number, "38")]
+    words = [SCRIPT, "run", *space.split(), *WITHIN[name], "--workdir", "/"]
+    words += ["--", SCRIPT, "run", "--user", "--", "cat", "/proc/self/uid_map"]
+    done = subprocess.run(
+        [*deny, *words], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[0::2] == ["0", "1"]
+
+
+@pytest.mark.parametrize("without", [(), ("442",)], ids=str)
+def test_only_a_proc_that_could_be_written_to_stays_so(without: tuple[str, ...]) -> None:
+    script = "import os; points = ('/proc', '/proc/sys/kernel', '/mnt/p');"
+    script += " print(*(f'{p} {os.statvfs(p).f_flag & 1}' for p in points if os.path.ismount(p)),"
+    script += " sep=chr(10))"
+    deny = [word for number in without for word in (sys.executable, DENY, number, "38")]
+    outer = ["unshare", "-Urmpf", "sh", "-ec"]
+
+    def told(set_up: str, *options: str) -> list[str]:
+        words = [*deny, SCRIPT, "run", *options, "--read-only"]
+        words += ["--", sys.executable, "-ISc", script]
+        begin = f'mount -t proc none /proc; {set_up}exec "$@"'
+        done = subprocess.run(
+            [*outer, begin, "sh", *words], capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stdout.splitlines()
+
+    assert "/proc 0" in told("")
+    beneath = "mount -t tmpfs none /proc/sys/kernel; "
+    assert {"/proc 0", "/proc/sys/kernel 1"} <= set(told(beneath))
+    assert "/proc 1" in told("mount -o remount,bind,ro /proc; ")
+    assert "/proc 1" in told("", "--ro-bind", "/proc", "/proc"), "it was asked for"
+    assert "/proc 1" in told("", "--tmpfs", "/proc"), "it is none"
+    assert "/proc 1" in told("", "--bind", "/proc/self", "/proc"), "it is a part of one"
+    seen = told("", "--tmpfs", "/mnt", "--dir", "/mnt/p", "--bind", "/proc", "/mnt/p")
+    assert {"/proc 0", "/mnt/p 1"} <= set(seen)
 
 
 def test_flags_that_a_mount_had_are_kept() -> None:
