@@ -106,7 +106,7 @@ class File(Operation):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         _status_of(self.fd)
-        parent, name = tree.parent_inner(self.target)
+        parent, name = tree.parent_inner(self.target, self.perms)
         _write_from(self.fd, name, parent, self.perms)
         os.close(parent)
         _give_back(self.fd)
@@ -146,6 +146,7 @@ class BindData(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
+        os.close(tree.point_inner(self.target, folder=False, perms=self.perms))
         tree.bind_inner(found[0], self.target, READ_ONLY * self.read_only | NO_DEVICES)
 
 

@@ -27,6 +27,7 @@ _LINKS = (
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
 )
 _PLAIN = constants.MS_NOSUID | constants.MS_NODEV
 

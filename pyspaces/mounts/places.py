@@ -50,6 +50,7 @@ class Tmpfs(Operation):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         size = "" if self.size is None else f",size={self.size}"
+        os.close(tree.point_inner(self.target, folder=True, perms=self.perms))
         tree.fresh_inner(self.target, "tmpfs", _PLAIN, f"mode={self.perms:o}{size}")
 
 

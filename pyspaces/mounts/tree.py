@@ -175,14 +175,15 @@ class Tree:
 
     # For operations that change something inside.
 
-    def point_inner(self, target: str, *, folder: bool) -> int:
+    def point_inner(self, target: str, *, folder: bool, perms: int = 0o777) -> int:
         """Return the mount point `target`, which is made where it is missing and we may.
 
-        folder: whether it has to be a folder, or a file. The caller closes the descriptor.
+        folder: whether it has to be a folder, or a file. perms: the mode of what will be seen
+        there. The caller closes the descriptor.
         """
         descriptor = self.look_inner(target)
         if descriptor is None:
-            self.make_inner(target, folder=folder, mode=0o755 if folder else 0o644)
+            self.make_inner(target, folder=folder, mode=0o755 if folder else 0o444, perms=perms)
             descriptor = self.look_inner(target)
             assert descriptor is not None
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) != folder:
@@ -205,9 +206,12 @@ class Tree:
                 return None
             raise
 
-    def make_inner(self, target: str, *, folder: bool, mode: int) -> None:
-        """Make `target`, a folder or an empty file, and the folders above it."""
-        parent, name = self.parent_inner(target)
+    def make_inner(self, target: str, *, folder: bool, mode: int, perms: int | None = None) -> None:
+        """Make `target`, a folder or an empty file, and the folders above it.
+
+        perms: as for `parent_inner`; None for `mode`.
+        """
+        parent, name = self.parent_inner(target, mode if perms is None else perms)
         try:
             if folder:
                 os.mkdir(name, mode, dir_fd=parent)
@@ -219,12 +223,14 @@ class Tree:
         finally:
             os.close(parent)
 
-    def parent_inner(self, target: str) -> tuple[int, str]:
+    def parent_inner(self, target: str, perms: int = 0o777) -> tuple[int, str]:
         """Return the folder that `target` lies in, and its name there; make folders that miss.
 
-        Only in what is ours: what was bound from the host stays as it is. The caller closes the
-        descriptor.
+        Only in what is ours: what was bound from the host stays as it is. perms: the mode of what
+        is made there: the folders are closed to group or others where that is, as with bwrap(1).
+        The caller closes the descriptor.
         """
+        mode = 0o755 & ~sum(bits for bits in (0o070, 0o007) if not perms & bits)
         *names, last = [name for name in target.split("/") if name]
         folder, path = os.open(".", _FOLDER, dir_fd=self._root), ""
         for name in names:
@@ -233,7 +239,7 @@ class Tree:
             if below is None:
                 self._check_ours(folder, target)
                 try:
-                    os.mkdir(name, 0o755, dir_fd=folder)
+                    os.mkdir(name, mode, dir_fd=folder)
                 except OSError as error:
                     raise _refused_making(error, path, folder) from None
                 below = self.look_inner(path, os.O_PATH | os.O_DIRECTORY)

@@ -58,6 +58,20 @@ def refused(*options: str, code: int = 125, **more: Any) -> str:
     return str(done.stderr)
 
 
+def _shown_for_python() -> list[str]:
+    """Return what shows this interpreter in a root that has /usr."""
+    words = []
+    for name in ("bin", "lib", "lib64"):
+        if os.path.islink(f"/{name}"):
+            words += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+        elif os.path.isdir(f"/{name}"):
+            words += ["--ro-bind", f"/{name}", f"/{name}"]
+    for path in sorted({sys.prefix, os.path.realpath(sys.base_prefix)}):
+        if not path.startswith("/usr"):
+            words += ["--ro-bind", path, path]
+    return words
+
+
 @pytest.fixture
 def src(tmp_path: Path) -> Path:
     """Return a folder of the host with a file and a folder in it."""
@@ -340,9 +354,86 @@ def test_dev() -> None:
     first = ["3", "2", "full", "y", "/dev/fd/0"]
     assert done.stdout.split("\n")[:5] == first
     assert done.stderr == "e\n"
-    names = ["fd", "full", "null", "ptmx", "pts", "random", "shm"]
+    names = ["core", "fd", "full", "null", "ptmx", "pts", "random", "shm"]
     names += ["stderr", "stdin", "stdout", "tty", "urandom", "zero"]
     assert done.stdout.split("\n")[6:-1] == names, "and no console, where there is no terminal"
+
+
+# Prints what there is: path, kind and mode, device number, text of a link.
+LIST = """
+import os, sys
+for top in sys.argv[1:]:
+    for folder, names, files in os.walk(top):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            s = os.lstat(path)
+            text = os.readlink(path) if os.path.islink(path) else ""
+            print(path, oct(s.st_mode), s.st_rdev, text, file=sys.stderr)
+"""
+# What bwrap and we are both given, with a python in it.
+USR = ["--ro-bind", "/usr", "/usr", *_shown_for_python()]
+
+
+def listed(program: list[str], *options: str, tops: list[str], **more: Any) -> list[str]:
+    """Return what there is in some folders, as a program makes it."""
+    words = [*program, *USR, *options, "--", sys.executable, "-ISc", LIST, *tops]
+    more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | more
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, timeout=60, check=True, **more)
+    return sorted(done.stderr.splitlines())
+
+
+OURS, BWRAP = [SCRIPT, "run", "--user", "--empty-root"], ["bwrap", "--unshare-user"]
+
+
+@pytest.mark.needs("bwrap")
+@pytest.mark.parametrize("terminal", [False, True])
+def test_dev_is_that_of_bwrap(terminal: bool) -> None:
+    more: dict[str, Any] = {}
+    opened = os.openpty() if terminal else ()
+    if opened:
+        more = {"stdin": opened[1], "stdout": opened[1]}
+    try:
+        ours, theirs = (
+            listed(program, "--dev", "/dev", tops=["/dev"], **more) for program in (OURS, BWRAP)
+        )
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    assert any(row.startswith("/dev/console ") for row in ours) == terminal
+    # Shared memory is for every user, and bwrap has one user.
+    assert "/dev/shm 0o41777 0 " in ours
+    ours.remove("/dev/shm 0o41777 0 ")
+    theirs.remove("/dev/shm 0o40755 0 ")
+    assert ours == theirs
+
+
+MADE = [
+    [*modifier, *operation]
+    for modifier in ([], *(["--perms", mode] for mode in ("0700", "0750", "0705", "0711", "0500")))
+    for operation in (["--dir", "/a/b/c"], ["--tmpfs", "/a/b/c"], ["--file", "0", "/a/b/c"],
+                      ["--bind-data", "0", "/a/b/c"], ["--ro-bind-data", "0", "/a/b/c"])
+]  # fmt: skip
+
+
+@pytest.mark.needs("bwrap")
+@pytest.mark.parametrize("options", MADE, ids=" ".join)
+def test_folders_on_the_way_have_the_mode_of_bwraps(options: list[str]) -> None:
+    ours, theirs = (listed(program, *options, tops=["/a"]) for program in (OURS, BWRAP))
+    assert len(ours) == 3
+    assert ours == theirs
+
+
+@pytest.mark.needs("bwrap")
+def test_folders_that_are_there_keep_their_mode() -> None:
+    options = ["--dir", "/a", "--perms", "0700", "--dir", "/a/b/c", "--dir", "/a/b/d/e"]
+    ours, theirs = (listed(program, *options, tops=["/a"]) for program in (OURS, BWRAP))
+    assert ours == theirs
+    assert [row.split()[1] for row in ours] == ["0o40755", "0o40700", "0o40700"] + ["0o40755"] * 2
+
+
+def test_a_mount_point_that_is_made() -> None:
+    script = "umount /mnt/a/f /mnt/b/d; stat -c %a /mnt/a /mnt/a/f /mnt/b /mnt/b/d"
+    options = ["--tmpfs", "/mnt", "--bind", "/etc/passwd", "/mnt/a/f", "--bind", "/usr", "/mnt/b/d"]
+    assert inside(script, *options).split() == ["755", "444", "755", "755"]
 
 
 @pytest.mark.needs("script")
