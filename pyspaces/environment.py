@@ -39,6 +39,11 @@ class Environment(Record):
         result.update((os.fsencode(name), os.fsencode(value)) for name, value in self.set)
         return result
 
+    def leaves(self, name: str) -> bool:
+        """Tell whether nothing is said about a variable: it is not set, unset or cleared."""
+        said = (*self.unset, *(name for name, _ in self.set))
+        return name not in said and self._survives(name)
+
     def _survives(self, name: str) -> bool:
         return not self.clear or any(matches(name, pattern) for pattern in self.keep)
 

@@ -9,6 +9,7 @@ import os
 
 from pyspaces import capabilities, channel, clocks, hostname, network
 from pyspaces.errors import SpaceError
+from pyspaces.inner import directory
 from pyspaces.inner.identity import take_ids
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.kernel.libc import KernelError
@@ -17,7 +18,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from pyspaces.channel import Channel, Message
     from pyspaces.init import Post
@@ -42,7 +43,7 @@ class Context(Record):
     launcher: int
     inherited: Inherited
     candidates: tuple[bytes, ...]
-    environment: Mapping[bytes, bytes]
+    environment: dict[bytes, bytes]
     directory: str | None = None
     function: Callable[[], object] | None = None
     held: bool = False
@@ -141,16 +142,6 @@ def _ask_to_keep(context: Context) -> Message:
     if message is None:
         raise SpaceError("cannot keep the namespaces: who binds them has died")
     return message
-
-
-def _change_directory(context: Context) -> None:
-    if context.plan.workdir is None:
-        root.find_workdir_inner(context.directory, context.environment)
-    elif context.plan.builds_tree():
-        # The working directory is the new root by now; a relative path begins where the caller is.
-        os.chdir(os.path.join(context.directory or "/", context.plan.workdir))
-    else:
-        os.chdir(context.plan.workdir)
 
 
 def _begin_session(context: Context) -> None:
@@ -317,8 +308,13 @@ STEPS = (
     Step(
         title="change to the working directory",
         applies=lambda plan: plan.workdir is not None or plan.builds_tree(),
-        act=_change_directory,
+        act=directory.change,
         detail=lambda plan: plan.workdir,
+    ),
+    Step(
+        title="let PWD name the working directory",
+        applies=directory.is_named,
+        act=directory.name,
     ),
     # While the rights for it are there: needs CAP_SETPCAP, which a change of ids may take. Of a
     # process 1 of ours too: a command that traces it could have it execute something as root.

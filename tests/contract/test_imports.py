@@ -33,7 +33,10 @@ OURS = {
         f"pyspaces.settings{name}"
         for name in ("", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
     ),
-    *(f"pyspaces.inner{name}" for name in ("", ".execute", ".identity", ".seal", ".steps")),
+    *(
+        f"pyspaces.inner{name}"
+        for name in ("", ".directory", ".execute", ".identity", ".seal", ".steps")
+    ),
 }
 
 # What our modules import, and beneath it what that itself needs.

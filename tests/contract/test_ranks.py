@@ -97,6 +97,7 @@ RANKS = {
     "pyspaces.inner.identity": 6,
     "pyspaces.inner.steps": 6,
     "pyspaces.inner.join": 6,
+    "pyspaces.inner.directory": 6,
     "pyspaces.inner.hold": 6,
     "pyspaces.inner.execute": 6,
     "pyspaces.launch": 7,
@@ -190,6 +191,7 @@ SAME_RANK = {
     ),
     ("pyspaces.mounts.operations", "pyspaces.mounts.tree"),
     ("pyspaces.mounts.tree", "pyspaces.mounts.classic"),
+    ("pyspaces.mounts.places", "pyspaces.mounts.classic"),
     ("pyspaces.mounts.operations", "pyspaces.mounts.operation"),
     ("pyspaces.mounts.words", "pyspaces.mounts.operation"),
     ("pyspaces.mounts.words", "pyspaces.mounts.sets"),
@@ -238,6 +240,7 @@ SAME_RANK = {
     ("pyspaces.inner.join", "pyspaces.inner.identity"),
     ("pyspaces.inner", "pyspaces.inner.identity"),
     ("pyspaces.inner.steps", "pyspaces.inner.identity"),
+    ("pyspaces.inner.steps", "pyspaces.inner.directory"),
     ("pyspaces.inner", "pyspaces.inner.steps"),
     ("pyspaces.inner", "pyspaces.inner.execute"),
     # What a Popen over clone and one over launch share.

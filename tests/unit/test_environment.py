@@ -162,3 +162,20 @@ def test_coercion_is_undone_only_where_the_process_began_without() -> None:
 
 def test_without_coercion_there_is_nothing_to_undo() -> None:
     assert environment.without_coercion({b"A": b"1"}, {b"A": b"1"}) == {b"A": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        (Environment(), True),
+        (Environment(set=(("B", "x"),), unset=("C",)), True),
+        (Environment(set=(("A", "x"),)), False),
+        (Environment(unset=("A",)), False),
+        (Environment(clear=True), False),
+        (Environment(clear=True, keep=("B",)), False),
+        (Environment(clear=True, keep=("A*",)), True),
+        (Environment(clear=True, keep=("A",), unset=("A",)), False),
+    ],
+)
+def test_whether_a_variable_is_left_alone(changes: Environment, left: bool) -> None:
+    assert changes.leaves("A") == left
