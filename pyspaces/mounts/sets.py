@@ -6,6 +6,7 @@ Runs in the parent: it looks at the host, and changes nothing.
 from __future__ import annotations
 
 import os
+import stat
 
 from pyspaces.kernel import constants, nsfs, procfs
 from pyspaces.mounts.binds import Bind
@@ -103,7 +104,50 @@ def _pieces(
         elif os.path.islink(path):
             yield Symlink(text=os.readlink(path), target=path)
         else:
-            yield _layer(path, kinds, proc=proc)
+            layer = _layer(path, kinds, proc=proc)
+            yield layer
+            if isinstance(layer, TmpOverlay):
+                for inner in _apart(path):
+                    yield TmpOverlay(lower=(inner,), target=inner)
+
+
+def _apart(path: str) -> list[str]:
+    """Return what needs an overlay of its own within that on `path`, in a user namespace.
+
+    A change in a folder first copies the folder up, and all above it, with their owners: EOVERFLOW
+    where these are not mapped (ovl_copy_up(), fs/overlayfs/copy_up.c), as root's /var/tmp is not
+    for an ordinary user. The root of an overlay is never copied. Only where somebody may expect to
+    write is looked: one level down, and on the way to $HOME and to the working directory.
+    """
+    try:
+        below = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except PermissionError:
+        below = []
+    ways = [os.path.realpath(way) for way in (os.environ.get("HOME", ""), ".") if way]
+    below += [way for way in ways if way.startswith(f"{path}/")]
+    return sorted({found for way in below if (found := _first_apart(path, way))})
+
+
+def _first_apart(top: str, way: str) -> str | None:
+    """Return the first folder below `top` on the way that can be written to, but not copied up."""
+    path, foreign = top, False
+    for name in os.path.relpath(way, top).split("/"):
+        path = os.path.join(path, name)
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return None
+        foreign = foreign or (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
+        if foreign and stat.S_ISDIR(status.st_mode) and _is_writable(path, status):
+            return path
+    return None
+
+
+def _is_writable(path: str, status: os.stat_result) -> bool:
+    """Tell whether a folder can be changed by who, inside, has rights over his own files only."""
+    if os.geteuid() == 0:
+        return status.st_uid == 0 or bool(status.st_mode & stat.S_IWOTH)
+    return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _layer(path: str, kinds: Mapping[str, str], *, proc: bool) -> Operation:

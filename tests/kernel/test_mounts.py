@@ -674,6 +674,55 @@ def test_throwaway(src: Path) -> None:
     assert sorted(os.listdir(src)) == ["file", "sub"]
 
 
+@pytest.mark.needs("overlay")
+@pytest.mark.parametrize("folder", ["/var/tmp", "/tmp", "/dev/shm"])
+def test_throwaway_where_everybody_writes(folder: str) -> None:
+    """/var/tmp is root's, who is nobody inside: an overlay of /var alone gives EOVERFLOW there."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        pytest.skip(f"{folder} is no directory here")
+    name = f"{folder}/pyspaces.{os.getpid()}"
+    script = f"mkdir {name}; echo x > {name}/f; mv {name}/f {name}.f; rmdir {name}; cat {name}.f"
+    assert inside(script, "--throwaway") == "x\n"
+    assert not os.path.lexists(f"{name}.f")
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """Return a directory of the caller in one of somebody else, both below a common one."""
+    mine = tmp_path / "theirs" / "mine" / "sub"
+    mine.mkdir(parents=True)
+    (mine / "file").write_text("text\n")
+    os.chown(tmp_path / "theirs", 4711, 4712)
+    (tmp_path / "theirs" / "open").mkdir()
+    (tmp_path / "theirs" / "open").chmod(0o777)
+    os.chown(tmp_path / "theirs" / "open", 4711, 4712)
+    return mine
+
+
+@pytest.mark.needs("overlay")
+@pytest.mark.as_root
+@pytest.mark.parametrize("way", ["the working directory", "HOME"])
+def test_throwaway_below_a_folder_of_somebody_else(way: str, deep: Path, tmp_path: Path) -> None:
+    script = f"rm {deep}/file; echo new > {deep.parent}/new; ls {deep.parent} {deep}"
+    at = {"cwd": deep} if way != "HOME" else {"env": os.environ | {"HOME": str(deep)}}
+    assert inside(script, "--throwaway", **at) == f"{deep.parent}:\nnew\nsub\n\n{deep}:\n"
+    assert (deep / "file").read_text() == "text\n"
+    diff = tmp_path / "diff"
+    inside(script, "--throwaway", "--overlay-diff", str(diff), **at)
+    assert diff.read_text() == f"added   {deep.parent}/new\ndeleted {deep}/file\n"
+
+
+@pytest.mark.needs("overlay")
+@pytest.mark.as_root
+def test_where_an_overlay_cannot_be_written_and_what_helps(deep: Path) -> None:
+    place = deep.parents[1] / "open"
+    script = f"touch {place}/x 2>&1 || true"
+    assert "Value too large for defined data type" in inside(script, "--throwaway", cwd="/")
+    cure = ["--overlay-src", str(place), "--tmp-overlay", str(place)]
+    assert inside(f"{script}; ls {place}", "--throwaway", *cure, cwd="/") == "x\n"
+    assert os.listdir(place) == []
+
+
 # --- overlays --------------------------------------------------------------------------------
 
 
