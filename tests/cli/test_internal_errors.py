@@ -1,0 +1,63 @@
+"""A bug of ours is told as one: in the launcher, in the new process, and where both are one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HINT = "hint: this is a bug in pyspaces: please report it, with what --debug prints"
+# Breaks the program in one place, and runs its command line.
+BROKEN = """
+import sys
+from pyspaces import cli, inner
+from pyspaces.commands import run
+
+def crash(*values, **more):
+    raise {error}
+
+{place}
+sys.exit(cli.main(sys.argv[1:]))
+"""
+STEP = "inner.STEPS = (*inner.STEPS[:-1], inner.STEPS[-1].replace(act=crash))"
+PLACES = {
+    "the launcher": ("run.plan_of = crash", [], "pyspaces: "),
+    "the child": (STEP, [], "pyspaces: cannot restore the signals: "),
+    "in place": (STEP, ["--no-fork"], "pyspaces: cannot restore the signals: "),
+}
+ERRORS = {
+    "AssertionError": ("AssertionError", "internal error"),
+    "KeyError": ("KeyError(7)", "internal error: 7"),
+    "two lines": ("RuntimeError('a\\n  b')", "internal error: a b"),
+}
+
+pytestmark = pytest.mark.needs("userns")
+
+
+def told(place: str, error: str, *words: str) -> str:
+    script = BROKEN.format(place=place, error=error)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", *words, "--user", "--", "echo", "it ran"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (125, "")
+    return done.stderr
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("where", PLACES)
+def test_a_bug_is_told_as_one(where: str, error: str) -> None:
+    place, words, start = PLACES[where]
+    raised, text = ERRORS[error]
+    assert told(place, raised, *words) == f"{start}{text}\n{HINT}\n"
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_with_debug_it_is_told_where(where: str) -> None:
+    place, words, _ = PLACES[where]
+    # In the launcher, the option is known before anything else happens.
+    stderr = told(place, "KeyError(7)", "--debug", *words)
+    assert "in crash" in stderr
+    assert "KeyError: 7" in stderr
+    assert "Sealed" not in stderr
