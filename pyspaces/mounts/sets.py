@@ -27,6 +27,7 @@ _OF_THE_KERNEL = (
     *("securityfs", "bpf", "configfs", "fusectl", "binfmt_misc", "efivarfs", "pstore"),
     *("hugetlbfs", "autofs", "rpc_pipefs", "nsfs", "selinuxfs", "nfsd"),
 )
+_MOST_APART = 16
 
 
 def host_ro(*, proc: bool) -> tuple[Operation, ...]:
@@ -119,28 +120,53 @@ def _apart(path: str) -> list[str]:
     for an ordinary user. The root of an overlay is never copied. Only where somebody may expect to
     write is looked: one level down, and on the way to $HOME and to the working directory.
     """
+    found = {_first_apart(path, way) for way in _ways() if way.startswith(f"{path}/")} - {None}
+    # In one that everybody may write to, folders come and go: one that had gone would be an error.
+    if not os.stat(path).st_mode & stat.S_IWOTH:
+        below = _below(path)
+        # Each takes a descriptor, and mounts: of a folder with hundreds, none.
+        found |= below if len(below) <= _MOST_APART else set()
+    return sorted(filter(None, found))
+
+
+def _ways() -> Iterator[str]:
+    """Yield $HOME and the working directory, where they are there."""
+    for way in (os.environ.get("HOME", ""), "."):
+        try:
+            yield os.path.realpath(way, strict=True) if way else ""
+        except OSError:
+            continue
+
+
+def _below(path: str) -> set[str]:
     try:
-        below = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+        with os.scandir(path) as entries:
+            return {
+                entry.path
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and _first_apart(path, entry.path)
+            }
     except PermissionError:
-        below = []
-    ways = [os.path.realpath(way) for way in (os.environ.get("HOME", ""), ".") if way]
-    below += [way for way in ways if way.startswith(f"{path}/")]
-    return sorted({found for way in below if (found := _first_apart(path, way))})
+        return set()
 
 
 def _first_apart(top: str, way: str) -> str | None:
     """Return the first folder below `top` on the way that can be written to, but not copied up."""
     path, foreign = top, False
-    for name in os.path.relpath(way, top).split("/"):
-        path = os.path.join(path, name)
+    for name in way.removeprefix(f"{top}/").split("/"):
+        path = f"{path}/{name}"
         try:
             status = os.lstat(path)
         except OSError:
             return None
-        foreign = foreign or (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
+        foreign = foreign or _is_foreign(status)
         if foreign and stat.S_ISDIR(status.st_mode) and _is_writable(path, status):
             return path
     return None
+
+
+def _is_foreign(status: os.stat_result) -> bool:
+    return (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
 
 
 def _is_writable(path: str, status: os.stat_result) -> bool:

@@ -266,7 +266,7 @@ def test_the_environment_of_the_target(pyspaces: Run) -> None:
             enter = ("enter", str(process.pid), "--env-of-target", "--setenv", "MORE", "1")
             done = pyspaces(*enter, "--", "env", "-0", env=os.environ | {"HERE": "not"})
             found = dict(pair.split("=", 1) for pair in done.stdout.rstrip("\0").split("\0"))
-            assert found == {**variables, "MORE": "1"}
+            assert found == {**variables, "MORE": "1", "PWD": os.getcwd()}
         finally:
             process.kill()
 

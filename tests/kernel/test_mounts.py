@@ -713,6 +713,38 @@ def test_throwaway_below_a_folder_of_somebody_else(way: str, deep: Path, tmp_pat
 
 
 @pytest.mark.needs("overlay")
+@pytest.mark.parametrize("home", ["", "/none", "/etc/passwd", "relative", "/", "/etc/passwd/x"])
+def test_throwaway_with_any_home_and_a_directory_that_has_gone(home: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = [SCRIPT, "run", "--user", "--throwaway", "--workdir", "/", "--", "echo", "ran"]
+    done = subprocess.run(
+        ["/bin/sh", "-ec", f'cd {gone}; rmdir {gone}; exec "$@"', "sh", *words],
+        capture_output=True, text=True, check=False, timeout=60, env=os.environ | {"HOME": home},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+
+
+@pytest.mark.needs("overlay")
+@pytest.mark.as_root
+def test_a_folder_with_many_open_ones_has_no_overlay_for_each(tmp_path: Path) -> None:
+    """Each takes a descriptor: the launch would fail where there are more than it may have."""
+    options = ["--throwaway"]
+    script = "grep -c ' /srv/.* overlay ' /proc/self/mountinfo || true"
+    for count, overlays in ((16, 16), (17, 0)):
+        make = "mount -t tmpfs none /srv; mkdir /srv/a; mount -t tmpfs none /srv/a; mkdir /srv/a/b;"
+        make += f" mkdir /srv/b; for i in $(seq {count}); do mkdir -m 0777 /srv/b/$i; done;"
+        make += " chown 5 /srv/b/*"
+        words = [SCRIPT, "run", "--user", *options, "--", "sh", "-c", script]
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-ec", f'{make}; exec "$@"', "sh", *words],
+            capture_output=True, text=True, check=False, timeout=60, cwd="/",
+        )  # fmt: skip
+        # And those of /srv/a and /srv/b.
+        assert done.stdout == f"{overlays + 2}\n", done.stderr
+
+
+@pytest.mark.needs("overlay")
 @pytest.mark.as_root
 def test_where_an_overlay_cannot_be_written_and_what_helps(deep: Path) -> None:
     place = deep.parents[1] / "open"
