@@ -173,7 +173,7 @@ def test_debug_adds_tracebacks_of_both_processes(pyspaces: Run) -> None:
     done = pyspaces("run", "--debug", *words[1:])
     assert done.returncode == 125
     assert "in the new process:\n" in done.stderr
-    assert "in _change_directory" in done.stderr
+    assert "inner/directory.py:" in done.stderr
     assert "Traceback" in done.stderr
 
 
