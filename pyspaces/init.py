@@ -13,6 +13,7 @@ import struct
 
 from pyspaces import signals, spawn, status
 from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel.libc import KernelError
 from pyspaces.outer.link import ENDED, RECORD, STOPPED
 from pyspaces.record import Record
 
@@ -115,9 +116,16 @@ class _Server:
             return
         dropped = number in signals.STOPPING and self._post.own_session
         # The only group of its session: the kernel would drop them there.
-        if dropped and signals.fate_on(self._command.pid, number) == signals.DEFAULT:
+        if dropped and self._fate_inner(number) == signals.DEFAULT:
             number = signals.STOP
         signals.send(self._command.pidfd, number)
+
+    def _fate_inner(self, number: int) -> str:
+        """Say what becomes of a signal to the command; /proc may be that of the host, or none."""
+        try:
+            return signals.fate_on(procfs.pid_of_pidfd(self._command.pidfd), number)
+        except KernelError:
+            return signals.TAKEN
 
     def _tell_inner(self, kind: bytes, number: int) -> None:
         try:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from multiprocessing import popen_fork, util
 from types import FunctionType
 
 from pyspaces import signals
-from pyspaces.kernel import constants, nsfs, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel import constants, nsfs
+from pyspaces.outer.process_1 import Process1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.process import BaseProcess
     from typing import Any
+
+# How long, in seconds, `terminate` looks at a process 1 that blocks the signal.
+_LOOKING = 0.25
 
 
 class NamespacePopen(popen_fork.Popen):
@@ -31,7 +35,7 @@ class NamespacePopen(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         self._pidfd = -1
-        self._killed_for: int | None = None
+        self._process_1: Process1 | None = None
         self._reaping = threading.Lock()
         super().__init__(process_obj)
 
@@ -75,42 +79,49 @@ class NamespacePopen(popen_fork.Popen):
         flag: options of waitpid(2); 0 waits for ever.
         """
         if self.returncode is None and not flag & os.WNOHANG:
-            nsfs.has_ended(self._pidfd, timeout=None)
+            while not nsfs.has_ended(self._pidfd, timeout=self._pause()):
+                self._look_again()
+        self._look_again()
         # `multiprocessing` polls every child at each start, in whatever thread. Two at once: one
         # reaps, and the other would find no child and take it for one that still runs.
         with self._reaping:
             code = super().poll(flag)
-            if code == -constants.SIGKILL and self._killed_for is not None:
-                self.returncode = -self._killed_for
+            if code == -constants.SIGKILL and self._process_1 and self._process_1.killed_for:
+                self.returncode = -self._process_1.killed_for
             return self.returncode
 
     def _send_signal(self, sig: int) -> None:
         """Send a signal; one that pid 1 would never notice ends it, as it would any other."""
         if self.returncode is not None:
             return
-        signals.send(self._pidfd, sig)
-        if sig not in signals.ENDING or not self._is_pid_1():
+        if not self._is_pid_1():
+            signals.send(self._pidfd, sig)
             return
-        # Once more after a moment: while Python starts a program it blocks every signal, and what
-        # came meanwhile is dropped when it unblocks them.
-        for pause in (0, 0.02, 0.1):
+        with self._reaping:
+            if self._process_1 is None:
+                self._process_1 = Process1(self._pidfd)
+            self._process_1.send(sig)
+        # What it blocks is decided later, as a rule within moments; `poll` goes on looking.
+        limit = time.monotonic() + _LOOKING
+        while (pause := self._pause()) is not None and time.monotonic() < limit:
             if nsfs.has_ended(self._pidfd, timeout=pause):
                 return
-            if self._is_lost(sig):
-                self._killed_for = sig
-                signals.send(self._pidfd, constants.SIGKILL)
-                return
+            self._look_again()
 
-    def _is_lost(self, sig: int) -> bool:
-        try:
-            process = procfs.pid_of_pidfd(self._pidfd)
-            return process > 0 and signals.is_lost_on(process, sig)
-        except KernelError:
-            return False
+    def _pause(self) -> float | None:
+        """Return the seconds until process 1 is to be looked at again; None if it is not."""
+        look = self._process_1.next_look() if self._process_1 else None
+        return None if look is None else max(0.0, look - time.monotonic())
+
+    def _look_again(self) -> None:
+        with self._reaping:
+            if self._process_1 and self.returncode is None:
+                self._process_1.look_again()
 
     def close(self) -> None:
         """Release the descriptors; the process, if it runs, goes on."""
         super().close()
+        self._process_1 = None
         self._close_pidfd()
         self._pidfd = -1
 

@@ -31,10 +31,11 @@ CONT, STOP = signal.SIGCONT, signal.SIGSTOP
 CHLD, WINCH, HUP, TERM, KILL = (
     *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
 )
+INT, QUIT = signal.SIGINT, signal.SIGQUIT
 
-# What becomes of a signal to a process: it has a handler for it or ignores it, it keeps it
-# waiting, it has no say in the matter, or it has either read it (from a signalfd, say) or begun to
-# block it a moment too late.
+# What becomes of a signal to a process: it has a handler for it or ignores it, or waits for it by
+# other means; the signal is pending; the kernel's default action is taken; or the process blocks
+# the signal, and it is not pending.
 TAKEN, BLOCKED, DEFAULT, UNSURE = "taken", "blocked", "default", "unsure"
 
 # Python ignores these at its start; the command must find them as the caller of Python had them.
@@ -262,21 +263,27 @@ def _has_job_control() -> bool:
 
 
 def fate_on(process: int, number: int) -> str:
-    """Say what becomes of a signal `number` that was just sent to a process.
+    """Say what becomes of signal `number` on a process as it is now.
 
-    process: its pid as /proc numbers it. TAKEN: it has a handler, or ignores the signal. BLOCKED:
-    it still waits. DEFAULT: the action is the kernel's, and for process 1 of a namespace that is
-    to drop it: pid_namespaces(7). UNSURE: it is blocked, and does not wait.
+    process: its pid as /proc numbers it. TAKEN: it has a handler, ignores the signal, waits for it
+    (sigwait, signalfd), or has ended. BLOCKED: the signal is pending. DEFAULT: the action is the
+    kernel's, and for process 1 of a namespace that is to drop it: pid_namespaces(7). UNSURE: it is
+    blocked and not pending: not sent yet, or read, or dropped between two looks.
     """
-    masks = procfs.status_fields(process, ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"))
+    fields = ("State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
+    state, *masks = procfs.status_fields(process, fields)
+    # A file that has vanished: a process that was reaped. What it was asked is not to be judged.
+    if state is None or state[:1] in "ZX":
+        return TAKEN
     one, shared, blocked, ignored, caught = (
         int(mask or "0", 16) >> (number - 1) & 1 for mask in masks
     )
+    if ignored or caught:
+        return TAKEN
+    if one or shared:
+        return BLOCKED
     if blocked:
-        return BLOCKED if one or shared else UNSURE
-    return TAKEN if ignored or caught else DEFAULT
-
-
-def is_lost_on(process: int, number: int) -> bool:
-    """Tell whether process 1 of a namespace drops signal `number`."""
-    return fate_on(process, number) == DEFAULT
+        return TAKEN if procfs.has_signalfd(process, number) else UNSURE
+    # Within sigwait the kernel shows the signals waited for as not blocked (do_sigtimedwait moves
+    # the mask to real_blocked): process 1 would look as if it dropped them.
+    return TAKEN if procfs.is_in_sigwait(process, number) else DEFAULT

@@ -6,6 +6,7 @@ Runs in any process. Must not know what the values are used for.
 from __future__ import annotations
 
 import os
+import sys
 
 from pyspaces.kernel.libc import KernelError, capabilities, mount_id, overwrite
 
@@ -91,9 +92,64 @@ def status_fields(process: int | str, names: Sequence[str]) -> tuple[str | None,
     return tuple(found.get(name) for name in names)
 
 
+def has_signalfd(process: int, number: int) -> bool:
+    """Tell whether a process reads signal `number` from a signalfd; False where that is hidden."""
+    for name in names_in(f"/proc/{process}/fdinfo"):
+        for line in (read_or_none(f"/proc/{process}/fdinfo/{name}") or "").split("\n"):
+            if line.startswith("sigmask:") and int(line.split()[1], 16) >> (number - 1) & 1:
+                return True
+    return False
+
+
+def is_in_sigwait(process: int, number: int) -> bool:
+    """Tell whether a thread of a process is in sigwait(3) or its kin for signal `number`.
+
+    Where the set of signals cannot be read, any wait is taken for one.
+    """
+    for thread in names_in(f"/proc/{process}/task"):
+        base = f"/proc/{process}/task/{thread}"
+        if "sigtimedwait" in (read_or_none(f"{base}/wchan") or ""):
+            waited = _set_of_sigwait(base)
+            if waited is None or waited >> (number - 1) & 1:
+                return True
+    return False
+
+
+def _set_of_sigwait(base: str) -> int | None:
+    """Return the set, the first argument of the call, as a mask; None where it is hidden."""
+    fields = (read_or_none(f"{base}/syscall") or "").split()
+    if len(fields) < 2:  # "running": it is not in the call any more
+        return None
+    try:
+        with open(f"{base}/mem", "rb", buffering=0) as memory:
+            return int.from_bytes(os.pread(memory.fileno(), 8, int(fields[1], 16)), sys.byteorder)
+    except (OSError, OverflowError):
+        return None
+
+
+def names_in(directory: str) -> list[str]:
+    """Return what a directory holds; nothing where it cannot be read."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
 def parent_of(process: int) -> int:
     """Return the pid of the parent of `process`; 0 where it is out of sight."""
     return int(status_field(process, "PPid") or "0")
+
+
+def children_of(process: int) -> list[int]:
+    """Return the children of a process, as this /proc numbers them."""
+    lists = [
+        read_or_none(f"/proc/{process}/task/{thread}/children")
+        for thread in names_in(f"/proc/{process}/task")
+    ]
+    if None not in lists:
+        return [int(child) for text in lists for child in (text or "").split()]
+    # A kernel without CONFIG_PROC_CHILDREN, or a thread that has just ended.
+    return [child for child in processes() if parent_of(child) == process]
 
 
 def start_ticks(process: int) -> int | None:

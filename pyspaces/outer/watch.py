@@ -1,21 +1,20 @@
-"""Watch over a started child until it ends: signals, stops and the clock.
+"""Watch over a started child until it ends: signals and the clock.
 
-Runs in the parent. Takes a child and plain settings; how the child was started is nobody's
-business here.
+Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`. Takes
+a child and plain settings; how the child was started is nobody's business here.
 """
 
 from __future__ import annotations
 
 import _thread
-import os
 import select
 import time
 
 from pyspaces import signals
-from pyspaces.kernel import procfs
-from pyspaces.kernel.libc import KernelError
 from pyspaces.life import Life
 from pyspaces.outer.ending import reap
+from pyspaces.outer.process_1 import GRACE, Process1
+from pyspaces.outer.stops import Stops
 from pyspaces.record import Record
 from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage
 
@@ -25,14 +24,11 @@ if TYPE_CHECKING:
 
     from pyspaces.outer.link import Link
     from pyspaces.outer.relay import Relay
-    from pyspaces.signals import Reader, Received
+    from pyspaces.signals import Reader
     from pyspaces.spawn import Spawned
 
 # A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
 _LONGEST_POLL = 86400.0
-# How long after a signal that process 1 keeps blocked we look again, at first and at most.
-_FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
-_UNSURE_FOR = 0.05
 
 
 class Ended(Record):
@@ -81,19 +77,24 @@ class Watch:
     ) -> None:
         self._child = child
         self._life = life
-        self._pid_1 = pid_1
+        self._process_1 = Process1(child.pidfd) if pid_1 else None
         self._alone = alone
         self._reader = reader
         self._link = link
         self._relay = relay
+        if relay and self._process_1:
+            relay.expect = self._process_1.expect
         self._peak_floor = peak_floor
         self._finished = finished
         self._begun = time.monotonic()
         self._received: set[int] = set()
-        self._killed_for: int | None = None
-        self._waiting: dict[int, tuple[float, float]] = {}  # signal: when to look, and the pause
-        self._stop_asked = False
-        self._was_stopped = False
+        self._stops = Stops(
+            child,
+            drops=pid_1 or life.own_session,
+            own_session=life.own_session,
+            link=link,
+            relay=relay,
+        )
         self._timed_out_at: float | None = None
         self._killed = False
         self._ended: Ended | None = None
@@ -143,7 +144,9 @@ class Watch:
     def _act(self) -> None:
         self._take_signals()
         self._keep_time()
-        self._look_again()
+        self._stops.look_again()
+        if self._process_1:
+            self._process_1.look_again()
 
     def _move(self, relay: Relay, ready: list[tuple[int, int]]) -> None:
         relay.move(ready)
@@ -166,127 +169,57 @@ class Watch:
     def _pause(self, until: float | None) -> float:
         """Return the milliseconds up to the next moment at which there is something to do."""
         moments = [] if until is None else [until]
-        moments += [look for look, _ in self._waiting.values()]
         moments += self._deadlines()
-        if self._relay and (look := self._relay.next_look()) is not None:
-            moments.append(look)
+        for part in (self._stops, self._process_1, self._relay):
+            if part and (look := part.next_look()) is not None:
+                moments.append(look)
         now = time.monotonic()
         first = min(moments, default=now + _LONGEST_POLL)
         return max(0.0, min(first - now, _LONGEST_POLL)) * 1000
 
     # --- signals ------------------------------------------------------------------------------
 
-    def _send(self, number: int) -> None:
-        signals.send(self._child.pidfd, number)
-        self._mend(number)
-
-    def _mend(self, number: int) -> None:
-        if not self._pid_1 or number not in signals.ENDING:
-            return
-        self._judge(number, _FIRST_LOOK)
-
-    def _look_again(self) -> None:
-        now = time.monotonic()
-        for number, (look, pause) in list(self._waiting.items()):
-            if look <= now:
-                del self._waiting[number]
-                self._judge(number, min(pause * 2, _LAST_PAUSE))
-
-    def _judge(self, number: int, pause: float) -> None:
-        """Kill process 1 for a signal that it drops; look again where that is not decided."""
-        fate = self._fate(number)
-        if fate == signals.DEFAULT:
-            self._kill_for(number)
-        # While Python, for example, starts a program it blocks every signal; what came meanwhile
-        # is dropped when it unblocks them.
-        elif fate == signals.BLOCKED or (fate == signals.UNSURE and pause < _UNSURE_FOR):
-            self._waiting[number] = (time.monotonic() + pause, pause)
-
-    def _kill_for(self, number: int) -> None:
-        self._killed_for = number
-        signals.send(self._child.pidfd, signals.KILL)
-
-    def _fate(self, number: int) -> str:
-        try:
-            return signals.fate_on(procfs.pid_of_pidfd(self._child.pidfd), number)
-        except KernelError:
-            return signals.TAKEN
+    def _send(self, number: int, *, grace: float = 0.0) -> None:
+        if self._process_1:
+            self._process_1.send(number, grace=grace)
+        else:
+            signals.send(self._child.pidfd, number)
 
     def _take_signals(self) -> None:
         for told in self._told_by_link():
-            self._follow_stop(told)
+            self._follow(told)
         while self._reader and (signal := self._reader.read()):
             self._received.add(signal.number)
             if signal.number == signals.CHLD:
-                self._follow_stop(signals.stopped_by(self._child.pid))
+                self._follow(signals.stopped_by(self._child.pid))
             elif signal.number in signals.STOPPING:
-                self._pass_stop(signal)
+                self._hasten()
+                self._stops.stop(signal)
             elif signal.number == signals.CONT:
-                self._pass_continue()
+                self._stops.go_on()
             elif signal.number == signals.WINCH and self._relay:
                 self._relay.resize()
-            elif signal.from_process or self._life.own_session:
+            elif self._life.own_session:
                 self._send(signal.number)
-            else:
-                self._mend(signal.number)
+            elif signal.from_process:
+                # To us alone, or to our group, and so to the command before this.
+                self._send(signal.number, grace=GRACE)
+            elif self._process_1:
+                self._process_1.sent(signal.number)
+
+    def _follow(self, stopped_by: int | None) -> None:
+        if stopped_by is not None:
+            self._hasten()
+            self._stops.follow(stopped_by)
+
+    def _hasten(self) -> None:
+        """Once we have stopped, nobody is there to end what was asked to end."""
+        if self._process_1:
+            self._process_1.hasten()
 
     def _told_by_link(self) -> Iterator[int | None]:
         if self._link:
             yield from self._link.stops()
-
-    # --- stop and continue --------------------------------------------------------------------
-
-    def _pass_stop(self, signal: Received) -> None:
-        """Pass on what the terminal gives to a whole group to stop it, as SIGTSTP at Ctrl-Z.
-
-        Process 1 drops it where it has no handler, and so does the only process group of a session
-        (orphaned: setpgid(2)); SIGSTOP it cannot drop. A process 1 that reads the terminal in the
-        background would try for ever, and stop us at each time: before we have read the SIGTERM
-        that came with it (seen).
-        """
-        self._stop_asked = True
-        dropped = self._pid_1 or self._life.own_session
-        if dropped and not self._link and self._fate(signal.number) == signals.DEFAULT:
-            signals.send(self._child.pidfd, signals.STOP)
-        elif signal.from_process or self._life.own_session:
-            signals.send(self._child.pidfd, signal.number)
-
-    def _pass_continue(self) -> None:
-        """Pass on SIGCONT, but not where `fg` has sent it to the whole group already."""
-        self._stop_asked = False
-        if self._relay:
-            self._relay.resume()
-        was_stopped, self._was_stopped = self._was_stopped, False
-        if was_stopped and not self._link:
-            if signals.was_continued(self._child.pid):
-                return
-            # Continued, and stopped once more by a second Ctrl-Z: that report is a new one, and
-            # SIGCONT would undo it.
-            if number := signals.stopped_by(self._child.pid):
-                self._follow_stop(number)
-                return
-        if self._link:
-            # Process 1 knows whether the command is still in that stop.
-            signals.send_marked(self._child.pidfd, signals.CONT, self._link.stops_told)
-        else:
-            signals.send(self._child.pidfd, signals.CONT)
-
-    def _follow_stop(self, number: int | None) -> None:
-        """Stop as the command has, so that the shell which waits for us sees its job stopped.
-
-        Not where SIGSTOP was for the command alone and no shell is there: whoever continues the
-        command then does not know of us.
-        """
-        if number is None:
-            return
-        if number == signals.STOP and not self._stop_asked and not _has_terminal():
-            return
-        if self._relay:
-            self._relay.suspend()
-        self._was_stopped = True
-        signals.stop_self()
-        if self._relay:
-            self._relay.resume()
 
     # --- the clock ----------------------------------------------------------------------------
 
@@ -327,8 +260,8 @@ class Watch:
         told = self._link.status() if self._link else None
         if told is not None:
             status = told
-        elif self._killed_for is not None and status.signal == signals.KILL:
-            status = Status(signal=self._killed_for)
+        elif status.signal == signals.KILL and self._process_1 and self._process_1.killed_for:
+            status = Status(signal=self._process_1.killed_for)
         cause = status.signal if status.signal in signals.ENDING else None
         self._ended = Ended(
             pid=self._child.pid,
@@ -347,12 +280,3 @@ def wait_forwarding(child: Spawned, reader: Reader, *, pid_1: bool) -> Ended:
     ended = Watch(child, Life(), pid_1=pid_1, reader=reader).run()
     assert ended is not None
     return ended
-
-
-def _has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal, and so perhaps a shell with jobs."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import SCRIPT, processes_of
@@ -165,3 +169,197 @@ def test_a_signal_by_kill_reaches_a_handler_once(
         assert launcher.stdout.readline() == b"n=1\n"
         launcher.send_signal(signal.SIGUSR1)
         assert launcher.wait(5) == 1
+
+
+FORKS = "sh -c 'echo up; while :; do /bin/true; echo turn; done'"
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("options", [["--user", "--pid"], ["--user", "--init"]])
+def test_a_shell_that_forks_all_the_time_stops_at_any_moment(
+    shell: Screen, options: list[str], times: int
+) -> None:
+    """dash blocks signals around a fork, and process 1 drops those that came meanwhile."""
+    random = Random(times)
+    run_in(shell, options, FORKS)
+    for _ in range(times):
+        # It has the terminal and runs on: before, the key would not be for it.
+        shell.expect(b"turn\r\n")
+        time.sleep(random.uniform(0, 0.02))
+        shell.type(b"\x1a")
+        shell.expect(b"Stopped")
+        shell.expect(b"ready> ")
+        shell.type(b"fg\n")
+        shell.expect(b"run --user")
+        shell.expect(b"\n")
+    shell.expect(b"turn\r\n")
+    shell.type(b"\x03")
+    shell.expect(b"ready> ")
+    shell.type(b"echo status=$?\n")
+    shell.expect(b"status=130")
+
+
+BLOCKS = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+print("up", flush=True)
+for line in sys.stdin:
+    print("got", line, end="", flush=True)
+"""
+
+
+@SPACES
+def test_ctrl_z_gives_the_prompt_back_where_the_command_keeps_it_blocked(
+    shell: Screen, options: list[str], tmp_path: Path
+) -> None:
+    """Process 1 would keep it for ever; any other command decides itself, as it always does."""
+    script = tmp_path / "blocks.py"
+    script.write_text(BLOCKS)
+    run_in(shell, options, f"{sys.executable} -IS {script}")
+    shell.type(b"\x1a")
+    if "--pid" in options:
+        shell.expect(b"Stopped")
+        shell.expect(b"ready> ")
+        shell.type(b"fg\n")
+        shell.expect(b"run --user")
+        shell.expect(b"\n")
+    shell.type(b"hello\n")
+    shell.expect(b"got hello\r\n")
+    shell.type(b"\x04")
+    shell.expect(b"ready> ")
+
+
+@EVERY_PROCESS_1
+def test_a_stop_of_the_launcher_alone(
+    shell: Screen, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """SIGSTOP cannot be passed on: the launcher stops, the command goes on; fg continues it."""
+    count = tmp_path / "count"
+    count.touch()
+    run_in(shell, options, f"sh -c 'echo up; while :; do echo >>{count}; sleep 0.01; done'")
+    (launcher,) = processes_of(shell.pid)
+    for _ in range(3):
+        os.kill(launcher, signal.SIGSTOP)
+        shell.expect(b"Stopped")
+        shell.expect(b"ready> ")
+        before = count.stat().st_size
+        wait_until(lambda before=before: count.stat().st_size > before, "the command goes on")
+        shell.type(b"fg\n")
+        shell.expect(b"run --user")
+        wait_until(lambda: state_of(launcher) == "S", "the launcher goes on")
+    shell.type(b"\x1a")
+    shell.expect(b"Stopped")
+    shell.expect(b"ready> ")
+    before = count.stat().st_size
+    time.sleep(0.1)
+    assert count.stat().st_size == before
+    shell.type(b"fg\n")
+    shell.expect(b"run --user")
+    wait_until(lambda: count.stat().st_size > before, "the command goes on")
+    shell.type(b"\x03")
+    shell.expect(b"ready> ")
+    shell.type(b"echo status=$?\n")
+    shell.expect(b"status=130")
+
+
+@EVERY_PROCESS_1
+def test_what_happened_while_the_launcher_was_stopped(
+    options: list[str], wait_until: Callable[..., None]
+) -> None:
+    """The end of the command, or a signal to the launcher: seen once it is continued."""
+    for script, number, code in (("echo up; read line; exit 7", 0, 7), ("echo up; cat", 15, -15)):
+        with subprocess.Popen(
+            [SCRIPT, "run", *options, "--", "sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as launcher:
+            assert launcher.stdin is not None
+            assert launcher.stdout is not None
+            launcher.stdout.readline()
+            launcher.send_signal(signal.SIGSTOP)
+            wait_until(lambda pid=launcher.pid: state_of(pid) == "T", "the launcher stopped")
+            if number:
+                launcher.send_signal(number)
+            else:
+                launcher.stdin.write(b"x\n")
+                launcher.stdin.flush()
+            time.sleep(0.1)
+            launcher.send_signal(signal.SIGCONT)
+            assert launcher.wait(5) == code
+
+
+BEGINNING = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+while True:
+    print(1, flush=True)
+    time.sleep(0.02)
+"""
+
+
+@EVERY_PROCESS_1
+def test_a_pipeline_stops_and_goes_on_as_a_whole(
+    shell: Screen, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """With pyspaces in its middle: at Ctrl-Z, fg and Ctrl-C."""
+    beginning = tmp_path / "begin.py"
+    beginning.write_text(BEGINNING)
+    for _ in range(3):
+        middle = f"{SCRIPT} run {' '.join(options)} -- sh -c 'while read n; do echo $n$n; done'"
+        # Not shells that fork: bash survives Ctrl-C where its child has just ended by itself, and
+        # dash cannot stop while a child of its vfork(2) has.
+        begin = f"{sys.executable} -IS {beginning}"
+        end = "sh -c 'while read n; do echo out$n; done'"
+        shell.type(f"{begin} | {middle} | {end}\n".encode())
+        shell.expect(b"\r\n")
+        for _ in range(3):
+            shell.expect(b"out11\r\n")
+            shell.type(b"\x1a")
+            shell.expect(b"Stopped")
+            shell.expect(b"ready> ")
+            wait_until(
+                lambda: _all_stopped(shell.pid, "--init" in options), "the whole job stopped"
+            )
+            shell.type(b"fg\n")
+        shell.expect(b"out11\r\n")
+        shell.type(b"\x03")
+        shell.expect(b"ready> ")
+        shell.type(b"echo status=$?\n")
+        shell.expect(b"status=130")
+        wait_until(lambda: not _living(shell.pid), "the whole job gone")
+
+
+def _living(pid: int) -> list[int]:
+    return [each for each in _below(pid) if state_of(each) not in "ZX"]
+
+
+def _all_stopped(pid: int, has_init: bool) -> bool:
+    # Our own process 1 sleeps on.
+    states = [state_of(each) for each in _living(pid)]
+    return len(states) >= 4 and len(states) - states.count("T") == has_init
+
+
+@pytest.mark.parametrize("proc", ["--mount-proc", "--no-mount-proc"])
+@pytest.mark.parametrize("options", [["--user", "--pid"], ["--user", "--init"]])
+def test_a_session_of_its_own_is_stopped_and_continued(
+    options: list[str], proc: str, wait_until: Callable[..., None]
+) -> None:
+    """Its only group is orphaned: SIGTSTP would be dropped. Whatever /proc there is inside."""
+    words = [SCRIPT, "run", *options, proc, "--new-session", "--", "sh", "-c", "echo up; exec cat"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    ) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        launcher.send_signal(signal.SIGTSTP)
+        wait_until(lambda: state_of(launcher.pid) == "T", "the launcher stopped")
+        (command,) = _below(launcher.pid)[-1:]
+        assert state_of(command) == "T"
+        launcher.send_signal(signal.SIGCONT)
+        launcher.stdin.write(b"on\n")
+        launcher.stdin.flush()
+        assert launcher.stdout.readline() == b"on\n"
+        launcher.stdin.close()
+        assert launcher.wait(5) == 0

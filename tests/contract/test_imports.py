@@ -28,7 +28,10 @@ OURS = {
     *(f"pyspaces.diagnosis{name}" for name in ("", ".mounts")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
-    *(f"pyspaces.outer{name}" for name in ("", ".ending", ".prepare", ".watch")),
+    *(
+        f"pyspaces.outer{name}"
+        for name in ("", ".ending", ".prepare", ".process_1", ".stops", ".watch")
+    ),
     *(
         f"pyspaces.settings{name}"
         for name in ("", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
