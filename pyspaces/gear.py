@@ -175,7 +175,7 @@ class Gear:
         if self._pty:
             from pyspaces.outer.relay import Relay
 
-            relay = Relay(self._pty)
+            relay = Relay(self._pty, child)
         if self._journal:
             self._journal.started(child.pid)
         return outer.Watch(

@@ -48,6 +48,25 @@ class Pty:
         """Tell whether something that was typed waits to be read inside."""
         return nsfs.is_readable(self.other)
 
+    @property
+    def device(self) -> int:
+        """The device number of the command's end, as os.stat has it."""
+        return os.fstat(self.other).st_rdev
+
+    def attributes(self) -> list[Any]:
+        """Return the modes that those inside have set: tcgetattr of termios(3)."""
+        return termios.tcgetattr(self.other)
+
+    def foreground(self) -> int:
+        """Return the process group that its signals go to, as this process counts; 0 if none.
+
+        From this end TIOCGPGRP works for whoever holds it, and counts for the caller (pid_vnr).
+        """
+        try:
+            return os.tcgetpgrp(self.main)
+        except OSError:
+            return 0
+
     def end_of_input(self) -> bytes:
         """Return the character that stands for the end of input."""
         return bytes(termios.tcgetattr(self.other)[6][termios.VEOF])

@@ -13,14 +13,19 @@ import termios
 import time
 
 from pyspaces import signals
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.outer import readers
+from pyspaces.outer.keys import Keys
 from pyspaces.terminal import outer_terminal, raw_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pyspaces.signals import Reader
+    from pyspaces.spawn import Spawned
     from pyspaces.terminal import Pty
 
 # What one read takes, and what may wait for a side that does not read. A pipe that poll(2) names
@@ -30,13 +35,21 @@ _WAITING = 16 * _PIECE
 _LEFT = 64 * _PIECE
 # How long after the end of input we look whether the command wants more, at first and at most.
 _FIRST_LOOK, _LAST_PAUSE = 0.01, 0.25
+# How long somebody inside has to wait for something before it is taken to be the input.
+_PATIENCE = 0.5
 
 
 class Relay:
-    """Copies both ways until the command ends; the caller's terminal is raw meanwhile."""
+    """Copies both ways until the command ends; the caller's terminal is raw meanwhile.
 
-    def __init__(self, pty: Pty) -> None:
+    expect: called with the number of a signal right before the command's terminal sends it to the
+    command's own process group; set by whom that concerns.
+    """
+
+    def __init__(self, pty: Pty, child: Spawned) -> None:
         self._pty = pty
+        self._child = child
+        self._keys = Keys()
         self._outer = outer_terminal()
         self._saved: list[Any] | None = None
         self._input, self._output = 0, 1
@@ -47,6 +60,8 @@ class Relay:
         self._to_caller = b""
         self._look: float | None = None
         self._pause = _FIRST_LOOK
+        self._waiting_since: float | None = None
+        self.expect: Callable[[int], object] | None = None
         self.hung_up = False
         self._open_output()
         self.resume()
@@ -175,27 +190,53 @@ class Relay:
         self._look = time.monotonic()
 
     def _write_command(self) -> None:
-        if not self._to_command:
-            return
-        try:
-            self._to_command = self._to_command[os.write(self._pty.main, self._to_command) :]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._to_command = b""
+        while self._to_command:
+            attributes = self._pty.attributes()
+            length, number = self._keys.split(self._to_command, attributes)
+            # The child leads a session, so that its group has its number, and keeps it.
+            if not length and self.expect and self._pty.foreground() == self._child.pid:
+                self.expect(number)
+            try:
+                written = os.write(self._pty.main, self._to_command[: length or 1])
+            except BlockingIOError:
+                return
+            except OSError:
+                self._to_command = b""
+                return
+            self._keys.wrote(self._to_command[:written], attributes)
+            self._to_command = self._to_command[written:]
+            if written < length:
+                return
 
     def _end_input(self) -> None:
         """Say that there is no more input, as often as somebody asks.
 
         A terminal has no end: the character VEOF makes one read return nothing. It waits until
-        what was typed has been read, or a program that changes the mode meanwhile would take it
-        for a byte; and it comes again for the next who reads, as the end of a file would.
+        what was typed has been read and somebody waits for more, or a program that changes the
+        mode meanwhile would take it for a byte; and it comes again for the next who reads, as the
+        end of a file would.
         """
         self._pause = min(self._pause * 2, _LAST_PAUSE)
-        if not self._to_command and not self._pty.has_unread():
+        if not self._to_command and not self._pty.has_unread() and self._is_awaited():
             self._to_command = self._pty.end_of_input()
             self._write_command()
         self._look = time.monotonic() + self._pause
+
+    def _is_awaited(self) -> bool:
+        """Tell whether somebody inside reads the terminal, or seems to for some time."""
+        try:
+            process = procfs.pid_of_pidfd(self._child.pidfd)
+        except KernelError:
+            return False
+        found = readers.look(process, self._pty.device)
+        now = time.monotonic()
+        if found != readers.PERHAPS:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        return found == readers.READING or (
+            self._waiting_since is not None and now - self._waiting_since >= _PATIENCE
+        )
 
     def _read_command(self) -> bool:
         """Read what the command has written; return whether there was anything."""

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,99 @@ def test_ctrl_c_and_ctrl_backslash_are_for_the_inside(wait_until: Callable[..., 
         one.type(b"\x1c")
         one.expect(b"quit\r\n")
         assert one.end() == 6
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x1c", 131), (b"\x18", 130)])
+@pytest.mark.parametrize("modes", ["stty intr ^C", "stty noflsh", "stty raw isig", "stty istrip"])
+@LEGS
+def test_keys_end_a_command_without_a_handler(
+    legs: list[str], modes: str, key: bytes, code: int
+) -> None:
+    """Process 1 drops what the inner terminal sends; the launcher mends that, as without --pty."""
+    set_up = f"{modes}; stty intr ^X" if key == b"\x18" else modes
+    with screen(
+        SCRIPT, "run", *legs, "-t", "--", "sh", "-c", f"{set_up}; echo up; exec cat"
+    ) as one:
+        one.expect(b"up")
+        time.sleep(0.05)  # for the exec: before it, process 1 is sh
+        one.type(bytes([key[0] | 0x80]) if modes == "stty istrip" else key)
+        assert one.end() == code
+
+
+@LEGS
+def test_keys_that_make_no_signal_end_nothing(legs: list[str]) -> None:
+    """Quoted, or where the terminal makes no signals; and then again where it does."""
+    script = "stty -echo; echo up; head -n 1; stty -isig; echo off; head -n 1; stty isig; exec cat"
+    with screen(SCRIPT, "run", *legs, "-t", "--", "sh", "-c", script) as one:
+        one.expect(b"up\r\n")
+        one.type(b"a\x16\x03b\x16\x16\x16\x1c\n")
+        one.expect(b"a\x03b\x16\x1c\r\n")
+        one.expect(b"off\r\n")
+        one.type(b"c\x03d\x1c\n")
+        one.expect(b"c\x03d\x1c\r\n")
+        one.type(b"e\n")
+        one.expect(b"e\r\n")
+        one.type(b"\x16")
+        time.sleep(0.05)
+        one.type(b"\x03\n")
+        one.expect(b"\x03\r\n")
+        one.type(b"\x16\x16\x03")
+        assert one.end() == 130
+
+
+FOREGROUND = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGINT, lambda *_: (time.sleep(0.2), os._exit(7)))
+    print("up", flush=True)
+    time.sleep(100)
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+time.sleep(0.2)
+sys.exit(code)
+"""
+
+
+@LEGS
+def test_ctrl_c_for_a_job_in_the_foreground_is_not_for_process_1(legs: list[str]) -> None:
+    """A shell with job control has put another group there, and gets no signal itself."""
+    words = [SCRIPT, "run", *legs, "-t", "--", sys.executable, "-IS", "-c", FOREGROUND]
+    with screen(*words) as one:
+        one.expect(b"up\r\n")
+        one.type(b"\x03")
+        assert one.end() == 7
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.stress)])
+def test_an_end_of_input_that_nobody_waits_for_is_not_typed(pyspaces: Launch, times: int) -> None:
+    """Kept by the terminal, it would be a NUL for a program that leaves canonical mode."""
+    for _ in range(times):
+        done = pyspaces(*PTY[1:], *PTY, "stty", "-g")
+        assert done.returncode == 0
+        assert done.stdout.strip("0123456789abcdef:\r\n") == ""
+    raw = "sleep 0.8; stty raw -echo min 0 time 2; sleep 0.1; od -An -c"
+    done = pyspaces(*PTY[1:], "sh", "-c", raw)
+    assert done.returncode == 0
+    assert "\\0" not in done.stdout
+
+
+def test_nested_terminals_end_with_their_input(pyspaces: Launch) -> None:
+    done = pyspaces(*PTY[1:], *PTY, "cat", input="some\n")
+    assert done.returncode == 0
+    assert done.stdout.endswith("some\n")
+
+
+POLLS = "import select, sys; select.select([0], [], []); print(repr(sys.stdin.read()), 'read')"
+
+
+def test_who_polls_for_input_hears_of_its_end(pyspaces: Launch) -> None:
+    done = pyspaces(*PTY[1:], sys.executable, "-IS", "-c", POLLS)
+    assert done.returncode == 0
+    assert done.stdout.endswith("'' read\n")
 
 
 @pytest.mark.needs("bash")
