@@ -78,6 +78,11 @@ class Conversation:
         return message
 
     @property
+    def failed(self) -> bool:
+        """Tell whether the child has said that it failed."""
+        return self._last == FAILED
+
+    @property
     def executing(self) -> bool:
         """Tell whether the child has said that exec comes next."""
         return self._last == EXECUTING

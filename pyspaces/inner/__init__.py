@@ -66,29 +66,33 @@ def replace_self(context: Context) -> NoReturn:
     except SpaceError:
         raise
     except BaseException as error:
-        raise _explained(context, telling.report(error)) from error
+        raise _explained(context, telling.stage, telling.report(error)) from error
 
 
-def _explained(context: Context, report: Report) -> SpaceError:
-    """Return the error for a report, with what the helper knows of the host; without it, if not."""
+def _explained(context: Context, stage: str, report: Report) -> SpaceError:
+    """Return the error for a report, with what the helper knows of the host."""
     try:
         context.channel.say(channel.FAILED, report.to_bytes())
-        _hear_helper(context)
+        _hear_helper(context, stage)
     except SpaceError as told:
         told.report = report
         return told
-    except KernelError:  # the helper has died
-        pass
+    except KernelError:
+        return _without_helper(stage)
     return SpaceError(report.sentence(), report=report)
 
 
-def _hear_helper(context: Context) -> channel.Message:
+def _hear_helper(context: Context, stage: str = channel.WAIT) -> channel.Message:
     message = context.channel.hear()
     if message is None:
-        raise SpaceError(f"cannot {channel.WAIT}: the helper that writes them has died")
+        raise _without_helper(stage)
     if message.kind == channel.REFUSED:
         raise SpaceError.from_bytes(message.body)
     return message
+
+
+def _without_helper(stage: str) -> SpaceError:
+    return SpaceError(f"cannot {stage}: the helper process, which writes the id maps, was killed")
 
 
 class _Telling:

@@ -11,6 +11,7 @@ import os
 from pyspaces import channel
 from pyspaces.channel import EXECUTE, Conversation
 from pyspaces.errors import Report, SpaceError
+from pyspaces.kernel import nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.outer.prepare import MAP, failure, files_of, keep, write_maps
 
@@ -48,14 +49,23 @@ def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> N
             else:
                 raise failure(Report.from_bytes(message.body), plan)
     except (SpaceError, KernelError) as error:
-        told = failure(Report.of(MAP, error), plan) if isinstance(error, KernelError) else error
         # Before the launcher ends: then everything is as it was.
         _undo(kept)
-        ends.say(channel.REFUSED, told.to_bytes())
+        # One that was killed needs no explanation: its caller sees that, and nobody hears us.
+        if not nsfs.has_ended(launcher.pidfd):
+            told = failure(Report.of(MAP, error), plan) if isinstance(error, KernelError) else error
+            _say(ends, told)
     finally:
         if not talk.executing:
             _undo(kept)
         os.close(launcher.pidfd)
+
+
+def _say(ends: Channel, error: SpaceError) -> None:
+    try:
+        ends.say(channel.REFUSED, error.to_bytes())
+    except KernelError:  # it has ended meanwhile
+        return
 
 
 def _undo(kept: Kept | None) -> None:

@@ -12,7 +12,7 @@ import select
 from pyspaces import channel, diagnosis, idmap, signals, status
 from pyspaces.channel import EXECUTE, WAIT, Conversation
 from pyspaces.errors import REPORT_BUG, Interrupted, Report, SpaceError
-from pyspaces.kernel import constants, procfs
+from pyspaces.kernel import constants, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.outer.ending import end_child
 
@@ -58,10 +58,11 @@ def prepare_child(
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
         _listen(plan, child, ends, talk, kept, observe=observe, reader=reader, hold=hold)
     except BaseException as error:
+        died = isinstance(error, _ChildDied) or _explains(child, talk, error)
         ended = end_child(child)
         if kept:
             kept.undo_outer()
-        if isinstance(error, _ChildDied):
+        if died:
             raise _death(talk, ended) from None
         if isinstance(error, KernelError):
             raise failure(Report.of(MAP, error), plan) from error
@@ -200,6 +201,16 @@ def keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
     return channel.KEPT
 
 
+def _explains(child: Spawned, talk: Conversation, error: BaseException) -> bool:
+    """Tell whether the end of the child explains what failed here: a write to it, for example.
+
+    Not where the child has said itself why it ends, and not where we were asked to end.
+    """
+    if talk.failed or isinstance(error, Interrupted):
+        return False
+    return isinstance(error, KernelError | SpaceError) and nsfs.has_ended(child.pidfd)
+
+
 class _ChildDied(Exception):
     """The child ended without a word."""
 
@@ -220,8 +231,9 @@ def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) ->
 
 def _death(talk: Conversation, ended: Status) -> SpaceError:
     stage = talk.stage or WAIT
+    how = f"was killed by {status.signal_name(ended.signal)}" if ended.signal else str(ended)
     return SpaceError(
-        f"cannot {stage}: the new process {ended} on the way",
+        f"cannot {stage}: the new process {how}",
         report=Report(stage=stage, text=str(ended)),
     )
 

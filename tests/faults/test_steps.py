@@ -160,13 +160,13 @@ def test_a_child_that_ends_without_a_word_is_noticed(
     error = launch_with(monkeypatch, tmp_path / "ran", index, exit_early)
     assert error.exit_status == 125
     assert STEPS[index].title in error.message
-    assert error.message.endswith("the new process exited with 3 on the way")
+    assert error.message.endswith(": the new process exited with 3")
 
 
 def test_a_child_that_is_killed_on_the_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in a pid namespace, whose first process cannot kill itself."""
     monkeypatch.setattr(inner, "STEPS", broken_step(0, die))
-    with pytest.raises(SpaceError, match="the new process ended by SIGKILL on the way"):
+    with pytest.raises(SpaceError, match=r": the new process was killed by SIGKILL$"):
         launch.start(settings.plan_from({"user": True, "command": ["true"]}))
 
 
