@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 
 from pyspaces import idmap, inner, spawn
-from pyspaces.idmap import Extent
+from pyspaces.idmap import Extent, MapFault
 from pyspaces.kernel import constants, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import KernelError, c_string_fault
 from pyspaces.popen import NamespacePopen
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from multiprocessing.process import BaseProcess
     from typing import NoReturn
-
-    IdMap = bool | int | str | Iterable[int | str] | None
 
 CLONE_VM = constants.CLONE_VM  #: set if the VM is shared between processes
 CLONE_FS = constants.CLONE_FS  #: set if file system information is shared
@@ -119,8 +118,9 @@ class Clone(NamespacePopen):
 
     process_obj: a `multiprocessing` process. Its attributes, each optional: `clone_flags`
     (CLONE_NEW* bits; SIGCHLD may be among them); `uid_map` and `gid_map` (True: the caller is root
-    inside; a number: that id is root inside; a string in any form of the map grammar; a list of
-    these); `map_zero` (True for both maps); `proc` (where procfs is mounted, `/proc`).
+    inside; an id: that one is root inside; a list of ids: they are 0, 1, 2 and so on inside; a
+    tuple (inside, outside, count) or an Extent; a text in any form of the map grammar; a list of
+    records and texts); `map_zero` (True for both maps); `proc` (where procfs is mounted, `/proc`).
 
     pid: the process id for the caller. pipe_fd: the (read, write) ends of the pipe whose
     end-of-file lets the child go on. returncode: None while the child runs, else its exit code or
@@ -131,11 +131,14 @@ class Clone(NamespacePopen):
     """
 
     def __init__(self, process_obj: BaseProcess) -> None:
+        if not callable(getattr(process_obj, "_bootstrap", None)):
+            raise TypeError(f"process_obj: has to be a process, and is {told(process_obj)}")
         self.clone_flags = _checked_flags(getattr(process_obj, "clone_flags", 0))
-        self.proc = str(getattr(process_obj, "proc", None) or "/proc")
+        self.proc = _text("proc", getattr(process_obj, "proc", None) or "/proc")
         zero = bool(getattr(process_obj, "map_zero", False))
         self._uids = _extents(getattr(process_obj, "uid_map", None), zero, os.geteuid(), "uid")
         self._gids = _extents(getattr(process_obj, "gid_map", None), zero, os.getegid(), "gid")
+        self._bootstrap: Callable[[], object] | None = None
         self.pipe_fd = (-1, -1)
         self.process_obj = process_obj
         super().__init__(process_obj)
@@ -144,7 +147,7 @@ class Clone(NamespacePopen):
         return bool(self.clone_flags & CLONE_NEWPID)
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
-        self._bootstrap: Callable[[], object] | None = bootstrap
+        self._bootstrap = bootstrap
         # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
         # a copy, and with it the end-of-file for which ours waits.
         with spawn.forks_held():
@@ -181,8 +184,8 @@ class Clone(NamespacePopen):
         if self._uids or self._gids:
             allowed = procfs.read_or_none("/proc/self/setgroups") == idmap.ALLOW
             inner.become_mapped(self._uids, self._gids, may_set_groups=allowed and bool(self._gids))
-        assert self._bootstrap is not None
-        self._bootstrap()
+        if self._bootstrap:
+            self._bootstrap()
         os._exit(0)
 
     def update_map(self, mapping: str, map_file: str) -> None:
@@ -191,6 +194,7 @@ class Clone(NamespacePopen):
         mapping: `INSIDE OUTSIDE COUNT` records. map_file: such as /proc/PID/uid_map. Raises
         IOError naming the file; the child is then killed and reaped.
         """
+        mapping, map_file = _text("mapping", mapping), _text("map_file", map_file)
         try:
             procfs.write_once(map_file, mapping.replace(",", "\n"))
         except KernelError:
@@ -210,8 +214,12 @@ class Clone(NamespacePopen):
         return procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
 
 
-def _checked_flags(flags: int) -> int:
+def _checked_flags(flags: object) -> int:
     """Return the flags for clone3. Raises ValueError for those with which Python cannot run."""
+    if not isinstance(flags, int) or isinstance(flags, bool):
+        raise TypeError(f"clone_flags: has to be a number of CLONE_* bits, and is {told(flags)}")
+    if not 0 <= flags < 1 << 64:
+        raise ValueError("clone_flags: has to be a number of CLONE_* bits, of 64 at most")
     for name, reason in _WRONG_FLAGS.items():
         if flags & globals()[name]:
             raise ValueError(f"{name}: {reason}")
@@ -221,13 +229,17 @@ def _checked_flags(flags: int) -> int:
     return flags & ~_EXIT_SIGNAL & ~CLONE_PIDFD
 
 
-def _extents(given: IdMap, zero: bool, caller: int, kind: str) -> tuple[Extent, ...]:
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or c_string_fault(value):
+        raise TypeError(f"{name}: has to be a text without NUL, and is {told(value)}")
+    return value
+
+
+def _extents(given: object, zero: bool, caller: int, kind: str) -> tuple[Extent, ...]:
     """Read a map in any of its Python forms. Raises ValueError."""
-    if given is None or given is False:
-        given = True if zero else ()
-    items = [given] if isinstance(given, bool | int | str) else list(given)
-    parsed: list[Extent | str] = []
-    for item in items:
-        parsed.extend([idmap.ROOT] if item is True else idmap.parse(str(item)))
-    own = procfs.id_map(f"{kind}_map") if idmap.ALL in parsed else []
-    return idmap.build(parsed, caller=caller, own=own)
+    try:
+        parsed = idmap.entries(True if zero and not given else given)
+        own = procfs.id_map(f"{kind}_map") if idmap.ALL in parsed else []
+        return idmap.build(parsed, caller=caller, own=own)
+    except MapFault as fault:
+        raise MapFault(f"{kind}_map: {fault}") from None

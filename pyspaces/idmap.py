@@ -8,13 +8,17 @@ newuidmap and newgidmap. Ids stand in the order inside, outside, count, as in
 from __future__ import annotations
 
 from pyspaces.kernel import constants, procfs
-from pyspaces.record import Record
+from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, TypeAlias
 
     Writer = Callable[[str, Sequence["Extent"]], None]
+    # A map, or an entry of one, as programs write it; `entries` says what each means.
+    Entry: TypeAlias = "bool | int | str | tuple[int, int, int] | Extent"
+    IdMap: TypeAlias = "Entry | Sequence[Entry] | None"
 
 ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE = "root", "current", "auto", "subids", "all", "none"
 WORDS = (ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE)
@@ -55,6 +59,85 @@ def parse(spec: str) -> list[Extent | str]:
     if text.isdecimal():
         return [_extent(["0", text, "1"], text)]
     return [_extent(record, shown) for record, shown in _records(text)]
+
+
+def entries(given: object) -> list[Extent | str]:
+    """Read a map in any of its Python forms into extents and words.
+
+    given: an IdMap. True is the word `root`; a number is an outside id, which is 0 inside; a tuple
+    of numbers is one record (inside, outside, count), as an Extent is; a text has any form of the
+    grammar. A list (or a tuple or range of anything else) holds either outside ids, which are 0, 1,
+    2 and so on inside, in their order, or any of the others, which add up. None and False are no
+    map at all. Raises MapFault.
+    """
+    if given is None or given is False:
+        return []
+    if isinstance(given, str):
+        return _parse_text(given)
+    if isinstance(given, tuple) and given and all(map(_is_number, given)):
+        return [_record(given)]
+    if not isinstance(given, list | tuple | range):
+        return [_record((0, given, 1))] if _is_number(given) else _entry(given)
+    if given and all(map(_is_number, given)):
+        return [_record((inside, outside, 1)) for inside, outside in enumerate(given)]
+    if any(map(_is_number, given)):
+        raise MapFault(
+            "outside ids and records cannot be mixed in one list: make each a record,"
+            " (inside, outside, count)"
+        )
+    return [item for entry in given for item in _entry(entry)]
+
+
+def _parse_text(text: str) -> list[Extent | str]:
+    try:
+        return parse(text)
+    except MapFault as fault:
+        fields = text.split(",")
+        if not 1 < len(fields) < 9 or not all(field.strip().isdecimal() for field in fields):
+            raise
+        ids = ", ".join(field.strip() for field in fields)
+        raise MapFault(f"{fault}; ids that are 0, 1, ... inside are a list: [{ids}]") from None
+
+
+def _entry(entry: object) -> list[Extent | str]:
+    """Read an entry of a list that is no mere outside id."""
+    if entry is True:
+        return [ROOT]
+    if isinstance(entry, str):
+        return list(parse(entry))
+    if isinstance(entry, Extent):
+        return [_record((entry.inside, entry.outside, entry.count))]
+    if isinstance(entry, tuple):
+        return [_record(entry)]
+    raise MapFault(
+        "takes True, an id, a text, a record (inside, outside, count), or a list of these,"
+        f" and not what is {told(entry)}"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _record(fields: tuple[Any, ...]) -> Extent:
+    """Make an extent of what a program gave. Raises MapFault."""
+    if len(fields) != 3 or not all(map(_is_number, fields)):
+        shown = ", ".join(str(one) if _is_shown(one) else told(one) for one in fields[:6])
+        raise MapFault(
+            f"({shown}): a tuple is a record of three numbers (inside, outside, count);"
+            " ids that are 0, 1, ... inside are a list"
+        )
+    for number in fields:
+        if not _is_shown(number):
+            raise MapFault(f"{told(number)} is larger than {LARGEST_ID}, the largest id")
+    inside, outside, count = map(int, fields)
+    extent = Extent(inside=inside, outside=outside, count=count)
+    _check_range(extent, str(extent))
+    return extent
+
+
+def _is_shown(value: object) -> bool:
+    return _is_number(value) and value.bit_length() <= 64  # type: ignore[attr-defined]
 
 
 def _records(text: str) -> Iterable[tuple[list[str], str]]:

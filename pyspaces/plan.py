@@ -14,7 +14,7 @@ from pyspaces.idmap import Extent
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.life import Life, Outputs
 from pyspaces.mounts import propagation
-from pyspaces.record import Record
+from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,6 +126,9 @@ class Plan(Record):
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong with the plan, a line each."""
+        if wrong := list(self._field_faults()):
+            yield from wrong
+            return
         yield from self._command_faults()
         yield from self._namespace_faults()
         yield from self._map_faults()
@@ -148,10 +151,14 @@ class Plan(Record):
                 f" {' or '.join(propagation.INWARD)}: the mounts for it must not reach the outside"
             )
 
-    def _command_faults(self) -> Iterator[str]:
+    def _field_faults(self) -> Iterator[str]:
+        """Yield fields of a wrong type: every other rule relies on it that there are none."""
         if _is_text(self.command):
             yield f"command: {self.command!r} is one text, and a command is a list of words"
             return
+        yield from self.type_faults()
+
+    def _command_faults(self) -> Iterator[str]:
         if not self.command:
             yield "command: there is none"
         elif not self.command[0]:
@@ -308,3 +315,16 @@ class Plan(Record):
 def _is_text(value: object) -> bool:
     """Tell a text from a tuple of texts, where a type checker did not look: data from JSON."""
     return isinstance(value, str)
+
+
+def checked(plan: object) -> Plan:
+    """Return a plan that can be meant. Raises UsageFault for one that cannot, and for what is none.
+
+    Where a program calls us, no type checker need have looked.
+    """
+    if not isinstance(plan, Plan):
+        raise UsageFault(
+            [f"plan: has to be a Plan, as settings.plan_from makes it, and is {told(plan)}"]
+        )
+    plan.check()
+    return plan

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
@@ -28,10 +28,13 @@ class Record:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
+    _types: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
-        own = tuple(name for name in cls.__annotations__ if not name.startswith("_"))
+        notes = cls.__annotations__
+        own = tuple(name for name in notes if not name.startswith("_"))
         cls._fields = (*(name for name in cls._fields if name not in own), *own)
+        cls._types = {**cls._types, **{name: str(notes[name]) for name in own}}
 
     def __init__(self, **values: Any) -> None:
         for name in self._fields:
@@ -67,6 +70,18 @@ class Record:
         """Return a copy with some fields changed."""
         return type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
 
+    def type_faults(self) -> Iterator[str]:
+        """Yield each field whose value is not of the type that its annotation names.
+
+        For records that a program made: type checkers see them, but nobody has to run one.
+        """
+        for name, kind in self._types.items():
+            value = getattr(self, name)
+            if not _fits(kind, value):
+                yield f"{name}: has to be {kind}, and is {told(value)}"
+            elif isinstance(value, Record):
+                yield from (f"{name}.{fault}" for fault in value.type_faults())
+
     def to_data(self) -> dict[str, Any]:
         """Return the record as dicts, lists, strings and numbers, ready for JSON."""
         return {name: _to_plain(getattr(self, name)) for name in self._fields}
@@ -77,6 +92,8 @@ class Record:
 
         Raises TypeError for a missing or an unknown field.
         """
+        if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+            raise TypeError(f"{cls.__name__}: has to be a dict of its fields, and is {told(data)}")
         return cls(**{name: cls._from_plain(name, value) for name, value in data.items()})
 
     @classmethod
@@ -99,3 +116,51 @@ def _to_plain(value: Any) -> Any:
 
 def _to_tuple(value: Any) -> Any:
     return tuple(_to_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def told(value: object) -> str:
+    """Say in a few words what a value of a wrong type is; never its text, which may be endless."""
+    if value is None:
+        return "None"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, int):
+        return str(value)
+    return f"of type {type(value).__name__}"
+
+
+# More than any field of a record can mean; a number of 4,300 digits cannot even be written as text.
+_MOST_BITS = 64
+_PLAIN: dict[str, Any] = {
+    "str": str,
+    "bool": bool,
+    "None": type(None),
+    "int": int,
+    "float": (int, float),
+}
+
+
+def _fits(kind: str, value: object) -> bool:
+    """Tell whether a value is what an annotation says: a plain type, a record, tuples, a union."""
+    if " | " in kind:
+        return any(_fits(one, value) for one in kind.split(" | "))
+    if kind.startswith("tuple["):
+        return isinstance(value, tuple) and _all_fit(kind[6:-1], value)
+    if kind not in _PLAIN:
+        names = (cls.__name__ for cls in type(value).__mro__)
+        return isinstance(value, Record) and kind in names
+    if kind == "bool" or not isinstance(value, bool):
+        large = isinstance(value, int) and value.bit_length() > _MOST_BITS
+        return isinstance(value, _PLAIN[kind]) and not large
+    return False
+
+
+def _all_fit(kinds: str, values: tuple[object, ...]) -> bool:
+    if kinds.endswith(", ..."):
+        kind = kinds.removesuffix(", ...")
+        return all(
+            _fits(kind, value) and not (isinstance(value, Record) and any(value.type_faults()))
+            for value in values
+        )
+    parts = kinds.split(", ")
+    return len(parts) == len(values) and all(map(_fits, parts, values))

@@ -17,6 +17,7 @@ from pyspaces.inner.join import join
 from pyspaces.joining import Handle, Visit
 from pyspaces.kernel import libc, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _LINKS = {"mount": "mnt", "pid": "pid_for_children"}
 # Which namespaces a process with several threads cannot join: setns(2).
 _ALONE = ("mount", "time")
+# Process ids are an int of the kernel: none is larger.
+_PIDS = 1 << 31
 _ROOT, _WORKDIR = "root", "workdir"
 
 
@@ -156,14 +159,23 @@ def _only_named(visit: Visit) -> Visit:
     return visit.replace(owners=())
 
 
-def _chosen(flags: Mapping[str, bool], *, all_of_them: bool) -> tuple[str, ...]:
+def _chosen(flags: Mapping[str, object], *, all_of_them: object) -> tuple[str, ...]:
+    wrong = [
+        f"{name}: takes True or False, and is {told(value)}"
+        for name, value in {**flags, "all": all_of_them}.items()
+        if not isinstance(value, bool)
+    ]
+    if wrong:
+        raise UsageFault(wrong)
     names = tuple(name for name, wanted in flags.items() if wanted)
     return namespaces.supported() if all_of_them or not names else names
 
 
 def _checked_pid(process: int) -> int:
-    if type(process) is not int or process <= 0:
-        raise UsageFault([f"target_pid: {process!r} is no process id"])
+    if type(process) is not int:
+        raise UsageFault([f"target_pid: has to be a process id, and is {told(process)}"])
+    if not 0 < process < _PIDS:
+        raise UsageFault([f"target_pid: {told(process)} is no process id"])
     return process
 
 

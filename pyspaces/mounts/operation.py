@@ -6,7 +6,7 @@ Plain data, made in the parent; what ends in `_inner` runs in the child.
 from __future__ import annotations
 
 from pyspaces.kernel.libc import c_string_fault
-from pyspaces.record import Record
+from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ class Operation(Record):
         """Rebuild an operation. Raises TypeError for what is none."""
         if cls is not Operation:
             return super().from_data(data)
+        if not isinstance(data, dict):
+            raise TypeError(f"an operation has to be a dict with its kind, and is {told(data)}")
         rest = dict(data)
         kind = rest.pop("kind", None)
-        if kind not in KINDS:
-            raise TypeError(f"{kind!r} is no operation; there are {', '.join(KINDS)}")
+        if not isinstance(kind, str) or kind not in KINDS:
+            shown = repr(kind) if isinstance(kind, str) else told(kind)
+            raise TypeError(f"{shown} is no operation; there are {', '.join(KINDS)}")
         return KINDS[kind].from_data(rest)  # type: ignore[return-value]
 
     def describe(self) -> str:
@@ -94,6 +97,9 @@ def faults_of(operations: Iterable[Operation]) -> Iterator[str]:
     """Yield what is wrong with operations, one by one and together."""
     used: set[int] = set()
     for operation in operations:
+        if wrong := [f"{type(operation).__name__}: {fault}" for fault in operation.type_faults()]:
+            yield from wrong
+            continue
         for fault in operation.faults():
             yield f"{operation.describe()}: {fault}"
         for descriptor in operation.descriptors():

@@ -23,6 +23,7 @@ from pyspaces.mounts.places import (
     Sysfs,
     Tmpfs,
 )
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def needs_empty_root(items: Iterable[Any], *, user: bool) -> bool:
     names = {
         str(item[0]).replace("_", "-")
         for item in items
-        if isinstance(item, list | tuple) and len(item) == 1
+        if isinstance(item, list | tuple) and len(item) == 1 and isinstance(item[0], str)
     }
     return HOST_RO in names or (THROWAWAY in names and sets.in_pieces(user=user))
 
@@ -121,12 +122,18 @@ class _Reading:
 
     def take(self, item: Any) -> None:
         if isinstance(item, Operation):
-            self.operations.append(item)
+            self._append(item)
         elif isinstance(item, dict):
-            self.operations.append(Operation.from_data(item))
+            self._append(Operation.from_data(item))
         else:
-            name, *words = (os.fspath(word) for word in item)
+            name, *words = _texts(item)
             self._take_words(name.replace("_", "-"), words)
+
+    def _append(self, operation: Operation) -> None:
+        """Take an operation as a program made it."""
+        for fault in operation.type_faults():
+            raise TypeError(f"{type(operation).__name__}: {fault}")
+        self.operations.append(operation)
 
     def _take_words(self, name: str, words: list[str]) -> None:
         if name in (SIZE, PERMS, SOURCE):
@@ -170,6 +177,21 @@ class _Reading:
         """Return what is wrong at the end: modifiers of nothing."""
         names = (SOURCE if name == _LOWER else name for name in self._waiting)
         return [f"{name}: no operation follows that it could be about" for name in names]
+
+
+def _texts(item: object) -> list[str]:
+    """Return the words of an operation: texts, paths and numbers of descriptors."""
+    if not isinstance(item, list | tuple) or not item:
+        raise TypeError(f"an operation is a list of its words, and one is {told(item)}")
+    texts = []
+    for word in item:
+        text = os.fspath(word) if isinstance(word, os.PathLike) else word
+        if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 1 << 31:
+            text = str(text)
+        if not isinstance(text, str):
+            raise TypeError(f"the words of an operation are texts, and one is {told(text)}")
+        texts.append(text)
+    return texts
 
 
 def _size(text: str) -> int:

@@ -14,14 +14,16 @@ from pyspaces.idmap import MapFault
 from pyspaces.kernel import procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
+from pyspaces.record import told
 from pyspaces.settings import joining
+from pyspaces.settings.fitting import Misfit, fitted, words_of
 from pyspaces.settings.life import life_from, outputs_from
-from pyspaces.settings.shape import FLAG, ORDERED, TOGGLE, VALUE
+from pyspaces.settings.shape import ORDERED, TOGGLE, VALUE
 from pyspaces.settings.table import BY_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from pyspaces.errors import SpaceError
@@ -39,7 +41,11 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     Raises UsageFault with every fault at once, and SpaceError where this host lacks what the
     settings name.
     """
+    if not hasattr(mapping, "items"):
+        raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
     reading = _Reading({name: value for name, value in mapping.items() if _is_used(name, value)})
+    if reading.faults and reading.has_misfits:
+        raise UsageFault(reading.faults)
     plan = reading.plan()
     if reading.lacking and not reading.faults:
         raise reading.lacking
@@ -52,20 +58,40 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
 def _is_used(name: str, value: object) -> bool:
     """Tell whether a value says anything: the id 0 does, and so does the no of a TOGGLE."""
     kind = BY_NAME[name].kind if name in BY_NAME else VALUE
-    if kind == FLAG:
-        return bool(value)
     if value is False:
         return kind == TOGGLE
-    return value is not None and value not in ((), [])
+    # An operation without words is counted by the command line.
+    if kind == ORDERED and not value:
+        return False
+    return value is not None and not (isinstance(value, list | tuple) and not value)
+
+
+def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of settings that are of the right type; tell of the others."""
+    for name, value in given.items():
+        try:
+            if name == "command":
+                yield name, words_of(value)
+            elif name == "mounts":
+                if not isinstance(value, list | tuple):
+                    raise Misfit(f"takes a list of operations, and is {told(value)}")
+                yield name, value
+            elif name in BY_NAME and BY_NAME[name].kind != ORDERED:
+                yield name, fitted(BY_NAME[name], value)
+        except Misfit as fault:
+            faults.append(f"{name.replace('_', '-')}: {fault}")
 
 
 class _Reading:
     """One walk over a mapping, collecting faults instead of stopping at the first."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
+    def __init__(self, given: Mapping[str, Any]) -> None:
         self.lacking: SpaceError | None = None
-        self.faults = [
+        misfits: list[str] = []
+        self.values: Mapping[str, Any] = dict(_fitted(given, misfits))
+        values = given
+        self.has_misfits = bool(misfits)
+        self.faults = misfits + [
             f"{name}: is no setting"
             for name in values
             if name not in BY_NAME and name not in ("command", "mounts")
@@ -129,8 +155,7 @@ class _Reading:
         return life.replace(kill_child=None)
 
     def _command(self) -> list[str]:
-        value = self.values.get("command", ())
-        return [value] if isinstance(value, str) else list(value)
+        return list(self.values.get("command", ()))
 
     def _text(self, name: str) -> str | None:
         value = self.values.get(name)
@@ -138,15 +163,10 @@ class _Reading:
 
     def _texts(self, name: str) -> list[str]:
         """Return a repeatable value as texts; a list of words is cut at its commas."""
-        value = self.values.get(name, ())
-        texts = [value] if isinstance(value, str | int) else list(value)
+        texts = self.values.get(name, ())
         if BY_NAME[name].listed:
             return [word.strip() for text in texts for word in str(text).split(",")]
         return [str(text) for text in texts]
-
-    def _pairs(self, name: str) -> list[tuple[object, object]]:
-        value = self.values.get(name, ())
-        return list(value.items()) if isinstance(value, dict) else list(value)
 
     def _reasons(self) -> dict[str, str]:
         """Return the namespaces that are asked for, and by what."""
@@ -195,10 +215,13 @@ class _Reading:
         )
 
     def _map_items(self, name: str) -> list[idmap.Extent | str]:
+        value = self.values.get(name)
+        # A list of texts one by one, as options give them: each can have a fault of its own.
+        of_texts = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
         items: list[idmap.Extent | str] = []
-        for text in self._texts(name):
+        for given in value if of_texts and value else [value]:
             try:
-                items.extend(idmap.parse(text))
+                items.extend(idmap.entries([given] if of_texts else given))
             except MapFault as fault:
                 self.faults.append(f"{BY_NAME[name].option[2:]}: {fault}")
         return items
@@ -300,5 +323,5 @@ class _Reading:
             clear=bool(keep or self.values.get("clearenv")),
             keep=keep,
             unset=tuple(self._texts("unsetenv")),
-            set=tuple((str(name), str(value)) for name, value in self._pairs("setenv")),
+            set=tuple((str(name), str(value)) for name, value in self.values.get("setenv", ())),
         )

@@ -34,7 +34,7 @@ OURS = {
     ),
     *(
         f"pyspaces.settings{name}"
-        for name in ("", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
+        for name in ("", ".fitting", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
     ),
     *(
         f"pyspaces.inner{name}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -411,7 +410,6 @@ texts_of = {
 }
 
 
-@hypothesis.settings(deadline=None)  # it asks for users, groups and subordinate ids
 @given(
     st.fixed_dictionaries(
         {},

@@ -1,0 +1,81 @@
+"""Whether a value is of its setting's kind, where no type checker has looked.
+
+Pure; runs in the parent. Everything behind it may rely on the types that it lets through.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.record import told
+from pyspaces.settings.shape import FLAG, MANY, PAIRS, TOGGLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.settings.shape import Setting
+
+# Id maps have forms of their own: `idmap.entries` reads them.
+MAPS = ("map_uid", "map_gid")
+_LARGEST = 1 << 64
+_LISTS = (list, tuple, set, frozenset)
+
+
+class Misfit(ValueError):
+    """A value of a wrong type; the text says of which, and what the setting takes."""
+
+
+def fitted(setting: Setting, value: object) -> object:
+    """Return a value as the setting takes it: paths as texts. Raises Misfit."""
+    if setting.name in MAPS:
+        return value
+    if setting.kind in (FLAG, TOGGLE):
+        if not isinstance(value, bool):
+            raise Misfit(f"takes True or False, and is {told(value)}")
+        return value
+    if setting.kind == MANY:
+        if isinstance(value, _LISTS):
+            return [_scalar(item, "a list of texts, and has an item that is") for item in value]
+        return [_scalar(value, "a text or a list of texts, and is")]
+    if setting.kind == PAIRS:
+        return _pairs(value)
+    return _scalar(value, "a text or a number, and is")
+
+
+def words_of(command: object) -> list[str]:
+    """Return the words of a command: a list of texts and paths, or one text. Raises Misfit."""
+    if isinstance(command, str | os.PathLike):
+        return [_path(command, "a list of words, and is")]
+    if not isinstance(command, list | tuple):
+        raise Misfit(f"takes a list of words, and is {told(command)}")
+    return [_path(word, "a list of words, and has one that is") for word in command]
+
+
+def _pairs(value: object) -> list[tuple[object, object]]:
+    items = list(value.items()) if isinstance(value, dict) else value
+    what = "a dict, or a list of pairs, of texts, and"
+    if not isinstance(items, list | tuple):
+        raise Misfit(f"takes {what} is {told(value)}")
+    pairs = []
+    for item in items:
+        if not isinstance(item, list | tuple) or len(item) != 2:
+            raise Misfit(f"takes {what} has an item that is no pair")
+        first, second = (_scalar(part, f"{what} has one that is") for part in item)
+        pairs.append((first, second))
+    return pairs
+
+
+def _scalar(value: object, what: str) -> object:
+    """Return a text, or a number that has one."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Of thousands of digits, int has an error of its own where it becomes a text.
+        if isinstance(value, int) and abs(value) >= _LARGEST:
+            raise Misfit(f"takes {what} {told(value)}")
+        return value
+    return _path(value, what)
+
+
+def _path(value: object, what: str) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise Misfit(f"takes {what} {told(text)}")
+    return text
