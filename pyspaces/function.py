@@ -10,18 +10,26 @@ import multiprocessing
 import os
 import pickle
 import traceback
+from collections.abc import Mapping
 from multiprocessing import process
 
 from pyspaces import status
+from pyspaces.errors import UsageFault
+from pyspaces.life import limit_of
 from pyspaces.popen import NamespacePopen
+from pyspaces.record import told
+from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.process import BaseProcess
     from typing import Any
 
     from pyspaces.launch import Running
+
+
+_LONGEST_WAIT = 86400.0
 
 
 class NoResult(RuntimeError):
@@ -53,6 +61,7 @@ class FunctionProcess(multiprocessing.Process):
         _popen: NamespacePopen | None
         _sentinel: int
         _closed: bool
+        _parent_pid: int
 
     def __init__(
         self,
@@ -63,6 +72,8 @@ class FunctionProcess(multiprocessing.Process):
         name: str | None = None,
         daemon: bool | None = None,
     ) -> None:
+        if faults := list(_faults_of(target, args, kwargs)):
+            raise UsageFault(faults)
         super().__init__(
             target=target, name=name, args=tuple(args), kwargs=dict(kwargs or {}), daemon=daemon
         )
@@ -77,9 +88,13 @@ class FunctionProcess(multiprocessing.Process):
         return False
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> _Popen:  # type: ignore[override]  # noqa: N802
-        assert isinstance(process_obj, FunctionProcess)
-        return _Popen(process_obj)
+    def _Popen(process_obj: BaseProcess) -> Popen:  # type: ignore[override]  # noqa: N802
+        return Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        # Process asks the default context, and where that is one of ours, it asks Process again.
+        process.BaseProcess._after_fork()  # type: ignore[attr-defined]
 
     def start(self) -> None:
         """Start the process; return once it is set up. Raises SpaceError where that fails."""
@@ -119,9 +134,11 @@ class FunctionProcess(multiprocessing.Process):
 
         timeout: seconds; None waits for ever. Raises TimeoutError, NoResult where the process was
         killed or left by os._exit, UnpicklableResult, or the function's own exception, whose cause
-        is a ChildTraceback.
+        is a ChildTraceback. ValueError where the process has not been started, or is closed.
         """
-        self.join(timeout)
+        if self._popen is None or self._parent_pid != os.getpid():
+            raise ValueError(f"{self.name} has not been started by this process")
+        self._wait(limit_of(timeout))
         if self.exitcode is None:
             raise TimeoutError(f"{self.name} still runs after {timeout} s")
         data = self._read_record()
@@ -132,6 +149,16 @@ class FunctionProcess(multiprocessing.Process):
         if error is not None:
             raise error from ChildTraceback(text)
         return value
+
+    def _wait(self, left: float | None) -> None:
+        """Wait for the end, in pieces that poll(2) can count: its milliseconds are an int."""
+        if left is None:
+            self.join()
+            return
+        self.join(min(left, _LONGEST_WAIT))
+        while self.exitcode is None and left > _LONGEST_WAIT:
+            left -= _LONGEST_WAIT
+            self.join(min(left, _LONGEST_WAIT))
 
     def _read_record(self) -> bytes:
         size = os.fstat(self._record).st_size
@@ -164,6 +191,15 @@ class FunctionProcess(multiprocessing.Process):
             self._drop_record()
 
 
+def _faults_of(target: object, args: object, kwargs: object) -> Iterator[str]:
+    if target is not None and not callable(target):
+        yield f"target: has to be a function, and is {told(target)}"
+    if not hasattr(args, "__iter__"):
+        yield f"args: has to be a tuple or list of arguments, and is {told(args)}"
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        yield f"kwargs: has to be a dict of arguments by their names, and is {told(kwargs)}"
+
+
 def label_of(target: object) -> str:
     """Return what stands in a plan in place of a command."""
     return f"<function {getattr(target, '__name__', 'run')}>"
@@ -175,12 +211,22 @@ def _end_of(code: int) -> str:
     return f"ended with exit code {code}"
 
 
-class _Popen(NamespacePopen):
-    """The Popen of such a process; it does not keep the process, which keeps it."""
+class Popen(NamespacePopen):
+    """The Popen of such a process; it does not keep the process, which keeps it.
 
-    def __init__(self, process_obj: FunctionProcess) -> None:
-        self._pid_1 = process_obj._is_pid_1()
-        self._start = process_obj._start_function
+    process_obj: the process, of ours or a plain one. space: whose namespaces a plain one gets; it
+    has none of its own. Raises TypeError where there are none.
+    """
+
+    def __init__(self, process_obj: BaseProcess, space: FunctionProcess | None = None) -> None:
+        owner = process_obj if isinstance(process_obj, FunctionProcess) else space
+        if owner is None or not callable(getattr(process_obj, "_bootstrap", None)):
+            raise TypeError(
+                f"process_obj: is {told(process_obj)}, which says nothing of namespaces: make it"
+                " with pyspaces.Container, or with get_context(...).Process"
+            )
+        self._pid_1 = owner._is_pid_1()
+        self._start = owner._start_function
         try:
             super().__init__(process_obj)
         finally:
@@ -190,5 +236,11 @@ class _Popen(NamespacePopen):
         return self._pid_1
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
-        running = self._start(bootstrap)
-        return running.pid, running.detach()
+        self._running = self._start(bootstrap)
+        return self._running.pid, self._running.detach()
+
+    def _settled(self, code: int) -> int:
+        """Return the exit code of the function, which may have had a process 1 of ours above it."""
+        code = super()._settled(code)
+        ended = Status(signal=-code) if code < 0 else Status(code=code)
+        return self._running.settle(ended).python_code

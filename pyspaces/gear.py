@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 class Gear:
     """What one launch takes along, from before it starts to the end of the command.
 
-    attach: what gives the command its terminal, in the child. post: what process 1 needs.
+    calls: whether a function is called instead of a command. attach: what gives the command its
+    terminal, in the child. post: what process 1 needs.
     """
 
-    def __init__(self, plan: Plan, tell: Callable[[str], object], observe: Observer) -> None:
+    def __init__(
+        self, plan: Plan, tell: Callable[[str], object], observe: Observer, *, calls: bool = False
+    ) -> None:
         self._plan = plan
+        self._calls = calls
         self._tell = tell
         self._observe = observe
         self._visit: Visit | None = None
@@ -78,7 +82,10 @@ class Gear:
             reading, writing = os.pipe()
             self._link = Link(reading)
             self.post = init.make_post(
-                link=writing, wait_all=life.init_wait, own_session=life.own_session
+                link=writing,
+                wait_all=life.init_wait,
+                own_session=life.own_session,
+                shares_memory=self._calls,
             )
 
     def _open_existing(self) -> None:
@@ -162,7 +169,10 @@ class Gear:
                 difference.held(child, user=plan.has("user"))
             if claim:
                 number = procfs.pid_of_pidfd(child.pidfd)
-                claim.pass_to(number, made=plan.namespaces, watched=not plan.hold)
+                # Who is told to stop a name asks the process that watches it: a program that
+                # has started a function is no mere launcher, and must not be the one.
+                watched = not (plan.hold or self._calls)
+                claim.pass_to(number, made=plan.namespaces, watched=watched)
             if journal:
                 self._peak_floor = journal.held(plan, child)
 
@@ -225,6 +235,14 @@ class Gear:
             from pyspaces.outer.report import report
 
             self._tell(report(self._plan, ended))
+
+
+def working_directory() -> str | None:
+    """Return the path of the working directory; None where it has none, being removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _time_is_over(plan: Plan, ended: Ended) -> str:

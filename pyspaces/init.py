@@ -33,12 +33,14 @@ class Post(Record):
     area: where /proc reads the command line and environment of this process from, as (start, end).
     link: the descriptor by which it tells. wait_all: whether it outlives the command, until every
     process of the namespace has ended. own_session: whether the command leads a session.
+    shares_memory: whether the command is a function of this interpreter, and no program.
     """
 
     area: tuple[tuple[int, int], ...]
     link: int
     wait_all: bool
     own_session: bool
+    shares_memory: bool = False
 
     def serve_inner(
         self, start: Callable[[], object], limit: Callable[[], object] | None
@@ -47,8 +49,12 @@ class Post(Record):
 
         limit: what gives up rights of this process that only the start needs, if anything.
         """
-        _forget_inner(self.area)
+        if not self.shares_memory:
+            _forget_inner(self.area)
         command = _start_limited_inner(start, limit) if limit else spawn.spawn_alone(start)
+        if self.shares_memory:
+            # Not before: the function, and what it starts, have their environment there.
+            _forget_inner(self.area)
         _close_others_inner(self.link, command.pidfd)
         _Server(self, command).run_inner()
 
@@ -156,10 +162,15 @@ def _start_limited_inner(start: Callable[[], object], limit: Callable[[], object
     return command
 
 
-def make_post(*, link: int, wait_all: bool, own_session: bool) -> Post:
+def make_post(*, link: int, wait_all: bool, own_session: bool, shares_memory: bool) -> Post:
     """Prepare process 1, in the launcher: /proc may be another's, or none, once it is needed."""
-    area = procfs.visible_memory()
-    return Post(area=area, link=link, wait_all=wait_all, own_session=own_session)
+    return Post(
+        area=procfs.visible_memory(),
+        link=link,
+        wait_all=wait_all,
+        own_session=own_session,
+        shares_memory=shares_memory,
+    )
 
 
 def _forget_inner(area: tuple[tuple[int, int], ...]) -> None:

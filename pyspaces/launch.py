@@ -10,9 +10,11 @@ import os
 
 from pyspaces import channel, environment, inner, namespaces, outer, signals, spawn
 from pyspaces.errors import Report, SpaceError, UsageFault
-from pyspaces.gear import Gear
+from pyspaces.gear import Gear, working_directory
 from pyspaces.kernel import libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.life import limit_of, signal_of
+from pyspaces.plan import Plan, checked
 from pyspaces.signals import Inherited
 from pyspaces.spawn import Spawned
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from typing import NoReturn, Self
 
     from pyspaces.outer import Ended, Observer
-    from pyspaces.plan import Plan
     from pyspaces.signals import Reader
     from pyspaces.status import Status, Usage
 
@@ -78,7 +79,7 @@ class Running:
         A time limit of the plan is kept meanwhile, and whenever one polls.
         timeout: seconds; None waits for ever. Raises TimeoutError when they are over.
         """
-        ended = self.watch.run(timeout)
+        ended = self.watch.run(limit_of(timeout))
         if ended is None:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
         return ended.status
@@ -89,12 +90,16 @@ class Running:
         Process 1 of a pid namespace never notices one that it has no handler for. INT, TERM, HUP
         and QUIT end it all the same, and are reported as what ended it.
         """
-        self.watch.ask(number)
+        self.watch.ask(signal_of(number))
 
     def detach(self) -> int:
-        """Give the pidfd away: the caller closes it, and reaps the process."""
+        """Give the pidfd away: the caller closes it, reaps the process, and calls `settle`."""
         descriptor, self.pidfd = self.pidfd, -1
         return descriptor
+
+    def settle(self, status: Status) -> Status:
+        """Take the end of a process that the caller has reaped; return how the command ended."""
+        return self.watch.settle(status)
 
     def close(self) -> None:
         """Release the pidfd; more than once is fine."""
@@ -131,7 +136,8 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     variables: what the plan's changes to the environment apply to; the caller's if None.
     observe: called with each step, as it begins. inherited: the signal state that the command
     gets; this thread's if None. reader: signals that abort the launch; none if None. function:
-    what to call in the new process instead of the command, whose name then is a label. before:
+    what to call in the new process instead of the command, whose name then is a label; the plan's
+    environment is there in `os.environ`. before:
     what the process that creates the new one does first, such as joining namespaces. hold: called
     once everything is set up, with the child, which waits right before exec until it returns.
     tell: called with what people are told apart from errors; standard error if not given. The
@@ -139,10 +145,12 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
-    plan.check()
+    plan = checked(plan)
     if plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
-    gear = Gear(plan, tell, observe)
+    gear = Gear(plan, tell, observe, calls=function is not None)
+    if function and variables is None:
+        variables = dict(os.environb)
     function = _holder(plan) if plan.hold else function
     try:
         try:
@@ -205,6 +213,7 @@ def run(
     /proc/PID/environ shows it; only for a process that is nothing but a launcher. The rest, and
     errors, as for `start`. Only from the main thread.
     """
+    plan = checked(plan)
     variables = caller_environment()
     if forget_environment and plan.environment.clear:
         procfs.erase_initial_environment()
@@ -253,8 +262,8 @@ def replace(
     Arguments as for `start`; `before` is called in this process. Raises SpaceError where the launch
     fails; this process may be in the new namespaces by then, and should end.
     """
-    plan = plan.replace(life=plan.life.replace(in_place=True, kill_child=None))
-    plan.check()
+    plan = checked(plan)
+    plan = checked(plan.replace(life=plan.life.replace(in_place=True, kill_child=None)))
     if procfs.thread_count() != 1:
         raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
     gear = Gear(plan, tell, observe)
@@ -263,7 +272,7 @@ def replace(
     created = [name for name in plan.namespaces if name != "time"]
     observe(f"create the namespaces: {', '.join(created) or 'none'}")
     inherited = inherited or Inherited.capture()
-    directory = _directory()
+    directory = working_directory()
     try:
         with signals.Blocked():
             ends = _start_helper(plan, observe)
@@ -354,7 +363,7 @@ def _spawn(
                 inherited=inherited or Inherited.capture(),
                 candidates=candidates(plan.command[0], variables),
                 environment=variables,
-                directory=_directory(),
+                directory=working_directory(),
                 function=function,
                 held=gear.holding(hold) is not None,
                 attach=gear.attach,
@@ -378,14 +387,6 @@ def _spawn(
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
-
-
-def _directory() -> str | None:
-    """Return the path of the working directory; None where it has none, being removed."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
 
 
 def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

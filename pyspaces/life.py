@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pyspaces.kernel import constants
 from pyspaces.kernel.libc import c_string_fault
-from pyspaces.record import Record
+from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,3 +120,23 @@ def seconds_of(text: str) -> float:
             f"{text[:40]!r} is no duration: a number that is not negative, and s, m, h or d"
         )
     return float(number) * _UNITS.get(unit, 1)
+
+
+def limit_of(timeout: object) -> float | None:
+    """Return how many seconds a caller wants to wait, or None. Raises TypeError and ValueError."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout: has to be a number of seconds or None, and is {told(timeout)}")
+    if timeout != timeout:  # noqa: PLR0124 - the one number that is not itself
+        raise ValueError("timeout: has to be a number of seconds or None, and is none")
+    return float(max(min(timeout, _LONGEST), -1))
+
+
+def signal_of(number: object) -> int:
+    """Return the number of a signal that a caller sends. Raises TypeError and ValueError."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"signal: has to be a number, and is {told(number)}")
+    if not 0 <= number <= constants.SIGNAL_MAX:
+        raise ValueError(f"signal: {told(number)}: is no signal")
+    return int(number)

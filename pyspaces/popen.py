@@ -85,10 +85,15 @@ class NamespacePopen(popen_fork.Popen):
         # `multiprocessing` polls every child at each start, in whatever thread. Two at once: one
         # reaps, and the other would find no child and take it for one that still runs.
         with self._reaping:
-            code = super().poll(flag)
-            if code == -constants.SIGKILL and self._process_1 and self._process_1.killed_for:
-                self.returncode = -self._process_1.killed_for
+            if self.returncode is None and (code := super().poll(flag)) is not None:
+                self.returncode = self._settled(code)
             return self.returncode
+
+    def _settled(self, code: int) -> int:
+        """Return the exit code of a process that has just been reaped with `code`."""
+        if code == -constants.SIGKILL and self._process_1 and self._process_1.killed_for:
+            return -self._process_1.killed_for
+        return code
 
     def _send_signal(self, sig: int) -> None:
         """Send a signal; one that pid 1 would never notice ends it, as it would any other."""

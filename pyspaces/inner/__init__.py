@@ -16,12 +16,12 @@ from pyspaces.inner.execute import execute, path_of, text_of
 from pyspaces.inner.identity import become_mapped
 from pyspaces.inner.seal import seal_imports, unseal_imports
 from pyspaces.inner.steps import STEPS, Context, Step, limit_of_process_1
-from pyspaces.kernel import nsfs
+from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import NoReturn
 
     from pyspaces.plan import Plan
@@ -133,10 +133,24 @@ def _become(telling: _Telling) -> NoReturn:
         _wait_for_word(context, channel.GO)
     if context.function is None:
         execute(context)
+    _take_environment(context.environment, clear=context.plan.environment.clear)
     unseal_imports()
     context.channel.close()
     os.close(context.launcher)
     _call(context.function)
+
+
+def _take_environment(wanted: Mapping[bytes, bytes], *, clear: bool) -> None:
+    """Make the environment of this process the wanted one, as os.environ and getenv(3) have it."""
+    if clear:
+        # First: os.environ knows nothing of what a library has set, as readline does LINES.
+        os.environb.clear()
+        libc.clear_environment()
+    for name in [name for name in os.environb if name not in wanted]:
+        del os.environb[name]
+    for name, value in wanted.items():
+        if os.environb.get(name) != value:
+            os.environb[name] = value
 
 
 def _call(function: Callable[[], object]) -> NoReturn:

@@ -49,6 +49,7 @@ def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
 
 _capget = _prototype("capget", _text, _pointer)
 _capset = _prototype("capset", _text, _text)
+_clearenv = _prototype("clearenv")
 _mount = _prototype("mount", _text, _text, _text, _ulong, _text)
 _pivot_root = _prototype("pivot_root", _text, _text)
 _prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
@@ -332,6 +333,12 @@ def c_string_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "holds a lone surrogate, which stands for no byte"
     return None
+
+
+def clear_environment() -> None:
+    """Forget every variable that getenv(3) knows: clearenv(3)."""
+    if _clearenv():
+        raise KernelError(_errno.ENOMEM, "clearenv")
 
 
 def overwrite(address: int, size: int) -> None:

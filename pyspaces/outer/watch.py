@@ -253,6 +253,14 @@ class Watch:
 
     # --- the end ------------------------------------------------------------------------------
 
+    def settle(self, status: Status) -> Status:
+        """Take the end of the child from a caller who has reaped it; return the command's own."""
+        with self._lock:
+            told = self._link.status() if self._link else None
+            self._ended = Ended(pid=self._child.pid, status=told or status)
+            self._finished(self._ended)
+            return self._ended.status
+
     def _finish(self) -> Ended:
         if self._relay:
             self._relay.finish(self._reader)
