@@ -8,39 +8,51 @@ from __future__ import annotations
 import os
 from multiprocessing import context as mp_context
 
-from pyspaces import launch, namespaces, settings
-from pyspaces.function import FunctionProcess, label_of
+from pyspaces import launch, space
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.function import FunctionProcess, Popen, label_of
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping
+    from multiprocessing.process import BaseProcess
+    from typing import Any, Unpack
 
+    from pyspaces.keywords import Own, Shared, Space
     from pyspaces.launch import Running
-    from pyspaces.mounts.operations import Operation
-
-    IdMap = bool | int | str | Iterable[int | str] | None
 
 
 class Container(FunctionProcess):
     """A process that runs a Python function in new namespaces.
 
-    target, args, kwargs, name, daemon: as for `multiprocessing.Process`. user, pid, net, mount,
-    uts, ipc, cgroup, time: which namespaces are new; all: every one that the kernel has. uid_map,
-    gid_map: True (the caller is root inside), an outside id, a string in any form of the map
-    grammar, or a list of these. map_zero: root inside for both. hostname, root, workdir,
-    mount_proc, empty_root, keep_caps, cap_drop, cap_add (texts or a list of them), no_new_privs,
-    no_nested_users: as the options of that name; once the root has moved, what the function imports
-    comes from the new one. mounts: operations on the tree, in their order: records of
-    `pyspaces.mounts.operations`, or the words of the options (["ro-bind", "/usr", "/usr"]). flags:
-    CLONE_NEW* bits, besides. newuser, newpid, newnet, newns,
-    newuts, newipc: the spellings of the first version.
+    target, args, kwargs, name, daemon: as for `multiprocessing.Process`. All else are settings, by
+    the names and with the meaning of the options of `pyspaces run`; `pyspaces.keywords` has each
+    with its type. What is different for a function:
+
+    uid_map, gid_map: True (the caller is root inside), an outside id (which is root inside), a list
+    of outside ids (which are 0, 1, 2 and so on inside), a record, that is a tuple (inside, outside,
+    count) or an Extent, a text in any form of the map grammar, or a list of records and texts.
+    mounts: operations on the tree, in their order: records of `pyspaces.mounts.operations`, or the
+    words of the options (["ro-bind", "/usr", "/usr"]). host_ro, throwaway, read_only: as if they
+    stood before those, in this order. root, and all that changes the tree: what the function
+    imports comes from there. setenv (a dict or pairs), unsetenv, clearenv, keep_env: change
+    `os.environ` inside. init, init_wait: the function runs as a child of a process 1 that reaps and
+    passes signals on; its exit code is the function's. setuid, cap_drop and the like: of the
+    function. kill_child: what it gets when the thread that started it ends; without, it outlives
+    its parent, as a Process does. registered: a name for `pyspaces enter`, `list` and `stop`.
+    overlay_diff: is written once the end is noticed, by join(), result() or exitcode. flags:
+    CLONE_NEW* bits, besides. map_zero, newuser, newpid, newnet, newns, newuts, newipc: spellings of
+    the first version, for map_root, user, pid, net, mount, uts and ipc.
+
+    Not for a function, and refused with the reason: hold, no_fork, no_kill_child, timeout,
+    kill_after, pty, status_fd, status_file, pid_file, report.
 
     Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
     fails, with nothing left running.
     """
 
-    def __init__(  # noqa: PLR0913 - a keyword for each setting, and no magic words
+    def __init__(
         self,
         target: Callable[..., Any] | None = None,
         *,
@@ -48,77 +60,20 @@ class Container(FunctionProcess):
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         daemon: bool | None = None,
-        user: bool = False,
-        pid: bool = False,
-        net: bool = False,
-        mount: bool = False,
-        uts: bool = False,
-        ipc: bool = False,
-        cgroup: bool = False,
-        time: bool = False,
-        all: bool = False,  # noqa: A002 - the name of the option
-        uid_map: IdMap = None,
-        gid_map: IdMap = None,
-        map_zero: bool = False,
-        hostname: str | None = None,
-        root: str | os.PathLike[str] | None = None,
-        empty_root: bool = False,
-        mounts: Iterable[Operation | Sequence[str | os.PathLike[str]]] = (),
-        workdir: str | None = None,
-        mount_proc: bool | None = None,
-        keep_caps: bool = False,
-        cap_drop: str | Iterable[str] = (),
-        cap_add: str | Iterable[str] = (),
-        no_new_privs: bool = False,
-        no_nested_users: bool = False,
-        flags: int = 0,
-        newuser: bool = False,
-        newpid: bool = False,
-        newnet: bool = False,
-        newns: bool = False,
-        newuts: bool = False,
-        newipc: bool = False,
+        **settings: Unpack[Space],
     ) -> None:
         super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
-        mapping = {
-            "user": user or newuser,
-            "pid": pid or newpid,
-            "net": net or newnet,
-            "mount": mount or newns,
-            "uts": uts or newuts,
-            "ipc": ipc or newipc,
-            "cgroup": cgroup,
-            "time": time,
-            "all": all,
-            "map_uid": _map_texts(uid_map),
-            "map_gid": _map_texts(gid_map),
-            "map_root": map_zero,
-            "hostname": hostname,
-            "root": None if root is None else os.fspath(root),
-            "empty_root": empty_root,
-            "mounts": list(mounts),
-            "workdir": workdir,
-            "mount_proc": mount_proc,
-            "keep_caps": keep_caps,
-            "cap_drop": cap_drop if isinstance(cap_drop, str) else list(cap_drop),
-            "cap_add": cap_add if isinstance(cap_add, str) else list(cap_add),
-            "no_new_privs": no_new_privs,
-            "no_nested_users": no_nested_users,
-        }
-        for row in namespaces.NAMESPACES:
-            if flags & row.flag:
-                mapping[row.name] = True
-        if rest := flags & ~namespaces.flags_of(namespaces.NAMES):
-            raise ValueError(f"flags: {rest:#x}: only CLONE_NEW* bits can be given")
-        plan = settings.plan_from({**mapping, "command": [label_of(target)]})
-        # A thread may start it that ends long before it does.
-        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
+        self._plan = space.plan_of(label_of(target), settings, what=f"{type(self).__name__}()")
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
-        return launch.start(self._plan, function=bootstrap)
+        try:
+            return launch.start(self._plan, function=bootstrap)
+        except SpaceError as error:
+            space.explained(error)
+            raise
 
     def _is_pid_1(self) -> bool:
-        return self._plan.has("pid")
+        return self._plan.has("pid") and not self._plan.life.init
 
 
 class Chroot(Container):
@@ -137,27 +92,24 @@ class Chroot(Container):
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         daemon: bool | None = None,
-        **space: Any,
+        **settings: Unpack[Own],
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageFault([f"path: has to be that of a directory, and is {told(path)}"])
         super().__init__(
-            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **space
+            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **settings
         )
 
 
-def _map_texts(given: IdMap) -> list[str]:
-    """Return an id map in its Python forms as texts of the grammar."""
-    if given is None or given is False:
-        return []
-    items = [given] if isinstance(given, bool | int | str) else list(given)
-    return ["root" if item is True else str(item) for item in items]
-
-
-def get_context(**space: Any) -> mp_context.BaseContext:
+def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
     """Return a `multiprocessing` context whose Process is a Container with these settings.
 
-    space: the settings of Container. Pool, ProcessPoolExecutor(mp_context=...), Queue and the rest
-    of the context then run their workers in namespaces.
+    settings: those of Container, but for `registered` and `overlay_diff`, which are of one process.
+    Pool, ProcessPoolExecutor(mp_context=...), Queue and the rest of the context then run their
+    workers in namespaces. A plain `multiprocessing.Process` that is started through the context
+    runs in such namespaces too.
     """
+    space.plan_of(label_of(None), settings, what="get_context()")
 
     class SpaceProcess(Container):
         """A worker in the namespaces of its context."""
@@ -174,13 +126,18 @@ def get_context(**space: Any) -> mp_context.BaseContext:
             *,
             daemon: bool | None = None,
         ) -> None:
-            assert group is None, "group argument must be None for now"
-            super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon, **space)
+            if group is not None:
+                raise ValueError(f"group: has to be None, and is {told(group)}")
+            super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon, **settings)
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess) -> Popen:  # type: ignore[override]  # noqa: N802
+            """Start a process: one of ours as it is, a plain one in the namespaces of the rest."""
+            return Popen(process_obj, SpaceProcess())
 
     class SpaceContext(mp_context.ForkContext):
         """The context; a class of its own, so that the settings live in it."""
 
         Process = SpaceProcess  # type: ignore[assignment]
 
-    SpaceProcess()  # wrong settings are told here, not by a worker that never comes
     return SpaceContext()

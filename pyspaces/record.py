@@ -75,8 +75,11 @@ class Record:
 
         For records that a program made: type checkers see them, but nobody has to run one.
         """
+        cls = type(self)
         for name, kind in self._types.items():
             value = getattr(self, name)
+            if value is getattr(cls, name, self):
+                continue  # the field's own default, as nearly all of a plan is
             if not _fits(kind, value):
                 yield f"{name}: has to be {kind}, and is {told(value)}"
             elif isinstance(value, Record):

@@ -240,6 +240,7 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
     [
         ("readme-python", []),
         ("readme-container", []),
+        ("readme-init", []),
         ("readme-inject", []),
         # For root, as its text says: here of a user namespace.
         ("readme-setns", [SCRIPT, "run", "--user", "--uts", "--"]),

@@ -109,6 +109,8 @@ RANKS = {
     "pyspaces.popen": 8,
     "pyspaces.cloning": 8,
     "pyspaces.function": 8,
+    "pyspaces.keywords": 8,
+    "pyspaces.space": 8,
     "pyspaces.process": 8,
     "pyspaces.visiting": 8,
     "pyspaces.entering": 8,
@@ -202,6 +204,8 @@ SAME_RANK = {
     ("pyspaces.mounts.words", "pyspaces.mounts.sets"),
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
+    # The keywords of a Container, read for all that is made with them.
+    ("pyspaces.process", "pyspaces.space"),
     # What a row is, the rows, then what reads a mapping by them; the room's door offers all.
     ("pyspaces.settings.mounts", "pyspaces.settings.shape"),
     ("pyspaces.settings.table", "pyspaces.settings.shape"),

@@ -30,13 +30,20 @@ pytestmark = pytest.mark.needs("userns", "pidns")
 
 CASES = ("_TestProcess", "_TestSubclassingProcess")
 
+_PIDS = {"test_process": "compares the pid of the process inside with its pid outside"}
 _PID_1 = {
     "test_parent_process": "the grandchild, which should notice the death of pid 1, dies with it",
-    "test_process": "compares the pid of the process inside, which is 1, with its pid outside",
+    **_PIDS,
 }
 SPACES: dict[str, tuple[dict[str, bool], dict[str, str]]] = {
     "User": ({"user": True}, {}),
     "UserPid": ({"user": True, "pid": True}, _PID_1),
+    # An init above the function, which stays until what the function has started has ended.
+    "UserInitWait": ({"user": True, "pid": True, "init_wait": True}, _PIDS),
+    "UserInit": (
+        {"user": True, "pid": True, "init": True},
+        {**_PIDS, "test_parent_process": "the init ends with the function, and all with it"},
+    ),
 }
 
 
@@ -78,7 +85,7 @@ def _case(module: Any, name: str, mixin: type, reasons: dict[str, str]) -> type:
 
 def _cases() -> Iterator[tuple[str, type]]:
     for space, (settings, reasons) in SPACES.items():
-        context: Any = pyspaces.get_context(**settings)
+        context: Any = pyspaces.get_context(**settings)  # type: ignore[arg-type]
         module = _load(context.Process)
         mixin = _mixin(module, context)
         for name in CASES:
@@ -120,7 +127,10 @@ def test_the_cases_are_of_containers(space: str) -> None:
     for case in bases:
         made = case(methodName="assertTrue").Process()
         assert isinstance(made, pyspaces.Container)
-        assert {name for name in SPACES[space][0] if made._plan.has(name)} == set(SPACES[space][0])
+        wanted = SPACES[space][0]
+        made_of = {*made._plan.namespaces}
+        made_of |= {name for name in ("init", "init_wait") if getattr(made._plan.life, name)}
+        assert made_of - ({"init"} if "init_wait" in wanted else set()) == set(wanted)
     upper: Any = sub.test_subclassing.__globals__["_UpperCaser"]  # type: ignore[attr-defined]
     assert issubclass(upper, bases[0].Process)
     assert set(SPACES[space][1]) <= set(dir(own)) | set(dir(sub))
