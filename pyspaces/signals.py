@@ -266,9 +266,10 @@ def fate_on(process: int, number: int) -> str:
     """Say what becomes of signal `number` on a process as it is now.
 
     process: its pid as /proc numbers it. TAKEN: it has a handler, ignores the signal, waits for it
-    (sigwait, signalfd), or has ended. BLOCKED: the signal is pending. DEFAULT: the action is the
-    kernel's, and for process 1 of a namespace that is to drop it: pid_namespaces(7). UNSURE: it is
-    blocked and not pending: not sent yet, or read, or dropped between two looks.
+    (sigwait, signalfd), or has ended. BLOCKED: the signal is pending, or may be: the process cannot
+    have read it. DEFAULT: the action is the kernel's, and for process 1 of a namespace that is to
+    drop it: pid_namespaces(7). UNSURE: it is blocked and not pending: not sent yet, or read, or
+    dropped between two looks.
     """
     fields = ("State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
     state, *masks = procfs.status_fields(process, fields)
@@ -281,6 +282,8 @@ def fate_on(process: int, number: int) -> str:
     if ignored or caught:
         return TAKEN
     if one or shared:
+        return BLOCKED
+    if blocked and state[:1] == "D":  # in vfork(2), for example: it reads nothing now
         return BLOCKED
     if blocked:
         return TAKEN if procfs.has_signalfd(process, number) else UNSURE

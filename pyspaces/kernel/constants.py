@@ -170,3 +170,6 @@ NETNSA_FD = 3
 
 # include/uapi/linux/utsname.h
 UTS_NAME_MAX = 64
+
+# linux/sched.h: in the flags of /proc/PID/stat, of a process that is on its way out.
+PF_EXITING = 0x4

@@ -208,7 +208,18 @@ def _explains(child: Spawned, talk: Conversation, error: BaseException) -> bool:
     """
     if talk.failed or isinstance(error, Interrupted):
         return False
-    return isinstance(error, KernelError | SpaceError) and nsfs.has_ended(child.pidfd)
+    return isinstance(error, KernelError | SpaceError) and _is_ending(child)
+
+
+def _is_ending(child: Spawned) -> bool:
+    """Tell whether the child has ended, or has begun to: its memory goes before a pidfd tells."""
+    try:
+        fields = procfs.stat_fields(procfs.pid_of_pidfd(child.pidfd))
+    except KernelError:
+        fields = None
+    if fields is None:
+        return nsfs.has_ended(child.pidfd)
+    return bool(int(fields[6]) & constants.PF_EXITING)
 
 
 class _ChildDied(Exception):

@@ -19,8 +19,9 @@ from pyspaces.kernel.libc import KernelError
 
 # How long after a signal that process 1 keeps blocked we look again, at first and at most.
 _FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
-# How long process 1 may block a signal that is not pending before it is believed to have read it.
-_UNSURE_FOR = 0.05
+# How many looks in a row have to find a signal blocked and not pending before process 1 is believed
+# to have read it: a shell that forks all the time is not always seen unblocked at the first.
+_UNSURE_LOOKS = 12
 # What a process gets to end by itself that may have had the signal before we could look: from the
 # terminal, or from a kill of its whole group. Its handlers may be down already, on its way out.
 GRACE = 0.1
@@ -36,6 +37,7 @@ class Process1:
     def __init__(self, pidfd: int) -> None:
         self._pidfd = pidfd
         self._looks: dict[int, tuple[float, float]] = {}  # signal: when to look, and the pause
+        self._unsure: dict[int, int] = {}  # signal: how many looks in a row did not tell
         self._kills: dict[int, float] = {}  # signal: when to kill what has not ended by then
         self.killed_for: int | None = None
 
@@ -49,6 +51,7 @@ class Process1:
             return
         before = self.fate(number)
         signals.send(self._pidfd, number)
+        self._unsure.pop(number, None)
         if before != signals.TAKEN:
             self._judge(number, _FIRST_LOOK, grace)
 
@@ -100,8 +103,13 @@ class Process1:
                 self._kill_for(number)
         # While Python, for example, starts a program it blocks every signal, as dash does around a
         # fork; what came meanwhile is dropped when it unblocks them.
-        elif fate == signals.BLOCKED or (fate == signals.UNSURE and pause < _UNSURE_FOR):
+        elif fate == signals.BLOCKED:
+            self._unsure[number] = 0
             self._looks[number] = (time.monotonic() + pause, pause)
+        elif fate == signals.UNSURE:
+            self._unsure[number] = self._unsure.get(number, 0) + 1
+            if self._unsure[number] < _UNSURE_LOOKS:
+                self._looks[number] = (time.monotonic() + _FIRST_LOOK, _FIRST_LOOK)
 
     def _kill_for(self, number: int) -> None:
         self._kills.clear()
