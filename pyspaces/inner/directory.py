@@ -43,11 +43,10 @@ def name(context: Context) -> None:
     """
     given = os.path.join(context.directory or "", context.plan.workdir or "")
     path = _first_that_leads_here(context.environment.get(_PWD, b""), os.fsencode(given))
-    variables = os.environb if context.function else context.environment
     if path:
-        variables[_PWD] = path
+        context.environment[_PWD] = path
     else:
-        variables.pop(_PWD, None)
+        context.environment.pop(_PWD, None)
 
 
 def _first_that_leads_here(*paths: bytes) -> bytes:
