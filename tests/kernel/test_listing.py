@@ -236,7 +236,7 @@ print(listing._hides_processes(), [row.nprocs for row in listing.listing(types=[
 def test_the_command_works_under_a_proc_that_hides_processes(option: str, said: str) -> None:
     """Pid 1 is root's, and the command somebody else's, who sees only itself."""
     code = """
-import locale, os, sys  # all of it now: nobody cannot read below /root
+import difflib, locale, os, sys  # all of it now: nobody cannot read below /root
 from pyspaces import cli
 from pyspaces.kernel import libc
 import pyspaces.commands.list
