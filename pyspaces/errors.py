@@ -12,6 +12,7 @@ import os
 from pyspaces import status
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
+from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ class SpaceError(Exception):
         return SpaceError(message, details=details, hint=hint or None, exit_status=int(code))
 
     def __str__(self) -> str:
-        hint = [f"hint: {self.hint}"] if self.hint else []
-        return "\n".join([self.message, *(f"  {line}" for line in self.details), *hint])
+        """Return what people read, a line each: what is in them may be a path or name of others."""
+        hint = [f"hint: {visible(self.hint)}"] if self.hint else []
+        details = (f"  {visible(line)}" for line in self.details)
+        return "\n".join([visible(self.message), *details, *hint])
 
 
 class UsageFault(SpaceError):

@@ -17,6 +17,7 @@ from pyspaces.life import limit_of, signal_of
 from pyspaces.plan import Plan, checked
 from pyspaces.signals import Inherited
 from pyspaces.spawn import Spawned
+from pyspaces.visible import visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _STAGES = {
 def _tell(text: str) -> None:
     """Say something on standard error; where nobody can hear it, that changes nothing."""
     try:
-        os.write(2, os.fsencode(f"pyspaces: {text}\n"))
+        os.write(2, f"pyspaces: {visible_lines(text)}\n".encode())
     except OSError:
         return
 

@@ -12,6 +12,7 @@ from pyspaces.channel import EXECUTE
 from pyspaces.equivalent import changed
 from pyspaces.inner import STEPS
 from pyspaces.plan import Plan
+from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def text(plan: Plan, same: Equivalent) -> str:
     if same.words:
         lines.append(f"equivalent: {_join(same.words)}")
     lines += [f"no equivalent: {reason}" for reason in same.missing]
-    return "".join(f"{_visible(line)}\n" for line in lines)
+    return "".join(f"{visible(line)}\n" for line in lines)
 
 
 def happenings(plan: Plan) -> Iterator[str]:
@@ -130,18 +131,7 @@ def _quote(word: str) -> str:
     """
     if word.isprintable():
         return shlex.quote(word)
-    return "$'" + _visible(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
-
-
-def _visible(text: str) -> str:
-    """Return the text with what cannot be shown as \\xNN, a byte each."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _bytes_of(char) for char in text)
-
-
-def _bytes_of(char: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
+    return "$'" + visible(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def _value(plan: Plan, name: str) -> object:

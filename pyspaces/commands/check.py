@@ -13,8 +13,9 @@ from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options
 from pyspaces.commands.run import plan_of
 from pyspaces.commands.say import put
-from pyspaces.commands.table import printable, terminal_width
+from pyspaces.commands.table import terminal_width
 from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.visible import visible, visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _as_text(facts: dict[str, Any], rows: Sequence[Row]) -> str:
         lines += [" " * indent + line for line in rest]
         if row.remedy and "\n" in row.remedy:
             # To be copied: not indented, since a here-document ends at the margin.
-            lines += ["", *row.remedy.split("\n"), ""]
+            lines += ["", *visible_lines(row.remedy).split("\n"), ""]
         elif row.remedy:
             lines += [" " * indent + line for line in _wrapped(f"remedy: {row.remedy}", room)]
     return "\n".join(lines) + "\n"
@@ -103,14 +104,14 @@ def _host_line(facts: dict[str, Any]) -> str:
     parts.append(f"user {facts['uid']}")
     if facts["nested_user_namespace"]:
         parts.append("in a user namespace")
-    parts += [printable(facts[name]) for name in ("container", "runner") if facts[name]]
+    parts += [visible(facts[name]) for name in ("container", "runner") if facts[name]]
     return ", ".join(parts)
 
 
 def _wrapped(text: str, room: int) -> list[str]:
     import textwrap  # re, 8 ms that only this needs
 
-    text = printable(text)
+    text = visible(text)
     if len(text) <= room:
         return [text]
     return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from pyspaces.commands.help import help_option
+from pyspaces.commands.say import put
 
 _HELP = """Print the completion script of SHELL, to be evaluated at its start.
 
@@ -21,7 +22,7 @@ def _completion(shell: str) -> None:
     assert cls is not None
     script = cls(click.Command("pyspaces"), {}, "pyspaces", "_PYSPACES_COMPLETE").source()
     # click's script for fish cuts an answer at every comma, and so our lists of words.
-    click.echo(script.replace('string split "," ', 'string split -m 1 "," '))
+    put(script.replace('string split "," ', 'string split -m 1 "," ') + "\n")
 
 
 completion = click.Command(

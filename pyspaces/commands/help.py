@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces import __version__
+from pyspaces.commands.say import put
 
 
 def help_option() -> click.Option:
@@ -21,7 +22,7 @@ def help_option() -> click.Option:
 
 def _show_help(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(ctx.get_help(), color=ctx.color)
+        put(ctx.get_help() + "\n")
         ctx.exit()
 
 
@@ -39,5 +40,5 @@ def version_option() -> click.Option:
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"pyspaces {__version__}")
+        put(f"pyspaces {__version__}\n")
         ctx.exit()

@@ -13,6 +13,7 @@ from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
 from pyspaces.commands.say import put, say
 from pyspaces.errors import UsageFault
+from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
     if values["dry_run"] or values["as_json"]:
         return show(plan, values)
     if plan.hold:
-        launch.start(plan, observe=tell if verbose else keep_quiet, tell=tell).close()
+        launch.start(plan, observe=observe if verbose else keep_quiet, tell=tell).close()
         return 0
     return in_foreground(plan, verbose=verbose)
 
@@ -59,7 +60,7 @@ def show(plan: Plan, values: dict[str, Any]) -> int:
 def in_foreground(plan: Plan, *, verbose: bool) -> int:
     """Run the command of a plan and wait for it; return the exit status."""
     ended = launch.run(
-        plan, observe=tell if verbose else keep_quiet, forget_environment=True, tell=tell
+        plan, observe=observe if verbose else keep_quiet, forget_environment=True, tell=tell
     )
     if verbose:
         tell(f"process {ended.pid} {ended.status}")
@@ -111,8 +112,13 @@ def default_command() -> tuple[str, ...]:
     return (os.environ.get("SHELL") or "/bin/sh",)
 
 
+def observe(text: str) -> None:
+    """Print a step, as --verbose asks for."""
+    say(f"pyspaces: {visible(text)}")
+
+
 def tell(text: str) -> None:
-    """Tell a step, as --verbose asks for."""
+    """Print what people are told apart from errors, in one line or more."""
     say(f"pyspaces: {text}")
 
 

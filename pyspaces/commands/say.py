@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from pyspaces import status
+from pyspaces.errors import SpaceError
+from pyspaces.visible import visible_lines
 
 
 def say(text: str) -> None:
-    """Write a line to standard error; one that is closed or full changes nothing else."""
+    """Write lines to standard error; one that is closed or full changes nothing else."""
     try:
-        click.echo(text, err=True)
+        click.echo(visible_lines(text), err=True)
     except OSError:
         return
 
@@ -19,6 +21,7 @@ def put(text: str) -> None:
     """Write a result to standard output; where nobody reads it any more, end as SIGPIPE would.
 
     What the encoding of standard output has no character for is written as \\uNNNN.
+    Raises SpaceError where it cannot be written.
     """
     try:
         try:
@@ -28,3 +31,5 @@ def put(text: str) -> None:
             click.echo(plain, nl=False)
     except BrokenPipeError:
         status.die_of(status.SIGPIPE)
+    except OSError as error:
+        raise SpaceError(f"standard output: cannot write: {error.strerror}") from error

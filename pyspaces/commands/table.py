@@ -6,9 +6,13 @@ import os
 import sys
 import unicodedata
 
+from pyspaces.visible import visible as printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = ["cut", "lines", "printable", "terminal_width", "width"]
 
 _GAP = 1
 _ELLIPSIS = "…"
@@ -20,20 +24,6 @@ def terminal_width() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def printable(text: str) -> str:
-    r"""Return `text` with what a terminal would obey, or not show, as \xNN."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    number = ord(char)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no text: surrogateescape
-        number -= 0xDC00
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def width(text: str) -> int:

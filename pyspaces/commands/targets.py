@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces import entering
+from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ def name_items(incomplete: str) -> list[CompletionItem]:
 
 
 def pid_items(incomplete: str) -> list[CompletionItem]:
-    """Return the pids of this user's processes that begin so, with their command lines."""
+    """Return the pids of this user's processes that begin so, with their command lines.
+
+    Made visible: the shell's script reads a line for each field, and shows it on a terminal.
+    """
     from click.shell_completion import CompletionItem
 
     return [
-        CompletionItem(str(pid), help=command[:60])
+        CompletionItem(str(pid), help=visible(command)[:60])
         for pid, command in entering.own_processes()
         if str(pid).startswith(incomplete)
     ]

@@ -5,6 +5,8 @@ Pure; runs in the parent. Loaded only where it was asked for.
 
 from __future__ import annotations
 
+from pyspaces.visible import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.outer.watch import Ended
@@ -30,7 +32,7 @@ def report(plan: Plan, ended: Ended) -> str:
             ("CPU time", f"{usage.user:.3f} s user, {usage.system:.3f} s system"),
             ("peak memory", at_most + _size(usage.peak_memory)),
         ]
-    return "\n".join(["report", *(f"  {name:<12} {value}" for name, value in rows)])
+    return "\n".join(["report", *(f"  {name:<12} {visible(value)}" for name, value in rows)])
 
 
 def _why(ended: Ended) -> str:

@@ -24,6 +24,7 @@ OURS = {
     *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
     *(f"pyspaces.{name}" for name in ("existing", "network", "pattern", "plan", "record")),
     "pyspaces.signals",
+    "pyspaces.visible",
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
     *(f"pyspaces.diagnosis{name}" for name in ("", ".mounts")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),

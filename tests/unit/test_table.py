@@ -18,7 +18,7 @@ from pyspaces.commands import table
         ("grün 語", "grün 語"),
         ("a\x1b[31mb\n", "a\\x1b[31mb\\x0a"),
         ("\udcff", "\\xff"),
-        ("\u202e", "\\u202e"),
+        ("\u202e", "\\xe2\\x80\\xae"),
         ("", ""),
     ],
 )
