@@ -122,6 +122,7 @@ class Gear:
         from pyspaces.inner.join import join
 
         def prepare() -> None:
+            self.release_inner()
             if given:
                 given()
             join(visit)
@@ -152,6 +153,13 @@ class Gear:
 
         keep = self._difference.keep_inner if self._difference else None
         return Tree(self._plan.mounts, empty=self._plan.empty_root, keep=keep)
+
+    def release_inner(self) -> None:
+        """Close what the child has no need for, being open on directories of the host."""
+        if self._journal:
+            self._journal.release()
+        if self._difference:
+            self._difference.release_inner()
 
     def holding(
         self, hold: Callable[[Spawned], object] | None
@@ -212,8 +220,10 @@ class Gear:
             self._pty.close()
         if self._difference:
             self._difference.close()
-        if self._journal and isinstance(error, SpaceError):
-            self._journal.failed(error)
+        if self._journal:
+            if isinstance(error, SpaceError):
+                self._journal.failed(error)
+            self._journal.close()
 
     def _close_post(self) -> None:
         if self.post and self.post.link >= 0:

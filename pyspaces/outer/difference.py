@@ -40,7 +40,6 @@ class Difference:
 
     def __init__(self, plan: Plan, say: Callable[[str], object]) -> None:
         self._given = plan.outputs.overlay_diff or ""
-        self._path = os.path.realpath(self._given)
         self._say = say
         self._user_namespace = -1
         self._uppers: list[tuple[str, int]] = []
@@ -50,11 +49,7 @@ class Difference:
             for one in plan.mounts
             if isinstance(one, TmpOverlay)
         }
-        if fault := appearing.path_fault(self._path):
-            raise UsageFault([f"overlay-diff: {self._given}: {fault}"])
-        # What an earlier launch left there must not be taken for the changes of this one.
-        if os.path.lexists(self._path):
-            os.unlink(self._path)
+        self._place = _place(self._given)
         self._ours, self._theirs = _socket.socketpair(
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
         )
@@ -65,6 +60,10 @@ class Difference:
         """Give the launcher a descriptor of the folder with the changes of `target`."""
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", upper))
         self._theirs.sendmsg([os.fsencode(target)], [rights])
+
+    def release_inner(self) -> None:
+        """Close what the child has no need for."""
+        self._place.close()
 
     def held(self, child: Spawned, *, user: bool) -> None:
         """Take what the child has given; it waits right before exec. user: as in the plan."""
@@ -96,8 +95,8 @@ class Difference:
                 self._say(f"cannot tell what was changed: {error}")
                 return
             found = [(kind, path) for kind, path in data["changes"]]
-            as_json = self._path.endswith(".json")
-            appearing.replace(self._path, _as_json(found) if as_json else _as_text(found))
+            as_json = self._place.name.endswith(".json")
+            self._place.write(_as_json(found) if as_json else _as_text(found))
         except OSError as error:
             self._say(f"cannot write what was changed: {appearing.told(error)}")
         finally:
@@ -105,6 +104,7 @@ class Difference:
 
     def close(self) -> None:
         """Release everything; more than once is fine."""
+        self._place.close()
         self._ours.close()
         self._theirs.close()
         descriptors = [upper for _, upper in self._uppers] + [self._user_namespace]
@@ -116,6 +116,7 @@ class Difference:
     # --- in a process of its own --------------------------------------------------------------
 
     def _answer(self, writing: int) -> None:
+        self._place.close()
         try:
             answer: object = {"changes": self._compare()}
         except OSError as error:
@@ -138,6 +139,25 @@ class Difference:
                 found += changes.changes(upper, [fd for fd in beneath if fd >= 0], target)
             os.close(upper)
         return sorted(found, key=lambda change: change[1])
+
+
+def _place(path: str) -> appearing.Place:
+    """Open the place of the file, and remove what an earlier launch has left there.
+
+    It must not be taken for the changes of this one. Raises UsageFault.
+    """
+    try:
+        place = appearing.Place(path)
+    except OSError as error:
+        raise UsageFault([f"overlay-diff: {path}: {error.strerror}"]) from None
+    try:
+        if fault := place.fault():
+            raise UsageFault([f"overlay-diff: {path}: {fault}"])
+        place.clear()
+    except BaseException:
+        place.close()
+        raise
+    return place
 
 
 def _opened(path: str) -> int | OSError:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyspaces.life import Outputs
+    from pyspaces.outer.appearing import Place
     from pyspaces.outer.watch import Ended
     from pyspaces.plan import Plan
     from pyspaces.spawn import Spawned
@@ -47,10 +48,13 @@ class Journal:
         self._say = say
         self._lines: list[str] = []
         self._facts: dict[str, Any] = {}
-        self._pid_path = appearing.target(outputs.pid_file)
-        self._status_path = appearing.target(outputs.status_file)
-        self._pid_text = ""
-        self._check()
+        self._status: Place | None = None
+        self._pid: Place | None = None
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
 
     def held(self, plan: Plan, child: Spawned) -> int:
         """Note what the command will be, while it waits right before exec; write the pid file.
@@ -66,10 +70,9 @@ class Journal:
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
         }
-        if self._pid_path is not None:
-            self._pid_text = f"{child.pid}\n"
+        if self._pid:
             try:
-                appearing.replace(self._pid_path, self._pid_text)
+                self._pid.write(f"{child.pid}\n")
             except OSError as error:
                 raise SpaceError(f"cannot write the pid file: {appearing.told(error)}") from error
         return procfs.peak_memory(process)
@@ -125,19 +128,28 @@ class Journal:
 
     def _close(self) -> None:
         """Put the status file in its place, whole, and take the pid file away."""
-        if self._status_path is not None:
+        if self._status:
             try:
-                appearing.replace(self._status_path, "".join(self._lines))
+                self._status.write("".join(self._lines))
             except OSError as error:
                 self._say(f"cannot write the status file: {appearing.told(error)}")
-        if self._pid_path is not None and self._pid_text:
+        self.close()
+
+    def close(self) -> None:
+        """Take the pid file away, and release everything; more than once is fine."""
+        if self._pid:
             try:
-                with open(self._pid_path, encoding="ascii", errors="replace") as file:
-                    ours = file.read(64) == self._pid_text
-                if ours:  # not where somebody else has put theirs there meanwhile
-                    os.unlink(self._pid_path)
+                self._pid.withdraw()
             except OSError as error:
                 self._say(f"cannot remove the pid file: {appearing.told(error)}")
+        self.release()
+
+    def release(self) -> None:
+        """Close the descriptors: all that a child has to do with this."""
+        for place in (self._status, self._pid):
+            if place:
+                place.close()
+        self._status = self._pid = None
 
     # --- before anything starts ---------------------------------------------------------------
 
@@ -145,13 +157,9 @@ class Journal:
         faults = []
         if fault := _descriptor_fault(self._outputs.status_fd):
             faults.append(f"status-fd: {self._outputs.status_fd}: {fault}")
-        for name, given, path in (
-            ("status-file", self._outputs.status_file, self._status_path),
-            ("pid-file", self._outputs.pid_file, self._pid_path),
-        ):
-            if path is not None and (fault := appearing.path_fault(path)):
-                faults.append(f"{name}: {given}: {fault}")
-        if self._status_path is not None and self._status_path == self._pid_path:
+        self._status = _place("status-file", self._outputs.status_file, faults)
+        self._pid = _place("pid-file", self._outputs.pid_file, faults)
+        if self._status and self._pid and self._status.is_same(self._pid):
             faults.append(f"pid-file: {self._outputs.pid_file}: is the file of --status-file")
         if faults:
             raise UsageFault(faults)
@@ -160,9 +168,23 @@ class Journal:
             # Else the command could write records of its own, and keep a pipe open.
             os.set_inheritable(descriptor, False)
         # What an earlier launch left there must not be taken for the record of this one.
-        for path in (self._status_path, self._pid_path):
-            if path is not None and os.path.lexists(path):
-                os.unlink(path)
+        for place in (self._status, self._pid):
+            if place:
+                place.clear()
+
+
+def _place(name: str, path: str | None, faults: list[str]) -> Place | None:
+    """Open the place of a file, and try it; add what is wrong to `faults`."""
+    if path is None:
+        return None
+    try:
+        place = appearing.Place(path)
+    except OSError as error:
+        faults.append(f"{name}: {path}: {error.strerror}")
+        return None
+    if fault := place.fault():
+        faults.append(f"{name}: {path}: {fault}")
+    return place
 
 
 def _descriptor_fault(descriptor: int | None) -> str | None:
