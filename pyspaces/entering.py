@@ -77,6 +77,8 @@ def holder_of(name: str) -> Holder:
     if fault := name_fault(name):
         raise UsageFault([f"name: {fault}"])
     holder = registry.find(name)
+    if holder is None and (trouble := registry.trouble()):
+        raise SpaceError(f"name: {name}: names cannot be used here: {trouble}")
     if holder is None:
         others = ", ".join(holder.name for holder in registry.holders()) or "none"
         raise SpaceError(f"name: {name}: nothing runs under it", details=[f"names: {others}"])

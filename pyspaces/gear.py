@@ -122,7 +122,7 @@ class Gear:
         from pyspaces.inner.join import join
 
         def prepare() -> None:
-            self.release_inner()
+            self.release_descriptors()
             if given:
                 given()
             join(visit)
@@ -154,12 +154,12 @@ class Gear:
         keep = self._difference.keep_inner if self._difference else None
         return Tree(self._plan.mounts, empty=self._plan.empty_root, keep=keep)
 
-    def release_inner(self) -> None:
+    def release_descriptors(self) -> None:
         """Close what the child has no need for, being open on directories of the host."""
         if self._journal:
             self._journal.release()
         if self._difference:
-            self._difference.release_inner()
+            self._difference.release_descriptors()
 
     def holding(
         self, hold: Callable[[Spawned], object] | None

@@ -374,7 +374,7 @@ def _spawn(
 
             def start_inner() -> None:
                 ours.close()
-                gear.release_inner()
+                gear.release_descriptors()
                 inner.run_inner(context)
 
             with signals.Blocked():

@@ -13,6 +13,7 @@ from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
+from pyspaces.names import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _list(**options: Any) -> None:
     if tests:
         rows = tuple(row for row in found.rows if all(test(row) for test in tests))
         found = found.replace(rows=rows)
+    if trouble := registry.trouble():
+        say(f"pyspaces: names are left out: {trouble}")
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return

@@ -4,6 +4,11 @@ Runs in the parent, and in whatever looks for a name. A file says who holds its 
 time and namespaces, so that a pid that was used again is never mistaken for it). Whoever finds one
 whose process has gone removes it. All changes are made under a lock on the folder. Must not know
 a Plan.
+
+The folder may be somebody else's, where it is in /tmp: then there are no names, and that is all.
+What is in it may have been damaged by other programs of the same user, the command among them:
+whatever makes no sense holds no name, nothing is waited for without end, and no failure here
+ends a launcher whose command has run.
 """
 
 from __future__ import annotations
@@ -12,11 +17,13 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from pyspaces import namespaces
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import nsfs, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.names import name_fault
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -26,6 +33,11 @@ if TYPE_CHECKING:
 
 _ROOTS_FOLDER = "/run/pyspaces"
 _LARGEST = 4096
+_PIDS = 1 << 31
+_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
+# How long somebody else may keep the folder locked, in seconds: nobody needs a hundredth of that.
+_PATIENCE = 2.0
+_PAUSE = 0.005
 
 
 class Holder(Record):
@@ -91,16 +103,27 @@ def folder() -> str:
     return f"/tmp/pyspaces-{uid}"  # noqa: S108 - checked to be ours, and nobody else's, below
 
 
+def trouble() -> str | None:
+    """Say why this user can have no names here; None where nothing is wrong."""
+    try:
+        os.close(_open_folder(folder()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{folder()}: {error.strerror}"
+    return None
+
+
 def holders() -> list[Holder]:
     """Return who holds a name of this user's, by name; what is left of the dead is removed."""
-    with _Folder(create=False) as names:
+    with _Folder() as names:
         found = [names.holder(name) for name in names.list()]
     return [holder for holder in found if holder]
 
 
 def find(name: str) -> Holder | None:
     """Return who holds `name`, or None where nobody does."""
-    with _Folder(create=False) as names:
+    with _Folder() as names:
         return names.holder(name)
 
 
@@ -117,7 +140,7 @@ class Claim:
         # Not getpid(): the number has to be the one that /proc, and so everybody who looks, uses.
         pid = int(os.readlink("/proc/self"))
         self._holder = Holder(name=name, pid=pid, start=own, view=_view())
-        with _Folder(create=True) as names:
+        with _Folder(create_for=name) as names:
             if other := names.holder(name):
                 raise SpaceError(
                     f"name: {name}: is held by {_told(other)}",
@@ -129,7 +152,7 @@ class Claim:
         """Say that the name now stands for process `pid`, as /proc numbers it.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
-        Does nothing where the process has ended already. Raises KernelError.
+        Does nothing where the process has ended already. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
         if start is None or _is_zombie(pid):
@@ -144,13 +167,13 @@ class Claim:
             members=members_of(pid),
             made=made,
         )
-        with _Folder(create=True) as names:
+        with _Folder(create_for=own.name) as names:
             names.write(changed)
         self._holder = changed
 
     def give_up(self) -> None:
         """Take the name back, where it is still ours."""
-        with _Folder(create=False) as names:
+        with _Folder() as names:
             if names.read(self._holder.name) == self._holder:
                 names.remove(self._holder.name)
 
@@ -186,30 +209,46 @@ def _is_own_folder(path: str) -> bool:
     return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
 
 
-class _Folder:
-    """The folder of names, locked: nothing in it changes while this context lasts."""
+def _open_folder(path: str) -> int:
+    """Return a descriptor of the folder. Raises OSError, saying what is wrong with it."""
+    # Looked at before it is opened: only then can be told whose it is.
+    there = os.open(path, os.O_PATH | _OPEN)
+    try:
+        facts = os.fstat(there)
+        if not stat.S_ISDIR(facts.st_mode):
+            raise OSError(errno.ENOTDIR, "is no directory")
+        if facts.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, f"belongs to user {facts.st_uid}")
+        if facts.st_mode & 0o022:
+            raise OSError(errno.EPERM, "somebody else can write to this directory")
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=there)
+    finally:
+        os.close(there)
 
-    def __init__(self, *, create: bool) -> None:
+
+class _Folder:
+    """The folder of names, locked: nothing in it changes while this context lasts.
+
+    create_for: the name for which it is made, where it is missing; without, a folder that is
+    missing, or cannot be used, is an empty one. Raises SpaceError where a name can be no name.
+    """
+
+    def __init__(self, *, create_for: str | None = None) -> None:
         self._path = folder()
         self._descriptor = -1
-        self._create = create
+        self._create_for = create_for
+        self._locked = False
 
     def __enter__(self) -> Self:
         try:
-            if self._create:
+            if self._create_for is not None:
                 self._make()
-            self._descriptor = os.open(
-                self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            )
-        except FileNotFoundError:
-            return self
+            self._descriptor = _open_folder(self._path)
+            self._lock()
         except OSError as error:
-            raise KernelError(error.errno or 0, "open", [], self._path) from None
-        facts = os.fstat(self._descriptor)
-        if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-            self.__exit__(None, None, None)
-            raise SpaceError(f"name: {self._path}: somebody else can write to this folder")
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._create_for is not None:
+                self.__exit__(None, None, None)
+                raise self._error(self._create_for, error) from None
         return self
 
     def __exit__(
@@ -228,18 +267,42 @@ class _Folder:
         except FileExistsError:
             return
 
+    def _lock(self) -> None:
+        """Lock the folder; the command, or another program of the user, may never let go of it.
+
+        Raises OSError then; what is only looked up is read without.
+        """
+        limit = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > limit:
+                    raise OSError(errno.EAGAIN, "another process keeps it locked") from None
+                time.sleep(_PAUSE)
+            else:
+                self._locked = True
+                return
+
+    def _error(self, name: str, error: OSError) -> SpaceError:
+        hint = None
+        if self._path.startswith("/tmp/"):  # noqa: S108 - a directory that is refused
+            hint = "set XDG_RUNTIME_DIR to a directory that is yours alone"
+        why = f"{self._path}: {error.strerror}"
+        return SpaceError(f"name: {name}: cannot be registered: {why}", hint=hint)
+
     def list(self) -> list[str]:
         """Return the names that have a file."""
         if self._descriptor < 0:
             return []
-        return sorted(name for name in os.listdir(self._descriptor) if name[0] != ".")
+        return sorted(name for name in os.listdir(self._descriptor) if name_fault(name) is None)
 
     def holder(self, name: str) -> Holder | None:
         """Return the living holder of a name; remove what is left of one that has gone."""
         found = self.read(name)
         if found and found.is_alive():
             return found
-        if self._descriptor >= 0:
+        if self._locked:
             self.remove(name)
         return None
 
@@ -248,9 +311,8 @@ class _Folder:
         if self._descriptor < 0:
             return None
         try:
-            file = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descriptor
-            )
+            # At a FIFO nothing waits.
+            file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._descriptor)
         except OSError:
             return None
         try:
@@ -265,13 +327,16 @@ class _Folder:
             return None
 
     def write(self, holder: Holder) -> None:
-        """Write the file of a name, whole or not at all."""
+        """Write the file of a name, whole or not at all. Raises SpaceError."""
         temporary = f".{holder.name}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.remove(temporary)  # of a launcher that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
         try:
             file = os.open(temporary, flags, 0o600, dir_fd=self._descriptor)
             try:
-                os.write(file, os.fsencode(_text(holder)))
+                data = os.fsencode(_text(holder))
+                while data:
+                    data = data[os.write(file, data) :]
             finally:
                 os.close(file)
             os.rename(
@@ -281,8 +346,8 @@ class _Folder:
                 dst_dir_fd=self._descriptor,
             )
         except OSError as error:
-            path = os.path.join(self._path, holder.name)
-            raise KernelError(error.errno or 0, "write", [], path) from None
+            self.remove(temporary)
+            raise self._error(holder.name, error) from None
 
     def remove(self, name: str) -> None:
         """Remove the file of a name; one that is not there is no error."""
@@ -309,8 +374,13 @@ def _parse(name: str, text: str) -> Holder:
     rows = {key: rest for key, _, rest in (line.partition(" ") for line in text.splitlines())}
     pid, start, ready = map(int, rows["process"].split())
     launcher, launcher_start = map(int, rows["launcher"].split())
-    view = tuple(map(int, rows["view"].split()))
-    pairs = (word.partition("=") for word in rows["members"].split())
+    view = [int(word) for word in rows["view"].split()]
+    if len(view) != 2 or not (0 < pid < _PIDS and 0 <= launcher < _PIDS):
+        raise ValueError
+    pairs = [word.partition("=") for word in rows["members"].split()]
+    made = tuple(rows["made"].split())
+    if not {*made, *(word for word, _, _ in pairs)}.issubset(namespaces.NAMES):
+        raise ValueError
     return Holder(
         name=name,
         pid=pid,
@@ -319,6 +389,6 @@ def _parse(name: str, text: str) -> Holder:
         launcher=launcher,
         launcher_start=launcher_start,
         members=tuple((word, int(inode)) for word, _, inode in pairs),
-        made=tuple(rows["made"].split()),
+        made=made,
         view=(view[0], view[1]),
     )

@@ -61,7 +61,7 @@ class Difference:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", upper))
         self._theirs.sendmsg([os.fsencode(target)], [rights])
 
-    def release_inner(self) -> None:
+    def release_descriptors(self) -> None:
         """Close what the child has no need for."""
         self._place.close()
 

@@ -370,7 +370,7 @@ def test_a_folder_that_others_can_write_is_refused(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "pyspaces").mkdir()
     (tmp_path / "pyspaces").chmod(0o777)
-    with pytest.raises(SpaceError, match="somebody else can write to this folder"):
+    with pytest.raises(SpaceError, match="somebody else can write to this directory"):
         registry.Claim(name)
     (tmp_path / "pyspaces").chmod(0o700)
 

@@ -148,6 +148,8 @@ RANKS = {
 SAME_RANK = {
     # What a finding is, how a thing is tried, what is tried and what is read; the door has all.
     ("pyspaces.checking.trial", "pyspaces.checking.row"),
+    # What a name may be.
+    ("pyspaces.names.registry", "pyspaces.names"),
     ("pyspaces.checking.probes", "pyspaces.checking.row"),
     ("pyspaces.checking.probes", "pyspaces.checking.trial"),
     ("pyspaces.checking.rules", "pyspaces.checking.row"),
