@@ -106,7 +106,10 @@ def parse_keep(text: str) -> Keep:
 
 def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong, a line each. made: the namespaces that are new."""
-    paths = [keep.path for keep in keeps]
+    seen: set[str] = set()
+    doubles: set[str] = set()
+    for keep in keeps:
+        (doubles if keep.path in seen else seen).add(keep.path)
     for keep in keeps:
         if keep.namespace not in namespaces.NAMES:
             yield f"keep: {keep}: there are {', '.join(namespaces.NAMES)}"
@@ -114,5 +117,5 @@ def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
             yield f"keep: {keep}: the {keep.namespace} namespace is not new"
         if fault := c_string_fault(keep.path):
             yield f"keep: {keep.namespace}: {keep.path!r}: {fault}"
-        if paths.count(keep.path) > 1:
+        if keep.path in doubles:
             yield f"keep: {keep}: a file keeps one namespace"

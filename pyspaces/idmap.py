@@ -269,17 +269,17 @@ def _without(
 
 def check(extents: Sequence[Extent]) -> None:
     """Hold a whole map against the kernel's limits. Raises MapFault with the offending record."""
-    for index, later in enumerate(extents):
-        _check_range(later, str(later))
-        for earlier in extents[:index]:
-            for side in ("inside", "outside"):
-                _check_apart(earlier, later, side)
     if len(extents) > constants.MAP_MAX_EXTENTS:
         first_extra = extents[constants.MAP_MAX_EXTENTS]
         raise MapFault(
             f"{first_extra}: is record {constants.MAP_MAX_EXTENTS + 1} of {len(extents)};"
             f" the kernel takes {constants.MAP_MAX_EXTENTS}"
         )
+    for index, later in enumerate(extents):
+        _check_range(later, str(later))
+        for earlier in extents[:index]:
+            for side in ("inside", "outside"):
+                _check_apart(earlier, later, side)
     size = 0
     for extent in extents:
         size += len(str(extent)) + 1

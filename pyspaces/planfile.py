@@ -6,6 +6,7 @@ read from the annotations of the records, so that a new field is checked without
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import types
@@ -20,6 +21,16 @@ from pyspaces.record import Record
 
 STDIN = "-"
 _LARGEST = 16 * 1024 * 1024
+# A file may be somebody else's: how long a list can be, of values and of objects, how many faults
+# are told, and how much of a text in them. Above all that a kernel takes, or a person reads.
+_MOST_VALUES = 1 << 16
+_MOST_OBJECTS = 4096
+_MOST_FAULTS = 20
+_LONGEST = 500
+# What a whole number can be: a field of its name, or else any.
+_INT = (1 << 31) - 1
+_NUMBERS = {"fd": (0, _INT), "pid": (0, _INT), "target": (0, _INT), "status_fd": (0, _INT)}
+_ANY_NUMBER = (-(1 << 63), (1 << 63) - 1)
 _WORDS = {
     str: "a text",
     bool: "true or false",
@@ -38,11 +49,24 @@ def read(path: str) -> Plan:
     """
     name = "standard input" if path == STDIN else path
     data = _decode(_bytes_of(path, name), name)
-    if faults := [f"plan: {name}: {fault}" for fault in faults_of(Plan, data)]:
+    if faults := _few(f"plan: {name}: {fault}" for fault in faults_of(Plan, data)):
         raise UsageFault(faults)
     plan = Plan.from_data(data)
-    plan.check()
+    if faults := _few(plan.faults()):
+        raise UsageFault(faults)
     return plan
+
+
+def _few(faults: Iterator[str]) -> list[str]:
+    """Return the first faults, each cut to a length that a person reads."""
+    found = [_cut(fault) for fault in itertools.islice(faults, _MOST_FAULTS + 1)]
+    if len(found) > _MOST_FAULTS:
+        found[-1] = "and more"
+    return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _bytes_of(path: str, name: str) -> bytes:
@@ -74,16 +98,18 @@ def _decode(content: bytes, name: str) -> Any:
     except json.JSONDecodeError as error:
         why = f"is not JSON: line {error.lineno} column {error.colno}: {error.msg}"
     except ValueError as error:
-        why = f"is not JSON: {error}"
+        why = f"is not JSON: {_cut(str(error))}"
     raise UsageFault([f"plan: {name}: {why}"])
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object; of a key that is given twice json would drop the first without a word."""
-    names = [name for name, _ in pairs]
-    if doubles := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{min(doubles)!r} is given twice in one object")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{_cut(name)!r} is given twice in one object")
+        found[name] = value
+    return found
 
 
 def _no_number(word: str) -> Any:
@@ -106,6 +132,10 @@ def faults_of(kind: Any, data: Any, where: str = "") -> Iterator[str]:
         yield from _tuple_faults(typing.get_args(kind), data, where)
     elif not _fits(kind, data):
         yield _mismatch(kind, data, where)
+    elif type(data) is int:
+        first, last = _NUMBERS.get(where.rpartition(".")[2], _ANY_NUMBER)
+        if not first <= data <= last:
+            yield f"{where}: is out of range: {first} to {last}"
 
 
 def _fits(kind: Any, data: Any) -> bool:
@@ -136,19 +166,22 @@ def _operation_faults(data: Any, where: str) -> Iterator[str]:
     rest = dict(data)
     name = rest.pop("kind", None)
     if not isinstance(name, str) or name not in KINDS:
-        yield f"{_place(where, 'kind')}: {name!r} is none of {', '.join(KINDS)}"
+        said = repr(_cut(name)) if isinstance(name, str) else _WORDS[type(name)]
+        yield f"{_place(where, 'kind')}: {said} is none of {', '.join(KINDS)}"
     else:
         yield from _record_faults(KINDS[name], rest, where)
 
 
 def _union_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str]:
-    found = [list(faults_of(kind, data, where)) for kind in kinds]
-    if not all(found):
+    if any(next(faults_of(kind, data, where), None) is None for kind in kinds):
         return
-    # Of a list or an object, say what is wrong in the arm that it was meant for.
-    for kind, faults in zip(kinds, found, strict=True):
+    # Of a list, an object or a number, say what is wrong in the arm that it was meant for.
+    for kind in kinds:
         if isinstance(data, list | dict) and _json_type(kind) is type(data):
-            yield from faults
+            yield from faults_of(kind, data, where)
+            return
+        if _fits(kind, data):
+            yield from faults_of(kind, data, where)
             return
     yield _mismatch(kinds, data, where)
 
@@ -156,6 +189,10 @@ def _union_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str
 def _tuple_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str]:
     if not isinstance(data, list):
         yield _mismatch(tuple, data, where)
+        return
+    most = _MOST_OBJECTS if any(type(item) in (list, dict) for item in data) else _MOST_VALUES
+    if len(data) > most:
+        yield f"{where}: is a list of {len(data)}; {most} are the most"
         return
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         kinds = kinds[:1] * len(data)
@@ -189,5 +226,5 @@ def _mismatch(kind: Any, data: Any, where: str) -> str:
 
 
 def _place(where: str, name: str) -> str:
-    shown = name if name.isidentifier() else repr(name)
+    shown = _cut(name) if name.isidentifier() else repr(_cut(name))
     return f"{where}.{shown}" if where else shown

@@ -1,0 +1,215 @@
+"""A plan from a file that somebody else has written: it is a plan, or it is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyspaces import equivalent, planfile, preview
+from pyspaces.errors import UsageFault
+from pyspaces.existing import Join, Joining, Keep
+from pyspaces.idmap import Extent
+from pyspaces.life import Life, Outputs
+from pyspaces.mounts.operations import KINDS
+from pyspaces.plan import Plan
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# Where a type of C, of the kernel or of Python ends.
+EDGES = [
+    *(0, 1, -1, 255, 256, 65535, 65536, 1 << 20, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32),
+    *(2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, -(10**30), 10**400, 1e300, 1e-300, 0.5, -0.5),
+]
+numbers = st.sampled_from(EDGES) | st.integers() | st.floats(allow_nan=False)
+words = st.text(max_size=8) | st.sampled_from(
+    ["", "/", "/x", "..", "\0", "\ud800", "user", "net", "deny", "private", "x" * 5000, "CAP_KILL"]
+)
+scalars = st.none() | st.booleans() | numbers | words
+# What a plan consists of, under the names that it has there.
+RECORDS: tuple[type[Record], ...] = (Plan, Life, Outputs, Joining, Join, Keep, Extent)
+FIELDS = sorted(
+    {name for kind in (*RECORDS, *KINDS.values()) for name in kind._fields}
+    | {"kind", "seconds", "nanoseconds", "set", "keep"}
+)
+names = st.sampled_from(FIELDS) | st.text(max_size=5)
+kinds = st.fixed_dictionaries({"kind": st.sampled_from(sorted(KINDS))})
+anything = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(names, inner, max_size=6)
+        | st.builds(lambda one, more: {**more, **one}, kinds, st.dictionaries(names, inner))
+    ),
+    max_leaves=20,
+)
+
+
+def full_plan() -> dict[str, Any]:
+    """Return a plan in which every kind of value occurs."""
+    return {
+        "command": ["true"],
+        "namespaces": ["user", "mount", "net", "uts", "time", "pid"],
+        "uid_map": [{"inside": 0, "outside": 0, "count": 1}],
+        "gid_map": [{"inside": 0, "outside": 0, "count": 1}],
+        "uid": 0,
+        "gid": 0,
+        "groups": [0],
+        "boottime": {"seconds": 1, "nanoseconds": 0},
+        "monotonic": {"seconds": 1, "nanoseconds": 0},
+        "environment": {"set": [["A", "b"]], "keep": ["C*"]},
+        "life": {"timeout": 1.5, "kill_after": 1, "kill_child": 9},
+        "outputs": {"status_fd": 2, "report": True},
+        "joining": {"joins": [{"namespace": "ipc", "pid": 1}], "target": 1, "start": 1},
+        "keeps": [{"namespace": "net", "path": "/x"}],
+        "mounts": [
+            {"kind": "Tmpfs", "target": "/x", "size": 4096, "perms": 493},
+            {"kind": "BindFd", "target": "/y", "fd": 0},
+            {"kind": "File", "target": "/z", "fd": 1, "perms": 420},
+        ],
+    }
+
+
+def read(path: Path) -> Plan | None:
+    """Read a plan as --plan does, and show it as --dry-run does; None where it is refused."""
+    try:
+        plan = planfile.read(str(path))
+    except UsageFault:
+        return None
+    assert preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
+    assert not list(planfile.faults_of(Plan, plan.to_data()))
+    return plan
+
+
+hostile = settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@hostile
+@given(data=anything)
+def test_any_json_is_a_plan_or_is_refused(tmp_path: Path, data: Any) -> None:
+    file = tmp_path / "plan"
+    file.write_text(json.dumps(data))
+    read(file)
+
+
+@hostile
+@given(data=st.data())
+def test_any_value_in_the_place_of_another(tmp_path: Path, data: st.DataObject) -> None:
+    plan = full_plan()
+    place: Any = plan
+    while True:
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        if not keys:
+            break
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(place[key], dict | list) and data.draw(st.integers(0, 3)):
+            place = place[key]
+        else:
+            place[key] = data.draw(anything)
+            break
+    file = tmp_path / "plan"
+    file.write_text(json.dumps(plan))
+    read(file)
+
+
+def test_the_full_plan_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "plan"
+    data = full_plan()
+    file.write_text(json.dumps(data))
+    plan = read(file)
+    assert plan is not None
+    assert {operation["kind"] for operation in data["mounts"]} <= set(KINDS)
+
+
+def places(data: Any, where: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return where there is a number."""
+    if isinstance(data, dict | list):
+        keys = data.keys() if isinstance(data, dict) else range(len(data))
+        return [found for key in keys for found in places(data[key], (*where, key))]
+    return [where] if type(data) in (int, float) else []
+
+
+@pytest.mark.parametrize("where", places(full_plan()), ids=lambda where: ".".join(map(str, where)))
+@pytest.mark.parametrize(
+    "number",
+    [10**30, -(10**30), 10**400, 2**63],
+    ids=lambda n: f"{n:.9}"[:9] if isinstance(n, float) else str(n)[:5],
+)
+def test_no_number_is_too_large_to_be_refused(
+    pyspaces: Run, tmp_path: Path, where: tuple[Any, ...], number: int
+) -> None:
+    """Before anything is created, and by the command line as a user has it."""
+    plan: Any = full_plan()
+    inner = plan
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = number
+    file = tmp_path / "plan"
+    file.write_text(json.dumps(plan))
+    with pytest.raises(UsageFault):
+        planfile.read(str(file))
+
+
+BIG = 300_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
+        "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
+        '{"command": [' + ",".join(["1"] * BIG) + "]}",
+        '{"command": [' + ",".join(['"x"'] * BIG) + '], "groups": [' + "0," * BIG + "0]}",
+        '{"command": ["x"], "mounts": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}",
+        '{"command": ["x"], "keeps": ['
+        + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
+        + "]}",
+        '{"command": ["x"], "namespaces": ["user"], "uid_map": ['
+        + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
+        + "]}",
+        '{"command": ["x"], "cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}",
+        '{"command": ["x"], "namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
+        '{"command": ["x"], "environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
+        '{"command": ["x"], "joining": {"joins": ['
+        + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
+        + "]}}",
+        "[" * 1_000_000,
+        '{"command": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        '{"command": ["x"], "mounts": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}",
+        '{"command": ["x"], "uid": ' + "9" * 1_000_000 + "}",
+        '{"command": ["x"], "life": {"timeout": 1e999}}',
+        '{"command": ["x"], "setgroups": "' + "x" * 10_000_000 + '"}',
+        '{"' + "x" * 10_000_000 + '": 1}',
+        '{"command": ["x"], "mounts": [{"kind": "' + "x" * 10_000_000 + '"}]}',
+        "\ufeff{}",
+        " " * 10_000_000,
+    ],
+    ids=range(22),
+)
+def test_size_and_depth_are_bounded_before_work(pyspaces: Run, tmp_path: Path, text: str) -> None:
+    """What took time was quadratic: minutes, where this takes a second; hence so wide a limit."""
+    file = tmp_path / "plan"
+    file.write_text(text)
+    before = time.monotonic()
+    done = pyspaces("run", "--dry-run", "--plan", str(file))
+    assert time.monotonic() - before < 50
+    assert done.returncode == 2, done.stderr[:500]
+    assert done.stderr.startswith("pyspaces: ")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 20_000
