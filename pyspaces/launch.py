@@ -311,7 +311,7 @@ def _start_helper(plan: Plan, observe: Observer) -> channel.Channel:
     try:
         middle = spawn.spawn(lambda: spawn.spawn_alone(be_helper))
         nsfs.has_ended(middle.pidfd, timeout=None)
-        os.waitpid(middle.pid, 0)
+        spawn.reap(middle.pid)
         os.close(middle.pidfd)
     except BaseException:
         theirs.close()

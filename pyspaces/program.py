@@ -6,8 +6,12 @@ launch. Must not know what a program is for.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import select
+import signal
+import struct
 
 from pyspaces import spawn
 from pyspaces.kernel import libc
@@ -15,6 +19,7 @@ from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 from pyspaces.status import CANNOT_EXECUTE, Status
 
+_WORD = struct.Struct("i")
 # Behind the caller's own PATH, which may be bare under a service manager.
 _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -38,25 +43,57 @@ def find(name: str) -> str | None:
 def run(path: str, *arguments: str) -> Finished:
     """Run a program to its end, in the C locale and without input. Raises KernelError."""
     argv = [path, *arguments]
-    # No other child may inherit the writing end: it would keep back the end-of-file.
+    # No other child may inherit the writing ends: they would keep back the end-of-file.
     with spawn.forks_held():
-        reading, writing = os.pipe()
+        reading, writing = _pipe()
+        answer, answering = _pipe()
         try:
-            child = spawn.spawn(lambda: _become(argv, writing))
+            child = spawn.spawn(lambda: _attend(argv, writing, answering))
         except BaseException:
             os.close(reading)
+            os.close(answer)
             raise
         finally:
             os.close(writing)
+            os.close(answering)
     try:
         output = _hear(reading, child.pidfd)
-        _, word = os.waitpid(child.pid, 0)
-    except ChildProcessError as error:  # SIGCHLD is ignored: the kernel kept no status
-        raise KernelError(error.errno or 0, "waitpid", [child.pid], path) from None
+        data = os.read(answer, _WORD.size)
+        spawn.reap(child.pid)
     finally:
         os.close(reading)
+        os.close(answer)
         os.close(child.pidfd)
-    return Finished(status=Status.from_wait(word), output=output)
+    if len(data) != _WORD.size:
+        raise KernelError(errno.ECHILD, "waitpid", [child.pid], path)
+    return Finished(status=Status.from_wait(*_WORD.unpack(data)), output=output)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose ends are none of the first three descriptors, which may be closed.
+
+    They are those of the program, which gets its own.
+    """
+    ends = []
+    for end in os.pipe():
+        ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3))
+        os.close(end)
+    reading, writing = ends
+    return reading, writing
+
+
+def _attend(argv: list[str], writing: int, answering: int) -> None:
+    """Wait for the program and tell how it ended; runs in a process between it and us.
+
+    Where SIGCHLD is ignored, as some callers leave it, the kernel throws the status of a child
+    away. What this process ignores is nobody's business but its own; and it is ours alone, which
+    nobody else waits for.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = spawn.spawn_alone(lambda: _become(argv, writing))
+    os.close(writing)
+    _, word = os.waitpid(child.pid, 0)
+    os.write(answering, _WORD.pack(word))
 
 
 def _become(argv: list[str], writing: int) -> None:
@@ -64,6 +101,7 @@ def _become(argv: list[str], writing: int) -> None:
     # The launcher blocks signals around a clone and reads them later; a helper wants its own.
     libc.unblock_signals()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(0, True)  # dup2(2) changes nothing where both are 0
     os.dup2(writing, 1)
     os.dup2(writing, 2)
     variables = {**os.environ, "LC_ALL": "C"}

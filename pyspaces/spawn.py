@@ -117,13 +117,24 @@ def _spawn_through_fork(
         answer = os.read(reading, _LONGEST_ANSWER)
     finally:
         os.close(reading)
-        os.waitpid(middle, 0)
+        reap(middle)
     if not answer:
         raise KernelError(errno.EAGAIN, "fork", ["the process between us and the child died"])
     pid, number, call, path = answer.split(b"\0")
     if int(number):
         raise KernelError(int(number), call.decode(), [hex(flags)], os.fsdecode(path) or None)
     return Spawned(pid=int(pid), pidfd=nsfs.pidfd_open(int(pid)))
+
+
+def reap(pid: int) -> None:
+    """Wait for a child whose status tells nothing.
+
+    Where SIGCHLD is ignored, the kernel reaps it, and says ECHILD once it has ended.
+    """
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
 
 
 def _clone_for_parent(

@@ -151,7 +151,7 @@ def pidfd() -> Row:
         os.kill(child.pid, 9)
         return Row(name="pidfd", answer=NO, evidence=f"{error.call}: {error.strerror}")
     finally:
-        os.waitpid(child.pid, 0)
+        spawn.reap(child.pid)
         os.close(child.pidfd)
     answer = YES if ended else NO
     return Row(name="pidfd", answer=answer, evidence="a child was ended and waited for through one")
