@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
+# What makes a program run code of whoever set it: ld.so(8), "secure-execution mode", and what
+# sudo(8) takes away by itself, for shells and interpreters.
+_STEERING = (
+    *("LD_*", "GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN"),
+    *("LOCPATH", "MALLOC_*", "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR"),
+    *("TZDIR", "IFS", "ENV", "BASH_ENV", "BASH_FUNC_*", "BASHOPTS", "SHELLOPTS", "PS4", "CDPATH"),
+    *("GLOBIGNORE", "FPATH", "ZDOTDIR", "TERMINFO*", "TERMCAP", "PYTHON*", "PERL*", "RUBY*"),
+    *("NODE_*", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "LUA_*", "GIT_*"),
+)
+
 
 class Environment(Record):
     """Changes to an environment, in this precedence: set, unset, keep, clear.
@@ -61,6 +71,20 @@ def value_fault(name: str, value: str) -> str | None:
     """Say what is wrong with the value of variable `name`; None where nothing is."""
     fault = c_string_fault(value)
     return f"{name!r}: {fault}" if fault else None
+
+
+def without_steering(variables: Mapping[bytes, bytes]) -> tuple[dict[bytes, bytes], list[str]]:
+    """Return an environment without what steers the loader, shells and interpreters.
+
+    And the names that were left out, sorted. A function of a shell is told by its value.
+    """
+    dropped = {
+        name
+        for name, value in variables.items()
+        if value.startswith(b"() ") or any(matches(os.fsdecode(name), one) for one in _STEERING)
+    }
+    kept = {name: value for name, value in variables.items() if name not in dropped}
+    return kept, sorted(map(os.fsdecode, dropped))
 
 
 def is_coerced(current: Mapping[bytes, bytes]) -> bool:

@@ -64,6 +64,13 @@ class Joining(Record):
         for name in ("root", "cgroup", "environment"):
             if getattr(self, name) and self.target <= 0:
                 yield f"joining: {name}: is that of a process, and none is named"
+        theirs = any(one.namespace == "mount" and one.pid == self.target for one in self.joins)
+        if self.environment and self.target > 0 and not theirs:
+            # Its LD_PRELOAD, say, names a file that a program of the host would find elsewhere.
+            yield (
+                "env-of-target: requires the target's mount namespace: programs of this one are not"
+                " the ones that its environment was made for"
+            )
         for join in self.joins:
             if join.namespace not in namespaces.NAMES:
                 yield f"join: {join}: there are {', '.join(namespaces.NAMES)}"

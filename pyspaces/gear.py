@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import outer
+from pyspaces import environment, outer
 from pyspaces.errors import Report, SpaceError
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
@@ -112,7 +112,24 @@ class Gear:
                 visit = joining.open_visit(plan.joining)
             except KernelError as error:
                 raise outer.failure(Report.of(outer.JOIN, error), plan) from error
-            self._visit = visit.replace(keep_groups=plan.keep_groups)
+            self._visit = visit.replace(
+                keep_groups=plan.keep_groups, variables=self._variables_of(visit)
+            )
+
+    def _variables_of(self, visit: Visit) -> Mapping[bytes, bytes] | None:
+        """Return the environment of the target, as far as the command may have it.
+
+        Where the target has neither a root nor a mount namespace of its own, the command is a
+        program of this host: what the target says does not decide what that loads.
+        """
+        if visit.variables is None or visit.root >= 0:
+            return visit.variables
+        if any(handle.name == "mount" for handle in visit.handles):
+            return visit.variables
+        kept, dropped = environment.without_steering(visit.variables)
+        if dropped:
+            self._observe(f"leave out of the environment: {', '.join(dropped)}")
+        return kept
 
     def before(self, given: Callable[[], object] | None) -> Callable[[], object] | None:
         """Return what the process that creates the child does first: the given, then joining."""
