@@ -263,7 +263,7 @@ def test_a_pipe_gets_no_control_characters_of_a_command_line(form: list[str]) ->
             check=True,
         )
         process.kill()
-    shown = "e\\x1b[31m\\x0a\\x9b\\x09 \\xff\\u202e"
+    shown = "e\\x1b[31m\\x0a\\xc2\\x9b\\x09 \\xff\\xe2\\x80\\xae"
     assert done.stdout.decode() == f"sh -c echo; read a {shown}\n"
 
 
