@@ -12,7 +12,7 @@ Must not know what a message causes.
       | <-- KEEP ------------------------ |  its namespaces can be bound to files
       | --- KEPT or AGAIN --------------> |  AGAIN: with a new mount namespace, and KEEP once more
       | <-- FAILED (report) ------------- |  a step failed: the last message
-      | <-- EXECUTING ------------------- |  everything is set up
+      | <-- EXECUTING (its namespaces) -- |  everything is set up
       | --- GO -------------------------> |  only to a child that is held: it waits for it
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died

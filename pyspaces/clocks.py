@@ -44,8 +44,22 @@ def parse(text: str) -> Offset:
     return Offset(seconds=seconds, nanoseconds=nanoseconds)
 
 
-def enter_inner(*, boottime: Offset | None, monotonic: Offset | None) -> None:
+def open_offsets_inner() -> int:
+    """Open the file by which this process sets the offsets of its children's clocks."""
+    path = "/proc/self/timens_offsets"
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None
+
+
+def enter_inner(
+    *, boottime: Offset | None, monotonic: Offset | None, own: int = -1, offsets: int = -1
+) -> None:
     """Move this process into a new time namespace with these offsets. Raises KernelError.
+
+    own: a descriptor of /proc/self, and offsets: one that `open_offsets_inner` gave, where they
+    could not be opened now.
 
     unshare(CLONE_NEWTIME) makes the namespace for children only; offsets can be written until
     somebody is inside. Whether exec moves the caller in depends on the kernel, so setns(2) does it
@@ -56,13 +70,25 @@ def enter_inner(*, boottime: Offset | None, monotonic: Offset | None) -> None:
     rows = [("boottime", boottime), ("monotonic", monotonic)]
     lines = [f"{clock} {row.seconds} {row.nanoseconds}\n" for clock, row in rows if row]
     if lines:
-        procfs.write_once("/proc/self/timens_offsets", "".join(lines))
-    path = "/proc/self/ns/time_for_children"
+        _write_offsets_inner("".join(lines), offsets)
+    path = "ns/time_for_children" if own >= 0 else "/proc/self/ns/time_for_children"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=own if own >= 0 else None)
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], path) from None
     try:
         libc.setns(descriptor, constants.CLONE_NEWTIME, path=path)
     finally:
         os.close(descriptor)
+
+
+def _write_offsets_inner(lines: str, offsets: int) -> None:
+    """Write all of them at once, as the kernel wants it."""
+    path = "/proc/self/timens_offsets"
+    if offsets < 0:
+        procfs.write_once(path, lines)
+        return
+    try:
+        os.write(offsets, lines.encode())
+    except OSError as error:
+        raise KernelError(error.errno or 0, "write", [lines], path) from None

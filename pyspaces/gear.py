@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import environment, outer
+from pyspaces import environment, namespaces, outer
 from pyspaces.errors import Report, SpaceError
-from pyspaces.kernel import procfs
+from pyspaces.inner.identity import drop_groups
+from pyspaces.kernel import constants, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -53,6 +54,7 @@ class Gear:
         self._link: Link | None = None
         self._difference: Difference | None = None
         self._peak_floor = 0
+        self._inodes: dict[str, int] = {}  # of the namespaces that are joined
         self.post: Post | None = None
         if plan.outputs:
             from pyspaces.outer.journal import Journal
@@ -112,9 +114,13 @@ class Gear:
                 visit = joining.open_visit(plan.joining)
             except KernelError as error:
                 raise outer.failure(Report.of(outer.JOIN, error), plan) from error
+            clocks = (plan.boottime, plan.monotonic) if plan.makes_clocks_by_joining() else None
             self._visit = visit.replace(
-                keep_groups=plan.keep_groups, variables=self._variables_of(visit)
+                keep_groups=plan.keep_groups,
+                new_clocks=clocks,
+                variables=self._variables_of(visit),
             )
+            self._inodes = {h.name: os.fstat(h.descriptor).st_ino for h in visit.handles}
 
     def _variables_of(self, visit: Visit) -> Mapping[bytes, bytes] | None:
         """Return the environment of the target, as far as the command may have it.
@@ -133,18 +139,21 @@ class Gear:
 
     def before(self, given: Callable[[], object] | None) -> Callable[[], object] | None:
         """Return what the process that creates the child does first: the given, then joining."""
-        visit = self._visit
-        if visit is None:
-            return given
-        from pyspaces.inner.join import join
+        acts = [given] if given else []
+        # Root of the host may, as long as it is outside; anybody else may not, inside or outside.
+        stranded = self._plan.strands_groups() and procfs.has_capability(constants.CAP_SETGID)
+        if stranded and os.getgroups():
+            acts.append(drop_groups)
+        if visit := self._visit:
+            from pyspaces.inner.join import join
+
+            acts += [self.release_descriptors, lambda: join(visit)]
 
         def prepare() -> None:
-            self.release_descriptors()
-            if given:
-                given()
-            join(visit)
+            for act in acts:
+                act()
 
-        return prepare
+        return prepare if acts else None
 
     @property
     def variables(self) -> Mapping[bytes, bytes] | None:
@@ -191,17 +200,36 @@ class Gear:
             if hold:
                 hold(child)
             if difference:
-                difference.held(child, user=plan.has("user"))
+                difference.held(user=plan.has("user"))
             if claim:
                 number = procfs.pid_of_pidfd(child.pidfd)
                 # Who is told to stop a name asks the process that watches it: a program that
                 # has started a function is no mere launcher, and must not be the one.
                 watched = not (plan.hold or self._calls)
-                claim.pass_to(number, made=plan.namespaces, watched=watched)
+                members = self._members(child)
+                claim.pass_to(number, made=plan.namespaces, watched=watched, members=members)
             if journal:
-                self._peak_floor = journal.held(plan, child)
+                self._peak_floor = journal.held(plan, child, self._members(child))
 
         return hold_all
+
+    def _members(self, child: Spawned) -> dict[str, int]:
+        """Return the inode of each namespace that the command will be in, as far as it is known."""
+        number = procfs.pid_of_pidfd(child.pidfd)
+        told = dict(child.told)
+        found = {}
+        for row in namespaces.NAMESPACES:
+            is_new = row.name in self._plan.namespaces
+            places = [f"/proc/{number}/ns/{row.link}"]
+            if not is_new and row.name not in (*self._inodes, "user"):
+                places.append(f"/proc/self/ns/{row.link}")
+            # What was joined, we have held in our hands; what is new, the child alone may see.
+            inode = self._inodes.get(row.name) or (told.get(row.name) if is_new else None)
+            for place in places:
+                inode = inode or nsfs.inode_or_none(place)
+            if inode:
+                found[row.name] = inode
+        return found
 
     def watch(self, child: Spawned, reader: Reader | None) -> outer.Watch:
         """Return the watch over the command, which runs now."""
@@ -250,18 +278,28 @@ class Gear:
     def _finish(self, ended: Ended) -> None:
         if self._link:
             self._link.close()
-        if self._claim:
-            self._claim.give_up()
         if ended.timed_out:
             self._tell(_time_is_over(self._plan, ended))
+        if self._claim:
+            self._attempt("give up the name", self._claim.give_up)
         if self._difference:
-            self._difference.ended()
-        if self._journal:
-            self._journal.ended(ended)
+            self._attempt("tell what was changed", self._difference.ended)
+        if journal := self._journal:
+            self._attempt("write the records", lambda: journal.ended(ended))
         if self._plan.outputs.report:
-            from pyspaces.outer.report import report
+            self._attempt("report", lambda: self._report(ended))
 
-            self._tell(report(self._plan, ended))
+    def _report(self, ended: Ended) -> None:
+        from pyspaces.outer.report import report
+
+        self._tell(report(self._plan, ended))
+
+    def _attempt(self, what: str, act: Callable[[], object]) -> None:
+        """Do what comes after the command; if that fails, say so: how it ended is worth more."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the status comes first
+            self._tell(f"cannot {what}: {error}")
 
 
 def working_directory() -> str | None:

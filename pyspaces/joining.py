@@ -9,15 +9,16 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces import namespaces
+from pyspaces import namespaces, spawn
 from pyspaces.kernel import cgroupfs, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from pyspaces.clocks import Offset
     from pyspaces.existing import Join, Joining
 
 
@@ -32,14 +33,17 @@ class Handle(Record):
 class Visit(Record):
     """What to join, all of it held open.
 
-    handles: the namespaces. owners: the user namespaces that own them, outermost first, to be
+    handles: the namespaces. process: a pidfd of the process that all of them are of; -1 where they
+    are of several, or of none. owners: the user namespaces that own them, outermost first, to be
     joined where that is what it takes. root, workdir: directories to move to; -1 for none.
     root_path: where the root was opened. cgroups:
     cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
     supplementary groups stay. variables: the environment of the target, where it is asked for.
+    new_clocks: the offsets of the boottime and monotonic clocks of a time namespace to make there.
     """
 
     handles: tuple[Handle, ...]
+    process: int = -1
     owners: tuple[Handle, ...] = ()
     root: int = -1
     workdir: int = -1
@@ -48,11 +52,12 @@ class Visit(Record):
     keep_ids: bool = False
     keep_groups: bool = False
     variables: Mapping[bytes, bytes] | None = None
+    new_clocks: tuple[Offset | None, Offset | None] | None = None
 
     def close(self) -> None:
         """Release the descriptors."""
         close((*self.handles, *self.owners, *self.cgroups))
-        for descriptor in (self.root, self.workdir):
+        for descriptor in (self.process, self.root, self.workdir):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -93,6 +98,7 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
             root = -1
     return Visit(
         handles=tuple(handles),
+        process=opening.only_process(joining.joins) if handles else -1,
         owners=tuple(opening.owners(handles)),
         root=root,
         workdir=workdir,
@@ -133,7 +139,17 @@ class _Opening:
             if number <= 0 or (start and procfs.start_time(number) != start):
                 raise _gone(pid)
             self._processes[pid] = (pidfd, number)
+            self._processes[pid] = _way_in(pidfd, number)
         return self._processes[pid][1]
+
+    def only_process(self, joins: Sequence[Join]) -> int:
+        """Return a pidfd of the process to which all joins belong; -1 where there is none."""
+        pids = {0 if join.path else join.pid for join in joins}
+        if len(pids) != 1 or (pid := pids.pop()) == 0:
+            return -1
+        duplicate = os.dup(self._processes[pid][0])
+        self.opened.append(duplicate)
+        return duplicate
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, and remember it. Raises KernelError."""
@@ -206,6 +222,38 @@ class _Opening:
             os.close(pidfd)
 
 
+def _way_in(pidfd: int, number: int) -> tuple[int, int]:
+    """Return by which process to enter: where it is a process 1 of ours, by what it has started.
+
+    Nobody but root of the host may look into such a process, lest its command can; the command is
+    in the same namespaces. The descriptor that is not returned is closed.
+    """
+    if _is_open(number) or procfs.read_or_none(f"/proc/{number}/comm") != spawn.INIT_NAME:
+        return pidfd, number
+    for child in procfs.children_of(number):
+        try:
+            other = nsfs.pidfd_open(child)
+        except KernelError:
+            continue
+        # Still the same process, since it is looked at by a descriptor that stands for it.
+        if _is_open(child) and procfs.parent_of(child) == number and not nsfs.has_ended(other):
+            os.close(pidfd)
+            return other, child
+        os.close(other)
+    return pidfd, number
+
+
+def _is_open(process: int) -> bool:
+    """Tell whether this process may look at the namespaces of another."""
+    try:
+        os.readlink(f"/proc/{process}/ns/user")
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _gone(pid: int) -> KernelError:
     return KernelError(errno.ESRCH, "open", [], f"/proc/{pid}/ns")
 
@@ -227,8 +275,35 @@ def close(handles: Iterable[Handle]) -> None:
         os.close(handle.descriptor)
 
 
-def join_inner(handles: Sequence[Handle], owners: Sequence[Handle] = ()) -> bool:
+def join_inner(visit: Visit, leaving: Callable[[], object]) -> bool:
     """Join namespaces; tell whether a user namespace was joined. Raises KernelError naming one.
+
+    leaving: called before a user namespace is joined.
+
+    At once where they are of one process (setns(2) with a pidfd, since Linux 5.8): this process is
+    then never in the user namespace of others with a root that they may not see.
+    """
+    names = [handle.name for handle in visit.handles]
+    if "user" in names:
+        leaving()
+    if visit.process >= 0 and _are_joined_at_once_inner(visit.process, names):
+        return "user" in names
+    return _join_in_turn_inner(visit.handles, visit.owners, leaving)
+
+
+def _are_joined_at_once_inner(process: int, names: Sequence[str]) -> bool:
+    """Try to; which of them cannot be joined, the kernel does not say."""
+    try:
+        libc.setns(process, namespaces.flags_of(names))
+    except KernelError:
+        return False
+    return True
+
+
+def _join_in_turn_inner(
+    handles: Sequence[Handle], owners: Sequence[Handle], leaving: Callable[[], object]
+) -> bool:
+    """Join one by one; tell whether a user namespace was joined. Raises KernelError naming one.
 
     Passes, as nsenter(1) makes two: root joins the others first, while it has its rights, and the
     user namespace last; the ordinary owner of a user namespace gets its rights by joining it.
@@ -239,7 +314,10 @@ def join_inner(handles: Sequence[Handle], owners: Sequence[Handle] = ()) -> bool
     user = [handle for handle in handles if handle.name == "user"]
     joined = bool(user)
     for owner in owners:
-        if pending and _is_joined_inner(owner):
+        if not pending:
+            break
+        leaving()
+        if _is_joined_inner(owner):
             pending = _attempt_inner(pending)
             joined = True
     for handle in (*user, *pending):

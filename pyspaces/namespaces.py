@@ -81,6 +81,17 @@ def supported() -> tuple[str, ...]:
     return tuple(row.name for row in NAMESPACES if row.link in links)
 
 
+def told(links: str) -> tuple[tuple[str, int], ...]:
+    """Return (name, inode) of each of `links`, such as `mnt:[4026531832] net:[4026531833]`."""
+    names = {row.link: row.name for row in NAMESPACES}
+    found = []
+    for word in links.split():
+        link, _, rest = word.partition(":")
+        if link in names and rest[1:-1].isdecimal() and len(rest) < 16:
+            found.append((names[link], int(rest[1:-1])))
+    return tuple(found)
+
+
 def flags_of(names: Iterable[str]) -> int:
     """Return the CLONE_NEW* bits of `names`, for one clone3(2)."""
     wanted = frozenset(names)

@@ -112,6 +112,18 @@ class Plan(Record):
         """Tell whether the command's root is one that the launch puts together."""
         return self.root is not None or self.empty_root or bool(self.mounts)
 
+    def makes_clocks_by_joining(self) -> bool:
+        """Tell whether who joins the namespaces makes the new time namespace, too.
+
+        Its offsets are written by a file of /proc/self, and to open that is too late once there.
+        """
+        return bool(self.joining) and self.has("time") and not self.has("user")
+
+    def strands_groups(self) -> bool:
+        """Tell whether nobody inside could give up the caller's groups, unless they are to stay."""
+        denied = self.setgroups == idmap.DENY or not self.gid_map
+        return self.has("user") and denied and not self.keep_groups
+
     @classmethod
     def _from_plain(cls, name: str, value: Any) -> Any:
         if name == "mounts" and value:

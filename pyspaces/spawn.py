@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+INIT_NAME = "pyspaces-init"  # what our own process 1 is called, by which others know it
 # Flags that clone(2) cannot take: its low byte is the exit signal, and it has 32 bits.
 _BEYOND_CLONE = ~0xFFFFFF00
 _LONGEST_ANSWER = 8192  # bytes: a path has at most 4,096
@@ -63,10 +64,14 @@ os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_rene
 
 
 class Spawned(Record):
-    """A new child of the caller: its pid in the caller's pid namespace, and a pidfd to own."""
+    """A new child of the caller: its pid in the caller's pid namespace, and a pidfd to own.
+
+    told: (name, inode) of namespaces that it is in, where it has said so: others may not look.
+    """
 
     pid: int
     pidfd: int
+    told: tuple[tuple[str, int], ...] = ()
 
 
 def spawn(

@@ -41,7 +41,12 @@ class Inject(FunctionProcess):
     target_pid: the process to join. target, args, kwargs, name, daemon: as for
     `multiprocessing.Process`. user, pid, net, mount, uts, ipc, cgroup, time: which of its
     namespaces to join; none of them, or all: each in which it differs from this process. Where a
-    user namespace is joined, the function runs as root there, or as its first mapped id.
+    user namespace is joined, the function runs as root there, or as its first mapped id, without
+    this process's supplementary groups as far as the kernel lets them go, and with a session
+    keyring of its own. Where a namespace is joined, the process is not dumpable (PR_SET_DUMPABLE of
+    prctl(2)), since whoever is inside could otherwise use it, and all that this process has in
+    memory: its files in /proc/self belong to root, and an ordinary user creates no user namespace
+    from there but through a program that it executes.
 
     `start` raises SpaceError naming the namespace that could not be joined. Every namespace is open
     before one is joined: a process that ends meanwhile is not mistaken for another.
@@ -110,7 +115,8 @@ def setns(  # noqa: PLR0913 - a keyword for each namespace
 
     target_pid: the process. user, pid, ...: as for Inject. Gives the names of the namespaces that
     were entered. A pid namespace is entered by the children that are created in the block, not by
-    this process. The other threads of this process stay where they are.
+    this process. The other threads of this process stay where they are. Inside the block this
+    process is not dumpable, as for Inject; nor are children forked there that execute nothing.
 
     Raises SpaceError with the kernel's rule where one cannot be entered, with this process back
     where it was: a user namespace can be left by nobody, and into mount and time namespaces only
@@ -134,6 +140,10 @@ def setns(  # noqa: PLR0913 - a keyword for each namespace
         _refuse_one_way(visit)
         with contextlib.ExitStack() as back:
             ways_back = _ways_back(visit, back)
+            # Its user namespace stays the caller's, so that nobody there has rights over it; but
+            # neither its children there nor what it is meanwhile are to depend on that alone.
+            back.callback(libc.set_dumpable, dumpable=libc.is_dumpable())
+            libc.set_dumpable(dumpable=False)
             for handle, way in zip(visit.handles, ways_back, strict=True):
                 _enter(handle)
                 back.callback(_leave, way)

@@ -18,6 +18,7 @@ from pyspaces.inner.seal import seal_imports, unseal_imports
 from pyspaces.inner.steps import STEPS, Context, Step, limit_of_process_1
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.namespaces import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,18 +36,48 @@ def run_inner(context: Context) -> NoReturn:
     """Carry out the plan in this process, and become the command or call the function."""
     seal_imports()
     with _Telling(context) as telling:
+        # By this descriptor it finds its own namespaces, whatever root it will have.
+        own = _own_namespaces(context)
         _wait_for_maps(context)
         _take(telling, [step for step in STEPS if not (context.post and step.for_command)])
+        told = _told_namespaces(own)
         if context.post:
-            context.post.serve_inner(lambda: _run_beneath(context), limit_of_process_1(context))
-        _become(telling)
+            context.post.serve_inner(
+                lambda: _run_beneath(context, told), limit_of_process_1(context)
+            )
+        _become(telling, told)
 
 
-def _run_beneath(context: Context) -> NoReturn:
+def _run_beneath(context: Context, told: bytes) -> NoReturn:
     """Carry out the rest in the command's own process, beneath our process 1."""
     with _Telling(context) as telling:
         _take(telling, [step for step in STEPS if step.for_command])
-        _become(telling)
+        _become(telling, told)
+
+
+def _own_namespaces(context: Context) -> int:
+    """Open /proc/self/ns, where the launcher wants to know and may not look; else return -1."""
+    if not context.held or (libc.is_dumpable() and not context.post):
+        return -1
+    try:
+        # To look for names in it is allowed to everybody, to list it to its owner: who is root now.
+        return os.open("/proc/self/ns", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # this /proc may be that of a namespace in which we are not
+        return -1
+
+
+def _told_namespaces(own: int) -> bytes:
+    """Return what EXECUTING carries: the namespaces of this process, as their links read."""
+    if own < 0:
+        return b""
+    links = []
+    for row in NAMESPACES:
+        try:
+            links.append(os.readlink(row.link, dir_fd=own))
+        except OSError:  # this kernel has no such namespace, or this /proc is none
+            continue
+    os.close(own)
+    return os.fsencode(" ".join(links))
 
 
 def replace_self(context: Context) -> NoReturn:
@@ -125,16 +156,19 @@ def _take(telling: _Telling, steps: Iterable[Step]) -> None:
             step.act(context)
 
 
-def _become(telling: _Telling) -> NoReturn:
+def _become(telling: _Telling, told: bytes = b"") -> NoReturn:
     context = telling.context
     telling.stage = channel.EXECUTE
-    context.channel.say(channel.EXECUTING)
+    context.channel.say(channel.EXECUTING, told)
     if context.held:
         _wait_for_word(context, channel.GO)
     if context.function is None:
         execute(context)
     _take_environment(context.environment, clear=context.plan.environment.clear)
     unseal_imports()
+    if context.post and not context.plan.joining:
+        # A child of our process 1, which nobody may look into; this one is the caller's function.
+        libc.set_dumpable(dumpable=True)
     context.channel.close()
     os.close(context.launcher)
     _call(context.function)

@@ -1,16 +1,22 @@
 """Existing namespaces, joined by the process that then creates the child, or becomes the command.
 
-Runs in that process only: the one in the middle of `spawn`, or the launcher itself.
+Runs in that process only: the one in the middle of `spawn`, or the launcher itself. Whoever is in
+the namespaces may be hostile, and have all capabilities there: from before the first is joined up
+to exec, this process and its child are not dumpable, so that nobody inside can trace them or use
+what they are: their root, their directory, their descriptors and memory (CVE-2016-9962; seen
+without it: a loop inside opened the memory of each of 60 visitors).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
-from pyspaces import joining
+from pyspaces import clocks, joining
 from pyspaces.idmap import ALLOW, Extent, inside_id
-from pyspaces.inner.identity import become
+from pyspaces.inner.identity import become, drop_groups, leave_session_keyring
 from pyspaces.inner.seal import seal_imports
+from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -23,25 +29,57 @@ def join(visit: Visit) -> None:
     seal_imports()
     # By this descriptor the process finds its own id maps, whatever /proc it will be under.
     own = _open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)
+    # Files of a process that is not dumpable belong to root: what is to be written is opened now.
+    offsets = clocks.open_offsets_inner() if visit.new_clocks else -1
+    foreign = _foreign(visit)
+    libc.set_dumpable(dumpable=False)
+    leaving = _stay_inner if visit.keep_ids or visit.keep_groups else drop_groups
     try:
         # While this process still has the rights that it came with.
         joining.join_cgroups_inner(visit.cgroups)
-        joined_user = joining.join_inner(visit.handles, visit.owners)
+        joined_user = joining.join_inner(visit, leaving)
+        # Joining is a change of credentials, too.
+        libc.set_dumpable(dumpable=False)
         # Before the change of ids, which may cost the right to it.
         joining.move_inner(visit)
         if joined_user and not visit.keep_ids:
-            _become_root(own, keep_groups=visit.keep_groups)
+            leave_session_keyring()
+            _become_root(own, keep_groups=visit.keep_groups, foreign=foreign)
+        if visit.new_clocks:
+            boottime, monotonic = visit.new_clocks
+            clocks.enter_inner(boottime=boottime, monotonic=monotonic, own=own, offsets=offsets)
     finally:
-        os.close(own)
+        for descriptor in (own, offsets):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
-def _become_root(own: int, *, keep_groups: bool) -> None:
-    """Become root of the user namespace, or the first id that is mapped in it."""
+def _foreign(visit: Visit) -> str | None:
+    """Return the path of a user namespace that somebody else owns; None where all are ours."""
+    for handle in (*visit.handles, *visit.owners):
+        if handle.name == "user" and nsfs.owner_uid(handle.descriptor) != os.geteuid():
+            return handle.path
+    return None
+
+
+def _stay_inner() -> None:
+    """Keep the groups: that was asked for."""
+
+
+def _become_root(own: int, *, keep_groups: bool, foreign: str | None) -> None:
+    """Become root of the user namespace, or the first id that is mapped in it.
+
+    Where none is mapped, the caller's own id stays: root of the host would act as that on whatever
+    the owner of the namespace, if it is another user, has put there. So that is refused.
+    """
     uid, gid = (
         inside_id([_extent(line) for line in _read(own, name).splitlines()])
         for name in ("uid_map", "gid_map")
     )
     allowed = not keep_groups and _read(own, "setgroups").strip() == ALLOW
+    for call, number in (("setresgid", gid), ("setresuid", uid)):
+        if number is None and foreign:
+            raise KernelError(errno.EINVAL, call, [], foreign)
     if uid is not None or gid is not None:
         become(uid, gid, may_set_groups=allowed and gid is not None)
 

@@ -59,6 +59,23 @@ SYS_clone = {
     ("aarch64", 4): 120,
 }
 
+# The same for keyctl(2), by the same key.
+SYS_keyctl = {
+    ("x86_64", 8): 250,
+    ("aarch64", 8): 219,
+    ("riscv64", 8): 219,
+    ("loongarch64", 8): 219,
+    ("ppc64le", 8): 271,
+    ("s390x", 8): 280,
+    ("i686", 4): 288,
+    ("x86_64", 4): 288,
+    ("armv7l", 4): 311,
+    ("aarch64", 4): 311,
+}
+
+# include/uapi/linux/keyctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
 # include/uapi/asm-generic/signal.h; alpha, mips and sparc differ and are not supported
 SIGCHLD = 17
 SIGKILL = 9
@@ -101,6 +118,7 @@ RESOLVE_IN_ROOT = 0x10
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15

@@ -219,9 +219,15 @@ def set_parent_death_signal(number: int) -> None:
     _checked(_prctl(constants.PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl", "PR_SET_PDEATHSIG")
 
 
-def set_dumpable() -> None:
-    """Let /proc/self belong to this process's own user again: prctl(2), proc(5)."""
-    _checked(_prctl(constants.PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
+def is_dumpable() -> bool:
+    """Tell whether processes of this user may look into this one: prctl(2). 2 is root alone."""
+    return _checked(_prctl(constants.PR_GET_DUMPABLE, 0, 0, 0, 0), "prctl", "PR_GET_DUMPABLE") == 1
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Say whether others may trace this process, and look into it by /proc: prctl(2), ptrace(2)."""
+    value = int(dumpable)
+    _checked(_prctl(constants.PR_SET_DUMPABLE, value, 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
 
 
 def set_name(name: bytes) -> None:

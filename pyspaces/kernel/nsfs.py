@@ -13,11 +13,19 @@ import sys
 from pyspaces.kernel import constants
 from pyspaces.kernel.libc import KernelError
 
+_LINKS = (
+    *("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"),
+    *("pid_for_children", "time_for_children"),
+)
+
 
 def link_names() -> frozenset[str]:
     """Return the names in /proc/self/ns, which are the namespace types of this kernel."""
     try:
         return frozenset(os.listdir("/proc/self/ns"))
+    except PermissionError:
+        # A process that is not dumpable may look for names there, but not list them.
+        return frozenset(name for name in _LINKS if os.path.lexists(f"/proc/self/ns/{name}"))
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], "/proc/self/ns") from None
 
@@ -80,6 +88,14 @@ def inode(path: str) -> int:
         return os.stat(path).st_ino
     except OSError as error:
         raise KernelError(error.errno or 0, "stat", [], path) from None
+
+
+def inode_or_none(path: str) -> int | None:
+    """Return the number of the namespace behind `path`; None where it is not shown."""
+    try:
+        return inode(path)
+    except KernelError:
+        return None
 
 
 def wait_for_either(first: int, second: int) -> None:

@@ -304,6 +304,17 @@ def erase_initial_environment() -> None:
         overwrite(start, end - start)
 
 
+def forget_variables() -> None:
+    """Zero the environment that this interpreter has read, in a process that needs it no more.
+
+    The values are the same objects wherever they have been handed on to. An object of one byte is
+    shared with everything.
+    """
+    for value in os.environb.values():
+        if len(value) > 1:
+            overwrite(id(value) + bytes.__basicsize__ - 1, len(value))
+
+
 def visible_memory() -> tuple[tuple[int, int], ...]:
     """Return where (start, end) this process's command line and its environment are in memory.
 

@@ -28,6 +28,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -148,10 +149,13 @@ class Claim:
                 )
             names.write(self._holder)
 
-    def pass_to(self, pid: int, *, made: tuple[str, ...], watched: bool) -> None:
+    def pass_to(
+        self, pid: int, *, made: tuple[str, ...], watched: bool, members: Mapping[str, int]
+    ) -> None:
         """Say that the name now stands for process `pid`, as /proc numbers it.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
+        members: the inodes of the namespaces that it is in, by name.
         Does nothing where the process has ended already. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
@@ -164,7 +168,7 @@ class Claim:
             ready=True,
             launcher=own.pid if watched else 0,
             launcher_start=own.start if watched else 0,
-            members=members_of(pid),
+            members=tuple(members.items()),
             made=made,
         )
         with _Folder(create_for=own.name) as names:

@@ -15,14 +15,14 @@ import time
 
 from pyspaces import namespaces
 from pyspaces.errors import Interrupted, SpaceError, UsageFault
-from pyspaces.kernel import nsfs, procfs
+from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.outer import appearing
 from pyspaces.status import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pyspaces.life import Outputs
@@ -56,9 +56,10 @@ class Journal:
             self.close()
             raise
 
-    def held(self, plan: Plan, child: Spawned) -> int:
+    def held(self, plan: Plan, child: Spawned, members: Mapping[str, int]) -> int:
         """Note what the command will be, while it waits right before exec; write the pid file.
 
+        members: the inodes of the namespaces that it is in, by name.
         Returns the most memory that the child has had so far, in bytes. Raises SpaceError where
         the pid file cannot be written: the command then does not run.
         """
@@ -66,7 +67,7 @@ class Journal:
         self._facts = {
             "command": list(plan.command),
             "start_ticks": procfs.start_ticks(process),
-            "namespaces": _namespaces(process, plan),
+            "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
         }
@@ -208,18 +209,6 @@ def _write_patiently(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data[:_PIECE]) :]
         except BlockingIOError:
             continue
-
-
-def _namespaces(process: int, plan: Plan) -> dict[str, int | None]:
-    """Return the inode of each namespace that the command will be in."""
-    found: dict[str, int | None] = {}
-    for name in namespaces.supported():
-        row = next(row for row in namespaces.NAMESPACES if row.name == name)
-        try:
-            found[name] = nsfs.inode(f"/proc/{process}/ns/{row.link}")
-        except KernelError:
-            found[name] = None
-    return found
 
 
 def _rows(process: int, kind: str) -> list[list[int]] | None:

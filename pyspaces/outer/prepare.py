@@ -9,7 +9,7 @@ import errno
 import os
 import select
 
-from pyspaces import channel, diagnosis, idmap, signals, status
+from pyspaces import channel, diagnosis, idmap, namespaces, signals, status
 from pyspaces.channel import EXECUTE, WAIT, Conversation
 from pyspaces.errors import REPORT_BUG, Interrupted, Report, SpaceError
 from pyspaces.kernel import constants, nsfs, procfs
@@ -161,7 +161,8 @@ def _listen(
         elif message.kind == channel.EXECUTING:
             observe(f"{EXECUTE}: {' '.join(plan.command)}")
             if hold:
-                _hold(plan, child, ends, hold)
+                told = namespaces.told(os.fsdecode(message.body))
+                _hold(plan, child.replace(told=told), ends, hold)
         elif message.kind == channel.FAILED:
             raise failure(Report.from_bytes(message.body), plan)
     if not talk.executing:

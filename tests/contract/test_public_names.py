@@ -127,7 +127,9 @@ HEADERS = {
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
     "SIGTERM": ("asm-generic/signal.h", "SIGTERM"),
     "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
+    "PR_GET_DUMPABLE": ("linux/prctl.h", "PR_GET_DUMPABLE"),
     "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
+    "KEYCTL_JOIN_SESSION_KEYRING": ("linux/keyctl.h", "KEYCTL_JOIN_SESSION_KEYRING"),
     "PR_SET_NAME": ("linux/prctl.h", "PR_SET_NAME"),
     **{
         name: ("linux/prctl.h", name)
@@ -174,7 +176,7 @@ ELSEWHERE = {
     *("SI_QUEUE", "SIGINFO_SIZE"),  # test_init: the mark arrives
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
     "MAP_MAX_BYTES",
-    "SYS_clone",  # a table, below
+    *("SYS_clone", "SYS_keyctl"),  # tables, below
     *("NS_GET_USERNS", "NS_GET_PARENT", "NS_GET_NSTYPE", "NS_GET_OWNER_UID"),  # macros: below
     "PROC_USER_INIT_INO",  # in a header since Linux 6.18 only; test_overlays, by userxattr
     *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
@@ -258,13 +260,14 @@ def test_constants_are_those_of_the_library() -> None:
     assert {name: getattr(constants, name) for name in LIBRARY} == LIBRARY
 
 
-def test_clone_has_the_number_of_this_machine() -> None:
+@pytest.mark.parametrize("name", ["clone", "keyctl"])
+def test_a_call_has_the_number_of_this_machine(name: str) -> None:
     machine = os.uname().machine
     path = header_path({"x86_64": "asm/unistd_64.h"}.get(machine, "asm-generic/unistd.h"))
-    known = (machine, 8) in constants.SYS_clone
-    if path is None or not known:
-        pytest.skip(f"kernel headers: none for clone(2) on {machine}")
-    assert evaluate(definitions(path)["__NR_clone"]) == constants.SYS_clone[machine, 8]
+    numbers = {"clone": constants.SYS_clone, "keyctl": constants.SYS_keyctl}[name]
+    if path is None or (machine, 8) not in numbers:
+        pytest.skip(f"kernel headers: none for {name}(2) on {machine}")
+    assert evaluate(definitions(path)[f"__NR_{name}"]) == numbers[machine, 8]
 
 
 def test_questions_to_a_namespace_have_their_numbers() -> None:

@@ -255,6 +255,9 @@ SAME_RANK = {
     ("pyspaces.gear", "pyspaces.outer.link"),
     ("pyspaces.gear", "pyspaces.init"),
     ("pyspaces.gear", "pyspaces.inner.join"),
+    # Processes that join a user namespace, or create one, give up their groups before.
+    ("pyspaces.gear", "pyspaces.inner.identity"),
+    ("pyspaces.outer.difference", "pyspaces.inner.identity"),
     # The child's room: its door runs what its files have.
     ("pyspaces.inner", "pyspaces.inner.seal"),
     ("pyspaces.inner.join", "pyspaces.inner.seal"),
@@ -304,8 +307,8 @@ LAUNCH_PATH_LIBRARY = {
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("signal", "__future__", "_thread", "warnings"),
-    # json, _socket: in what is loaded where a status record or a difference is asked for.
-    *("json", "_socket"),
+    # json, _socket, resource: in what is loaded where a status record or a difference is asked for.
+    *("json", "_socket", "resource"),
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }
