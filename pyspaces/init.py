@@ -2,7 +2,11 @@
 
 Runs in the first process of the namespace only, which stays the forked interpreter: after the root
 has moved there may be no interpreter to execute, and what a fork shares with its launcher costs
-nothing. What /proc shows of it is overwritten, so that it holds nothing of the caller's.
+nothing. So it has the launcher's memory, and is in the command's reach: it is not dumpable, which
+refuses its memory, descriptors and environment to a command with all capabilities of its own user
+namespace. (Not to one that is root of the host, without `--user`: that may look into everything,
+unless its capabilities are dropped.) What can be found of the caller's environment is overwritten,
+so that neither has anything to read there.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from pyspaces.spawn import Spawned
 
-TITLE = b"pyspaces-init"
+TITLE = spawn.INIT_NAME.encode()
 
 
 class Post(Record):
@@ -51,11 +55,15 @@ class Post(Record):
         """
         if not self.shares_memory:
             _forget_inner(self.area)
+        # Before there is a command. This was executed in the user namespace of the launcher, where
+        # whoever is inside has no capability: __ptrace_may_access() in kernel/ptrace.c.
+        libc.set_dumpable(dumpable=False)
         command = _start_limited_inner(start, limit) if limit else spawn.spawn_alone(start)
         if self.shares_memory:
             # Not before: the function, and what it starts, have their environment there.
             _forget_inner(self.area)
         _close_others_inner(self.link, command.pidfd)
+        procfs.forget_variables()
         _Server(self, command).run_inner()
 
 

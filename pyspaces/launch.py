@@ -177,7 +177,8 @@ def _holder(plan: Plan) -> Callable[[], object]:
     """Return what the child does where there is no command."""
     from pyspaces.inner.hold import hold
 
-    return lambda: hold(plan)
+    environment = procfs.visible_memory()[1:]
+    return lambda: hold(plan, environment)
 
 
 def _prepare(

@@ -8,18 +8,29 @@ from __future__ import annotations
 import os
 
 from pyspaces import signals
+from pyspaces.kernel import libc, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspaces.plan import Plan
 
 
-def hold(plan: Plan) -> None:
+def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
     """Stay until TERM or INT comes.
 
+    environment: where /proc reads it from, as (start, end).
+
     Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
-    and a file system that it stood in could not be unmounted.
+    and a file system that it stood in could not be unmounted. Nor has it anything to read for a
+    command that is run in its namespaces later, and may trace it: what can be found of the
+    environment is overwritten. It stays dumpable where it has joined nothing, for its owner could
+    not enter it otherwise.
     """
+    for start, end in environment:
+        libc.overwrite(start, end - start)
+    procfs.forget_variables()
     if plan.workdir is None:
         os.chdir("/")
     os.setsid()
