@@ -1,13 +1,20 @@
-"""What was changed in an overlay: its upper folder, compared with the folders that it lies over.
+"""What was changed in an overlay: its upper directory, compared with those that it lies over.
 
 Runs in a process that may read both: in that of the launcher's own, joined to the user namespace
 of the command. The marks are those of Documentation/filesystems/overlayfs.rst of the kernel.
+
+The command has made what is looked at, and what it has left behind may still be changing it. So
+everything is opened by descriptor, one name at a time and no link; whatever is not there any more,
+or is something else by then, is passed over; and neither the depth nor the kind of a file matters.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,50 +26,143 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _PIECE = 1 << 20
 # In a user namespace the second; the kernel writes "y" for a folder that hides all beneath it.
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+# Where a name has gone meanwhile, or now is no directory, or a link.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_KEPT_OPEN = 16  # levels of directories above the one that is looked at
+
+
+class _Place(Record):
+    """A directory to be looked at: its name in the one above; None for the topmost."""
+
+    above: _Place | None
+    name: str
+
+    def names(self) -> list[str]:
+        """Return the names that lead here from the topmost."""
+        found, place = [], self
+        while place.above is not None:
+            found.append(place.name)
+            place = place.above
+        return found[::-1]
 
 
 def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, str]]:
-    """Yield what was changed, ADDED, CHANGED or DELETED and its path, in the order of the paths.
+    """Yield what was changed, ADDED, CHANGED or DELETED and its path, each directory by itself.
 
-    upper: a descriptor of the folder with the changes. lower: those of the folders beneath it,
-    the topmost first; fewer where some have no such folder. path: of the folder, as it reads
-    inside. A file that was opened for writing and is as it was has not changed, whatever its time.
-    What cannot be read beneath could not be changed by the command either, but replaced.
+    upper: a descriptor of the directory with the changes. lower: those of the directories beneath
+    it, the topmost first. path: of the directory, as it reads inside. A file that was opened for
+    writing and is as it was has not changed, whatever its time. What cannot be read beneath could
+    not be changed by the command either, but replaced.
     """
-    for name in sorted({*os.listdir(upper), *_hidden(upper, lower)}):
-        place = f"{path.rstrip('/')}/{name}"
+    path = path.rstrip("/")
+    with _Way(upper, lower) as way:
+        pending = [_Place(above=None, name="")]
+        while pending:
+            place = pending.pop()
+            names = place.names()
+            opened = way.go(names)
+            if opened is None:
+                continue
+            base = "/".join([path, *names])
+            for name, kind, is_folder in _compared(opened[0], opened[1:]):
+                if kind:
+                    yield kind, f"{base}/{name}"
+                if is_folder:
+                    pending.append(_Place(above=place, name=name))
+
+
+class _Way:
+    """The directories from the topmost to the one that is looked at, the last few of them open.
+
+    Each level is a list of descriptors, the upper directory's first.
+    """
+
+    def __init__(self, upper: int, lower: Sequence[int]) -> None:
+        self._top = [upper, *lower]
+        self._names: list[str] = []
+        self._levels: list[list[int]] = []  # those of the names; empty where closed again
+
+    def __enter__(self) -> _Way:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._shorten(0)
+
+    def go(self, names: list[str]) -> list[int] | None:
+        """Return the descriptors of a directory, to be left open; None where it has gone."""
+        common = 0
+        for one, other in zip(self._names, names, strict=False):
+            if one != other:
+                break
+            common += 1
+        while common and not self._levels[common - 1]:
+            common -= 1
+        self._shorten(common)
+        for name in names[common:]:
+            here = _beneath(self._levels[-1] if self._levels else self._top, name)
+            if here is None:
+                return None
+            self._names.append(name)
+            self._levels.append(here)
+            if len(self._levels) > _KEPT_OPEN:
+                self._close(len(self._levels) - 1 - _KEPT_OPEN)
+        return self._levels[-1] if self._levels else self._top
+
+    def _shorten(self, length: int) -> None:
+        for index in range(length, len(self._levels)):
+            self._close(index)
+        del self._names[length:], self._levels[length:]
+
+    def _close(self, index: int) -> None:
+        for descriptor in self._levels[index]:
+            os.close(descriptor)
+        self._levels[index] = []
+
+
+def _compared(upper: int, lower: Sequence[int]) -> Iterator[tuple[str, str | None, bool]]:
+    """Yield each name in a directory, what happened to it, and whether to look beneath it."""
+    for name in {*os.listdir(upper), *_hidden(upper, lower)}:
         new, old = _status(upper, name), _topmost(lower, name)
         if new is None or _is_whiteout(new):
-            if old is not None:
-                yield DELETED, place
+            yield name, None if old is None else DELETED, False
             continue
+        kind = None
         if old is None:
-            yield ADDED, place
+            kind = ADDED
         elif _differ(upper, name, new, *old):
-            yield CHANGED, place
-        if stat.S_ISDIR(new.st_mode):
-            yield from _beneath(upper, lower, name, place)
+            kind = CHANGED
+        yield name, kind, stat.S_ISDIR(new.st_mode)
 
 
-def _beneath(upper: int, lower: Sequence[int], name: str, place: str) -> Iterator[tuple[str, str]]:
-    """Yield the changes in the folder `name`, which is in `upper`."""
-    opened = [os.open(name, _FOLDER, dir_fd=upper)]
+def _beneath(above: Sequence[int], name: str) -> list[int] | None:
+    """Open the directory `name`, in the upper directory and in those beneath it that have it."""
+    first = _opened(above[0], name)
+    if first is None:
+        return None
+    opened = [first]
+    for folder in above[1:]:
+        status = _status(folder, name)
+        if status is None:
+            continue
+        # Anything but a folder hides those of the same name beneath it.
+        if not stat.S_ISDIR(status.st_mode):
+            break
+        try:
+            below = _opened(folder, name)
+        except PermissionError:
+            continue
+        if below is not None:
+            opened.append(below)
+    return opened
+
+
+def _opened(folder: int, name: str) -> int | None:
     try:
-        for folder in lower:
-            status = _status(folder, name)
-            if status is None:
-                continue
-            # Anything but a folder hides those of the same name beneath it.
-            if not stat.S_ISDIR(status.st_mode):
-                break
-            try:
-                opened.append(os.open(name, _FOLDER, dir_fd=folder))
-            except PermissionError:
-                continue
-        yield from changes(opened[0], opened[1:], place)
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        return os.open(name, _FOLDER, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return None
 
 
 def _hidden(upper: int, lower: Sequence[int]) -> set[str]:
@@ -104,23 +204,27 @@ def _differ(upper: int, name: str, new: os.stat_result, folder: int, old: os.sta
     if stat.S_ISREG(new.st_mode):
         return new.st_size != old.st_size or not _same_content(upper, folder, name)
     if stat.S_ISLNK(new.st_mode):
-        return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=folder)
+        try:
+            return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=folder)
+        except OSError:  # it is no link any more
+            return True
     return new.st_rdev != old.st_rdev
 
 
 def _same_content(upper: int, folder: int, name: str) -> bool:
-    new = os.open(name, _FILE, dir_fd=upper)
+    opened: list[int] = []
     try:
-        try:
-            old = os.open(name, _FILE, dir_fd=folder)
-        except PermissionError:
-            return False
-        try:
-            while (piece := os.read(new, _PIECE)) == os.read(old, _PIECE):
-                if not piece:
-                    return True
-            return False
-        finally:
-            os.close(old)
+        for directory in (upper, folder):
+            opened.append(os.open(name, _FILE, dir_fd=directory))
+            if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
+                return False
+        while (piece := os.read(opened[0], _PIECE)) == os.read(opened[1], _PIECE):
+            if not piece:
+                return True
+    except OSError:  # what cannot be read, or is not there any more
+        return False
+    else:
+        return False
     finally:
-        os.close(new)
+        for descriptor in opened:
+            os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,82 @@ def test_a_folder_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> N
     assert launcher.returncode == 3, "the command's, whatever becomes of the file"
     assert errors == (f"pyspaces: cannot tell what was changed: {low}: No such file or directory\n")
     assert not told.exists()
+
+
+# --- whatever the command made -----------------------------------------------------------------
+
+HOSTILE = {
+    "deep": "import os\nfor i in range(600): os.mkdir('d'); os.chdir('d')",
+    "deeper": (
+        "import os\nfor i in range(3000): os.mkdir('d'); open('f', 'w').close(); os.chdir('d')"
+    ),
+    "both ways": (
+        "import os\nfor i in range(200): os.mkdir('x'); os.mkdir('z'); open('z/f','w').close();"
+        " os.chdir('x')"
+    ),
+    "wide": "import os\nfor i in range(20000): os.close(os.open(str(i), os.O_CREAT|os.O_WRONLY))",
+    "files that wait": "import os\nfor n in 'abc': os.mkfifo('p'+n)",
+    "names": (
+        "import os\nfor n in (b'a\\nb', b'\\x1b[31m', b'\\xff\\xfe', b'\\xe2\\x80\\xae', b' ',"
+        " b'\\\\'): os.close(os.open(n, os.O_CREAT|os.O_WRONLY))"
+    ),
+}
+
+
+@AROUND
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_the_command_made(low: Path, spaces: list[str], tmp_path: Path, name: str) -> None:
+    """Its status is told, and nothing but what was changed: 600 directories were a traceback."""
+    told = tmp_path / "diff"
+    words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
+    words += ["--overlay-diff", str(told), "--workdir", "/mnt", "--"]
+    script = f"{HOSTILE[name]}\nimport sys; sys.exit(7)"
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *words, sys.executable, "-IS", "-c", script],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (7, "")
+    lines = told.read_text().split("\n")[:-1]
+    counts = {"deep": 600, "deeper": 6000, "both ways": 600, "wide": 20000, "names": 6}
+    assert len(lines) == counts.get(name, 3)
+    assert all(line.isprintable() and line.startswith("added   /mnt/") for line in lines)
+
+
+@AROUND
+def test_deep_in_the_lower_one_as_well(low: Path, spaces: list[str]) -> None:
+    script = "cd sub; for i in $(seq 400); do mkdir d; cd d; done"
+    subprocess.run(["bash", "-c", script], cwd=low, check=True)
+    change = "for i in $(seq 400); do cd -P d; done; echo x > new"
+    found = changes_of(low, f"cd sub; {change}", *spaces)
+    assert found == ["added   /mnt/sub" + "/d" * 400 + "/new"]
+
+
+def test_too_much_is_said_to_be(low: Path, pyspaces: Run, tmp_path: Path) -> None:
+    """A chain of directories has as many paths, each as long as the chain."""
+    told = tmp_path / "diff"
+    script = (
+        "import os\nfor i in range(1000): os.mkdir('d' * 200); os.chdir('d' * 200)\nos._exit(7)"
+    )
+    done = pyspaces(
+        *("run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt", "--workdir", "/mnt"),
+        *("--overlay-diff", str(told), "--", sys.executable, "-IS", "-c", script),
+    )
+    assert done.returncode == 7
+    assert done.stderr == (
+        "pyspaces: cannot tell what was changed: the paths have more than 64 MiB\n"
+    )
+    assert not told.exists()
+
+
+@pytest.mark.parametrize("how", ["directory", "gone"])
+def test_a_report_that_fails_is_a_line(low: Path, pyspaces: Run, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    made = {"directory": f"mkdir {folder}/diff", "gone": f"rmdir {folder}"}[how]
+    done = pyspaces(
+        *("run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"),
+        *("--overlay-diff", f"{folder}/diff", "--", "sh", "-c", f"{made}; exit 9"),
+    )
+    assert done.returncode == 9
+    assert done.stderr.startswith("pyspaces: cannot write what was changed: ")
+    assert len(done.stderr.splitlines()) == 1
