@@ -118,6 +118,7 @@ class Gear:
             self._visit = visit.replace(
                 keep_groups=plan.keep_groups,
                 new_clocks=clocks,
+                new_user=plan.has("user"),
                 variables=self._variables_of(visit),
             )
             self._inodes = {h.name: os.fstat(h.descriptor).st_ino for h in visit.handles}

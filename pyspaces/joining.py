@@ -40,6 +40,7 @@ class Visit(Record):
     cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
     supplementary groups stay. variables: the environment of the target, where it is asked for.
     new_clocks: the offsets of the boottime and monotonic clocks of a time namespace to make there.
+    new_user: whether the child is in a new user namespace.
     """
 
     handles: tuple[Handle, ...]
@@ -53,6 +54,12 @@ class Visit(Record):
     keep_groups: bool = False
     variables: Mapping[bytes, bytes] | None = None
     new_clocks: tuple[Offset | None, Offset | None] | None = None
+    new_user: bool = False
+
+    @property
+    def joins_user(self) -> bool:
+        """Tell whether a user namespace may be joined, the owner of another namespace or not."""
+        return bool(self.owners) or any(handle.name == "user" for handle in self.handles)
 
     def close(self) -> None:
         """Release the descriptors."""

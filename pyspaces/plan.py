@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.operations import Operation
 
-_LARGEST_DESCRIPTOR = (1 << 31) - 1
 _MOST_GROUPS = 65536  # NGROUPS_MAX of linux/limits.h
 
 
@@ -221,9 +220,6 @@ class Plan(Record):
         from pyspaces.mounts.operations import faults_of  # noqa: PLC0415 - the plan has loaded it
 
         yield from faults_of(self.mounts)
-        for number in (one for operation in self.mounts for one in operation.descriptors()):
-            if not 0 <= number <= _LARGEST_DESCRIPTOR:
-                yield f"{number}: is no descriptor"
         if self.mount_proc:
             yield "mount-proc: with mounts it is one of them, Proc(), in its place among them"
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.tree import Tree
 
+# Of an int in C.
+_LARGEST_DESCRIPTOR = 2**31 - 1
 # By name, as in plain data.
 KINDS: dict[str, type[Operation]] = {}
 
@@ -103,6 +105,8 @@ def faults_of(operations: Iterable[Operation]) -> Iterator[str]:
         for fault in operation.faults():
             yield f"{operation.describe()}: {fault}"
         for descriptor in operation.descriptors():
+            if not 0 <= descriptor <= _LARGEST_DESCRIPTOR:
+                yield f"{operation.describe()}: fd: {descriptor}: is not a descriptor"
             if descriptor in used:
                 yield f"{operation.describe()}: the descriptor has been used by another operation"
             used.add(descriptor)

@@ -265,7 +265,8 @@ def _read_all(descriptor: int, child: Spawned) -> bytes:
     """
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     while True:
         if not poller.poll(_PATIENCE * 1000):
             if signals.stopped_by(child.pid):

@@ -170,6 +170,7 @@ LIBRARY = {
 }
 # In neither; other tests hold them against the running kernel.
 ELSEWHERE = {
+    "PF_EXITING",  # inside the kernel only; test_child_killed
     "MSG_NOSIGNAL",  # test_channel: no SIGPIPE
     "SIGNALFD_SIGINFO_SIZE",  # a structure, below
     *("STATX_MNT_ID_OFFSET", "STATX_SIZE"),  # a structure, below
