@@ -118,7 +118,7 @@ class Gear:
             self._visit = visit.replace(
                 keep_groups=plan.keep_groups,
                 new_clocks=clocks,
-                new_user=plan.has("user"),
+                open_child=_may_be_open(plan, visit),
                 variables=self._variables_of(visit),
             )
             self._inodes = {h.name: os.fstat(h.descriptor).st_ino for h in visit.handles}
@@ -301,6 +301,16 @@ class Gear:
             act()
         except Exception as error:  # noqa: BLE001 - whatever it is, the status comes first
             self._tell(f"cannot {what}: {error}")
+
+
+def _may_be_open(plan: Plan, visit: Visit) -> bool:
+    """Tell whether a process that joins, and has a new user namespace, need not be closed to others.
+
+    Where no user namespace is joined, nobody there has a right over it. Where one is, whoever has
+    all capabilities in it can trace the command as well, which has the same root directory unless
+    that is changed on the way.
+    """
+    return plan.has("user") and not (visit.joins_user and plan.has("mount"))
 
 
 def working_directory() -> str | None:

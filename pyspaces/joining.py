@@ -40,7 +40,8 @@ class Visit(Record):
     cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
     supplementary groups stay. variables: the environment of the target, where it is asked for.
     new_clocks: the offsets of the boottime and monotonic clocks of a time namespace to make there.
-    new_user: whether the child is in a new user namespace.
+    open_child: whether the child, and who joins before it, may be traced and looked into as any
+    process, so that an ordinary launcher can write the maps of a new user namespace.
     """
 
     handles: tuple[Handle, ...]
@@ -54,7 +55,7 @@ class Visit(Record):
     keep_groups: bool = False
     variables: Mapping[bytes, bytes] | None = None
     new_clocks: tuple[Offset | None, Offset | None] | None = None
-    new_user: bool = False
+    open_child: bool = False
 
     @property
     def joins_user(self) -> bool:

@@ -104,6 +104,19 @@ def _pid_namespace_above(case: Case) -> str | None:
     return "a process joins only pid namespaces that are below its own"
 
 
+def _map_below_joined(case: Case) -> str | None:
+    """user_namespaces(7): a map is written from within the namespace or its parent."""
+    report = case.report
+    if not report.path.endswith("_map") or report.errno not in (errno.EPERM, errno.EACCES):
+        return None
+    if not case.joined or "user" not in case.made or procfs.has_capability(constants.CAP_SETUID):
+        return None
+    return (
+        "the new user namespace is below the one that owns what is joined, and only from in there"
+        " its ids can be mapped: leave out --user, and the command is in that one"
+    )
+
+
 def _keep_on_shared_mount(case: Case) -> str | None:
     """fs/namespace.c, do_loopback(): a mount namespace must not show up inside of itself."""
     report = case.report
@@ -126,5 +139,6 @@ RULES = (
     _foreign_namespace,
     _pid_namespace_over,
     _pid_namespace_above,
+    _map_below_joined,
     _keep_on_shared_mount,
 )

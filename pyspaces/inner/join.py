@@ -32,17 +32,14 @@ def join(visit: Visit) -> None:
     # Files of a process that is not dumpable belong to root: what is to be written is opened now.
     offsets = clocks.open_offsets_inner() if visit.new_clocks else -1
     foreign = _foreign(visit)
-    # An ordinary launcher could not write the maps of a child that is closed. Without a user
-    # namespace that is joined, nobody there has a right over this process, nor over the new one.
-    open_ = visit.new_user and not visit.joins_user
-    libc.set_dumpable(dumpable=open_)
+    libc.set_dumpable(dumpable=visit.open_child)
     leaving = _stay_inner if visit.keep_ids or visit.keep_groups else drop_groups
     try:
         # While this process still has the rights that it came with.
         joining.join_cgroups_inner(visit.cgroups)
         joined_user = joining.join_inner(visit, leaving)
         # Joining is a change of credentials, too.
-        libc.set_dumpable(dumpable=open_)
+        libc.set_dumpable(dumpable=visit.open_child)
         # Before the change of ids, which may cost the right to it.
         joining.move_inner(visit)
         if joined_user and not visit.keep_ids:

@@ -61,6 +61,7 @@ HINTS = {
     ),
     "_pid_namespace_over": ("the first process of the pid namespace has ended",),
     "_pid_namespace_above": ("a process joins only pid namespaces that are below its own",),
+    "_map_below_joined": ("the new user namespace is below the one that owns what is joined",),
     "_keep_on_shared_mount": ("the file of a mount namespace has to be on a private mount",),
     "_apparmor": ("this interpreter has no AppArmor profile",),
     "_seccomp": ("a seccomp filter is on this process",),

@@ -529,3 +529,28 @@ def test_plans_with_joins_are_plain_data() -> None:
     assert type(plan).from_data(again) == plan
     assert plan.joining.names() == ("user", "net")
     assert plan.namespaces == ("uts",)
+
+
+@pytest.mark.as_ordinary
+def test_a_new_user_namespace_below_the_one_of_a_sandbox() -> None:
+    with subprocess.Popen(
+        ["unshare", "-Urn", "sh", "-c", "echo; read x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as sandbox:
+        assert sandbox.stdout is not None
+        sandbox.stdout.readline()
+        join = ["--join", f"net=/proc/{sandbox.pid}/ns/net"]
+        for more in ([], ["--read-only"]):
+            done = subprocess.run(
+                [SCRIPT, "run", "--user", *join, *more, "--", "true"],
+                capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 125
+            assert "the new user namespace is below the one that owns what is joined" in done.stderr
+        done = subprocess.run(
+            [SCRIPT, "run", *join, "--", "id", "-u"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        sandbox.kill()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", ""), "the hint's way out"
