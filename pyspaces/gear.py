@@ -304,7 +304,7 @@ class Gear:
 
 
 def _may_be_open(plan: Plan, visit: Visit) -> bool:
-    """Tell whether a process that joins, and has a new user namespace, need not be closed to others.
+    """Tell whether a process that joins, with a user namespace to be made, may be open to others.
 
     Where no user namespace is joined, nobody there has a right over it. Where one is, whoever has
     all capabilities in it can trace the command as well, which has the same root directory unless
