@@ -9,7 +9,7 @@ import os
 
 from pyspaces.errors import Refusal
 from pyspaces.mounts.operation import Operation, mode_faults, path_faults
-from pyspaces.mounts.tree import NO_DEVICES, READ_ONLY
+from pyspaces.mounts.tree import NO_DEVICES, NO_SUID, READ_ONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,22 +18,28 @@ if TYPE_CHECKING:
     from pyspaces.mounts.tree import Tree
 
 
+_PLAIN = NO_DEVICES | NO_SUID
+
+
 class Bind(Operation):
     """A file or folder of outside, with what is mounted beneath it.
 
     read_only: all of it. dev: whether its device files can be used. optional: whether the source
-    may be missing, and is then left out.
+    may be missing, and is then left out. suid: whether its set-user-ID and set-group-ID bits and
+    its file capabilities have an effect.
     """
 
     source: str
     read_only: bool = False
     dev: bool = False
     optional: bool = False
+    suid: bool = False
 
     def describe(self) -> str:
         """Say it in words."""
         words = [f"bind {self.source} on {self.target}"]
         words += ["read-only"] * self.read_only + ["with devices"] * self.dev
+        words += ["with set-user-ID programs"] * self.suid
         return ", ".join([*words, *["if it exists"] * self.optional])
 
     def faults(self) -> Iterator[str]:
@@ -48,6 +54,7 @@ class Bind(Operation):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         attributes = READ_ONLY * self.read_only | NO_DEVICES * (not self.dev)
+        attributes |= NO_SUID * (not self.suid)
         for source in found:
             tree.bind_inner(source, self.target, attributes)
 
@@ -81,7 +88,7 @@ class BindFd(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
-        tree.bind_inner(found[0], self.target, READ_ONLY * self.read_only | NO_DEVICES)
+        tree.bind_inner(found[0], self.target, READ_ONLY * self.read_only | _PLAIN)
 
 
 class File(Operation):
@@ -146,8 +153,8 @@ class BindData(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
-        os.close(tree.point_inner(self.target, folder=False, perms=self.perms))
-        tree.bind_inner(found[0], self.target, READ_ONLY * self.read_only | NO_DEVICES)
+        point = tree.point_inner(self.target, folder=False, perms=self.perms)
+        tree.attach_inner(found[0], point, READ_ONLY * self.read_only | _PLAIN)
 
 
 def _give_back(descriptor: int) -> None:

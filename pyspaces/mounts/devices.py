@@ -11,7 +11,7 @@ import stat
 from pyspaces.kernel import constants
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts.operation import Operation
-from pyspaces.mounts.tree import READ_ONLY
+from pyspaces.mounts.tree import NO_SUID, READ_ONLY
 from pyspaces.pattern import matches
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
 )
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = constants.MS_NOSUID | constants.MS_NODEV
 
 
@@ -52,21 +54,26 @@ class Dev(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
-        place = self.target.rstrip("/")
-        tree.fresh_inner(self.target, "tmpfs", constants.MS_NOSUID, "mode=0755")
+        # By its descriptor: what leads to the target may be somebody's who renames it meanwhile.
+        folder = tree.fresh_inner(self.target, "tmpfs", constants.MS_NOSUID, "mode=0755")
         for name, source in zip((*_NODES, "console"), found, strict=False):
-            tree.bind_inner(source, f"{place}/{name}")
-        for name, mode in (("pts", 0o755), ("shm", 0o1777)):
-            tree.make_inner(f"{place}/{name}", folder=True, mode=mode)
+            os.close(os.open(name, _NEW_FILE, 0o444, dir_fd=folder))
+            tree.attach_inner(source, os.open(name, _PLACE, dir_fd=folder), NO_SUID)
         # A devpts of its own: terminals of the host are neither seen nor numbered here. Without
         # gid=5, which is mapped only for root.
         data = "newinstance,ptmxmode=0666,mode=0620"
-        tree.fresh_inner(f"{place}/pts", "devpts", constants.MS_NOSUID | constants.MS_NOEXEC, data)
-        tree.fresh_inner(f"{place}/shm", "tmpfs", _PLAIN, "mode=1777")
-        folder = tree.top_inner(self.target)
+        self._fresh_inner(tree, folder, "pts", "devpts", constants.MS_NOEXEC, data)
+        self._fresh_inner(tree, folder, "shm", "tmpfs", constants.MS_NODEV, "mode=1777")
         for name, text in _LINKS:
             os.symlink(text, name, dir_fd=folder)
         os.close(folder)
+
+    def _fresh_inner(
+        self, tree: Tree, folder: int, name: str, kind: str, flags: int, data: str
+    ) -> None:
+        os.mkdir(name, 0o755, dir_fd=folder)
+        point, path = os.open(name, _PLACE, dir_fd=folder), f"{self.target.rstrip('/')}/{name}"
+        os.close(tree.fresh_on_inner(point, path, kind, constants.MS_NOSUID | flags, data))
 
 
 class Mask(Operation):
@@ -99,14 +106,13 @@ class Mask(Operation):
             there = tree.look_inner(path)
             if there is None:
                 continue
-            folder = stat.S_ISDIR(os.fstat(there).st_mode)
-            os.close(there)
-            if folder:
+            if stat.S_ISDIR(os.fstat(there).st_mode):
                 flags = _PLAIN | constants.MS_RDONLY
-                tree.fresh_inner(path, "tmpfs", flags, "mode=0555,nr_inodes=1")
+                data = "mode=0555,nr_inodes=1"
+                os.close(tree.fresh_on_inner(there, path, "tmpfs", flags, data))
             else:
                 source = tree.copy_inner(os.dup(found[0]))
-                tree.bind_inner(source, path, READ_ONLY)
+                tree.attach_inner(source, there, READ_ONLY | NO_SUID)
                 os.close(source)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.tree import Tree
 
-_KEPT = constants.MS_NOSUID | constants.MS_NODEV | constants.MS_NOEXEC
+_PLAIN = constants.MS_NOSUID | constants.MS_NODEV
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -108,7 +108,8 @@ class TmpOverlay(_Layers):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         super().apply_inner(tree, found)
-        tree.own_inner(self.target)
+        # A copy of mounts, or what it is made of, is on the file system that is mounted now.
+        tree.own_inner(found[0])
 
 
 class RoOverlay(_Layers):
@@ -157,7 +158,8 @@ def _mounted_inner(tree: Tree, lower: Sequence[int], upper: int | None, work: in
         # What is in the folder for changes is then whole: no file without its content, nor a
         # renamed folder that is a mere reference. With userxattr that is so anyway.
         options += ["redirect_dir=off", "metacopy=off"]
-    flags = os.fstatvfs(lower[-1]).f_flag & _KEPT
+    # As what is bound; and where programs cannot be executed outside, they cannot inside.
+    flags = os.fstatvfs(lower[-1]).f_flag & constants.MS_NOEXEC | _PLAIN
     try:
         mounted = tree.hidden_inner("overlay", flags, ",".join(options))
     except KernelError as error:

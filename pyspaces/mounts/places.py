@@ -50,8 +50,9 @@ class Tmpfs(Operation):
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
         size = "" if self.size is None else f",size={self.size}"
-        os.close(tree.point_inner(self.target, folder=True, perms=self.perms))
-        tree.fresh_inner(self.target, "tmpfs", _PLAIN, f"mode={self.perms:o}{size}")
+        point = tree.point_inner(self.target, folder=True, perms=self.perms)
+        data = f"mode={self.perms:o}{size}"
+        os.close(tree.fresh_on_inner(point, self.target, "tmpfs", _PLAIN, data))
 
 
 class _Fresh(Operation):
@@ -63,7 +64,7 @@ class _Fresh(Operation):
         return f"mount a new {self._type} on {self.target}"
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
-        tree.fresh_inner(self.target, self._type, _PLAIN | constants.MS_NOEXEC)
+        os.close(tree.fresh_inner(self.target, self._type, _PLAIN | constants.MS_NOEXEC))
 
 
 class Proc(_Fresh):

@@ -15,6 +15,7 @@ from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, libc, mountapi, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import classic
+from pyspaces.mounts.failing import Doing, refused_making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _PATH = os.O_PATH | os.O_CLOEXEC
 _FOLDER = _PATH | os.O_DIRECTORY
 READ_ONLY, NO_DEVICES = constants.MOUNT_ATTR_RDONLY, constants.MOUNT_ATTR_NODEV
+NO_SUID = constants.MOUNT_ATTR_NOSUID
 
 
 class Tree:
@@ -51,6 +53,7 @@ class Tree:
         self._root = -1
         # What the kernel, or a filter before it, turns out to lack.
         self._copies = True
+        self._contexts = True
         self._attributes = True
 
     # The three acts: find, before the root moves; mount; and then the root can change.
@@ -63,10 +66,10 @@ class Tree:
             # First all paths are opened: the scratch folder, once there is one, is behind "/..".
             opened = []
             for operation in self._operations:
-                with _Doing(operation.describe()):
+                with Doing(operation.describe()):
                     opened.append(operation.find_inner(self))
             for operation, found in zip(self._operations, opened, strict=True):
-                with _Doing(operation.describe()):
+                with Doing(operation.describe()):
                     self._found.append(operation.prepare_inner(self, found))
             if self._scratch >= 0:
                 os.fchdir(self._scratch)
@@ -97,7 +100,7 @@ class Tree:
         try:
             for operation, found in zip(self._operations, self._found, strict=True):
                 say(operation.describe())
-                with _Doing(operation.describe()):
+                with Doing(operation.describe()):
                     operation.apply_inner(self, found)
         finally:
             os.umask(before)
@@ -219,7 +222,7 @@ class Tree:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 os.close(os.open(name, flags, mode, dir_fd=parent))
         except OSError as error:
-            raise _refused_making(error, target, parent) from None
+            raise refused_making(error, target, parent) from None
         finally:
             os.close(parent)
 
@@ -241,7 +244,7 @@ class Tree:
                 try:
                     os.mkdir(name, mode, dir_fd=folder)
                 except OSError as error:
-                    raise _refused_making(error, path, folder) from None
+                    raise refused_making(error, path, folder) from None
                 below = self.look_inner(path, os.O_PATH | os.O_DIRECTORY)
                 assert below is not None
             os.close(folder)
@@ -265,52 +268,66 @@ class Tree:
     def bind_inner(self, source: int, target: str, attributes: int = 0) -> None:
         """Attach a copy of mounts to `target`, and set `attributes` on all of them."""
         folder = stat.S_ISDIR(os.fstat(source).st_mode)
-        point = self.point_inner(target, folder=folder)
+        self.attach_inner(source, self.point_inner(target, folder=folder), attributes)
+
+    def attach_inner(self, source: int, point: int, attributes: int = 0) -> None:
+        """Attach a copy of mounts to what `point` is open on, and close that.
+
+        Nothing is looked up by its path a second time: it may lead elsewhere by then.
+        """
         try:
             if self._copies:
                 attributes = self._set_inner(source, attributes)
                 mountapi.move_mount(source, point)
+                top = os.dup(source)
             else:
-                self._bind_by_path_inner(source, point)
+                top = classic.bind_inner(source, point, self._root, self._scratch)
         finally:
             os.close(point)
-        self._follow_root_inner()
-        if attributes:
-            top = self.top_inner(target)
-            try:
-                self.restrict_inner(top, attributes, recursive=True)
-            finally:
-                os.close(top)
-
-    def _bind_by_path_inner(self, source: int, point: int) -> None:
-        """Do by mount(2) what open_tree(2) and move_mount(2) do."""
-        flags = constants.MS_BIND | constants.MS_REC
-        own = self._scratch >= 0 and os.fstat(source).st_dev == os.fstat(self._scratch).st_dev
-        if own:
-            libc.mount(None, classic.place(self._scratch), None, constants.MS_PRIVATE)
-        libc.mount(classic.place(source), classic.place(point), None, flags)
-        if own:
-            libc.mount(None, classic.place(self._scratch), None, constants.MS_UNBINDABLE)
-
-    def fresh_inner(self, target: str, kind: str, flags: int, data: str = "") -> None:
-        """Mount a new file system of type `kind` on the folder `target`."""
-        point = self.point_inner(target, folder=True)
         try:
-            # Not by fchdir(2), which may be refused: what is masked need not let us in.
-            libc.mount(kind, classic.place(point), kind, flags, data)
+            self._follow_root_inner()
+            if attributes:
+                self.restrict_inner(top, attributes, recursive=True)
+        finally:
+            os.close(top)
+
+    def fresh_inner(self, target: str, kind: str, flags: int, data: str = "") -> int:
+        """Mount a new file system of type `kind` on the folder `target`; return its root.
+
+        The caller closes the descriptor.
+        """
+        return self.fresh_on_inner(self.point_inner(target, folder=True), target, kind, flags, data)
+
+    def fresh_on_inner(self, point: int, target: str, kind: str, flags: int, data: str = "") -> int:
+        """Do the same on what `point` is open on, and close that. target: for an error."""
+        try:
+            top = self._new_inner(point, kind, flags, data)
         except KernelError as error:
             raise Refusal(number=error.errno or 0, what="mount", path=target) from error
         finally:
             os.close(point)
         self._follow_root_inner()
         if kind == "tmpfs":
-            self.own_inner(target)
+            self.own_inner(top)
+        return top
 
-    def own_inner(self, target: str) -> None:
-        """Take what is mounted on `target` for ours: things may be made in it."""
-        top = self.top_inner(target)
+    def _new_inner(self, point: int, kind: str, flags: int, data: str) -> int:
+        if self._contexts:
+            try:
+                # Of these flags, MS_* and MOUNT_ATTR_* have the same bits.
+                made = mountapi.fresh(kind, flags, data)
+                mountapi.move_mount(made, point)
+            except KernelError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._contexts = False
+            else:
+                return made
+        return classic.fresh_inner(point, self._root, kind, flags, data)
+
+    def own_inner(self, top: int) -> None:
+        """Take the file system of `top` for ours: things may be made in it."""
         self._ours.add(os.fstat(top).st_dev)
-        os.close(top)
 
     def top_inner(self, target: str) -> int:
         """Return what is there at `target` now."""
@@ -359,38 +376,8 @@ class Tree:
                 classic.remount_beneath_inner(top, path, number, attributes)
 
 
-class _Doing:
-    """Context in which whatever fails is told as a failure of one operation."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Refusal):
-            error.stage = self._stage
-        elif isinstance(error, OSError):
-            call = error.call if isinstance(error, KernelError) else ""
-            path = None if error.filename is None else os.fsdecode(error.filename)
-            told = Refusal(number=error.errno or 0, what=call, path=path)
-            told.stage = self._stage
-            raise told from error
-
-
 def _same_place(one: int, other: int) -> bool:
     """Tell whether two descriptors are of one file or directory on one mount."""
     return os.path.samestat(os.fstat(one), os.fstat(other)) and (
         procfs.mount_number(one) == procfs.mount_number(other)
     )
-
-
-def _refused_making(error: OSError, path: str, parent: int) -> Refusal:
-    number = error.errno or 0
-    if number != errno.EEXIST:
-        return Refusal(number=number, path=path)
-    name = path.rstrip("/").rpartition("/")[2]
-    if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        return Refusal("is a symbolic link that leads nowhere inside", path=path)
-    return Refusal(number=errno.ENOTDIR, path=path)

@@ -252,6 +252,7 @@ _MAKERS: Mapping[str, tuple[int, tuple[str, ...], Maker]] = {
     "bind-try": (2, (), _bind(optional=True)),
     "ro-bind-try": (2, (), _bind(read_only=True, optional=True)),
     "dev-bind-try": (2, (), _bind(dev=True, optional=True)),
+    "bind-suid": (2, (), _bind(suid=True)),
     "bind-fd": (2, (), _fd(BindFd)),
     "ro-bind-fd": (2, (), _fd(BindFd, read_only=True)),
     "bind-data": (2, (PERMS,), _fd(BindData)),

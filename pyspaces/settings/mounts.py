@@ -45,6 +45,7 @@ ROWS = (
     _row("bind", "SRC DST", "SRC, with what is mounted beneath it, is DST inside"),
     _row("ro_bind", "SRC DST", "the same, read-only"),
     _row("dev_bind", "SRC DST", "the same as --bind, and device files can be used"),
+    _row("bind_suid", "SRC DST", "the same as --bind, and set-user-ID programs work"),
     _row("bind_try", "SRC DST", _TRY),
     _row("ro_bind_try", "SRC DST", _TRY),
     _row("dev_bind_try", "SRC DST", _TRY),

@@ -11,11 +11,13 @@ from conftest import SCRIPT
 
 DENY = str(Path(__file__).parents[1] / "deny_call.py")
 ENOSYS = "38"
-OPEN_TREE, MOUNT_SETATTR = "428", "442"
+OPEN_TREE, FSOPEN, MOUNT_SETATTR = "428", "430", "442"
 WITHOUT = {
     "open_tree": [OPEN_TREE],
     "mount_setattr": [MOUNT_SETATTR],
+    "fsopen": [FSOPEN],
     "both": [OPEN_TREE, MOUNT_SETATTR],
+    "all three": [OPEN_TREE, FSOPEN, MOUNT_SETATTR],
 }
 
 pytestmark = pytest.mark.needs("userns", "unshare", "overlay")

@@ -40,6 +40,7 @@ OPERATIONS: dict[str, list[list[str]]] = {
     "bind": [["bind", TREE, "/"]],
     "ro-bind": [["ro-bind", TREE, "/"]],
     "dev-bind": [["dev-bind", TREE, "/"]],
+    "bind-suid": [["bind-suid", TREE, "/"]],
     "bind-try": [["bind-try", TREE, "/"]],
     "ro-bind-try": [["ro-bind-try", TREE, "/"]],
     "dev-bind-try": [["dev-bind-try", TREE, "/"]],

@@ -22,12 +22,15 @@ ENOSYS = "38"
 # What older kernels and filters lack. The number of statx(2) is that of x86-64; elsewhere it is
 # another call, and the filter of no consequence.
 OPEN_TREE, MOUNT_SETATTR, SETNS, STATX = "428", "442", "308", "332"
+FSOPEN = "430"
 WAYS = {
     "all there": ([], ["user"]),
     "a pid namespace": ([], ["user", "pid"]),
     "no open_tree": ([OPEN_TREE], ["user"]),
     "no mount_setattr": ([MOUNT_SETATTR], ["user", "pid"]),
     "neither": ([OPEN_TREE, MOUNT_SETATTR], ["user", "pid"]),
+    "no fsopen": ([FSOPEN], ["user", "pid"]),
+    "none of these": ([OPEN_TREE, FSOPEN, MOUNT_SETATTR], ["user", "pid"]),
     "no setns": ([SETNS], ["user"]),
 }
 

@@ -1,0 +1,58 @@
+"""Whatever is renamed while a tree is built, nothing but the tree is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOOK = str(Path(__file__).with_name("renames.py"))
+DENY = str(Path(__file__).parents[1] / "deny_call.py")
+ENOSYS = "38"
+# open_tree, fsopen and mount_setattr: without them mount(2) has to do.
+# As in renames.py, which compares its own with the table of settings.
+NAMES = (
+    *("bind", "ro-bind", "dev-bind", "bind-try", "ro-bind-try", "dev-bind-try", "bind-suid"),
+    *("bind-fd", "ro-bind-fd", "tmpfs", "proc", "sysfs", "mqueue", "dev", "mask", "overlay"),
+    *("tmp-overlay", "ro-overlay", "dir", "symlink", "file", "bind-data", "ro-bind-data"),
+    *("remount-ro", "chmod", "read-only"),
+)
+WITHOUT = {"all there": [], "mount(2) alone": ["428", "430", "442"]}
+
+
+def look(directory: Path, rounds: int, name: str, *namespaces: str, without: list[str]) -> None:
+    deny = [word for number in without for word in (sys.executable, DENY, number, ENOSYS)]
+    done = subprocess.run(
+        [*deny, sys.executable, LOOK, str(directory), str(rounds), name, *namespaces],
+        capture_output=True, text=True, timeout=230, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["faults"] == []
+    assert found["count"] == 2 * rounds * (len(NAMES) if name == "all" else 1)
+    # One half is refused at any rate; of the other some find a place.
+    assert found["count"] / 2 <= found["failed"] < found["count"]
+
+
+@pytest.mark.needs("userns", "overlay", "proc")
+@pytest.mark.parametrize("way", WITHOUT)
+def test_every_operation(tmp_path: Path, way: str) -> None:
+    look(tmp_path, 4, "all", "user", without=WITHOUT[way])
+
+
+@pytest.mark.as_root
+@pytest.mark.needs("overlay", "proc")
+@pytest.mark.parametrize("way", WITHOUT)
+def test_every_operation_of_root(tmp_path: Path, way: str) -> None:
+    look(tmp_path, 4, "all", without=WITHOUT[way])
+
+
+@pytest.mark.stress
+@pytest.mark.needs("userns", "overlay", "proc")
+@pytest.mark.parametrize("way", WITHOUT)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_a_thousand_times(tmp_path: Path, name: str, way: str) -> None:
+    look(tmp_path, 500, name, "user", without=WITHOUT[way])
