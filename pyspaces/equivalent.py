@@ -35,6 +35,7 @@ _REASONS = {
     "domainname": "unshare(1) sets none",
     "root": "unshare(1) changes it by chroot(2), which leaves the old one in reach",
     "empty_root": "unshare(1) makes none",
+    "guard_proc": "unshare(1) leaves all of /proc as it is",
     "mounts": "unshare(1) mounts nothing but a fresh /proc",
     "environment": "unshare(1) leaves it as it is; env(1) changes it",
     "cap_drop": "unshare(1) drops none; setpriv(1) does",

@@ -188,6 +188,15 @@ class Gear:
         if self._difference:
             self._difference.release_descriptors()
 
+    def guard(self) -> Callable[[], object] | None:
+        """Return what closes /proc, in the child; None where it stays as it is."""
+        plan = self._plan
+        if not plan.guard_proc:
+            return None
+        from pyspaces.mounts.guard import Guard
+
+        return Guard(builds_tree=plan.builds_tree(), sysfs="ALL" in plan.cap_drop).guard_inner
+
     def holding(
         self, hold: Callable[[Spawned], object] | None
     ) -> Callable[[Spawned], object] | None:

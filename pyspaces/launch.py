@@ -292,6 +292,7 @@ def replace(
                     environment=environ,
                     directory=directory,
                     tree=gear.tree(),
+                    guard=gear.guard(),
                 )
             )
     except KernelError as error:
@@ -371,6 +372,7 @@ def _spawn(
                 attach=gear.attach,
                 post=gear.post,
                 tree=gear.tree(),
+                guard=gear.guard(),
             )
 
             def start_inner() -> None:

@@ -47,6 +47,7 @@ class Plan(Record):
     is an empty tmpfs instead.
     mounts: operations of `mounts.operations`, carried out in their order on that root.
     mount_proc: whether /proc shows the new pid namespace.
+    guard_proc: whether what user 0 of the host could do to it through /proc is out of reach.
     loopback: whether `lo` of the new network namespace is brought up.
     workdir: the directory in which the command starts; None for the caller's, or, where that does
     not exist inside, $HOME or /.
@@ -81,6 +82,7 @@ class Plan(Record):
     empty_root: bool = False
     mounts: tuple[Operation, ...] = ()
     mount_proc: bool = False
+    guard_proc: bool = False
     loopback: bool = True
     workdir: str | None = None
     environment: Environment = Environment()
@@ -202,6 +204,7 @@ class Plan(Record):
             ("mounts", bool(self.mounts), "mount"),
             ("mount-proc", self.mount_proc, "mount"),
             ("mount-proc", self.mount_proc, "pid"),
+            ("guard-proc", self.guard_proc, "mount"),
             ("init", self.life.init, "pid"),
         )
         for setting, used, namespace in needs:

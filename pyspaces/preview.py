@@ -29,7 +29,7 @@ _TOLD = frozenset(
         *("command", "namespaces", "uid_map", "gid_map", "setgroups", "uid", "gid", "groups"),
         *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
         *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
-        *("empty_root", "mounts"),
+        *("empty_root", "mounts", "guard_proc"),
         *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
         *("keeps", "hold", "joining"),
     )

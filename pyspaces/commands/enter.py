@@ -99,6 +99,8 @@ def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: An
             **{name: values[name] for name in settings.BY_NAME if name in _TAKEN},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command(),
+            # What is set-user-ID in there belongs to the target, whose rules hold.
+            "allow_new_privs": True,
         }
     ).replace(joining=joining)
     plan.check()

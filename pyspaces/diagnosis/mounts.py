@@ -23,8 +23,8 @@ def masked_proc(case: Case) -> str | None:
     if masked := masked_proc_paths():
         return (
             f"parts of /proc are covered here ({', '.join(masked[:3])}), so the kernel allows no"
-            " fresh one; use --no-mount-proc, or start the container with"
-            " --security-opt systempaths=unconfined (podman: unmask=ALL)"
+            " fresh one; use --no-mount-proc, or start what is around this with --proc-open, a"
+            " container with --security-opt systempaths=unconfined (podman: unmask=ALL)"
         )
     if not any(kind == "proc" for _, kind in procfs.mount_points()):
         return "no procfs is mounted here, so the kernel allows no fresh one; use --no-mount-proc"

@@ -35,7 +35,8 @@ class Context(Record):
     command's. directory: the caller's working directory; None where it has no path. function: what
     to call instead of executing the command. held: whether it waits for a word right before that.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
-    there is to be one. tree: what the plan's mounts are applied to, if it has any.
+    there is to be one. tree: what the plan's mounts are applied to, if it has any. guard: what
+    closes /proc, if it is to be.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Context(Record):
     attach: Callable[[], object] | None = None
     post: Post | None = None
     tree: Tree | None = None
+    guard: Callable[[], object] | None = None
 
 
 class Step(Record):
@@ -106,6 +108,11 @@ def _make_mounts(context: Context) -> None:
     context.tree.mount_inner(
         lambda text: context.channel.say(channel.STAGE, os.fsencode(text)),
     )
+
+
+def _guard_proc(context: Context) -> None:
+    assert context.guard
+    context.guard()
 
 
 def _enter_clocks(context: Context) -> None:
@@ -283,6 +290,13 @@ STEPS = (
         title="mount a new /proc",
         applies=lambda plan: plan.mount_proc,
         act=_mount_proc,
+    ),
+    # After every mount of a /proc. By paths of the old one, as all that mounts.
+    Step(
+        title="close what is the host's in /proc",
+        applies=lambda plan: plan.guard_proc,
+        act=_guard_proc,
+        detail=lambda plan: "where its root is inside",
     ),
     Step(
         title="change to the new root",

@@ -123,6 +123,9 @@ STATX_MNT_ID_OFFSET = 144
 STATX_SIZE = 256
 
 # include/uapi/linux/openat2.h
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 # include/uapi/linux/prctl.h

@@ -114,6 +114,14 @@ class Tree:
         if self._scratch >= 0:
             os.close(self._scratch)
 
+    def begin_inner(self, root: int) -> None:
+        """Let what is not an operation change the root to be, which is open as `root`."""
+        self._root = root
+
+    def end_inner(self) -> None:
+        """Close it."""
+        os.close(self._root)
+
     # For operations that look for something outside.
 
     def source_inner(self, path: str, *, optional: bool = False) -> tuple[int, ...]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pyspaces.life import Life
     from pyspaces.mounts.operations import Operation
 
+# Operations that are for a sandbox.
+_SANDBOXES = frozenset(("host-ro", "throwaway", "read-only"))
+
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
     """Build the plan that `mapping` asks for.
@@ -111,20 +114,21 @@ class _Reading:
         empty_root, mounts = self._mounts(names, proc=proc)
         groups, keep_groups = self._groups(names)
         hold = bool(self.values.get("hold"))
+        uid, dropped = self._id("setuid", "uid_map", names), self._capabilities("cap_drop")
         return Plan(
             command=joining.command_from(self._command(), hold=hold, faults=self.faults),
             namespaces=names,
             uid_map=uid_map,
             gid_map=gid_map,
             setgroups=self._text("setgroups"),
-            uid=self._id("setuid", "uid_map", names),
+            uid=uid,
             gid=self._id("setgid", "gid_map", names),
             groups=groups,
             keep_groups=keep_groups,
             keep_caps=bool(self.values.get("keep_caps")),
-            cap_drop=self._capabilities("cap_drop"),
+            cap_drop=dropped,
             cap_add=self._capabilities("cap_add"),
-            no_new_privs=bool(self.values.get("no_new_privs")),
+            no_new_privs=self._no_new_privs(uid, dropped),
             no_nested_users=bool(self.values.get("no_nested_users")),
             hostname=self._text("hostname"),
             domainname=self._text("domainname"),
@@ -135,6 +139,7 @@ class _Reading:
             empty_root=empty_root,
             mounts=mounts,
             mount_proc=proc and not mounts,
+            guard_proc="mount" in names and self._guards_proc(dropped, empty_root=empty_root),
             loopback=self.values.get("loopback", True),
             workdir=self._text("workdir"),
             environment=self._environment(),
@@ -255,6 +260,15 @@ class _Reading:
             self.faults.append(f"{option}: {unknown}: this kernel does not have it")
         return names
 
+    def _no_new_privs(self, uid: int | None, dropped: tuple[str, ...]) -> bool:
+        """Tell whether exec gives the command nothing more: if asked, or where it gives up much."""
+        asked, allowed = (
+            bool(self.values.get(name)) for name in ("no_new_privs", "allow_new_privs")
+        )
+        if asked and allowed:
+            self.faults.append("allow-new-privs: contradicts no-new-privs")
+        return asked or (not allowed and (bool(uid) or capabilities.ALL in dropped))
+
     def _groups(self, names: Iterable[str]) -> tuple[tuple[int, ...] | None, bool]:
         """Return the groups, or None; and whether the caller's are kept."""
         texts = self._texts("groups")
@@ -308,6 +322,21 @@ class _Reading:
         )
         empty_root = empty_root or words.needs_empty_root(items, user=user)
         return empty_root, words.with_what_follows(operations, empty_root=empty_root, proc=proc)
+
+    def _guards_proc(self, dropped: tuple[str, ...], *, empty_root: bool) -> bool:
+        """Tell whether this is a sandbox, in which the host's settings are out of reach."""
+        from_sets = {
+            str(item[0]).replace("_", "-")
+            for item in self.values.get("mounts", ())
+            if isinstance(item, list | tuple) and item
+        }
+        sandbox = (
+            capabilities.ALL in dropped
+            or empty_root
+            or "root" in self.values
+            or from_sets.intersection(_SANDBOXES)
+        )
+        return bool(sandbox) and not self.values.get("proc_open")
 
     def _offset(self, name: str) -> clocks.Offset | None:
         text = self._text(name)

@@ -157,6 +157,12 @@ SETTINGS = (
         help="no program gives the command more than it has, not even a set-user-ID one",
     ),
     Setting(
+        name="allow_new_privs",
+        kind=FLAG,
+        group=IDENTITY,
+        help="leave that out where --setuid or --cap-drop all would bring it",
+    ),
+    Setting(
         name="no_nested_users",
         kind=FLAG,
         group=IDENTITY,
@@ -172,6 +178,12 @@ SETTINGS = (
         group=SETUP,
         implies=("pid", "mount"),
         help="a fresh /proc for the new pid namespace (comes with --pid and --mount together)",
+    ),
+    Setting(
+        name="proc_open",
+        kind=FLAG,
+        group=SETUP,
+        help="leave what is the host's in /proc open to its root, where a sandbox would close it",
     ),
     _setup(
         "propagation",

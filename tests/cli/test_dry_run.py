@@ -66,8 +66,8 @@ EQUAL = [
 ]
 FOR_ROOT = [
     ["--user", "--groups", "keep", "--setgroups", "deny"],
-    ["--setuid", "33"],
-    ["--setuid", "33", "--setgid", "34", "--groups", "none"],
+    ["--setuid", "33", "--allow-new-privs"],
+    ["--setuid", "33", "--setgid", "34", "--groups", "none", "--allow-new-privs"],
     ["--pid", "--mount", "--uts"],
 ]
 
@@ -106,7 +106,11 @@ def test_and_for_subordinate_ids(pyspaces: Run) -> None:
     for option, kind in (("--map-uid", "uid"), ("--map-gid", "gid")):
         first, _ = accounts.subordinate_ranges(kind, caller)[0]
         maps += [option, f"1,{first},100"]
-    for more in ([], ["--setuid", "7", "--setgid", "8"], ["--setgroups", "allow"]):
+    for more in (
+        [],
+        ["--setuid", "7", "--setgid", "8", "--allow-new-privs"],
+        ["--setgroups", "allow"],
+    ):
         ours = facts([SCRIPT, "run", *maps, *more, "--", "sh", "-c", FACTS])
         assert facts(equivalent_of(pyspaces, *maps, *more)) == ours
 

@@ -101,7 +101,9 @@ HEADERS = {
             *("MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REC", "MS_PRIVATE", "MS_SLAVE"),
             *("MS_BIND", "MS_SHARED", "MS_RDONLY", "MS_REMOUNT", "MS_UNBINDABLE"),
             *("OPEN_TREE_CLONE", "MOVE_MOUNT_F_EMPTY_PATH", "MOVE_MOUNT_T_EMPTY_PATH"),
-            *("MOUNT_ATTR_RDONLY", "MOUNT_ATTR_NODEV"),
+            *("MOUNT_ATTR_RDONLY", "MOUNT_ATTR_NODEV", "MOUNT_ATTR_NOSUID"),
+            *("FSOPEN_CLOEXEC", "FSMOUNT_CLOEXEC", "FSCONFIG_SET_FLAG", "FSCONFIG_SET_STRING"),
+            "FSCONFIG_CMD_CREATE",
         )
     },
     **{
@@ -120,7 +122,14 @@ HEADERS = {
     "AT_RECURSIVE": ("linux/fcntl.h", "AT_RECURSIVE"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
     "UMOUNT_NOFOLLOW": ("sys/mount.h", "UMOUNT_NOFOLLOW"),
-    "RESOLVE_IN_ROOT": ("linux/openat2.h", "RESOLVE_IN_ROOT"),
+    **{
+        f"RESOLVE_{name}": ("linux/openat2.h", f"RESOLVE_{name}")
+        for name in ("NO_MAGICLINKS", "NO_SYMLINKS", "BENEATH", "IN_ROOT")
+    },
+    **{
+        f"SYS_{name}": ("asm-generic/unistd.h", f"__NR_{name}")
+        for name in ("fsopen", "fsconfig", "fsmount")
+    },
     "SYS_pidfd_send_signal": ("asm-generic/unistd.h", "__NR_pidfd_send_signal"),
     "SYS_clone3": ("asm-generic/unistd.h", "__NR_clone3"),
     "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),

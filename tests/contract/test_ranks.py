@@ -50,6 +50,7 @@ RANKS = {
     "pyspaces.mounts.tree": 3,
     "pyspaces.mounts.classic": 3,
     "pyspaces.mounts.failing": 3,
+    "pyspaces.mounts.guard": 3,
     "pyspaces.mounts.changes": 3,
     "pyspaces.mounts.operation": 3,
     "pyspaces.mounts.binds": 3,
@@ -206,6 +207,7 @@ SAME_RANK = {
     ("pyspaces.mounts.operations", "pyspaces.mounts.tree"),
     ("pyspaces.mounts.tree", "pyspaces.mounts.classic"),
     ("pyspaces.mounts.tree", "pyspaces.mounts.failing"),
+    ("pyspaces.mounts.guard", "pyspaces.mounts.tree"),
     ("pyspaces.mounts.places", "pyspaces.mounts.classic"),
     ("pyspaces.mounts.operations", "pyspaces.mounts.operation"),
     ("pyspaces.mounts.words", "pyspaces.mounts.operation"),
@@ -565,7 +567,7 @@ def test_the_child_does_not_print_or_log() -> None:
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
 HANDED_OVER = {
     ("pyspaces.launch", "start_inner"),
-    *(("pyspaces.gear", name) for name in ("attach_inner", "keep_inner")),
+    *(("pyspaces.gear", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
 }
 
 

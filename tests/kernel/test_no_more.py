@@ -66,7 +66,7 @@ def test_a_set_user_id_program_gives_nothing(pyspaces: Run, tmp_path: Path) -> N
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     words = ("--setuid", "33", "--", str(program), "-u")
-    assert pyspaces("run", *words).stdout == "0\n"
+    assert pyspaces("run", "--allow-new-privs", *words).stdout == "0\n"
     assert pyspaces("run", "--no-new-privs", *words).stdout == "33\n"
 
 
