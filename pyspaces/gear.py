@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pyspaces.init import Post
+    from pyspaces.inner.leading import Leading
     from pyspaces.joining import Visit
     from pyspaces.mounts.operations import Tree
     from pyspaces.names.registry import Claim
@@ -196,6 +197,16 @@ class Gear:
         from pyspaces.mounts.guard import Guard
 
         return Guard(builds_tree=plan.builds_tree(), sysfs="ALL" in plan.cap_drop).guard_inner
+
+    def leading(self) -> Leading | None:
+        """Return what tells where exec would lead; None where the root is the caller's own."""
+        joining = self._plan.joining
+        joined = joining.root or "mount" in joining.names()
+        if not (joined or self._plan.builds_tree()):
+            return None
+        from pyspaces.inner.leading import Leading
+
+        return Leading()
 
     def holding(
         self, hold: Callable[[Spawned], object] | None

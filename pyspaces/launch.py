@@ -293,6 +293,7 @@ def replace(
                     directory=directory,
                     tree=gear.tree(),
                     guard=gear.guard(),
+                    leading=gear.leading(),
                 )
             )
     except KernelError as error:
@@ -373,6 +374,7 @@ def _spawn(
                 post=gear.post,
                 tree=gear.tree(),
                 guard=gear.guard(),
+                leading=gear.leading(),
             )
 
             def start_inner() -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import os
 
+from pyspaces.errors import Refusal
+from pyspaces.kernel import libc
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import NoReturn
 
     from pyspaces.inner.steps import Context
@@ -20,12 +22,17 @@ _FALLBACK_SHELL = b"/bin/sh"
 
 def execute(context: Context) -> NoReturn:
     """Try the candidates as execvp(3) does; raise the error that says most."""
+    if context.leading:
+        # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
+        libc.set_dumpable(dumpable=False)
     argv = [os.fsencode(word) for word in context.plan.command]
     denied: OSError | None = None
     error: OSError | None = None
     for path in context.candidates:
         try:
-            _execute_one(path, argv, context.environment)
+            _execute_one(path, argv, context)
+        except Refusal:
+            raise
         except OSError as failure:
             error = failure
             if failure.errno == errno.EACCES:
@@ -35,15 +42,23 @@ def execute(context: Context) -> NoReturn:
     raise denied or error or FileNotFoundError(errno.ENOENT, "", argv[0])
 
 
-def _execute_one(path: bytes, argv: list[bytes], environment: Mapping[bytes, bytes]) -> None:
+def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:
     try:
-        os.execve(path, argv, environment)
+        _checked(path, argv, context)
+    except Refusal:
+        raise
     except OSError as error:
         # A script without a #! line: what a shell would do.
         if error.errno == errno.ENOEXEC:
-            os.execve(_FALLBACK_SHELL, [_FALLBACK_SHELL, path, *argv[1:]], environment)
+            _checked(_FALLBACK_SHELL, [_FALLBACK_SHELL, path, *argv[1:]], context)
         error.filename = path
         raise
+
+
+def _checked(path: bytes, argv: list[bytes], context: Context) -> None:
+    if context.leading:
+        context.leading.check_inner(path)
+    os.execve(path, argv, context.environment)
 
 
 def path_of(error: BaseException, context: Context) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pyspaces.channel import Channel, Message
     from pyspaces.init import Post
+    from pyspaces.inner.leading import Leading
     from pyspaces.mounts.tree import Tree
     from pyspaces.plan import Plan
     from pyspaces.signals import Inherited
@@ -36,7 +37,8 @@ class Context(Record):
     to call instead of executing the command. held: whether it waits for a word right before that.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one. tree: what the plan's mounts are applied to, if it has any. guard: what
-    closes /proc, if it is to be.
+    closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
+    the caller's.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class Context(Record):
     post: Post | None = None
     tree: Tree | None = None
     guard: Callable[[], object] | None = None
+    leading: Leading | None = None
 
 
 class Step(Record):

@@ -108,6 +108,7 @@ RANKS = {
     "pyspaces.inner.directory": 6,
     "pyspaces.inner.hold": 6,
     "pyspaces.inner.execute": 6,
+    "pyspaces.inner.leading": 6,
     "pyspaces.launch": 7,
     "pyspaces.popen": 8,
     "pyspaces.cloning": 8,
@@ -262,6 +263,7 @@ SAME_RANK = {
     # Processes that join a user namespace, or create one, give up their groups before.
     ("pyspaces.gear", "pyspaces.inner.identity"),
     ("pyspaces.outer.difference", "pyspaces.inner.identity"),
+    ("pyspaces.gear", "pyspaces.inner.leading"),
     # The child's room: its door runs what its files have.
     ("pyspaces.inner", "pyspaces.inner.seal"),
     ("pyspaces.inner.join", "pyspaces.inner.seal"),
