@@ -25,6 +25,7 @@ _ALL: dict[str, Callable[[], Row]] = {
     "apparmor-allows": lambda: rules.apparmor(interpreter()),
     "sysctl-allows": rules.sysctl,
     "limits-allow": rules.limits,
+    "no-tiocsti": rules.terminal,
 }
 NAMES = tuple(_ALL)
 

@@ -14,6 +14,7 @@ from pyspaces.diagnosis.mounts import masked_proc_paths
 from pyspaces.kernel import procfs
 
 _DEBIAN = "kernel.unprivileged_userns_clone"
+_TIOCSTI = "dev.tty.legacy_tiocsti"
 _APPARMOR = "kernel.apparmor_restrict_unprivileged_userns"
 _UNCONFINED = "--security-opt seccomp=unconfined, or --cap-add SYS_ADMIN, when the container starts"
 
@@ -64,6 +65,25 @@ def sysctl() -> Row:
     answer = DEGRADED if os.geteuid() == 0 else NO
     return Row(
         name=name, answer=answer, evidence=f"{_DEBIAN} is 0", remedy=f"sudo sysctl {_DEBIAN}=1"
+    )
+
+
+def terminal() -> Row:
+    """Tell whether the kernel refuses to put input into a terminal on behalf of a command.
+
+    TIOCSTI of ioctl_tty(2). Before Linux 6.2 there is no such setting, and no refusal. Whoever has
+    CAP_SYS_ADMIN in the first user namespace may do it whatever the setting.
+    """
+    name = "no-tiocsti"
+    value = procfs.sysctl(_TIOCSTI)
+    if value == "0":
+        return Row(name=name, answer=YES, evidence=f"{_TIOCSTI} is 0, which binds all but root")
+    told = f"{_TIOCSTI} is {value}" if value else f"this kernel has no {_TIOCSTI}"
+    return Row(
+        name=name,
+        answer=DEGRADED,
+        evidence=f"{told}: a command may put input into the terminal that it shares",
+        remedy=f"--pty or --new-session; or sudo sysctl {_TIOCSTI}=0, since Linux 6.2",
     )
 
 
