@@ -215,7 +215,7 @@ import os
 from pyspaces import listing
 from pyspaces.kernel import libc
 os.setgroups([]); os.setuid(65534)  # only now: nobody could not read an interpreter of root
-libc.set_dumpable()  # exec would do it: /proc/self is its own again
+libc.set_dumpable(dumpable=True)  # exec would do it: /proc/self is its own again
 print(listing._hides_processes(), [row.nprocs for row in listing.listing(types=["net"]).rows])'
     """
     done = subprocess.run(
@@ -244,7 +244,7 @@ if os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 os.setgroups([]); os.setgid(65534)  # nothing is hidden from group 0: proc(5), gid=
 os.setuid(65534)  # only now: nobody could not read an interpreter of root
-libc.set_dumpable()
+libc.set_dumpable(dumpable=True)
 kept = os.open("/proc/self/ns/uts", os.O_RDONLY)
 libc.unshare(0x10000000); libc.unshare(0x04000000)
 sys.exit(cli.main(["list", "-n", "-t", "uts", "-o", "nprocs,held"]))
