@@ -35,7 +35,7 @@ OPERATIONS = {
     "mask /mnt": ["--mask", "/mnt"],
     "mask /etc/passwd": ["--mask", "/etc/passwd"],
     "bind the data of descriptor 0 on /etc/hostname": ["--bind-data", "0", "/etc/hostname"],
-    "make everything in / read-only": ["--read-only"],
+    "make everything in / read-only": ["--read-only", "--proc-open"],
     "make the mount / read-only": ["--remount-ro", "/"],
     "lay changes in memory over /usr on /mnt": ["--overlay-src", "/usr", "--tmp-overlay", "/mnt"],
     "lay /usr over /etc on /mnt, read-only": [
@@ -77,6 +77,17 @@ def test_each_call_is_needed_by_some_operation() -> None:
         words += ["--ro-bind", "/usr", "/mnt", "--", "true"]
         done = subprocess.run(words, capture_output=True, check=False, timeout=60)
         assert done.returncode == 125, call
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("call", ["open_tree", "move_mount", "mount_setattr"])
+def test_a_proc_that_cannot_be_closed_ends_the_launch(call: str) -> None:
+    words = [sys.executable, DENY, CALLS[call], EIO, SCRIPT, "run", "--mount", "--cap-drop", "all"]
+    done = subprocess.run(
+        [*words, "--", "true"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 125
+    assert done.stderr.startswith("pyspaces: cannot close what is the host's in /proc: ")
 
 
 @pytest.mark.parametrize("killed", ["the launcher", "the child"])
