@@ -47,12 +47,14 @@ class Common(TypedDict, total=False):
     cap_drop: Words
     cap_add: Words
     no_new_privs: bool
+    allow_new_privs: bool
     no_nested_users: bool
     hostname: str | None
     domainname: str | None
     boottime: float | str | None
     monotonic: float | str | None
     mount_proc: bool | None
+    proc_open: bool
     propagation: str | None
     loopback: bool | None
     workdir: Path | None

@@ -326,9 +326,9 @@ class _Reading:
     def _guards_proc(self, dropped: tuple[str, ...], *, empty_root: bool) -> bool:
         """Tell whether this is a sandbox, in which the host's settings are out of reach."""
         from_sets = {
-            str(item[0]).replace("_", "-")
+            item[0].replace("_", "-")
             for item in self.values.get("mounts", ())
-            if isinstance(item, list | tuple) and item
+            if isinstance(item, list | tuple) and item and isinstance(item[0], str)
         }
         sandbox = (
             capabilities.ALL in dropped
