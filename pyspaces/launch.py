@@ -274,28 +274,26 @@ def replace(
     created = [name for name in plan.namespaces if name != "time"]
     observe(f"create the namespaces: {', '.join(created) or 'none'}")
     inherited = inherited or Inherited.capture()
-    directory = working_directory()
     try:
         with signals.Blocked():
-            ends = _start_helper(plan, observe)
+            # All of it before the first namespace is joined, which seals imports.
+            context = inner.Context(
+                plan=plan,
+                channel=_start_helper(plan, observe),
+                launcher=-1,
+                inherited=inherited,
+                candidates=candidates(plan.command[0], environ),
+                environment=environ,
+                directory=working_directory(),
+                tree=gear.tree(),
+                guard=gear.guard(),
+                leading=gear.leading(),
+            )
             if before:
                 before()
             if created:
                 libc.unshare(namespaces.flags_of(created))
-            inner.replace_self(
-                inner.Context(
-                    plan=plan,
-                    channel=ends,
-                    launcher=-1,
-                    inherited=inherited,
-                    candidates=candidates(plan.command[0], environ),
-                    environment=environ,
-                    directory=directory,
-                    tree=gear.tree(),
-                    guard=gear.guard(),
-                    leading=gear.leading(),
-                )
-            )
+            inner.replace_self(context)
     except KernelError as error:
         raise _not_created(error, plan) from error
 

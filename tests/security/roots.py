@@ -157,15 +157,20 @@ def launch_one(root: str, names: tuple[str, ...], namespaces: dict[str, bool]) -
         (HOST / "reached").unlink()
         if not answer["shown"] or root == "throwaway":
             found.append("the host's file was written")
-    return found + (left_over(rows) if names[-1] in COVERING and names[-1] != "dev" else [])
+    return found + (left_over(rows, names[-1]) if names[-1] in COVERING else [])
 
 
-def left_over(rows: list[tuple[str, str]]) -> list[str]:
+def left_over(rows: list[tuple[str, str]], last: str) -> list[str]:
     """Say what is mounted beneath a root that has covered everything before it."""
+    # What a set adds, and what closes parts of /proc and /sys.
+    allowed = ("/dev/", "/proc/", "/sys/")
     found = [
         f"{kind} on {point} was not asked for"
         for point, kind in rows
-        if point not in ("/", "/proc", "/dev") and not point.startswith("/dev/")
+        if point not in ("/", "/dev", "/proc")
+        and not point.startswith(allowed)
+        # These are the root itself.
+        and last not in ("dev", "proc", "sysfs")
     ]
     if (top := [point for point, _ in rows].count("/")) != 1:
         found.append(f"there are {top} mounts on /")
