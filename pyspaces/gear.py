@@ -8,8 +8,9 @@ existing namespaces (`joining`), which the process that creates the child joins.
 from __future__ import annotations
 
 import os
+import time
 
-from pyspaces import environment, namespaces, outer
+from pyspaces import environment, namespaces, outer, signals
 from pyspaces.errors import Report, SpaceError
 from pyspaces.inner.identity import drop_groups
 from pyspaces.kernel import constants, nsfs, procfs
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pyspaces.names.registry import Claim
     from pyspaces.outer import Ended, Observer
     from pyspaces.outer.difference import Difference
+    from pyspaces.outer.job import Job
     from pyspaces.outer.journal import Journal
     from pyspaces.outer.link import Link
     from pyspaces.plan import Plan
@@ -37,13 +39,27 @@ if TYPE_CHECKING:
 class Gear:
     """What one launch takes along, from before it starts to the end of the command.
 
-    calls: whether a function is called instead of a command. attach: what gives the command its
-    terminal, in the child. post: what process 1 needs.
+    calls: whether a function is called instead of a command. foreground: whether the launcher waits
+    in the foreground and passes signals on. own_group: whether the command gets a process group of
+    its own. deadline: when its time is over, by the monotonic clock, or None. attach: what gives
+    the command its terminal, in the child. post: what process 1 needs.
     """
 
     def __init__(
-        self, plan: Plan, tell: Callable[[str], object], observe: Observer, *, calls: bool = False
+        self,
+        plan: Plan,
+        tell: Callable[[str], object],
+        observe: Observer,
+        *,
+        calls: bool = False,
+        foreground: bool = False,
     ) -> None:
+        begun = time.monotonic()
+        limit = plan.life.timeout
+        self.deadline = None if limit is None else begun + limit
+        self.own_group = False
+        self._foreground = foreground
+        self._job: Job | None = None
         self._plan = plan
         self._calls = calls
         self._tell = tell
@@ -90,6 +106,27 @@ class Gear:
                 own_session=life.own_session,
                 shares_memory=self._calls,
             )
+        self._open_group()
+
+    def _open_group(self) -> None:
+        """Decide whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
+
+        Only where it is in another pid namespace: elsewhere it can name us all the same.
+        """
+        visit, life = self._visit, self._plan.life
+        apart = self._plan.has("pid") or (
+            visit is not None and any(handle.name == "pid" for handle in visit.handles)
+        )
+        if not (self._foreground and apart) or life.own_session:
+            return
+        if signals.has_terminal():
+            # A group that is out of our sight could never be given the terminal back.
+            if not os.getpgrp():
+                return
+            from pyspaces.outer.job import open_job
+
+            self._job = open_job()
+        self.own_group = True
 
     def _open_existing(self) -> None:
         """Take the name, and open what is to be joined: all of it, before any of it is."""
@@ -213,13 +250,15 @@ class Gear:
     ) -> Callable[[Spawned], object] | None:
         """Return what happens while the child is held; None where nothing has to."""
         journal, claim, difference = self._journal, self._claim, self._difference
-        plan = self._plan
-        if journal is None and claim is None and difference is None:
+        plan, job = self._plan, self._job
+        if journal is None and claim is None and difference is None and job is None:
             return hold
 
         def hold_all(child: Spawned) -> None:
             if hold:
                 hold(child)
+            if job:
+                job.begin(child.pid, has_init=self.post is not None)
             if difference:
                 difference.held(user=plan.has("user"))
             if claim:
@@ -254,6 +293,10 @@ class Gear:
 
     def watch(self, child: Spawned, reader: Reader | None) -> outer.Watch:
         """Return the watch over the command, which runs now."""
+        group = None
+        if self.own_group:
+            delegate = child.pidfd if self.post else -1
+            group = signals.Group(number=child.pid, delegate=delegate)
         self._close_post()
         relay = None
         if self._pty:
@@ -270,6 +313,9 @@ class Gear:
             reader=reader,
             link=self._link,
             relay=relay,
+            group=group,
+            job=self._job,
+            deadline=self.deadline,
             peak_floor=self._peak_floor,
             finished=self._finish,
         )
@@ -278,6 +324,8 @@ class Gear:
         """Release everything after a launch that failed, and record why."""
         self._close_post()
         self.joined()
+        if self._job:
+            self._job.close()
         if self._claim:
             self._claim.give_up()
         if self._link:
@@ -297,6 +345,8 @@ class Gear:
             self.post = self.post.replace(link=-1)
 
     def _finish(self, ended: Ended) -> None:
+        if self._job:
+            self._job.close()
         if self._link:
             self._link.close()
         if ended.timed_out:

@@ -81,6 +81,8 @@ class _Server:
             received = signals.wait_for_any_inner()
             if received.number == constants.SIGCHLD:
                 self._reap_inner()
+            elif received.mark == signals.WHOLE_GROUP:
+                os.kill(0, received.number)
             elif received.number == signals.CONT:
                 self._continue_inner(received.mark)
             elif received.from_process or self._post.own_session:

@@ -6,6 +6,7 @@ and may be called from any thread. `run` is for the foreground of a terminal: it
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces import channel, environment, inner, namespaces, outer, signals, spawn
@@ -149,7 +150,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     plan = checked(plan)
     if plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
-    gear = Gear(plan, tell, observe, calls=function is not None)
+    gear = Gear(plan, tell, observe, calls=function is not None, foreground=reader is not None)
     if function and variables is None:
         variables = dict(os.environb)
     function = _holder(plan) if plan.hold else function
@@ -159,7 +160,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
         except KernelError as error:
             raise _not_created(error, plan) from error
         gear.joined()
-        _prepare(plan, child, ends, observe=observe, reader=reader, hold=gear.holding(hold))
+        _prepare(plan, child, ends, gear, observe=observe, reader=reader, hold=hold)
     except BaseException as error:
         gear.fail(error)
         raise
@@ -168,6 +169,8 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 
 def _not_created(error: KernelError, plan: Plan) -> SpaceError:
     """Return the error of a launch that failed before there was a child to name the stage."""
+    if error.errno == errno.ETIMEDOUT and error.call == "clone":
+        return outer.too_late(plan, outer.JOIN)
     # Where namespaces are joined, whatever is not the creation itself belongs to that.
     other = outer.JOIN if plan.joining else outer.PREPARE
     return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
@@ -185,13 +188,21 @@ def _prepare(
     plan: Plan,
     child: Spawned,
     ends: channel.Channel,
+    gear: Gear,
     *,
     observe: Observer,
     reader: Reader | None,
     hold: Callable[[Spawned], object] | None,
 ) -> None:
+    hold = gear.holding(hold)
     try:
-        outer.prepare_child(plan, child, ends, observe=observe, reader=reader, hold=hold)
+        outer.prepare_child(
+            *(plan, child, ends),
+            observe=observe,
+            reader=reader,
+            hold=hold,
+            deadline=gear.deadline,
+        )
     except BaseException:
         os.close(child.pidfd)
         raise
@@ -216,6 +227,10 @@ def run(
     errors, as for `start`. Only from the main thread.
     """
     plan = checked(plan)
+    if plan.life.pty:
+        from pyspaces.terminal import fill_streams
+
+        fill_streams()
     variables = caller_environment()
     if forget_environment and plan.environment.clear:
         procfs.erase_initial_environment()
@@ -231,7 +246,7 @@ def run(
         )
     try:
         with (
-            signals.Reader(uses_terminal=plan.life.pty) as reader,
+            signals.Reader(wake_after=plan.life.timeout) as reader,
             start(
                 plan,
                 variables=variables,
@@ -268,6 +283,8 @@ def replace(
     plan = checked(plan.replace(life=plan.life.replace(in_place=True, kill_child=None)))
     if procfs.thread_count() != 1:
         raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
+    from pyspaces.outer.helper import start_helper
+
     gear = Gear(plan, tell, observe)
     before = gear.before(before)
     environ = _environment(plan, gear, variables)
@@ -279,7 +296,7 @@ def replace(
             # All of it before the first namespace is joined, which seals imports.
             context = inner.Context(
                 plan=plan,
-                channel=_start_helper(plan, observe),
+                channel=start_helper(plan, observe),
                 launcher=-1,
                 inherited=inherited,
                 candidates=candidates(plan.command[0], environ),
@@ -296,31 +313,6 @@ def replace(
             inner.replace_self(context)
     except KernelError as error:
         raise _not_created(error, plan) from error
-
-
-def _start_helper(plan: Plan, observe: Observer) -> channel.Channel:
-    """Start the process that writes the maps, as nobody's child that the command would find."""
-    from pyspaces.outer.helper import attend
-
-    launcher = Spawned(pid=os.getpid(), pidfd=nsfs.pidfd_open(os.getpid()))
-    ours, theirs = channel.pair()
-
-    def be_helper() -> None:
-        theirs.close()
-        attend(plan, launcher, ours, observe)
-
-    try:
-        middle = spawn.spawn(lambda: spawn.spawn_alone(be_helper))
-        nsfs.has_ended(middle.pidfd, timeout=None)
-        spawn.reap(middle.pid)
-        os.close(middle.pidfd)
-    except BaseException:
-        theirs.close()
-        raise
-    finally:
-        ours.close()
-        os.close(launcher.pidfd)
-    return theirs
 
 
 def _environment(
@@ -368,6 +360,7 @@ def _spawn(
                 directory=working_directory(),
                 function=function,
                 held=gear.holding(hold) is not None,
+                own_group=gear.own_group,
                 attach=gear.attach,
                 post=gear.post,
                 tree=gear.tree(),
@@ -382,7 +375,10 @@ def _spawn(
 
             with signals.Blocked():
                 child = spawn.spawn(
-                    start_inner, flags=namespaces.flags_of(created), before=gear.before(before)
+                    start_inner,
+                    flags=namespaces.flags_of(created),
+                    before=gear.before(before),
+                    deadline=gear.deadline,
                 )
         except BaseException:
             ours.close()

@@ -16,6 +16,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
@@ -32,6 +33,9 @@ CHLD, WINCH, HUP, TERM, KILL = (
     *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
 )
 INT, QUIT = signal.SIGINT, signal.SIGQUIT
+# What a terminal sends, and always to a whole group.
+OF_TERMINAL = (INT, QUIT, signal.SIGTSTP, *_BACKGROUND)
+BACKGROUND = _BACKGROUND
 
 # What becomes of a signal to a process: it has a handler for it or ignores it, or waits for it by
 # other means; the signal is pending; the kernel's default action is taken; or the process blocks
@@ -45,6 +49,15 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # of the others, a process chooses the action of all but two.
 _ALL = frozenset(int(number) for number in signal.valid_signals())
 _KNOWN = _ALL - {signal.SIGKILL, signal.SIGSTOP}
+# What ends a process that has no handler, and is not passed on: signal(7).
+_FATAL = _KNOWN.difference(FORWARDED, (signal.SIGCHLD, signal.SIGURG))
+
+
+# The mark of a signal that process 1 of ours is to send to its group; others count from 0.
+WHOLE_GROUP = -1
+
+# How often a process is woken once its time is over, and the latest time that any clock counts to.
+_WAKE_EVERY, _LONGEST_TIMER = 0.05, 2.0**31 - 1
 
 
 class Inherited(Record):
@@ -88,6 +101,24 @@ def _ignored() -> set[int]:
     return {number for number in _KNOWN if bits >> (number - 1) & 1}
 
 
+class Group(Record):
+    """The process group that the command has to itself.
+
+    number: as this process counts. delegate: a pidfd of our process 1 in it, or -1. Process 1
+    passes on what it gets, and could not tell what the whole group has got; so it sends that.
+    """
+
+    number: int
+    delegate: int = -1
+
+    def send(self, number: int) -> None:
+        """Send signal `number` to all of it; a group that has gone is no error."""
+        if self.delegate >= 0:
+            send_marked(self.delegate, number, WHOLE_GROUP)
+        else:
+            send_to_group(self.number, number)
+
+
 class Blocked:
     """Context in which this thread takes no signal; what arrives waits until the end."""
 
@@ -114,23 +145,33 @@ class Received(Record):
 class Reader:
     """Context in which the signals of FORWARDED, and SIGCHLD, are read from a descriptor.
 
-    uses_terminal: whether this process reads the terminal itself; in the background that has to
-    stop it, where with SIGTTIN blocked read(2) would fail with EIO. SIGCHLD gets its default
+    So are those that would end this process before it has put everything back, in `fatal`.
+
+    SIGCHLD gets its default
     action meanwhile: ignored (as some callers leave it) it would make the kernel throw the
     command's status away. Only for the main thread of a program that waits for nothing else, such
     as the command line.
+    wake_after: seconds after which this process is not left stopped any more, whoever stopped it;
+    never if None.
     """
 
-    def __init__(self, *, uses_terminal: bool = False) -> None:
-        left = _BACKGROUND if uses_terminal else ()
+    def __init__(self, *, wake_after: float | None = None) -> None:
+        self._wake_after = wake_after
+        self.fatal = frozenset(n for n in _FATAL if signal.getsignal(n) == signal.SIG_DFL)
         # SIGCHLD tells of a command that stops: a pidfd tells of its end only.
-        self._numbers = [number for number in (*FORWARDED, CHLD) if number not in left]
+        self._numbers = (*FORWARDED, CHLD, *self.fatal)
 
     def __enter__(self) -> Reader:
         self._descriptor = libc.signalfd(self._numbers)
         self._kept: list[Received] = []
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
         self._action = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._end_timer: Callable[[], object] | None = None
+        if self._wake_after is not None:
+            # A clock that nobody can stop: to send SIGCONT continues a process, even one that
+            # blocks it. Again and again, since it may be stopped again.
+            seconds = min(self._wake_after, _LONGEST_TIMER)
+            self._end_timer = libc.start_timer(seconds, every=_WAKE_EVERY, number=CONT)
         return self
 
     def __exit__(
@@ -140,6 +181,8 @@ class Reader:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._descriptor)
+        if self._end_timer:
+            self._end_timer()
         # None: a handler that was not installed from Python, which cannot be put back.
         if self._action is not None:
             signal.signal(signal.SIGCHLD, self._action)
@@ -154,15 +197,20 @@ class Reader:
         self._kept.append(received)
 
     def read_new(self) -> Received | None:
-        """Return the next signal that arrived and was not kept, or None."""
-        try:
-            data = os.read(self._descriptor, constants.SIGNALFD_SIGINFO_SIZE)
-        except BlockingIOError:
-            return None
-        # struct signalfd_siginfo: ssi_signo, ssi_errno, ssi_code are its first three words. A
-        # positive code is the kernel's (SI_KERNEL for the terminal), the others a process's.
-        number, _, code = struct.unpack_from("Iii", data)
-        return Received(number=number, from_process=code <= 0)
+        """Return the next signal that arrived and was not kept, or None.
+
+        Left out are those of our own timer, and what we have sent to our own process group.
+        """
+        while True:
+            try:
+                data = os.read(self._descriptor, constants.SIGNALFD_SIGINFO_SIZE)
+            except BlockingIOError:
+                return None
+            # struct signalfd_siginfo: ssi_signo, ssi_errno, ssi_code, ssi_pid come first. A
+            # positive code is the kernel's (SI_KERNEL for the terminal), the others a process's.
+            number, _, code, sender = struct.unpack_from("IiiI", data)
+            if code != constants.SI_TIMER and sender != os.getpid():
+                return Received(number=number, from_process=code <= 0)
 
     def read(self) -> Received | None:
         """Return the next signal that waits, or None."""
@@ -170,9 +218,16 @@ class Reader:
 
 
 def wait_for_any_inner() -> Received:
-    """Wait for the next signal of any kind; every one is blocked in this process."""
-    told = signal.sigwaitinfo(_KNOWN)
-    return Received(number=told.si_signo, from_process=told.si_code <= 0, mark=told.si_errno)
+    """Wait for the next signal of any kind; every one is blocked in this process.
+
+    But for those that it has sent itself, to its own group.
+    """
+    while (told := signal.sigwaitinfo(_KNOWN)).si_pid == os.getpid():
+        continue
+    # A process inside that stops its group, as an editor does, has sent the command its own.
+    of_group = told.si_signo in STOPPING and told.si_pid > 0
+    from_process = told.si_code <= 0 and not of_group
+    return Received(number=told.si_signo, from_process=from_process, mark=told.si_errno)
 
 
 def send_to_all_inner(number: int) -> None:
@@ -236,20 +291,34 @@ def was_continued(pid: int) -> bool:
         return False
 
 
-def stop_self() -> None:
+def stop_self() -> bool:
     """Stop this process where a shell looks after its jobs; return once it is continued.
+
+    Returns False at once where none does.
 
     By SIGSTOP: to stop by SIGTSTP it would have to be unblocked, and a second Ctrl-Z in the moment
     before it is blocked again would stop us without our knowing (seen).
     """
-    if _has_job_control():
-        os.kill(os.getpid(), signal.SIGSTOP)
+    if not has_job_control():
+        return False
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return True
 
 
-def _has_job_control() -> bool:
+def has_terminal() -> bool:
+    """Tell whether this process has a controlling terminal, and so perhaps a shell with jobs."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def has_job_control() -> bool | None:
     """Tell whether somebody would continue this process group: it is not orphaned, setpgid(2).
 
-    That is, the first of our ancestors beyond the group is in our session, as a shell is.
+    That is, the first of our ancestors beyond the group is in our session, as a shell is. None
+    where that one cannot be seen, since it is outside of our pid namespace.
     """
     group, session, process = os.getpgrp(), os.getsid(0), os.getppid()
     while process > 0:
@@ -259,7 +328,7 @@ def _has_job_control() -> bool:
         except ProcessLookupError:
             return False
         process = procfs.parent_of(process)
-    return False
+    return None
 
 
 def fate_on(process: int, number: int) -> str:

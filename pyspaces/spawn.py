@@ -17,7 +17,9 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import select
 import sys
+import time
 
 from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -75,18 +77,23 @@ class Spawned(Record):
 
 
 def spawn(
-    start: Callable[[], object], *, flags: int = 0, before: Callable[[], object] | None = None
+    start: Callable[[], object],
+    *,
+    flags: int = 0,
+    before: Callable[[], object] | None = None,
+    deadline: float | None = None,
 ) -> Spawned:
     """Create a process in the new namespaces of `flags` and run `start` in it.
 
     flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME. before: what the process that clones
-    does first; it is then a process of its own, and single-threaded.
+    does first; it is then a process of its own, and single-threaded. deadline: when that process,
+    which others may be able to stop, is given up, by the monotonic clock: KernelError ETIMEDOUT.
     Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
     Raises KernelError, with the call, when the kernel refuses either.
     """
     if before is None and procfs.thread_count() == 1:
         return _spawn_directly(start, flags)
-    return _spawn_through_fork(start, flags, before or _do_nothing)
+    return _spawn_through_fork(start, flags, before or _do_nothing, deadline)
 
 
 def spawn_alone(start: Callable[[], object]) -> Spawned:
@@ -109,7 +116,10 @@ def _spawn_directly(start: Callable[[], object], flags: int) -> Spawned:
 
 
 def _spawn_through_fork(
-    start: Callable[[], object], flags: int, before: Callable[[], object]
+    start: Callable[[], object],
+    flags: int,
+    before: Callable[[], object],
+    deadline: float | None,
 ) -> Spawned:
     reading, writing = os.pipe()
     middle = _fork_with_threads()
@@ -118,6 +128,8 @@ def _spawn_through_fork(
         _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before))
     os.close(writing)
     try:
+        if deadline is not None:
+            _wait_for_answer(reading, middle, deadline)
         # One message, not up to end-of-file: another child may hold a copy of the pipe.
         answer = os.read(reading, _LONGEST_ANSWER)
     finally:
@@ -140,6 +152,14 @@ def reap(pid: int) -> None:
         os.waitpid(pid, 0)
     except ChildProcessError:
         return
+
+
+def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
+    poller = select.poll()
+    poller.register(reading, select.POLLIN)
+    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        os.kill(middle, constants.SIGKILL)
+        raise KernelError(errno.ETIMEDOUT, "clone")
 
 
 def _clone_for_parent(

@@ -91,6 +91,18 @@ class Pty:
         self.main = self.other = -1
 
 
+def fill_streams() -> None:
+    """Open what is closed of the standard streams: the command gets all three of them anew.
+
+    What is opened next would get their numbers, be relayed, and be replaced in the child.
+    """
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # gets the lowest number that is free
+
+
 def outer_terminal() -> int | None:
     """Return the standard stream of this process that is a terminal, or None."""
     return next((stream for stream in (0, 1, 2) if os.isatty(stream)), None)

@@ -36,6 +36,7 @@ def run_inner(context: Context) -> NoReturn:
     """Carry out the plan in this process, and become the command or call the function."""
     seal_imports()
     with _Telling(context) as telling:
+        _leave_group(context)
         # By this descriptor it finds its own namespaces, whatever root it will have.
         own = _own_namespaces(context)
         _wait_for_maps(context)
@@ -78,6 +79,18 @@ def _told_namespaces(own: int) -> bytes:
             continue
     os.close(own)
     return os.fsencode(" ".join(links))
+
+
+def _leave_group(context: Context) -> None:
+    """Begin a process group that the command, which can always signal its own, has to itself.
+
+    Groups have members in several pid namespaces: kill(0, SIGKILL) from inside would reach all of
+    the caller's group, and a number of it is not even needed for that. A process 1 of ours leads
+    it and is not hurt by it. It has to lead: the kernel ends a namespace only when no number of it
+    is in use, and one that names a group with members elsewhere would be (zap_pid_ns_processes).
+    """
+    if context.own_group:
+        os.setpgid(0, 0)
 
 
 def replace_self(context: Context) -> NoReturn:

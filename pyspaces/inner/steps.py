@@ -35,6 +35,7 @@ class Context(Record):
     command. candidates: the paths at which the command may be, in their order. environment: the
     command's. directory: the caller's working directory; None where it has no path. function: what
     to call instead of executing the command. held: whether it waits for a word right before that.
+    own_group: whether the command leads a process group of its own, out of the launcher's.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one. tree: what the plan's mounts are applied to, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
@@ -50,6 +51,7 @@ class Context(Record):
     directory: str | None = None
     function: Callable[[], object] | None = None
     held: bool = False
+    own_group: bool = False
     attach: Callable[[], object] | None = None
     post: Post | None = None
     tree: Tree | None = None

@@ -174,7 +174,8 @@ SFD_CLOEXEC = 0o2000000
 SIGNALFD_SIGINFO_SIZE = 128
 
 # include/uapi/asm-generic/siginfo.h
-SI_QUEUE = -1
+SI_QUEUE, SI_TIMER = -1, -2
+CLOCK_MONOTONIC = 1
 SIGINFO_SIZE = 128
 
 # kernel/user_namespace.c: UID_GID_MAP_MAX_EXTENTS, and the page that one write may fill

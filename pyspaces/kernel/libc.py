@@ -17,7 +17,7 @@ from pyspaces.kernel import constants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 
@@ -65,23 +65,20 @@ _umount2 = _prototype("umount2", _text, _int)
 _unshare = _prototype("unshare", _int)
 _wait4 = _prototype("wait4", _int, _pointer, _int, _pointer)
 
-# syscall(2) is variadic: two names for two shapes, so that neither changes the other's prototype.
-_syscall_clone3 = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall_clone3.argtypes = (ctypes.c_long, _pointer, ctypes.c_size_t)
-_syscall_clone3.restype = ctypes.c_long
-_syscall_clone = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall_clone.argtypes = (ctypes.c_long, _ulong, _pointer, _pointer, _pointer, _pointer)
-_syscall_clone.restype = ctypes.c_long
-_syscall_openat2 = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall_openat2.argtypes = (ctypes.c_long, ctypes.c_long, _text, _pointer, ctypes.c_size_t)
-_syscall_openat2.restype = ctypes.c_long
-_syscall_pidfd_send_signal = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall_pidfd_send_signal.argtypes = (ctypes.c_long, _int, _int, _text, ctypes.c_uint)
-_syscall_pidfd_send_signal.restype = ctypes.c_long
 
-_syscall = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall.argtypes = (ctypes.c_long,) * 7
-_syscall.restype = ctypes.c_long
+def _syscall_of(*argtypes: Any) -> Any:
+    """Return syscall(2), which is variadic, for one shape: each has a prototype of its own."""
+    function = ctypes.PyDLL(None, use_errno=True).syscall
+    function.argtypes = (ctypes.c_long, *argtypes)
+    function.restype = ctypes.c_long
+    return function
+
+
+_syscall_clone3 = _syscall_of(_pointer, ctypes.c_size_t)
+_syscall_clone = _syscall_of(_ulong, _pointer, _pointer, _pointer, _pointer)
+_syscall_openat2 = _syscall_of(ctypes.c_long, _text, _pointer, ctypes.c_size_t)
+_syscall_pidfd_send_signal = _syscall_of(_int, _int, _text, ctypes.c_uint)
+_syscall = _syscall_of(*[ctypes.c_long] * 6)
 # The same numbers on all machines that pyspaces knows; asm-generic/signal-defs.h, linux/prctl.h.
 _SIG_SETMASK, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 2, 22, 2
 
@@ -98,17 +95,8 @@ class _CloneArgs(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "flags",
-            "pidfd",
-            "child_tid",
-            "parent_tid",
-            "exit_signal",
-            "stack",
-            "stack_size",
-            "tls",
-            "set_tid",
-            "set_tid_size",
-            "cgroup",
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack"),
+            *("stack_size", "tls", "set_tid", "set_tid_size", "cgroup"),
         )
     ]
 
@@ -144,14 +132,9 @@ def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
     if machine not in constants.SYS_clone:
         raise KernelError(_errno.ENOSYS, "clone", [hex(flags)])
     pidfd = _int(-1)
-    result = _syscall_clone(
-        constants.SYS_clone[machine],
-        flags | constants.CLONE_PIDFD | exit_signal,
-        None,
-        ctypes.byref(pidfd),
-        None,
-        None,
-    )
+    bits = flags | constants.CLONE_PIDFD | exit_signal
+    number = constants.SYS_clone[machine]
+    result = _syscall_clone(number, bits, None, ctypes.byref(pidfd), None, None)
     return _checked(result, "clone", hex(flags)), pidfd.value
 
 
@@ -232,8 +215,8 @@ def set_dumpable(*, dumpable: bool) -> None:
 
 def set_name(name: bytes) -> None:
     """Set the name that ps(1) shows of this process, up to 15 bytes: prctl(2)."""
-    address = ctypes.cast(ctypes.c_char_p(name), _pointer).value or 0
-    _checked(_prctl(constants.PR_SET_NAME, address, 0, 0, 0), "prctl", "PR_SET_NAME")
+    room = ctypes.create_string_buffer(name)
+    _checked(_prctl(constants.PR_SET_NAME, ctypes.addressof(room), 0, 0, 0), "prctl", "PR_SET_NAME")
 
 
 def keep_capabilities(*, keep: bool) -> None:
@@ -295,7 +278,7 @@ def setdomainname(name: str) -> None:
 
 
 def socketpair() -> tuple[int, int]:
-    """Return two connected close-on-exec descriptors that keep messages whole: socketpair(2)."""
+    """Return two connected close-on-exec sockets that keep messages whole: socketpair(2)."""
     pair = (_int * 2)()
     kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
     _checked(_socketpair(constants.AF_UNIX, kind, 0, pair), "socketpair")
@@ -328,6 +311,21 @@ def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
     call = constants.SYS_pidfd_send_signal
     result = _syscall_pidfd_send_signal(call, pidfd, number, data, 0)
     _checked(result, "pidfd_send_signal", pidfd, number)
+
+
+def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], object]:
+    """Have signal `number` sent to this process after `seconds`, and `every` so often from then on.
+
+    timer_create(2), by the monotonic clock. No child inherits it. Returns what ends it.
+    """
+    # glibc before 2.34 has it in a library of its own.
+    library = _libc if hasattr(_libc, "timer_create") else ctypes.PyDLL("librt.so.1")
+    timer, event = _pointer(), struct.pack("Pii", 0, number, 0).ljust(64, b"\0")
+    clock = constants.CLOCK_MONOTONIC
+    _checked(library.timer_create(clock, event, ctypes.byref(timer)), "timer_create")
+    times = [part for one in (every, seconds) for part in (int(one), int(one % 1 * 1e9))]
+    _checked(library.timer_settime(timer, 0, struct.pack("4l", *times), None), "timer_settime")
+    return lambda: library.timer_delete(timer)
 
 
 def c_string_fault(text: str) -> str | None:

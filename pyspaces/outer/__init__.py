@@ -8,7 +8,7 @@ hang. `watch` takes any started child and plain settings: whoever creates a proc
 from __future__ import annotations
 
 from pyspaces.outer.ending import end_child, reap
-from pyspaces.outer.prepare import CREATE, JOIN, MAP, PREPARE, failure, prepare_child
+from pyspaces.outer.prepare import CREATE, JOIN, MAP, PREPARE, failure, prepare_child, too_late
 from pyspaces.outer.watch import Ended, Watch, wait_forwarding
 
 TYPE_CHECKING = False
@@ -26,5 +26,6 @@ __all__ = [
     "failure",
     "prepare_child",
     "reap",
+    "too_late",
     "wait_forwarding",
 ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import channel
+from pyspaces import channel, spawn
 from pyspaces.channel import EXECUTE, Conversation
 from pyspaces.errors import Report, SpaceError
 from pyspaces.kernel import nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.outer.prepare import MAP, failure, files_of, keep, write_maps
+from pyspaces.spawn import Spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,29 @@ if TYPE_CHECKING:
     from pyspaces.keeping import Kept
     from pyspaces.outer.prepare import Observer
     from pyspaces.plan import Plan
-    from pyspaces.spawn import Spawned
+
+
+def start_helper(plan: Plan, observe: Observer) -> channel.Channel:
+    """Start the process that writes the maps, as nobody's child that the command would find."""
+    launcher = Spawned(pid=os.getpid(), pidfd=nsfs.pidfd_open(os.getpid()))
+    ours, theirs = channel.pair()
+
+    def be_helper() -> None:
+        theirs.close()
+        attend(plan, launcher, ours, observe)
+
+    try:
+        middle = spawn.spawn(lambda: spawn.spawn_alone(be_helper))
+        nsfs.has_ended(middle.pidfd, timeout=None)
+        spawn.reap(middle.pid)
+        os.close(middle.pidfd)
+    except BaseException:
+        theirs.close()
+        raise
+    finally:
+        ours.close()
+        os.close(launcher.pidfd)
+    return theirs
 
 
 def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from pyspaces import channel, diagnosis, idmap, namespaces, signals, status
 from pyspaces.channel import EXECUTE, WAIT, Conversation
@@ -36,6 +37,8 @@ JOIN = "join the namespaces"
 KEEP = "keep the namespaces"
 MAP = "write the id maps"
 PREPARE = "prepare the launch"
+# In seconds; in milliseconds an int has to hold it.
+_LONGEST_POLL = 86400.0
 
 
 def prepare_child(
@@ -46,17 +49,20 @@ def prepare_child(
     observe: Observer,
     reader: Reader | None,
     hold: Hold | None = None,
+    deadline: float | None = None,
 ) -> None:
     """Bring a waiting child to exec. Raises SpaceError, with the child dead and reaped.
 
-    hold: called once everything is set up; the child then waits until it returns.
+    hold: called once everything is set up; the child then waits until it returns. deadline: when
+    the time of the command is over, by the monotonic clock; who can stop a child that joins
+    namespaces is no reason to wait for longer.
     """
     talk = Conversation()
     kept = files_of(plan)
     try:
         may_set_groups = write_maps(plan, child, observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
-        _listen(plan, child, ends, talk, kept, observe=observe, reader=reader, hold=hold)
+        _listen(plan, child, ends, talk, kept, deadline, observe=observe, reader=reader, hold=hold)
     except BaseException as error:
         died = isinstance(error, _ChildDied) or _explains(child, talk, error)
         ended = end_child(child)
@@ -86,6 +92,15 @@ def failure(report: Report, plan: Plan) -> SpaceError:
         hint=_hint(report, plan),
         exit_status=exit_status,
         report=report,
+    )
+
+
+def too_late(plan: Plan, stage: str) -> SpaceError:
+    """Return the error of a launch whose time is over before there was a command."""
+    limit = plan.life.timeout or 0.0
+    return SpaceError(
+        f"cannot {stage}: the time of the command, {limit:g} s, was over before it started",
+        exit_status=status.TIMED_OUT,
     )
 
 
@@ -128,12 +143,13 @@ def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | 
     return lambda path, rows: newidmap.write_outer(path, rows, stage=MAP)
 
 
-def _listen(
+def _listen(  # noqa: PLR0913 - all that the dialogue is about
     plan: Plan,
     child: Spawned,
     ends: Channel,
     talk: Conversation,
     kept: Kept | None,
+    deadline: float | None,
     *,
     observe: Observer,
     reader: Reader | None,
@@ -142,7 +158,7 @@ def _listen(
     """Hear the child out until it has become the command. Raises where it has not."""
     poller = _poller(ends.fileno(), child.pidfd, *([reader.fileno()] if reader else []))
     while True:
-        ready = dict(poller.poll())
+        ready = _wait(poller, deadline, plan, talk)
         # Messages first. A signal is early only where the child has said nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
@@ -167,6 +183,18 @@ def _listen(
             raise failure(Report.from_bytes(message.body), plan)
     if not talk.executing:
         raise _ChildDied
+
+
+def _wait(
+    poller: select.poll, deadline: float | None, plan: Plan, talk: Conversation
+) -> dict[int, int]:
+    """Wait until there is something to hear; return what poll(2) names. Raises when it is late."""
+    while True:
+        left = _LONGEST_POLL if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise too_late(plan, talk.stage or WAIT)
+        if ready := poller.poll(min(left, _LONGEST_POLL) * 1000 + 1):
+            return dict(ready)
 
 
 def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
@@ -232,7 +260,7 @@ def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) ->
     signal = reader.read_new() if reader else None
     if signal is None or reader is None:
         return
-    if signal.number in signals.ENDING and not executing:
+    if not executing and (signal.number in signals.ENDING or signal.number in reader.fatal):
         raise Interrupted(signal.number)
     if signal.number != signals.CHLD:
         reader.keep(signal)

@@ -17,6 +17,10 @@ from pyspaces import signals
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.signals import Group
+
 # How long after a signal that process 1 keeps blocked we look again, at first and at most.
 _FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
 # How many looks in a row have to find a signal blocked and not pending before process 1 is believed
@@ -41,18 +45,19 @@ class Process1:
         self._kills: dict[int, float] = {}  # signal: when to kill what has not ended by then
         self.killed_for: int | None = None
 
-    def send(self, number: int, *, grace: float = 0.0) -> None:
+    def send(self, number: int, *, group: Group | None = None, grace: float = 0.0) -> None:
         """Send a signal, and kill the process for it if it is one to end and would be dropped.
 
-        grace: seconds for which a process that drops it may still end by itself.
+        group: the process group that gets it, if not this process alone. grace: seconds for which
+        a process that drops it may still end by itself.
         """
-        if number not in signals.ENDING:
+        before = self.fate(number) if number in signals.ENDING else signals.TAKEN
+        if group:
+            group.send(number)
+        else:
             signals.send(self._pidfd, number)
-            return
-        before = self.fate(number)
-        signals.send(self._pidfd, number)
-        self._unsure.pop(number, None)
         if before != signals.TAKEN:
+            self._unsure.pop(number, None)
             self._judge(number, _FIRST_LOOK, grace)
 
     def sent(self, number: int) -> None:

@@ -15,7 +15,7 @@ import time
 from pyspaces import signals
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.outer import readers
+from pyspaces.outer import readers, sentinel
 from pyspaces.outer.keys import Keys
 from pyspaces.terminal import outer_terminal, raw_mode
 
@@ -43,7 +43,8 @@ class Relay:
     """Copies both ways until the command ends; the caller's terminal is raw meanwhile.
 
     expect: called with the number of a signal right before the command's terminal sends it to the
-    command's own process group; set by whom that concerns.
+    command's own process group; set by whom that concerns. is_in_background: whether the caller's
+    terminal was to be used and is another's, so that this process should stop.
     """
 
     def __init__(self, pty: Pty, child: Spawned) -> None:
@@ -54,6 +55,9 @@ class Relay:
         self._saved: list[Any] | None = None
         self._input, self._output = 0, 1
         self._own: list[int] = []
+        self._suspended = False
+        self.is_in_background = False
+        self._guard: Spawned | None = None
         self._reading = True  # until the end of input
         self._writing = True  # until nobody reads the output any more
         self._to_command = b""
@@ -69,27 +73,53 @@ class Relay:
     # --- the caller's terminal ----------------------------------------------------------------
 
     def resume(self) -> None:
-        """Make the caller's terminal raw, if it is the input; also after a stop."""
+        """Make the caller's terminal raw, if it is the input; also after a stop.
+
+        In the background it is the shell's: `is_in_background` then says so.
+        """
         self.resize()
+        self._suspended = False
         if not os.isatty(self._input):
+            return
+        self.is_in_background = not self._is_in_foreground()
+        if self.is_in_background:
+            self._suspended = True
             return
         try:
             attributes = termios.tcgetattr(self._input)
             if self._saved is None:
                 self._saved = attributes
-            # In the background this stops us, as it should: SIGTTOU of termios(3).
+                self._start_guard(attributes)
             termios.tcsetattr(self._input, termios.TCSADRAIN, raw_mode(self._saved))
         except termios.error:
             self._saved = None
 
+    def _start_guard(self, saved: list[Any]) -> None:
+        """Have somebody there who puts it back if we are killed."""
+        if self._guard is None:
+            self._guard = sentinel.start_guard(self._input, saved)
+
     def suspend(self) -> None:
-        """Give the caller's terminal back as it was."""
+        """Give the caller's terminal back as it was, and read no input until `resume`."""
+        self._suspended = True
+        self.is_in_background = False
         if self._saved is None:
             return
         try:
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
         except termios.error:
             return
+
+    def give_up_input(self) -> None:
+        """Read no more, where we shall never be in the foreground."""
+        self._suspended = False
+        self._end_of_reading()
+
+    def _is_in_foreground(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._input) == os.getpgrp()
+        except OSError:  # not our controlling terminal: whoever has it may use it
+            return True
 
     def resize(self) -> None:
         """Pass the window size on; the kernel tells those inside."""
@@ -103,7 +133,7 @@ class Relay:
 
     def interests(self) -> Iterator[tuple[int, int]]:
         """Yield what to wait for, as poll(2) takes it."""
-        if self._reading and len(self._to_command) < _WAITING:
+        if self._reading and not self._suspended and len(self._to_command) < _WAITING:
             yield self._input, select.POLLIN
         if self._writing and self._to_caller:
             yield self._output, select.POLLOUT
@@ -158,6 +188,9 @@ class Relay:
         """Give the caller's terminal back and release what is ours; more than once is fine."""
         self.suspend()
         self._saved = None
+        if self._guard:
+            sentinel.end(self._guard)
+            self._guard = None
         for descriptor in self._own:
             os.close(descriptor)
         self._own.clear()
@@ -182,10 +215,18 @@ class Relay:
         try:
             data = os.read(self._input, _PIECE)
         except OSError:
-            data = b""  # the terminal has gone, or the caller has closed it
+            # With SIGTTIN blocked, reading in the background fails: read(2). Else the terminal has
+            # gone, or the caller has closed it.
+            self.is_in_background = os.isatty(self._input) and not self._is_in_foreground()
+            if self.is_in_background:
+                return
+            data = b""
         if data:
             self._to_command += data
-            return
+        else:
+            self._end_of_reading()
+
+    def _end_of_reading(self) -> None:
         self._reading = False
         self._look = time.monotonic()
 

@@ -5,7 +5,6 @@ Runs in the parent.
 
 from __future__ import annotations
 
-import os
 import time
 
 from pyspaces import signals
@@ -15,9 +14,10 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyspaces.outer.job import Job
     from pyspaces.outer.link import Link
     from pyspaces.outer.relay import Relay
-    from pyspaces.signals import Received
+    from pyspaces.signals import Group, Received
     from pyspaces.spawn import Spawned
 
 # How long a command may take to stop before SIGSTOP is sent and we stop alone, and how often we
@@ -43,7 +43,9 @@ class Stops:
 
     drops: whether the kernel drops what stops the command where that has no handler: it does on
     process 1, and on the only process group of a session (orphaned: setpgid(2)). own_session:
-    whether the command is out of the caller's terminal's reach.
+    whether the command is out of the caller's terminal's reach. group: the process group of its
+    own that the command has; None where it is in the launcher's. job: who of the two has the
+    terminal.
     """
 
     def __init__(
@@ -54,7 +56,11 @@ class Stops:
         own_session: bool,
         link: Link | None,
         relay: Relay | None,
+        group: Group | None = None,
+        job: Job | None = None,
     ) -> None:
+        self._group = group
+        self._job = job
         self._child = child
         self._drops = drops and link is None
         self._own_session = own_session
@@ -64,22 +70,35 @@ class Stops:
         self._was_stopped = False
         self._asked: _Asked | None = None
 
-    def stop(self, signal: Received) -> None:
+    def stop(self, signal: Received, *, was_sent: bool = False) -> None:
         """Pass on what the terminal gives to a whole group to stop it, as SIGTSTP at Ctrl-Z.
 
         Where it would be dropped the command gets SIGSTOP, which it cannot drop. A process 1 that
         reads the terminal in the background would try for ever, and stop us at each time: before we
         have read the SIGTERM that came with it (seen).
+        was_sent: whether the command's own group has it already.
         """
+        if self._group and signals.has_job_control() is False:
+            # Nobody could continue us. The kernel would drop it on a group like ours, and does not
+            # on the command's, whose parent is in another one: setpgid(2).
+            if was_sent:
+                self._continue_group()
+            return
         self._was_asked = True
         fate, _ = self._look(signal.number)
-        sends = signal.from_process or self._own_session
-        if sends and not (self._drops and fate == signals.DEFAULT):
-            signals.send(self._child.pidfd, signal.number)
+        if self._group:
+            if not was_sent:
+                self._group.send(signal.number)
+        elif signal.from_process or self._own_session:
+            self._send_unless_dropped(signal.number, fate)
         if fate != signals.TAKEN:
             now = time.monotonic()
             self._asked = _Asked(number=signal.number, look=now, last=now + _PATIENCE)
             self.look_again()
+
+    def _send_unless_dropped(self, number: int, fate: str) -> None:
+        if not (self._drops and fate == signals.DEFAULT):
+            signals.send(self._child.pidfd, number)
 
     def next_look(self) -> float | None:
         """Return when to call `look_again`, by the monotonic clock; None where nothing is open."""
@@ -117,6 +136,13 @@ class Stops:
         if self._relay:
             self._relay.resume()
         was_stopped, self._was_stopped = self._was_stopped, False
+        if self._group:
+            # Nobody but us continues it.
+            # And before it has the terminal: SIGCONT would discard a SIGTSTP of that.
+            self._continue_group()
+            if self._job:
+                self._job.give_again()
+            return
         if was_stopped and not self._link:
             if signals.was_continued(self._child.pid):
                 return
@@ -131,13 +157,40 @@ class Stops:
         else:
             signals.send(self._child.pidfd, signals.CONT)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether the command was asked to stop, and has not yet."""
+        return self._asked is not None
+
+    @property
+    def was_asked(self) -> bool:
+        """Tell whether the stop that comes, or has come, is one that was asked for."""
+        return self._was_asked
+
+    def forget(self) -> None:
+        """Take back that the command was to stop: it goes on."""
+        self._asked = None
+        self._was_asked = False
+        self._continue_group()
+
+    def _continue_group(self) -> None:
+        if self._group:
+            self._group.send(signals.CONT)
+        # The leader may have left its group, or have been stopped apart from it.
+        if not self._link:
+            signals.send(self._child.pidfd, signals.CONT)
+
     def follow(self, number: int) -> None:
         """Stop as the command has, so that the shell which waits for us sees its job stopped.
 
         Not where SIGSTOP was for the command alone and no shell is there: whoever continues the
         command then does not know of us.
         """
-        if number == signals.STOP and not self._was_asked and not _has_terminal():
+        stopped_by_terminal = self._group and number in signals.STOPPING
+        if stopped_by_terminal and signals.has_job_control() is False:
+            self._continue_group()
+            return
+        if number == signals.STOP and not self._was_asked and not signals.has_terminal():
             return
         self._halt()
 
@@ -145,13 +198,27 @@ class Stops:
         self._asked = None
         if self._relay:
             self._relay.suspend()
+        if self._job:
+            self._job.take_back()
         self._was_stopped = True
-        signals.stop_self()
-        if self._relay:
+        if not signals.stop_self() and self._relay:
             self._relay.resume()
+        if self._job:
+            self._job.forget_stops()
+
+    def wait_for_terminal(self, relay: Relay) -> None:
+        """Stop where the relay cannot use the caller's terminal in the background.
+
+        Not by a system call that the kernel stops us in, and would stop us in again whenever we
+        are continued: the clock would never be looked at.
+        """
+        relay.suspend()
+        self._was_stopped = True
+        if not signals.stop_self():
+            relay.give_up_input()
 
     def _look(self, number: int) -> tuple[str, bool]:
-        """Say what becomes of a signal to the command, and whether it cannot stop now."""
+        """Say what becomes of a signal to the command, and whether it will not stop now."""
         try:
             process = procfs.pid_of_pidfd(self._child.pidfd)
         except KernelError:
@@ -163,13 +230,5 @@ class Stops:
                 return signals.TAKEN, False
             process = children[0]
         state = procfs.status_field(process, "State") or ""
-        return signals.fate_on(process, number), state.startswith("D")
-
-
-def _has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal, and so perhaps a shell with jobs."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        # T: stopped since an earlier time, where process 1 of ours had no time to pass SIGCONT on.
+        return signals.fate_on(process, number), state[:1] in ("D", "T")

@@ -16,15 +16,17 @@ from pyspaces.outer.ending import reap
 from pyspaces.outer.process_1 import GRACE, Process1
 from pyspaces.outer.stops import Stops
 from pyspaces.record import Record
-from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage
+from pyspaces.signals import Received
+from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pyspaces.outer.job import Job
     from pyspaces.outer.link import Link
     from pyspaces.outer.relay import Relay
-    from pyspaces.signals import Reader
+    from pyspaces.signals import Group, Reader
     from pyspaces.spawn import Spawned
 
 # A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
@@ -58,8 +60,10 @@ class Watch:
     pid_1: whether the command itself is the first process of a pid namespace, where the kernel
     drops what it has no handler for. alone: whether killing it leaves none of its processes
     behind. reader: the signals that are passed on; none if None. link: what our own process 1 has
-    to tell. relay: the terminal between us and the command. peak_floor: the most memory that the
-    child had before exec, if known. finished: called once with how the command ended.
+    to tell. relay: the terminal between us and the command. group: the process group of its own
+    that the command has, None where it is in ours; job: who of the two has the terminal, if there
+    is one. deadline: when its time is over, by the monotonic clock. peak_floor: the most memory
+    that the child had before exec, if known. finished: called once with how the command ended.
     """
 
     def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
@@ -72,6 +76,9 @@ class Watch:
         reader: Reader | None = None,
         link: Link | None = None,
         relay: Relay | None = None,
+        group: Group | None = None,
+        job: Job | None = None,
+        deadline: float | None = None,
         peak_floor: int = 0,
         finished: Callable[[Ended], object] = lambda ended: None,
     ) -> None:
@@ -82,6 +89,10 @@ class Watch:
         self._reader = reader
         self._link = link
         self._relay = relay
+        self._group = group
+        self._job = job
+        self._deadline = deadline
+        self._dying_of: int | None = None
         if relay and self._process_1:
             relay.expect = self._process_1.expect
         self._peak_floor = peak_floor
@@ -94,6 +105,8 @@ class Watch:
             own_session=life.own_session,
             link=link,
             relay=relay,
+            group=group,
+            job=job,
         )
         self._timed_out_at: float | None = None
         self._killed = False
@@ -130,6 +143,8 @@ class Watch:
                 if self._relay:
                     self._move(self._relay, ready)
                 if any(descriptor == self._child.pidfd for descriptor, _ in ready):
+                    if self._job:
+                        self._job.drain()
                     self._take_signals()
                     return self._finish()
             if until is not None and time.monotonic() >= until:
@@ -142,9 +157,15 @@ class Watch:
                 self._send(number)
 
     def _act(self) -> None:
+        # The clock first: what is done about a signal may stop this process.
+        self._keep_time()
         self._take_signals()
         self._keep_time()
         self._stops.look_again()
+        if self._job:
+            self._job.look_again()
+        if self._relay and self._relay.is_in_background:
+            self._stops.wait_for_terminal(self._relay)
         if self._process_1:
             self._process_1.look_again()
 
@@ -161,6 +182,8 @@ class Watch:
             poller.register(self._reader.fileno(), select.POLLIN)
         if self._link and self._link.fileno() >= 0:
             poller.register(self._link.fileno(), select.POLLIN)
+        if self._job and self._job.fileno() >= 0:
+            poller.register(self._job.fileno(), select.POLLIN)
         if self._relay:
             for descriptor, events in self._relay.interests():
                 poller.register(descriptor, events)
@@ -170,7 +193,7 @@ class Watch:
         """Return the milliseconds up to the next moment at which there is something to do."""
         moments = [] if until is None else [until]
         moments += self._deadlines()
-        for part in (self._stops, self._process_1, self._relay):
+        for part in (self._stops, self._process_1, self._relay, self._job):
             if part and (look := part.next_look()) is not None:
                 moments.append(look)
         now = time.monotonic()
@@ -179,38 +202,119 @@ class Watch:
 
     # --- signals ------------------------------------------------------------------------------
 
-    def _send(self, number: int, *, grace: float = 0.0) -> None:
+    def _send(self, number: int, *, group: Group | None = None, grace: float = 0.0) -> None:
         if self._process_1:
-            self._process_1.send(number, grace=grace)
+            self._process_1.send(number, group=group, grace=grace)
+        elif group:
+            group.send(number)
         else:
             signals.send(self._child.pidfd, number)
 
     def _take_signals(self) -> None:
-        for told in self._told_by_link():
-            self._follow(told)
+        for stopped_by in self._told_by_link():
+            self._follow(stopped_by)
+        if self._job:
+            for number, by_terminal in self._job.told():
+                self._take_of_group(self._job, number, by_terminal)
         while self._reader and (signal := self._reader.read()):
             self._received.add(signal.number)
-            if signal.number == signals.CHLD:
-                self._follow(signals.stopped_by(self._child.pid))
-            elif signal.number in signals.STOPPING:
+            self._take(signal)
+
+    def _take(self, signal: Received) -> None:
+        number = signal.number
+        if number == signals.CHLD:
+            self._follow(signals.stopped_by(self._child.pid))
+        elif self._reader and number in self._reader.fatal:
+            self._die(number)
+        elif number in signals.STOPPING:
+            self._stop(signal)
+        elif number == signals.CONT:
+            self._stops.go_on()
+        elif number == signals.WINCH and self._relay:
+            self._relay.resize()
+        elif self._life.own_session:
+            self._send(number)
+        elif self._group:
+            # What terminals send is for the group, whoever has sent it to us; so is the rest where
+            # it comes from the terminal.
+            whole = number in signals.OF_TERMINAL or not signal.from_process
+            self._send(number, group=self._group if whole else None)
+        elif signal.from_process:
+            # To us alone, or to our group, and so to the command before this.
+            self._send(number, grace=GRACE)
+        elif self._process_1:
+            self._process_1.sent(number)
+
+    def _stop(self, signal: Received) -> None:
+        job = self._job
+        used = signal.number in signals.BACKGROUND and not signal.from_process
+        if job and used and job.has_terminal():
+            # Somebody in our own group uses the terminal, which the command has: a pager.
+            job.take_back()
+            job.mirror(signals.CONT)
+            return
+        self._hasten()
+        self._stops.stop(signal)
+
+    def _take_of_group(self, job: Job, number: int, by_terminal: bool) -> None:
+        """Take a signal that the command's group got, from its terminal or from itself."""
+        if number in signals.BACKGROUND:
+            if not self._gets_terminal(job):
+                job.mirror(number)
                 self._hasten()
-                self._stops.stop(signal)
-            elif signal.number == signals.CONT:
-                self._stops.go_on()
-            elif signal.number == signals.WINCH and self._relay:
-                self._relay.resize()
-            elif self._life.own_session:
-                self._send(signal.number)
-            elif signal.from_process:
-                # To us alone, or to our group, and so to the command before this.
-                self._send(signal.number, grace=GRACE)
-            elif self._process_1:
-                self._process_1.sent(signal.number)
+                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+        elif number in signals.STOPPING:
+            if by_terminal or job.is_given:  # from itself: as vi does at Ctrl-Z
+                if signals.has_job_control() is not False:
+                    job.mirror(number)
+                self._hasten()
+                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+        elif by_terminal:
+            self._received.add(number)
+            job.mirror(number)
+            if self._process_1:
+                self._process_1.sent(number)
+
+    def _gets_terminal(self, job: Job) -> bool:
+        """Let the command have the terminal that it uses; tell whether that is seen to.
+
+        If not, it has to stop as a job in the background does.
+        """
+        if self._stops.is_stopping:
+            job.want()
+            return True
+        if not job.give():
+            if signals.has_job_control() is not False:
+                return False
+            # Nobody would ever give it to us. The kernel tells a group which is left like that.
+            self._send(signals.HUP, group=self._group)
+        self._stops.forget()
+        return True
 
     def _follow(self, stopped_by: int | None) -> None:
-        if stopped_by is not None:
-            self._hasten()
-            self._stops.follow(stopped_by)
+        # A library must not stop the program that uses it.
+        if stopped_by is None or not self._reader:
+            return
+        if self._job and stopped_by in signals.BACKGROUND and self._gets_terminal(self._job):
+            return
+        # The command's stop may be seen before the sentinel has told of the signal.
+        by_key = stopped_by in signals.STOPPING and not self._stops.was_asked
+        if self._job and by_key and self._job.is_given and signals.has_job_control() is not False:
+            self._job.mirror(stopped_by)
+        self._hasten()
+        self._stops.follow(stopped_by)
+
+    def _die(self, number: int) -> None:
+        """End as this signal would have us end, with everything put back first."""
+        if self._life.kill_child == signals.KILL:
+            self._dying_of = number
+            signals.send(self._child.pidfd, signals.KILL)
+            return
+        # The command gets another signal from the kernel, or none, and may go on.
+        for part in (self._relay, self._job):
+            if part:
+                part.close()
+        die_of(number)
 
     def _hasten(self) -> None:
         """Once we have stopped, nobody is there to end what was asked to end."""
@@ -227,7 +331,7 @@ class Watch:
         if self._life.timeout is None or self._killed:
             return []
         if self._timed_out_at is None:
-            return [self._begun + self._life.timeout]
+            return [self._begun + self._life.timeout if self._deadline is None else self._deadline]
         return [self._timed_out_at + self._life.kill_after]
 
     def _keep_time(self) -> None:
@@ -241,6 +345,8 @@ class Watch:
                     self._send(signals.TERM)
                     # A process that is stopped notices nothing else.
                     signals.send(self._child.pidfd, signals.CONT)
+                    if self._group:
+                        self._group.send(signals.CONT)
                     return
             self._kill()
 
@@ -271,10 +377,14 @@ class Watch:
         elif status.signal == signals.KILL and self._process_1 and self._process_1.killed_for:
             status = Status(signal=self._process_1.killed_for)
         cause = status.signal if status.signal in signals.ENDING else None
+        if self._process_1 and status.code == SIGNAL_BASE + signals.INT:
+            # Process 1 cannot end itself by a signal: a shell that tries to exits with this. A loop
+            # in the shell that waits for us is to end at Ctrl-C all the same.
+            cause = signals.INT
         self._ended = Ended(
             pid=self._child.pid,
             status=status,
-            signal=cause if cause in self._received else None,
+            signal=self._dying_of or (cause if cause in self._received else None),
             usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
             timed_out=self._timed_out_at is not None,
             killed=self._killed and status.signal == signals.KILL,

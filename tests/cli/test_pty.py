@@ -369,3 +369,11 @@ def test_a_second_terminal_cannot_be_had(pyspaces: Launch, tmp_path: Path) -> No
     done = pyspaces("run", "--pty", "--new-session", "--", "touch", str(tmp_path / "ran"))
     assert done.returncode == 2
     assert "new-session: comes with --pty" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "0<&- 1>&-", "0<&- 1>&- 2>&-", "2>&-"])
+def test_standard_streams_may_be_closed(closed: str) -> None:
+    words = " ".join(PTY)
+    script = f"{words} sh -c 'test -t 0 && test -t 1 && test -t 2 && echo up; exit 4' {closed}"
+    done = subprocess.run(["sh", "-c", script], timeout=30, check=False, capture_output=True)
+    assert done.returncode == 4

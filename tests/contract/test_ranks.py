@@ -90,6 +90,8 @@ RANKS = {
     "pyspaces.outer.process_1": 6,
     "pyspaces.outer.stops": 6,
     "pyspaces.outer.link": 6,
+    "pyspaces.outer.job": 6,
+    "pyspaces.outer.sentinel": 6,
     "pyspaces.outer.relay": 6,
     "pyspaces.outer.keys": 6,
     "pyspaces.outer.readers": 6,
@@ -248,6 +250,8 @@ SAME_RANK = {
     ("pyspaces.outer.relay", "pyspaces.outer.readers"),
     ("pyspaces.outer.relay", "pyspaces.outer.keys"),
     ("pyspaces.outer.helper", "pyspaces.outer.prepare"),
+    # Both have a process of ours beside them that sees what the launcher cannot.
+    *((f"pyspaces.outer.{name}", "pyspaces.outer.sentinel") for name in ("job", "relay")),
     # Process 1 speaks what the launcher's end of the pipe reads.
     ("pyspaces.init", "pyspaces.outer.link"),
     # What a launch takes along, each part loaded when it is used.
@@ -258,6 +262,7 @@ SAME_RANK = {
     ("pyspaces.gear", "pyspaces.outer.report"),
     ("pyspaces.gear", "pyspaces.outer.relay"),
     ("pyspaces.gear", "pyspaces.outer.link"),
+    ("pyspaces.gear", "pyspaces.outer.job"),
     ("pyspaces.gear", "pyspaces.init"),
     ("pyspaces.gear", "pyspaces.inner.join"),
     # Processes that join a user namespace, or create one, give up their groups before.
@@ -569,6 +574,8 @@ def test_the_child_does_not_print_or_log() -> None:
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
 HANDED_OVER = {
     ("pyspaces.launch", "start_inner"),
+    # What the processes beside the launcher do, handed to the fork.
+    *(("pyspaces.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
     *(("pyspaces.gear", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
 }
 

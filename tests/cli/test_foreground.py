@@ -1,0 +1,265 @@
+"""Who has the terminal, where the command has a process group of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPT, processes_of
+from terminal import Screen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.needs("userns", "pidns", "bash")
+SPACES = pytest.mark.parametrize("options", ["--user --pid", "--user --init"])
+
+
+@pytest.fixture
+def shell() -> Iterator[Screen]:
+    """An interactive bash at a terminal."""
+    bash = Screen(
+        ["/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"]
+    )
+    try:
+        bash.expect(b"ready> ")
+        yield bash
+    finally:
+        bash.close()
+
+
+def run(options: str, command: str) -> str:
+    return f"{SCRIPT} run {options} -- {command}"
+
+
+def need(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"this host lacks: {program}")
+
+
+def ends_with(shell: Screen, status: int) -> None:
+    shell.expect(b"ready> ")
+    shell.type(b"echo status=$?\n")
+    shell.expect(b"status=%d\r\n" % status)
+    shell.expect(b"ready> ")
+
+
+@SPACES
+@pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
+@pytest.mark.parametrize("reads", ["sleep 5", "cat"])
+def test_a_loop_in_a_script_ends_at_one_ctrl_c(
+    shell: Screen, options: str, interpreter: str, reads: str
+) -> None:
+    """Whether the command has the terminal, since it reads it, or not."""
+    need(interpreter)
+    inner = run(options, f'sh -c "echo up; exec {reads}"')
+    shell.type(f"{interpreter} -c 'for i in 1 2 3; do {inner}; done; echo la''te'\n".encode())
+    shell.expect(b"up\r\n")
+    time.sleep(0.1)  # for the exec, which forgets what dash has caught for itself
+    shell.type(b"\x03")
+    shown = shell.expect(b"ready> ")
+    assert b"up" not in shown
+    assert b"late" not in shown
+
+
+@SPACES
+@pytest.mark.needs("make")
+def test_make_ends_at_ctrl_c(shell: Screen, options: str, tmp_path: Path) -> None:
+    makefile = tmp_path / "Makefile"
+    command = run(options, "sh -c 'echo up; exec sleep 5'")
+    makefile.write_text(f"all: one two\none:\n\t@{command}\ntwo:\n\t@echo second\n")
+    shell.type(f"make -f {makefile}\n".encode())
+    shell.expect(b"up\r\n")
+    shell.type(b"\x03")
+    shown = shell.expect(b"ready> ")
+    assert b"second" not in shown
+    assert b"nterrupt" in shown
+
+
+@SPACES
+@pytest.mark.needs("less")
+def test_a_pager_behind_the_command_has_the_terminal(shell: Screen, options: str) -> None:
+    """Even where the command has asked for it before."""
+    for command in ("seq 200", "sh -c 'stty -a >/dev/null; seq 200'", "sh -c 'read a; seq 200'"):
+        shell.type(f"{run(options, command)} | TERM=vt100 less\n".encode())
+        shell.expect(b"\n")
+        if "read" in command:
+            shell.type(b"x\n")
+        shell.expect(b"20")
+        shell.type(b"q")
+        ends_with(shell, 0)
+
+
+INSIDE = {
+    "bash": "bash --norc --noprofile -i",
+    "dash": "dash -i",
+    "zsh": "zsh -f -i",
+    "fish": "fish --no-config",
+}
+
+
+@SPACES
+@pytest.mark.parametrize("inside", INSIDE)
+def test_a_shell_with_jobs_inside(shell: Screen, options: str, inside: str) -> None:
+    need(inside)
+    shell.type(f"{run(options, INSIDE[inside])}\n".encode())
+    time.sleep(0.7)  # each has a prompt of its own, and drops what was typed before it
+    for text, shown in (
+        (b"sh -c 'echo u''p; exec cat'\n", b"up\r\n"),
+        (b"\x1a", b""),
+        (b"echo sto''pped\n", b"stopped\r\n"),
+        (b"fg\n", b""),
+        (b"hel\x16lo\n", b"hello\r\n"),
+        (b"\x03", b""),
+        (b"echo go''ne\n", b"gone\r\n"),
+    ):
+        shell.type(text)
+        if shown:
+            shell.expect(shown)
+        time.sleep(0.3)
+    shell.type(b"exit 7\n")
+    ends_with(shell, 7)
+
+
+VI = """
+import os, signal, sys, termios, tty
+saved = termios.tcgetattr(0)
+def begin():
+    tty.setraw(0)
+    print("up\\r", flush=True)
+begin()
+while True:
+    key = os.read(0, 1)
+    if key == b"\\x1a":
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
+        os.kill(0, signal.SIGTSTP)
+        begin()
+    elif key == b"q":
+        break
+    else:
+        print(repr(key), end="\\r\\n", flush=True)
+termios.tcsetattr(0, termios.TCSADRAIN, saved)
+sys.exit(5)
+"""
+
+
+def test_an_editor_that_stops_its_own_group(shell: Screen, tmp_path: Path) -> None:
+    """As vi does at Ctrl-Z; Ctrl-C is a key for it. Process 1 would go on for a moment."""
+    script = tmp_path / "vi.py"
+    script.write_text(VI)
+    shell.type(f"{run('--user --init', f'{sys.executable} -IS {script}')}\n".encode())
+    shell.expect(b"up\r")
+    for _ in range(3):
+        shell.type(b"\x03")
+        shell.expect(b"'\\x03'")
+        shell.type(b"\x1a")
+        shell.expect(b"Stopped")
+        shell.expect(b"ready> ")
+        shell.type(b"fg\n")
+        shell.expect(b"up\r")
+    shell.type(b"q")
+    ends_with(shell, 5)
+
+
+@SPACES
+def test_a_command_whose_input_is_a_file_may_open_the_terminal(shell: Screen, options: str) -> None:
+    command = run(options, "sh -c 'echo up; read a </dev/tty; echo got $a'")
+    shell.type(f"{command} </dev/null\n".encode())
+    shell.expect(b"up\r\n")
+    shell.type(b"line\n")
+    shell.expect(b"got line\r\n")
+    ends_with(shell, 0)
+
+
+@SPACES
+def test_the_script_reads_the_terminal_afterwards(shell: Screen, options: str) -> None:
+    inner = run(options, 'sh -c "echo up; read a; echo got \\$a"')
+    shell.type(f"bash -c '{inner}; read b; echo then $b'\n".encode())
+    shell.expect(b"up\r\n")
+    shell.type(b"one\n")
+    shell.expect(b"got one\r\n")
+    shell.type(b"two\n")
+    shell.expect(b"then two\r\n")
+    shell.expect(b"ready> ")
+
+
+@SPACES
+def test_one_sandbox_within_another(shell: Screen, options: str) -> None:
+    inner = run(options, "sh -c 'echo up; exec cat'")
+    shell.type(f"{run(options, inner)}\n".encode())
+    shell.expect(b"up\r\n")
+    shell.type(b"hello\n")
+    shell.expect(b"hello\r\nhello\r\n")
+    shell.type(b"\x03")
+    ends_with(shell, 130)
+
+
+@SPACES
+def test_a_job_in_the_background_reads_after_fg(shell: Screen, options: str) -> None:
+    shell.type(f"{run(options, 'cat')} &\n".encode())
+    shell.expect(b"ready> ")
+    shell.type(b"wait; jobs\n")
+    shell.expect(b"Stopped")
+    shell.expect(b"ready> ")
+    shell.type(b"bg; wait; echo ba''ck\n")
+    shell.expect(b"back\r\n")
+    shell.type(b"fg\n")
+    shell.expect(b"-- cat")
+    shell.type(b"hello\n")
+    shell.expect(b"hello\r\nhello\r\n")
+    shell.type(b"\x04")
+    ends_with(shell, 0)
+
+
+@SPACES
+def test_without_a_shell_ctrl_z_stops_nothing(options: str) -> None:
+    """In a group that nobody would continue."""
+    screen = Screen([SCRIPT, "run", *options.split(), "--", "sh", "-c", "echo up; exec cat"])
+    try:
+        screen.expect(b"up\r\n")
+        screen.type(b"\x1ahello\n")
+        screen.expect(b"hello\r\nhello\r\n")
+        screen.type(b"\x04")
+        assert screen.end() == 0
+    finally:
+        screen.close()
+
+
+@SPACES
+def test_the_terminal_comes_back_where_the_launcher_is_killed(
+    options: str, wait_until: Callable[..., None]
+) -> None:
+    """By the process beside it, for a script that goes on."""
+    command = run(options, "sh -c 'echo up; exec cat'")
+    screen = Screen(["/bin/bash", "-c", f"{command}; sleep 0.3; read a; echo got $a"])
+    try:
+        screen.expect(b"up\r\n")
+        wait_until(lambda: os.tcgetpgrp(screen.terminal) != screen.pid, "it was handed over")
+        (launcher,) = processes_of(screen.pid)
+        group = os.tcgetpgrp(screen.terminal)
+        os.kill(launcher, signal.SIGKILL)
+        wait_until(lambda: os.tcgetpgrp(screen.terminal) == screen.pid, "it is back")
+        # The command reads until it has been killed.
+        wait_until(lambda: not Path(f"/proc/{group}").exists(), "the command has gone")
+        time.sleep(0.1)
+        screen.type(b"line\n")
+        screen.expect(b"got line\r\n")
+    finally:
+        screen.close()
+
+
+@SPACES
+def test_a_command_that_kills_its_group_has_the_next_sentinel(shell: Screen, options: str) -> None:
+    """kill(0, SIGKILL) takes the process that sees Ctrl-C; the next one comes."""
+    script = "trap 'exit 9' INT; setsid true; sh -c 'kill -9 0'; echo up; while :; do read a; done"
+    shell.type(f"{run('--user --pid', f'sh -c {chr(34)}{script}{chr(34)}')}\n".encode())
+    shell.expect(b"up\r\n")
+    shell.type(b"x\n")
+    shell.type(b"\x03")
+    ends_with(shell, 9)
