@@ -6,30 +6,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.errors import SpaceError as SpaceError
     from pyspaces.errors import UsageFault as UsageFault
-    from pyspaces.function import ChildTraceback as ChildTraceback
-    from pyspaces.function import NoResult as NoResult
-    from pyspaces.function import UnpicklableResult as UnpicklableResult
-    from pyspaces.process import Chroot as Chroot
-    from pyspaces.process import Container as Container
-    from pyspaces.process import get_context as get_context
-    from pyspaces.visiting import Inject as Inject
-    from pyspaces.visiting import setns as setns
+    from pyspaces.library.container import Chroot as Chroot
+    from pyspaces.library.container import Container as Container
+    from pyspaces.library.container import get_context as get_context
+    from pyspaces.library.function import ChildTraceback as ChildTraceback
+    from pyspaces.library.function import NoResult as NoResult
+    from pyspaces.library.function import UnpicklableResult as UnpicklableResult
+    from pyspaces.library.visit import Inject as Inject
+    from pyspaces.library.visit import setns as setns
 
 __version__ = "0.1.0"
 
 # Where the names of the library are: imported when they are asked for, as the command line, which
 # loads this package too, needs none of them.
 _PLACES = {
-    "ChildTraceback": "function",
-    "Chroot": "process",
-    "Container": "process",
-    "Inject": "visiting",
-    "NoResult": "function",
+    "ChildTraceback": "library.function",
+    "Chroot": "library.container",
+    "Container": "library.container",
+    "Inject": "library.visit",
+    "NoResult": "library.function",
     "SpaceError": "errors",
-    "UnpicklableResult": "function",
+    "UnpicklableResult": "library.function",
     "UsageFault": "errors",
-    "get_context": "process",
-    "setns": "visiting",
+    "get_context": "library.container",
+    "setns": "library.visit",
 }
 __all__ = [
     "ChildTraceback",

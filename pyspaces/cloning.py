@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import idmap, inner, spawn
-from pyspaces.idmap import Extent, MapFault
-from pyspaces.kernel import constants, procfs
+from pyspaces.features.ids import idmap
+from pyspaces.features.ids.idmap import Extent, MapFault
+from pyspaces.kernel import constants, procfs, spawn
 from pyspaces.kernel.libc import KernelError, c_string_fault
-from pyspaces.popen import NamespacePopen
+from pyspaces.launch import inner
+from pyspaces.library.popen import NamespacePopen
 from pyspaces.record import told
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pyspaces import checking
+from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def _has(feature: str) -> bool:
     """Tell whether the host has a feature, by the probes of `pyspaces check`; a program by name."""
     if feature not in _known:
         if feature in _PROBES:
-            (row,) = checking.examine((_PROBES[feature],))
-            _known[feature] = row.answer != checking.NO
+            (row,) = host_check.examine((_PROBES[feature],))
+            _known[feature] = row.answer != host_check.NO
         else:
             _known[feature] = shutil.which(feature) is not None
     return _known[feature]

@@ -8,13 +8,14 @@ import sys
 import click
 from click.core import ParameterSource
 
-from pyspaces import checking, settings
+from pyspaces import settings
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options
 from pyspaces.commands.run import plan_of
 from pyspaces.commands.say import put
 from pyspaces.commands.table import terminal_width
 from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.host import check as host_check
 from pyspaces.visible import visible, visible_lines
 
 TYPE_CHECKING = False
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from pyspaces.checking import Row
+    from pyspaces.host.check import Row
 
 VERSION = 1  # of the JSON: a number that a change of meaning raises
-_COLOURS = {checking.YES: "green", checking.NO: "red", checking.DEGRADED: "yellow"}
+_COLOURS = {host_check.YES: "green", host_check.NO: "red", host_check.DEGRADED: "yellow"}
 _NARROWEST = 40
 
 _HELP = """Tell what this host allows, by trying it.
@@ -42,9 +43,9 @@ _EPILOG = (
 def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
     row = _launch_row(command, values) if command or _is_asked(values) else None
-    rows = [row] if row else checking.examine()
-    facts = checking.facts()
-    works = None if row is None else row.answer == checking.YES
+    rows = [row] if row else host_check.examine()
+    facts = host_check.facts()
+    works = None if row is None else row.answer == host_check.YES
     put(_as_json(facts, works, rows) if as_json else _as_text(facts, rows))
     return 1 if works is False else 0
 
@@ -61,12 +62,14 @@ def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
     from_plan = values["plan_file"] is not None
     try:
         plan = plan_of(command or (() if from_plan or values["hold"] else ("true",)), values)
-        return checking.launchable(plan, command=bool(command) or from_plan)
+        return host_check.launchable(plan, command=bool(command) or from_plan)
     except UsageFault:
         raise
     except SpaceError as error:  # such as no subordinate ids for what the options ask
         evidence = "; ".join((error.message, *error.details))
-        return checking.Row(name="launch", answer=checking.NO, evidence=evidence, remedy=error.hint)
+        return host_check.Row(
+            name="launch", answer=host_check.NO, evidence=evidence, remedy=error.hint
+        )
 
 
 def _as_json(facts: dict[str, Any], works: bool | None, rows: Sequence[Row]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pyspaces import keeping
 from pyspaces.commands.help import help_option
+from pyspaces.features.existing import keeping
 
 _HELP = """Release the namespace that each FILE keeps, and remove the file.
 

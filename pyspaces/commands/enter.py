@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from pyspaces import entering, namespaces, settings
+from pyspaces import settings
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, options_for
 from pyspaces.commands.run import complete_command, default_command, in_foreground, show
 from pyspaces.commands.targets import TargetWord
 from pyspaces.errors import UsageFault
-from pyspaces.existing import Join, Joining
+from pyspaces.features.existing.values import Join, Joining
+from pyspaces.host import targets
+from pyspaces.kernel import namespaces
 from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
 from pyspaces.settings import joining as joining_settings
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from pyspaces.entering import Target
+    from pyspaces.host.targets import Target
 
 _HELP = """Run COMMAND in namespaces of TARGET and pass its exit status back.
 
@@ -92,7 +94,7 @@ _FILES = {name: f"{name}_file" for name in namespaces.NAMES}
 
 def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    target = entering.find(values["target"]) if values["target"] is not None else None
+    target = targets.find(values["target"]) if values["target"] is not None else None
     joining = _joining(target, values)
     plan = settings.plan_from(
         {

@@ -6,14 +6,15 @@ import sys
 
 import click
 
-from pyspaces import listing, namespaces
 from pyspaces.commands import table
 from pyspaces.commands.help import help_option
 from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
-from pyspaces.names import registry
+from pyspaces.features.existing import registry
+from pyspaces.host import listing
+from pyspaces.kernel import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from pyspaces.listing import Listing, Row
+    from pyspaces.host.listing import Listing, Row
 
 _HELP = """List the namespaces of this host, and who is in them.
 
@@ -142,7 +143,7 @@ def _columns(texts: Sequence[str]) -> tuple[str, ...]:
 def _tests(texts: Sequence[str]) -> list[Callable[[Row], bool]]:
     if not texts:
         return []
-    from pyspaces import filtering  # what only --filter needs
+    from pyspaces.host import filtering  # what only --filter needs
 
     columns = {name: filtering.Column(number=number) for name, number in COLUMNS.items()}
     columns["type"] = filtering.Column(values=namespaces.NAMES, aliases=_ALIASES)

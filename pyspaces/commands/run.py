@@ -83,9 +83,9 @@ def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     if given:
         words = [settings.BY_NAME[name].option for name in given]
         raise UsageFault([f"plan: cannot be combined with {word}" for word in words])
-    from pyspaces import planfile  # typing and json, 10 ms that only this needs
+    from pyspaces.plan import file as plan_file  # typing and json, 10 ms that only this needs
 
-    plan = planfile.read(values["plan_file"])
+    plan = plan_file.read(values["plan_file"])
     return plan.replace(command=command) if command else plan
 
 
@@ -94,7 +94,8 @@ def _preview(plan: Plan, *, as_json: bool) -> str:
         import json  # 2 ms that only this needs
 
         return json.dumps(plan.to_data(), indent=2) + "\n"
-    from pyspaces import equivalent, preview
+    from pyspaces.launch import preview
+    from pyspaces.plan import equivalent
 
     return preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
 

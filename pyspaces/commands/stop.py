@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from pyspaces import entering
 from pyspaces.commands.help import help_option
 from pyspaces.commands.targets import complete_name
+from pyspaces.host import targets
 
 _HELP = """End what runs, or holds, under each NAME, and wait until it has ended.
 
@@ -16,7 +16,7 @@ A command gets TERM through its launcher, as if the launcher had been asked to e
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
     for name in names:
-        entering.stop(name, grace=grace)
+        targets.stop(name, grace=grace)
 
 
 stop = click.Command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces import entering
+from pyspaces.host import targets
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def name_items(incomplete: str) -> list[CompletionItem]:
     """Return the names that begin so."""
     from click.shell_completion import CompletionItem
 
-    return [CompletionItem(name) for name in entering.names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in targets.names() if name.startswith(incomplete)]
 
 
 def pid_items(incomplete: str) -> list[CompletionItem]:
@@ -47,7 +47,7 @@ def pid_items(incomplete: str) -> list[CompletionItem]:
 
     return [
         CompletionItem(str(pid), help=visible(command)[:60])
-        for pid, command in entering.own_processes()
+        for pid, command in targets.own_processes()
         if str(pid).startswith(incomplete)
     ]
 

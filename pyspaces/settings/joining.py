@@ -5,8 +5,8 @@ Pure; runs in the parent.
 
 from __future__ import annotations
 
-from pyspaces import namespaces
-from pyspaces.existing import HOLDING, Joining, Keep, parse_join, parse_keep
+from pyspaces.features.existing.values import HOLDING, Joining, Keep, parse_join, parse_keep
+from pyspaces.kernel import namespaces
 from pyspaces.settings.shape import EXISTING, FLAG, MANY, VALUE, Setting
 
 TYPE_CHECKING = False

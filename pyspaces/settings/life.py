@@ -5,8 +5,8 @@ Pure; runs in the parent.
 
 from __future__ import annotations
 
+from pyspaces.features.life import KILL_AFTER, Life, Outputs, seconds_of
 from pyspaces.kernel import constants
-from pyspaces.life import KILL_AFTER, Life, Outputs, seconds_of
 from pyspaces.settings.shape import FLAG, LIFE, RECORDS, TERMINAL, VALUE, Setting
 from pyspaces.status import SIGNAL_NAMES, signal_number
 

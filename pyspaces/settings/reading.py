@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 
-from pyspaces import capabilities, clocks, idmap, namespaces
-from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
-from pyspaces.idmap import MapFault
-from pyspaces.kernel import procfs
+from pyspaces.features import clocks
+from pyspaces.features.environment import Environment
+from pyspaces.features.ids import capabilities, idmap
+from pyspaces.features.ids.idmap import MapFault
+from pyspaces.kernel import namespaces, procfs
 from pyspaces.mounts import propagation
 from pyspaces.plan import Plan
 from pyspaces.record import told
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyspaces.errors import SpaceError
-    from pyspaces.life import Life
+    from pyspaces.features.life import Life
     from pyspaces.mounts.operations import Operation
 
 # Operations that are for a sandbox.
@@ -245,7 +246,7 @@ class _Reading:
             return ()
 
     def _ranges(self, kind: str) -> list[tuple[int, int]]:
-        from pyspaces import accounts
+        from pyspaces.features.ids import accounts
 
         user = accounts.caller()
         ranges = accounts.subordinate_ranges(kind, user)
@@ -289,7 +290,7 @@ class _Reading:
 
     def _known_id(self, name: str, text: str, kind: str, names: Iterable[str]) -> int | None:
         """Look a user or group up; in the caller's own user namespace it has to exist there."""
-        from pyspaces import accounts
+        from pyspaces.features.ids import accounts
 
         try:
             number = accounts.user_id(text) if kind == "uid_map" else accounts.group_id(text)

@@ -5,7 +5,8 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
-from pyspaces import capabilities, idmap, namespaces
+from pyspaces.features.ids import capabilities, idmap
+from pyspaces.kernel import namespaces
 from pyspaces.mounts import propagation
 from pyspaces.settings.joining import JOINING
 from pyspaces.settings.life import LIFE_ROWS

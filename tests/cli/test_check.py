@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import IS_ROOT, SCRIPT
 
-from pyspaces import checking
+from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def rows_of(text: str) -> dict[str, Any]:
     assert data["version"] == 1
     assert data["launch"] is None
     names = [row["name"] for row in data["rows"]]
-    assert names == list(checking.NAMES)
+    assert names == list(host_check.NAMES)
     assert all(row["answer"] in ("yes", "no", "degraded") for row in data["rows"])
     assert all(row["evidence"] for row in data["rows"])
     return {row["name"]: row for row in data["rows"]} | {"host": data["host"]}
@@ -181,7 +181,7 @@ def test_where_we_are() -> None:
         ({"GITLAB_CI": "true"}, "GitLab CI"),
     ):
         done = subprocess.run(
-            [sys.executable, "-c", "from pyspaces import checking; print(checking.facts())"],
+            [sys.executable, "-c", "from pyspaces.host import check as host_check; print(host_check.facts())"],
             env=clean | variables, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert f"'runner': '{expected}'" in done.stdout

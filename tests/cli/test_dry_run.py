@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import IS_ROOT, SCRIPT
 
-from pyspaces import accounts
+from pyspaces.features.ids import accounts
 from pyspaces.kernel import constants
 
 TYPE_CHECKING = False

@@ -13,7 +13,7 @@ from conftest import SCRIPT
 from terminal import Screen
 from test_completion import in_bash
 
-from pyspaces.names import registry
+from pyspaces.features.existing import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
 from terminal import Screen
 
-from pyspaces import signals
 from pyspaces.kernel import procfs
+from pyspaces.launch import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

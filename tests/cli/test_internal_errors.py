@@ -11,7 +11,8 @@ HINT = "hint: this is a bug in pyspaces: please report it, with what --debug pri
 # Breaks the program in one place, and runs its command line.
 BROKEN = """
 import sys
-from pyspaces import cli, inner
+from pyspaces import cli
+from pyspaces.launch import inner
 from pyspaces.commands import run
 
 def crash(*values, **more):

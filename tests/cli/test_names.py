@@ -15,8 +15,8 @@ import pytest
 from conftest import IS_ROOT, PROBE, SCRIPT
 
 from pyspaces.errors import SpaceError
+from pyspaces.features.existing import registry
 from pyspaces.kernel import procfs
-from pyspaces.names import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,9 +15,12 @@ import click
 import pytest
 from conftest import MUST_RUN, SCRIPT
 
-from pyspaces import accounts, cli, diagnosis, keeping, newidmap, status, trespass
+from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
-from pyspaces.diagnosis import mounts
+from pyspaces.features.existing import keeping
+from pyspaces.features.ids import accounts, newidmap
+from pyspaces.hints import joining as hints_of_joining
+from pyspaces.hints import mounts
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -215,7 +218,7 @@ def test_man_pages_are_clean() -> None:
 
 
 def test_every_rule_of_diagnosis_is_listed_here() -> None:
-    rules = (*diagnosis._RULES, *trespass.RULES)
+    rules = (*hints._RULES, *hints_of_joining.RULES)
     assert {rule.__name__ for rule in rules} == set(HINTS)
 
 

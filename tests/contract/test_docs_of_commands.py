@@ -8,8 +8,9 @@ import click
 import pytest
 from test_docs import ROOT, _help, _options_of_click, _options_of_help, _options_of_page
 
-from pyspaces import checking, cli
+from pyspaces import cli
 from pyspaces.commands.options import launch_options
+from pyspaces.host import check as host_check
 
 COMMANDS = [name for name in cli.COMMANDS if name not in ("run", "completion")]
 
@@ -35,7 +36,7 @@ def test_rows_of_check_stand_in_its_man_page() -> None:
     text = (ROOT / "man" / "pyspaces-check.1").read_text()
     rows = re.findall(r"^\.It Cm (\S+)$", text, re.MULTILINE)
     assert [row for row in rows if "namespace-" not in row] == [
-        name for name in checking.NAMES if "namespace-" not in name
+        name for name in host_check.NAMES if "namespace-" not in name
     ]
 
 

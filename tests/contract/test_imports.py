@@ -23,14 +23,14 @@ OURS = {
     ),
     *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
     *(f"pyspaces.{name}" for name in ("existing", "network", "pattern", "plan", "record")),
-    "pyspaces.signals",
+    "pyspaces.launch.signals",
     "pyspaces.visible",
     *(f"pyspaces.{name}" for name in ("spawn", "status")),
-    *(f"pyspaces.diagnosis{name}" for name in ("", ".mounts")),
+    *(f"pyspaces.hints{name}" for name in ("", ".mounts")),
     *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
     *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
     *(
-        f"pyspaces.outer{name}"
+        f"pyspaces.launch.outer{name}"
         for name in ("", ".ending", ".prepare", ".process_1", ".stops", ".watch")
     ),
     *(
@@ -38,7 +38,7 @@ OURS = {
         for name in ("", ".fitting", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
     ),
     *(
-        f"pyspaces.inner{name}"
+        f"pyspaces.launch.inner{name}"
         for name in ("", ".directory", ".execute", ".identity", ".seal", ".steps")
     ),
 }

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyspaces import Chroot, Container, UsageFault, get_context, keywords, settings, space
+from pyspaces import Chroot, Container, UsageFault, get_context, settings
+from pyspaces.library import keywords, space
 from pyspaces.settings import FLAG, ORDERED, TOGGLE
 
 TYPES = typing.get_type_hints(keywords.Space)

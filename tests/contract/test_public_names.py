@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import pyspaces
-from pyspaces import capabilities
+from pyspaces.features.ids import capabilities
 from pyspaces.kernel import constants
 
 MODULES = [

@@ -29,8 +29,8 @@ from pyspaces import (
     setns,
     settings,
 )
-from pyspaces.idmap import Extent
-from pyspaces.keywords import Space
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.library.keywords import Space
 from pyspaces.mounts.operations import Bind
 from pyspaces.status import Status
 

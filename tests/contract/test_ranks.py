@@ -27,22 +27,22 @@ RANKS = {
     "pyspaces.kernel.nsfs": 0,
     "pyspaces.kernel.netnsid": 0,
     "pyspaces.kernel.held": 0,
-    "pyspaces.kernel.wrong": 0,
+    "pyspaces.kernel.filtered": 0,
     "pyspaces.kernel.cgroupfs": 0,
     "pyspaces.kernel.mountapi": 0,
     "pyspaces.pattern": 0,
     "pyspaces.visible": 0,
     "pyspaces.errors": 1,
     "pyspaces.status": 1,
-    "pyspaces.spawn": 1,
-    "pyspaces.namespaces": 2,
-    "pyspaces.channel": 2,
-    "pyspaces.program": 2,
-    "pyspaces.accounts": 2,
-    "pyspaces.idmap": 3,
-    "pyspaces.newidmap": 3,
-    "pyspaces.environment": 3,
-    "pyspaces.joining": 3,
+    "pyspaces.kernel.spawn": 1,
+    "pyspaces.kernel.namespaces": 2,
+    "pyspaces.launch.channel": 2,
+    "pyspaces.features.ids.program": 2,
+    "pyspaces.features.ids.accounts": 2,
+    "pyspaces.features.ids.idmap": 3,
+    "pyspaces.features.ids.newidmap": 3,
+    "pyspaces.features.environment": 3,
+    "pyspaces.features.existing.joining": 3,
     "pyspaces.mounts": 3,
     "pyspaces.mounts.proc": 3,
     "pyspaces.mounts.propagation": 3,
@@ -60,20 +60,20 @@ RANKS = {
     "pyspaces.mounts.sets": 3,
     "pyspaces.mounts.operations": 3,
     "pyspaces.mounts.words": 3,
-    "pyspaces.clocks": 3,
-    "pyspaces.capabilities": 3,
-    "pyspaces.hostname": 3,
-    "pyspaces.network": 3,
-    "pyspaces.life": 3,
-    "pyspaces.signals": 3,
-    "pyspaces.terminal": 3,
-    "pyspaces.diagnosis": 3,
-    "pyspaces.trespass": 3,
-    "pyspaces.existing": 3,
-    "pyspaces.diagnosis.mounts": 3,
-    "pyspaces.names": 3,
-    "pyspaces.names.registry": 3,
-    "pyspaces.keeping": 3,
+    "pyspaces.features.clocks": 3,
+    "pyspaces.features.ids.capabilities": 3,
+    "pyspaces.features.hostname": 3,
+    "pyspaces.features.loopback": 3,
+    "pyspaces.features.life": 3,
+    "pyspaces.launch.signals": 3,
+    "pyspaces.features.terminal": 3,
+    "pyspaces.hints": 3,
+    "pyspaces.hints.joining": 3,
+    "pyspaces.features.existing.values": 3,
+    "pyspaces.hints.mounts": 3,
+    "pyspaces.features.existing.names": 3,
+    "pyspaces.features.existing.registry": 3,
+    "pyspaces.features.existing.keeping": 3,
     "pyspaces.plan": 4,
     "pyspaces.settings": 5,
     "pyspaces.settings.shape": 5,
@@ -83,54 +83,54 @@ RANKS = {
     "pyspaces.settings.life": 5,
     "pyspaces.settings.fitting": 5,
     "pyspaces.settings.reading": 5,
-    "pyspaces.outer": 6,
-    "pyspaces.outer.prepare": 6,
-    "pyspaces.outer.ending": 6,
-    "pyspaces.outer.watch": 6,
-    "pyspaces.outer.process_1": 6,
-    "pyspaces.outer.stops": 6,
-    "pyspaces.outer.link": 6,
-    "pyspaces.outer.job": 6,
-    "pyspaces.outer.sentinel": 6,
-    "pyspaces.outer.relay": 6,
-    "pyspaces.outer.keys": 6,
-    "pyspaces.outer.readers": 6,
-    "pyspaces.outer.journal": 6,
-    "pyspaces.outer.appearing": 6,
-    "pyspaces.outer.difference": 6,
-    "pyspaces.outer.report": 6,
-    "pyspaces.outer.helper": 6,
-    "pyspaces.init": 6,
-    "pyspaces.gear": 6,
-    "pyspaces.inner": 6,
-    "pyspaces.inner.seal": 6,
-    "pyspaces.inner.identity": 6,
-    "pyspaces.inner.steps": 6,
-    "pyspaces.inner.join": 6,
-    "pyspaces.inner.directory": 6,
-    "pyspaces.inner.hold": 6,
-    "pyspaces.inner.execute": 6,
-    "pyspaces.inner.leading": 6,
+    "pyspaces.launch.outer": 6,
+    "pyspaces.launch.outer.prepare": 6,
+    "pyspaces.launch.outer.ending": 6,
+    "pyspaces.launch.outer.watch": 6,
+    "pyspaces.launch.outer.process_1": 6,
+    "pyspaces.launch.outer.stops": 6,
+    "pyspaces.launch.outer.link": 6,
+    "pyspaces.launch.outer.job": 6,
+    "pyspaces.launch.outer.sentinel": 6,
+    "pyspaces.launch.outer.relay": 6,
+    "pyspaces.launch.outer.keys": 6,
+    "pyspaces.launch.outer.readers": 6,
+    "pyspaces.launch.records.journal": 6,
+    "pyspaces.launch.records.files": 6,
+    "pyspaces.launch.records.difference": 6,
+    "pyspaces.launch.records.report": 6,
+    "pyspaces.launch.outer.helper": 6,
+    "pyspaces.launch.init": 6,
+    "pyspaces.launch.services": 6,
+    "pyspaces.launch.inner": 6,
+    "pyspaces.launch.inner.seal": 6,
+    "pyspaces.launch.inner.identity": 6,
+    "pyspaces.launch.inner.steps": 6,
+    "pyspaces.launch.inner.join": 6,
+    "pyspaces.launch.inner.directory": 6,
+    "pyspaces.launch.inner.hold": 6,
+    "pyspaces.launch.inner.execute": 6,
+    "pyspaces.launch.inner.leading": 6,
     "pyspaces.launch": 7,
-    "pyspaces.popen": 8,
+    "pyspaces.library.popen": 8,
     "pyspaces.cloning": 8,
-    "pyspaces.function": 8,
-    "pyspaces.keywords": 8,
-    "pyspaces.space": 8,
-    "pyspaces.process": 8,
-    "pyspaces.visiting": 8,
-    "pyspaces.entering": 8,
-    "pyspaces.listing": 8,
-    "pyspaces.filtering": 8,
-    "pyspaces.checking": 8,
-    "pyspaces.checking.row": 8,
-    "pyspaces.checking.trial": 8,
-    "pyspaces.checking.host": 8,
-    "pyspaces.checking.probes": 8,
-    "pyspaces.checking.rules": 8,
-    "pyspaces.equivalent": 8,
-    "pyspaces.planfile": 8,
-    "pyspaces.preview": 8,
+    "pyspaces.library.function": 8,
+    "pyspaces.library.keywords": 8,
+    "pyspaces.library.space": 8,
+    "pyspaces.library.container": 8,
+    "pyspaces.library.visit": 8,
+    "pyspaces.host.targets": 8,
+    "pyspaces.host.listing": 8,
+    "pyspaces.host.filtering": 8,
+    "pyspaces.host.check": 8,
+    "pyspaces.host.check.row": 8,
+    "pyspaces.host.check.trial": 8,
+    "pyspaces.host.check.where": 8,
+    "pyspaces.host.check.probes": 8,
+    "pyspaces.host.check.rules": 8,
+    "pyspaces.plan.equivalent": 8,
+    "pyspaces.plan.file": 8,
+    "pyspaces.launch.preview": 8,
     "pyspaces.commands": 9,
     "pyspaces.commands.help": 9,
     "pyspaces.commands.say": 9,
@@ -152,17 +152,17 @@ RANKS = {
 # Imports within one rank. Each leads one way only, so that no circle can arise.
 SAME_RANK = {
     # What a finding is, how a thing is tried, what is tried and what is read; the door has all.
-    ("pyspaces.checking.trial", "pyspaces.checking.row"),
+    ("pyspaces.host.check.trial", "pyspaces.host.check.row"),
     # What a name may be.
-    ("pyspaces.names.registry", "pyspaces.names"),
-    ("pyspaces.checking.probes", "pyspaces.checking.row"),
-    ("pyspaces.checking.probes", "pyspaces.checking.trial"),
-    ("pyspaces.checking.rules", "pyspaces.checking.row"),
-    ("pyspaces.checking", "pyspaces.checking.row"),
-    ("pyspaces.checking", "pyspaces.checking.trial"),
-    ("pyspaces.checking", "pyspaces.checking.host"),
-    ("pyspaces.checking", "pyspaces.checking.probes"),
-    ("pyspaces.checking", "pyspaces.checking.rules"),
+    ("pyspaces.features.existing.registry", "pyspaces.features.existing.names"),
+    ("pyspaces.host.check.probes", "pyspaces.host.check.row"),
+    ("pyspaces.host.check.probes", "pyspaces.host.check.trial"),
+    ("pyspaces.host.check.rules", "pyspaces.host.check.row"),
+    ("pyspaces.host.check", "pyspaces.host.check.row"),
+    ("pyspaces.host.check", "pyspaces.host.check.trial"),
+    ("pyspaces.host.check", "pyspaces.host.check.where"),
+    ("pyspaces.host.check", "pyspaces.host.check.probes"),
+    ("pyspaces.host.check", "pyspaces.host.check.rules"),
     # The options mean the same plan.
     ("pyspaces.commands.check", "pyspaces.commands.run"),
     ("pyspaces.commands.check", "pyspaces.commands.options"),
@@ -182,18 +182,18 @@ SAME_RANK = {
         ("pyspaces.kernel.held", f"pyspaces.kernel.{name}")
         for name in ("constants", "libc", "nsfs")
     ),
-    ("pyspaces.kernel.wrong", "pyspaces.kernel.constants"),
-    ("pyspaces.kernel.wrong", "pyspaces.kernel.libc"),
+    ("pyspaces.kernel.filtered", "pyspaces.kernel.constants"),
+    ("pyspaces.kernel.filtered", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.cgroupfs", "pyspaces.kernel.libc"),
     ("pyspaces.kernel.cgroupfs", "pyspaces.kernel.procfs"),
     ("pyspaces.kernel.mountapi", "pyspaces.kernel.constants"),
     ("pyspaces.kernel.mountapi", "pyspaces.kernel.libc"),
     # The rules, and those among them that are about mounts.
-    ("pyspaces.diagnosis", "pyspaces.diagnosis.mounts"),
+    ("pyspaces.hints", "pyspaces.hints.mounts"),
     # A fresh procfs must not propagate: one room, two files.
     ("pyspaces.mounts.proc", "pyspaces.mounts.propagation"),
     # What is not as a plan has it by itself: told by the one, translated by the other.
-    ("pyspaces.preview", "pyspaces.equivalent"),
+    ("pyspaces.launch.preview", "pyspaces.plan.equivalent"),
     # Operations: what they are applied to, what all are, their kinds; then all of them in one
     # place, the sets made of them, and how they are written.
     *(
@@ -218,7 +218,7 @@ SAME_RANK = {
     # An error carries an exit status, of the table in status.
     ("pyspaces.errors", "pyspaces.status"),
     # The keywords of a Container, read for all that is made with them.
-    ("pyspaces.process", "pyspaces.space"),
+    ("pyspaces.library.container", "pyspaces.library.space"),
     # What a row is, the rows, then what reads a mapping by them; the room's door offers all.
     ("pyspaces.settings.mounts", "pyspaces.settings.shape"),
     ("pyspaces.settings.table", "pyspaces.settings.shape"),
@@ -231,7 +231,7 @@ SAME_RANK = {
     ("pyspaces.settings.reading", "pyspaces.settings.shape"),
     ("pyspaces.settings", "pyspaces.settings.shape"),
     # Subordinate ranges are asked of getsubids(1).
-    ("pyspaces.accounts", "pyspaces.program"),
+    ("pyspaces.features.ids.accounts", "pyspaces.features.ids.program"),
     ("pyspaces.settings", "pyspaces.settings.table"),
     ("pyspaces.settings", "pyspaces.settings.reading"),
     ("pyspaces.settings", "pyspaces.settings.life"),
@@ -240,49 +240,55 @@ SAME_RANK = {
     ("pyspaces.settings.table", "pyspaces.settings.life"),
     ("pyspaces.settings.life", "pyspaces.settings.shape"),
     # The parent's room: the launch, and then the watch over it; both end a child.
-    ("pyspaces.outer", "pyspaces.outer.prepare"),
-    ("pyspaces.outer", "pyspaces.outer.ending"),
-    ("pyspaces.outer", "pyspaces.outer.watch"),
-    ("pyspaces.outer.prepare", "pyspaces.outer.ending"),
-    ("pyspaces.outer.watch", "pyspaces.outer.ending"),
-    ("pyspaces.outer.watch", "pyspaces.outer.process_1"),
-    ("pyspaces.outer.watch", "pyspaces.outer.stops"),
-    ("pyspaces.outer.relay", "pyspaces.outer.readers"),
-    ("pyspaces.outer.relay", "pyspaces.outer.keys"),
-    ("pyspaces.outer.helper", "pyspaces.outer.prepare"),
+    ("pyspaces.launch.outer", "pyspaces.launch.outer.prepare"),
+    ("pyspaces.launch.outer", "pyspaces.launch.outer.ending"),
+    ("pyspaces.launch.outer", "pyspaces.launch.outer.watch"),
+    ("pyspaces.launch.outer.prepare", "pyspaces.launch.outer.ending"),
+    ("pyspaces.launch.outer.watch", "pyspaces.launch.outer.ending"),
+    ("pyspaces.launch.outer.watch", "pyspaces.launch.outer.process_1"),
+    ("pyspaces.launch.outer.watch", "pyspaces.launch.outer.stops"),
+    ("pyspaces.launch.outer.relay", "pyspaces.launch.outer.readers"),
+    ("pyspaces.launch.outer.relay", "pyspaces.launch.outer.keys"),
+    ("pyspaces.launch.outer.helper", "pyspaces.launch.outer.prepare"),
     # Both have a process of ours beside them that sees what the launcher cannot.
-    *((f"pyspaces.outer.{name}", "pyspaces.outer.sentinel") for name in ("job", "relay")),
+    *(
+        (f"pyspaces.launch.outer.{name}", "pyspaces.launch.outer.sentinel")
+        for name in ("job", "relay")
+    ),
     # Process 1 speaks what the launcher's end of the pipe reads.
-    ("pyspaces.init", "pyspaces.outer.link"),
+    ("pyspaces.launch.init", "pyspaces.launch.outer.link"),
     # What a launch takes along, each part loaded when it is used.
-    ("pyspaces.gear", "pyspaces.outer"),
-    ("pyspaces.gear", "pyspaces.outer.journal"),
-    ("pyspaces.gear", "pyspaces.outer.difference"),
-    *((f"pyspaces.outer.{name}", "pyspaces.outer.appearing") for name in ("journal", "difference")),
-    ("pyspaces.gear", "pyspaces.outer.report"),
-    ("pyspaces.gear", "pyspaces.outer.relay"),
-    ("pyspaces.gear", "pyspaces.outer.link"),
-    ("pyspaces.gear", "pyspaces.outer.job"),
-    ("pyspaces.gear", "pyspaces.init"),
-    ("pyspaces.gear", "pyspaces.inner.join"),
+    ("pyspaces.launch.services", "pyspaces.launch.outer"),
+    ("pyspaces.launch.services", "pyspaces.launch.records.journal"),
+    ("pyspaces.launch.services", "pyspaces.launch.records.difference"),
+    *(
+        (f"pyspaces.launch.outer.{name}", "pyspaces.launch.records.files")
+        for name in ("journal", "difference")
+    ),
+    ("pyspaces.launch.services", "pyspaces.launch.records.report"),
+    ("pyspaces.launch.services", "pyspaces.launch.outer.relay"),
+    ("pyspaces.launch.services", "pyspaces.launch.outer.link"),
+    ("pyspaces.launch.services", "pyspaces.launch.outer.job"),
+    ("pyspaces.launch.services", "pyspaces.launch.init"),
+    ("pyspaces.launch.services", "pyspaces.launch.inner.join"),
     # Processes that join a user namespace, or create one, give up their groups before.
-    ("pyspaces.gear", "pyspaces.inner.identity"),
-    ("pyspaces.outer.difference", "pyspaces.inner.identity"),
-    ("pyspaces.gear", "pyspaces.inner.leading"),
+    ("pyspaces.launch.services", "pyspaces.launch.inner.identity"),
+    ("pyspaces.launch.records.difference", "pyspaces.launch.inner.identity"),
+    ("pyspaces.launch.services", "pyspaces.launch.inner.leading"),
     # The child's room: its door runs what its files have.
-    ("pyspaces.inner", "pyspaces.inner.seal"),
-    ("pyspaces.inner.join", "pyspaces.inner.seal"),
-    ("pyspaces.inner.join", "pyspaces.inner.identity"),
-    ("pyspaces.inner", "pyspaces.inner.identity"),
-    ("pyspaces.inner.steps", "pyspaces.inner.identity"),
-    ("pyspaces.inner.steps", "pyspaces.inner.directory"),
-    ("pyspaces.inner", "pyspaces.inner.steps"),
-    ("pyspaces.inner", "pyspaces.inner.execute"),
+    ("pyspaces.launch.inner", "pyspaces.launch.inner.seal"),
+    ("pyspaces.launch.inner.join", "pyspaces.launch.inner.seal"),
+    ("pyspaces.launch.inner.join", "pyspaces.launch.inner.identity"),
+    ("pyspaces.launch.inner", "pyspaces.launch.inner.identity"),
+    ("pyspaces.launch.inner.steps", "pyspaces.launch.inner.identity"),
+    ("pyspaces.launch.inner.steps", "pyspaces.launch.inner.directory"),
+    ("pyspaces.launch.inner", "pyspaces.launch.inner.steps"),
+    ("pyspaces.launch.inner", "pyspaces.launch.inner.execute"),
     # What a Popen over clone and one over launch share.
-    ("pyspaces.cloning", "pyspaces.popen"),
-    ("pyspaces.function", "pyspaces.popen"),
-    ("pyspaces.process", "pyspaces.function"),
-    ("pyspaces.visiting", "pyspaces.function"),
+    ("pyspaces.cloning", "pyspaces.library.popen"),
+    ("pyspaces.library.function", "pyspaces.library.popen"),
+    ("pyspaces.library.container", "pyspaces.library.function"),
+    ("pyspaces.library.visit", "pyspaces.library.function"),
     # Commands are made of options, one of which is --help.
     ("pyspaces.commands.run", "pyspaces.commands.options"),
     ("pyspaces.commands.run", "pyspaces.commands.help"),
@@ -464,7 +470,7 @@ def test_the_kernels_room_knows_nobody_else() -> None:
 
 
 def test_process_creation_knows_the_kernel_and_records_only() -> None:
-    rows = [row for row in OUR_IMPORTS if row.importer == "pyspaces.spawn"]
+    rows = [row for row in OUR_IMPORTS if row.importer == "pyspaces.kernel.spawn"]
     assert {room_of(row.imported) for row in rows} == {"kernel", "record"}
 
 
@@ -508,7 +514,7 @@ def importers_of(name: str) -> set[str]:
 def test_json_is_for_what_is_told_at_the_end() -> None:
     importers = importers_of("json")
     assert {name for name in importers if RANKS[name] <= LAUNCH_PATH_RANK} == {
-        *("pyspaces.outer.journal", "pyspaces.outer.difference")
+        *("pyspaces.launch.records.journal", "pyspaces.launch.records.difference")
     }
 
 
@@ -518,8 +524,8 @@ def test_one_door_to_ctypes() -> None:
 
 def test_who_may_know_signals() -> None:
     assert importers_of("signal") == {
-        *("pyspaces.signals", "pyspaces.status", "pyspaces.__main__"),
-        "pyspaces.program",  # in a process of its own: SIGCHLD
+        *("pyspaces.launch.signals", "pyspaces.status", "pyspaces.__main__"),
+        "pyspaces.features.ids.program",  # in a process of its own: SIGCHLD
     }
 
 
@@ -555,7 +561,7 @@ ALL_USES = [use for module in PATHS for use in uses_of(module)]
 def test_one_module_creates_processes() -> None:
     creating = {"fork", "forkpty", "clone", "clone3", "posix_spawn", "posix_spawnp", "before_fork"}
     users = {use.module for use in ALL_USES if use.name in creating}
-    assert users - {"pyspaces.kernel.libc"} == {"pyspaces.spawn"}
+    assert users - {"pyspaces.kernel.libc"} == {"pyspaces.kernel.spawn"}
 
 
 def test_libc_defines_these_calls_and_uses_none() -> None:
@@ -575,8 +581,8 @@ def test_the_child_does_not_print_or_log() -> None:
 HANDED_OVER = {
     ("pyspaces.launch", "start_inner"),
     # What the processes beside the launcher do, handed to the fork.
-    *(("pyspaces.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
-    *(("pyspaces.gear", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
+    *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
+    *(("pyspaces.launch.services", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
 }
 
 

@@ -17,19 +17,10 @@ from typing import Any
 import pytest
 
 import pyspaces
-from pyspaces import (
-    Chroot,
-    Container,
-    Inject,
-    SpaceError,
-    get_context,
-    launch,
-    setns,
-    settings,
-    space,
-)
+from pyspaces import Chroot, Container, Inject, SpaceError, get_context, launch, setns, settings
 from pyspaces.cloning import CLONE_NEWUSER, Clone
-from pyspaces.idmap import Extent
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.library import space
 from pyspaces.mounts.operations import KINDS, Operation, faults_of
 from pyspaces.plan import Plan
 

@@ -14,12 +14,12 @@ import sys
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import nsfs
-from pyspaces.outer import helper, prepare
-from pyspaces.spawn import Spawned
+from pyspaces.kernel.spawn import Spawned
+from pyspaces.launch.outer import helper, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.outer.prepare import Observer
+    from pyspaces.launch.outer.prepare import Observer
     from pyspaces.plan import Plan
 
 

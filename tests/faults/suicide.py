@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 
-from pyspaces import channel, idmap, launch, settings
-from pyspaces.channel import Channel, Conversation, Message
+from pyspaces import launch, settings
+from pyspaces.features.ids import idmap
+from pyspaces.launch import channel
+from pyspaces.launch.channel import Channel, Conversation, Message
 
 
 def end() -> None:

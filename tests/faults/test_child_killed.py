@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 from conftest import processes_with
 
-from pyspaces import channel, inner, launch, settings
-from pyspaces.channel import Conversation, Message
+from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import nsfs
-from pyspaces.outer import prepare
+from pyspaces.launch import channel, inner
+from pyspaces.launch.channel import Conversation, Message
+from pyspaces.launch.outer import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyspaces.kernel.spawn import Spawned
     from pyspaces.plan import Plan
-    from pyspaces.spawn import Spawned
 
 pytestmark = pytest.mark.needs("userns", "pidns", "timens", "proc")
 HOMICIDE = Path(__file__).with_name("homicide.py")

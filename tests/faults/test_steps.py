@@ -7,10 +7,11 @@ import os
 
 import pytest
 
-from pyspaces import inner, launch, settings
+from pyspaces import launch, settings
 from pyspaces.errors import REPORT_BUG, SpaceError
-from pyspaces.inner import STEPS
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import inner
+from pyspaces.launch.inner import STEPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import sys
 import pytest
 from conftest import SCRIPT
 
-from pyspaces import capabilities, launch
-from pyspaces.idmap import Extent
+from pyspaces import launch
+from pyspaces.features.ids import capabilities
+from pyspaces.features.ids.idmap import Extent
 from pyspaces.plan import Plan
 
 TYPE_CHECKING = False

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from conftest import IS_ROOT, PROBE, SCRIPT
 
-from pyspaces import joining, launch, namespaces, settings
+from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
-from pyspaces.existing import Join, Joining
-from pyspaces.kernel import procfs
+from pyspaces.features.existing import joining
+from pyspaces.features.existing.values import Join, Joining
+from pyspaces.kernel import namespaces, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyspaces import listing, namespaces
-from pyspaces.kernel import held
+from pyspaces.host import listing
+from pyspaces.kernel import held, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

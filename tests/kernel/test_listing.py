@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import SCRIPT
 
-from pyspaces import listing, namespaces
 from pyspaces.errors import SpaceError
+from pyspaces.host import listing
+from pyspaces.kernel import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def test_a_proc_that_hides_processes_is_noticed() -> None:
         mount -t proc -o hidepid=invisible proc /proc
         exec {sys.executable} -c '
 import os
-from pyspaces import listing
+from pyspaces.host import listing
 from pyspaces.kernel import libc
 os.setgroups([]); os.setuid(65534)  # only now: nobody could not read an interpreter of root
 libc.set_dumpable(dumpable=True)  # exec would do it: /proc/self is its own again

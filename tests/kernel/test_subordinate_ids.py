@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import SCRIPT
 
-from pyspaces import accounts
+from pyspaces.features.ids import accounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def test_a_copy_that_has_lost_its_bit(pyspaces: Run, tmp_path: Path) -> None:
 
 @pytest.mark.as_root
 def test_a_user_without_ranges_is_told_how_to_get_some(tmp_path: Path) -> None:
-    script = (
-        "from pyspaces import accounts as a; print(a.no_ranges('uid', a.User(uid=77, name='x')))"
-    )
+    script = "from pyspaces.features.ids import accounts as a; print(a.no_ranges('uid', a.User(uid=77, name='x')))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -127,7 +125,7 @@ def test_helpers_have_no_signal_blocked(pyspaces: Run, tmp_path: Path) -> None:
 
 
 _NOSUID = """
-from pyspaces import accounts, newidmap
+from pyspaces.features.ids import accounts, newidmap
 print(newidmap.explain(newidmap.Refusal(
     kind="uid", path="/proc/newuidmap", process="self", extents=(), ranges=(),
     output="newuidmap: write to uid_map failed: Operation not permitted",

@@ -16,7 +16,8 @@ import pytest
 from conftest import SCRIPT, processes_of
 
 import pyspaces
-from pyspaces import Inject, SpaceError, UsageFault, namespaces, setns
+from pyspaces import Inject, SpaceError, UsageFault, setns
+from pyspaces.kernel import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def test_nor_where_the_namespaces_are_joined_one_by_one(tmp_path: Path) -> None:
     """As before Linux 5.8: a pidfd is no namespace to setns(2)."""
     script = """
 import sys
-from pyspaces import joining
+from pyspaces.features.existing import joining
 from pyspaces.cli import main
 joining._are_joined_at_once_inner = lambda process, names: False
 sys.exit(main(["enter", sys.argv[1], "--", "/bin/true"]))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import environment
-from pyspaces.existing import Join, Joining
+from pyspaces.features import environment
+from pyspaces.features.existing.values import Join, Joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from conftest import IS_ROOT, SCRIPT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyspaces import entering, listing
 from pyspaces.errors import SpaceError
-from pyspaces.names import registry
+from pyspaces.features.existing import registry
+from pyspaces.host import listing, targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,12 +168,12 @@ def assert_no_name(folder: Path) -> None:
     """Nothing of what is there is a name, and nobody minds."""
     assert registry.find("box") is None
     assert registry.holders() == []
-    assert entering.names() == []
+    assert targets.names() == []
     assert listing.listing(ours=True).rows is not None
     with pytest.raises(SpaceError, match="name: box: nothing runs under it"):
-        entering.find("box")
+        targets.find("box")
     with pytest.raises(SpaceError, match="name: box: nothing runs under it"):
-        entering.stop("box", grace=0)
+        targets.stop("box", grace=0)
 
 
 def put_socket(path: Path) -> None:

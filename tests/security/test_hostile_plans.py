@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyspaces import equivalent, planfile, preview
 from pyspaces.errors import UsageFault
-from pyspaces.existing import Join, Joining, Keep
-from pyspaces.idmap import Extent
-from pyspaces.life import Life, Outputs
+from pyspaces.features.existing.values import Join, Joining, Keep
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.life import Life, Outputs
+from pyspaces.launch import preview
 from pyspaces.mounts.operations import KINDS
-from pyspaces.plan import Plan
+from pyspaces.plan import Plan, equivalent
+from pyspaces.plan import file as plan_file
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -84,11 +85,11 @@ def full_plan() -> dict[str, Any]:
 def read(path: Path) -> Plan | None:
     """Read a plan as --plan does, and show it as --dry-run does; None where it is refused."""
     try:
-        plan = planfile.read(str(path))
+        plan = plan_file.read(str(path))
     except UsageFault:
         return None
     assert preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
-    assert not list(planfile.faults_of(Plan, plan.to_data()))
+    assert not list(plan_file.faults_of(Plan, plan.to_data()))
     return plan
 
 
@@ -162,7 +163,7 @@ def test_no_number_is_too_large_to_be_refused(
     file = tmp_path / "plan"
     file.write_text(json.dumps(plan))
     with pytest.raises(UsageFault):
-        planfile.read(str(file))
+        plan_file.read(str(file))
 
 
 BIG = 300_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import SCRIPT
 
-from pyspaces.outer.link import ENDED, RECORD, STOPPED, Link
+from pyspaces.launch.outer.link import ENDED, RECORD, STOPPED, Link
 from pyspaces.status import Status
 
 TYPE_CHECKING = False

@@ -76,7 +76,7 @@ def test_sigchld_is_ignored(words: list[str]) -> None:
 
 REFUSED = """
 import signal, sys
-from pyspaces import program
+from pyspaces.features.ids import program
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for code in (0, 3):
     done = program.run("/bin/sh", "-c", f"echo heard; exit {code}")

@@ -9,7 +9,7 @@ import pytest
 from conftest import SCRIPT
 from terminal import Screen
 
-from pyspaces import checking
+from pyspaces.host import check as host_check
 from pyspaces.kernel import procfs
 
 SETTING = "dev.tty.legacy_tiocsti"
@@ -74,7 +74,7 @@ def test_root_of_the_host() -> None:
 
 
 def test_check_tells_it() -> None:
-    (row,) = checking.examine(["no-tiocsti"])
-    assert row.answer == (checking.DEGRADED if IS_OPEN else checking.YES)
+    (row,) = host_check.examine(["no-tiocsti"])
+    assert row.answer == (host_check.DEGRADED if IS_OPEN else host_check.YES)
     assert SETTING in row.evidence
     assert bool(row.remedy) == IS_OPEN

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import channel
-from pyspaces.channel import EXECUTING, FAILED, MAPPED, STAGE, Conversation, Message, OutOfTurn
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import channel
+from pyspaces.launch.channel import (
+    EXECUTING,
+    FAILED,
+    MAPPED,
+    STAGE,
+    Conversation,
+    Message,
+    OutOfTurn,
+)
 
 # Everything the child may say, as one regular expression over the kinds.
 WRITTEN_ORDER = re.compile(b"S*(F|XF?)?", re.DOTALL)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyspaces import clocks
-from pyspaces.clocks import Offset
+from pyspaces.features import clocks
+from pyspaces.features.clocks import Offset
 
 SECOND = 1_000_000_000
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pyspaces import diagnosis, namespaces
+from pyspaces import hints
 from pyspaces.errors import Report
-from pyspaces.idmap import Extent
-from pyspaces.kernel import constants, procfs
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.kernel import constants, namespaces, procfs
 
 UID, GID = os.geteuid(), os.getegid()
 HAS_SYS_ADMIN = procfs.has_capability(constants.CAP_SYS_ADMIN)
@@ -36,7 +36,7 @@ def explain(
     uids: tuple[Extent, ...] = ROOT,
     gids: tuple[Extent, ...] = (extent(0, GID),),
 ) -> str | None:
-    return diagnosis.explain(report, namespaces=new, uids=uids, gids=gids)
+    return hints.explain(report, namespaces=new, uids=uids, gids=gids)
 
 
 def refused(call: str, number: int, path: str = "", stage: str = "create the namespaces") -> Report:
@@ -87,7 +87,7 @@ def test_enospc_shows_the_limits_of_the_namespaces_in_question() -> None:
 
 _ZERO_LIMIT = """
 import errno, os
-from pyspaces import diagnosis
+from pyspaces import hints
 from pyspaces.errors import Report
 from pyspaces.kernel import constants, libc, procfs
 uid = os.geteuid()
@@ -99,7 +99,7 @@ try:
 except OSError as error:
     report = Report.of("create the namespaces", error)
 print(report.errno == errno.ENOSPC)
-print(diagnosis.explain(report, namespaces=("mount", "net"), uids=(), gids=()))
+print(hints.explain(report, namespaces=("mount", "net"), uids=(), gids=()))
 """
 
 
@@ -122,7 +122,7 @@ def test_a_limit_of_zero_is_named_with_its_cure() -> None:
 
 _UNMAPPED = """
 import os
-from pyspaces import diagnosis
+from pyspaces import hints
 from pyspaces.errors import Report
 from pyspaces.kernel import constants, libc
 libc.unshare(constants.CLONE_NEWUSER)
@@ -130,7 +130,7 @@ try:
     libc.unshare(constants.CLONE_NEWUSER)
 except OSError as error:
     report = Report.of("create the namespaces", error)
-print(diagnosis.explain(report, namespaces=("user",), uids=(), gids=()))
+print(hints.explain(report, namespaces=("user",), uids=(), gids=()))
 """
 
 
@@ -200,16 +200,16 @@ def test_outside_ids_that_do_not_exist_here_are_named() -> None:
 
 _SMALL_MAP = """
 import errno, os
-from pyspaces import diagnosis
+from pyspaces import hints
 from pyspaces.errors import Report
-from pyspaces.idmap import Extent
+from pyspaces.features.ids.idmap import Extent
 from pyspaces.kernel import constants, libc, procfs
 uid, gid = os.geteuid(), os.getegid()
 libc.unshare(constants.CLONE_NEWUSER)
 procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
 report = Report(stage="write the id maps", call="write", errno=errno.EPERM, path="/proc/7/uid_map")
 rows = (Extent(inside=0, outside=0, count=1), Extent(inside=1, outside=1, count=1))
-print(diagnosis.explain(report, namespaces=("user",), uids=rows, gids=()))
+print(hints.explain(report, namespaces=("user",), uids=rows, gids=()))
 """
 
 

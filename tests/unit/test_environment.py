@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyspaces import environment
-from pyspaces.environment import Environment
+from pyspaces.features import environment
+from pyspaces.features.environment import Environment
 from pyspaces.pattern import matches
 
 BASE = {b"HOME": b"/root", b"LC_ALL": b"C", b"LC_TIME": b"de", b"LANG": b"C", b"TERM": b"xterm"}

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import existing, settings
+from pyspaces import settings
 from pyspaces.errors import UsageFault
-from pyspaces.existing import Join, Joining, Keep
-from pyspaces.names import name_fault
+from pyspaces.features.existing import values
+from pyspaces.features.existing.names import name_fault
+from pyspaces.features.existing.values import Join, Joining, Keep
 
 
 @pytest.mark.parametrize(
@@ -24,16 +25,16 @@ from pyspaces.names import name_fault
     ],
 )
 def test_joins(text: str, join: Join) -> None:
-    assert existing.parse_join(text) == join
+    assert values.parse_join(text) == join
     assert str(join) == text
 
 
 @pytest.mark.parametrize("text", ["", "net", "net=", "="])
 def test_what_is_no_join_and_no_keep(text: str) -> None:
     with pytest.raises(ValueError, match="is not of the form NS=PATH or NS=PID"):
-        existing.parse_join(text)
+        values.parse_join(text)
     with pytest.raises(ValueError, match="is not of the form NS=FILE"):
-        existing.parse_keep(text)
+        values.parse_keep(text)
 
 
 def test_all_faults_at_once() -> None:
@@ -57,9 +58,7 @@ def test_all_faults_at_once() -> None:
         Keep(namespace="net", path="/b"),
         Keep(namespace="uts", path="/b"),
     )
-    assert [
-        fault.partition(": there are")[0] for fault in existing.keep_faults(keeps, ["net"])
-    ] == [
+    assert [fault.partition(": there are")[0] for fault in values.keep_faults(keeps, ["net"])] == [
         "keep: what=/a",
         "keep: net=/b: a file keeps one namespace",
         "keep: uts=/b: the uts namespace is not new",

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyspaces import filtering
 from pyspaces.errors import UsageFault
+from pyspaces.host import filtering
 
 COLUMNS = {
     "ns": filtering.Column(number=True),

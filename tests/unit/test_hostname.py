@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import hostname
+from pyspaces.features import hostname
 
 
 @pytest.mark.parametrize("name", ["box", "a", "a.b", "x" * 64, "\u00e9" * 32, "\udcff" * 64, " "])

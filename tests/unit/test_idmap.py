@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pyspaces import idmap
-from pyspaces.idmap import Extent, MapFault
+from pyspaces.features.ids import idmap
+from pyspaces.features.ids.idmap import Extent, MapFault
 from pyspaces.kernel import constants, procfs
 
 LARGEST = 4294967294  # 4294967295 is (uid_t) -1, "no id"

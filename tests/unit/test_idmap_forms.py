@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces.idmap import LARGEST_ID, Extent, MapFault, check, entries
+from pyspaces.features.ids.idmap import LARGEST_ID, Extent, MapFault, check, entries
 
 
 def extent(inside: int, outside: int, count: int = 1) -> Extent:

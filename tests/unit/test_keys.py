@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from pyspaces.outer.keys import Keys
+from pyspaces.launch.outer.keys import Keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

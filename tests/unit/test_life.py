@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import life, settings, status
+from pyspaces import settings, status
 from pyspaces.errors import UsageFault
-from pyspaces.life import Life, Outputs
+from pyspaces.features import life
+from pyspaces.features.life import Life, Outputs
 from pyspaces.plan import Plan
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import namespaces
-from pyspaces.namespaces import NAMES, NAMESPACES
+from pyspaces.kernel import namespaces
+from pyspaces.kernel.namespaces import NAMES, NAMESPACES
 
 
 def test_the_rows() -> None:

@@ -8,10 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pyspaces import namespaces, settings
+from pyspaces import settings
 from pyspaces.commands import options
 from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.options import GroupedCommand
+from pyspaces.kernel import namespaces
 from pyspaces.settings import BY_NAME, FLAG, MANY, ORDERED, PAIRS, SETTINGS, TOGGLE, VALUE
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces.clocks import Offset
-from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
-from pyspaces.idmap import Extent
-from pyspaces.namespaces import NAMES
+from pyspaces.features.clocks import Offset
+from pyspaces.features.environment import Environment
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.kernel.namespaces import NAMES
 from pyspaces.plan import Plan
 
 numbers = st.integers(0, 2**32)

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyspaces import capabilities, equivalent, planfile, preview
-from pyspaces.clocks import Offset
-from pyspaces.environment import Environment
 from pyspaces.errors import UsageFault
-from pyspaces.existing import Join, Keep
-from pyspaces.idmap import Extent
+from pyspaces.features.clocks import Offset
+from pyspaces.features.environment import Environment
+from pyspaces.features.existing.values import Join, Keep
+from pyspaces.features.ids import capabilities
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.kernel.namespaces import NAMES
+from pyspaces.launch import preview
 from pyspaces.mounts.operations import KINDS, Operation, Tmpfs
-from pyspaces.namespaces import NAMES
-from pyspaces.plan import Plan
+from pyspaces.plan import Plan, equivalent
+from pyspaces.plan import file as plan_file
 from pyspaces.record import Record
 
 CALLERS = [
@@ -35,7 +37,7 @@ names = st.lists(st.sampled_from(capabilities.NAMES), max_size=3, unique=True).m
 # Of every kind, with texts and numbers of which some cannot be meant.
 operations = st.sampled_from([*KINDS.values()]).flatmap(
     lambda kind: st.fixed_dictionaries(
-        {name: values_of(type_) for name, type_ in planfile.types_of(kind).items()}
+        {name: values_of(type_) for name, type_ in plan_file.types_of(kind).items()}
     ).map(lambda fields: kind(**fields))
 )
 
@@ -96,7 +98,7 @@ def test_any_plan_goes_through_json_and_has_a_preview(
     plan: Plan, caller: equivalent.Caller
 ) -> None:
     data = json.loads(json.dumps(plan.to_data()))
-    assert list(planfile.faults_of(Plan, data)) == []
+    assert list(plan_file.faults_of(Plan, data)) == []
     assert Plan.from_data(data) == plan
     told = preview.text(plan, equivalent.of(plan, caller))
     assert "\nexecute the command: " in f"\n{told}"
@@ -115,7 +117,7 @@ json_values = st.recursive(
 def test_whatever_stands_in_a_field_is_taken_or_refused(field: str, value: Any) -> None:
     """Never a traceback: what has the right shape makes a plan, whose own rules then decide."""
     data = {"command": ["true"], field: value}
-    if not list(planfile.faults_of(Plan, data)):
+    if not list(plan_file.faults_of(Plan, data)):
         plan = Plan.from_data(data)
         assert json.loads(json.dumps(plan.to_data()))[field] is not None or value is None
         list(plan.faults())
@@ -124,13 +126,13 @@ def test_whatever_stands_in_a_field_is_taken_or_refused(field: str, value: Any) 
 
 
 def _arms(field: str) -> tuple[Any, ...]:
-    kind = planfile.types_of(Plan)[field]
+    kind = plan_file.types_of(Plan)[field]
     return tuple(getattr(kind, "__args__", ()))
 
 
 @given(json_values)
 def test_whatever_stands_for_a_plan_is_taken_or_refused(value: Any) -> None:
-    assert list(planfile.faults_of(Plan, value))
+    assert list(plan_file.faults_of(Plan, value))
 
 
 def leaves(record: Record, prefix: str = "") -> list[str]:
@@ -146,7 +148,7 @@ def with_other(record: Any, path: str) -> Any:
     name, _, rest = path.partition(".")
     if rest:
         return record.replace(**{name: with_other(getattr(record, name), rest)})
-    return record.replace(**{name: other(planfile.types_of(type(record))[name], record, name)})
+    return record.replace(**{name: other(plan_file.types_of(type(record))[name], record, name)})
 
 
 def other(kind: Any, record: Record, name: str) -> Any:
@@ -156,7 +158,7 @@ def other(kind: Any, record: Record, name: str) -> Any:
     samples += [(Tmpfs(target="/tmp"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
-            planfile.faults_of(kind, Plan(command=("a",), root=value).to_data()["root"])
+            plan_file.faults_of(kind, Plan(command=("a",), root=value).to_data()["root"])
         ):
             return value
     raise AssertionError(f"no sample for {name}: {kind}")
@@ -198,7 +200,7 @@ def test_the_types_of_every_field_are_known() -> None:
             for each in KINDS.values():
                 check(each)
         elif isinstance(kind, type) and issubclass(kind, Record):
-            for type_ in planfile.types_of(kind).values():
+            for type_ in plan_file.types_of(kind).values():
                 check(type_)
         elif args := [arg for arg in getattr(kind, "__args__", ()) if arg is not Ellipsis]:
             for arg in args:
@@ -213,5 +215,5 @@ def test_all_faults_are_told_at_once(tmp_path: Any) -> None:
     path = tmp_path / "plan"
     path.write_text(json.dumps({"command": 1, "uid": "a", "b": 2}))
     with pytest.raises(UsageFault) as caught:
-        planfile.read(str(path))
+        plan_file.read(str(path))
     assert len(caught.value.faults) == 3

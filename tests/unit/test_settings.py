@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import namespaces, settings
-from pyspaces.clocks import Offset
-from pyspaces.environment import Environment
+from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
-from pyspaces.idmap import Extent
-from pyspaces.kernel import procfs
+from pyspaces.features.clocks import Offset
+from pyspaces.features.environment import Environment
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.kernel import namespaces, procfs
 from pyspaces.plan import Plan
 from pyspaces.settings import BY_NAME, SETTINGS, plan_from
 

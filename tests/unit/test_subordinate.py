@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces import idmap
-from pyspaces.idmap import Extent, MapFault
+from pyspaces.features.ids import idmap
+from pyspaces.features.ids.idmap import Extent, MapFault
 
 small = st.integers(0, 40)
 spans = st.lists(st.tuples(small, st.integers(1, 12)), max_size=5)

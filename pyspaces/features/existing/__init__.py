@@ -1,0 +1,1 @@
+"""Namespaces that exist already: joined, kept by files, held under names."""

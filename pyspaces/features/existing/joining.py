@@ -1,0 +1,379 @@
+"""Existing namespaces: hold them by descriptors, and join them: setns(2).
+
+What opens runs in any process, what joins in the process that is to be inside. Must not know
+options.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces.kernel import cgroupfs, libc, namespaces, nsfs, procfs, spawn
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from pyspaces.features.clocks import Offset
+    from pyspaces.features.existing.values import Join, Joining
+
+
+class Handle(Record):
+    """A namespace held open: its name, an owned descriptor, and the path it was opened at."""
+
+    name: str
+    descriptor: int
+    path: str
+
+
+class Visit(Record):
+    """What to join, all of it held open.
+
+    handles: the namespaces. process: a pidfd of the process that all of them are of; -1 where they
+    are of several, or of none. owners: the user namespaces that own them, outermost first, to be
+    joined where that is what it takes. root, workdir: directories to move to; -1 for none.
+    root_path: where the root was opened. cgroups:
+    cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
+    supplementary groups stay. variables: the environment of the target, where it is asked for.
+    new_clocks: the offsets of the boottime and monotonic clocks of a time namespace to make there.
+    open_child: whether the child, and who joins before it, may be traced and looked into as any
+    process, so that an ordinary launcher can write the maps of a new user namespace.
+    """
+
+    handles: tuple[Handle, ...]
+    process: int = -1
+    owners: tuple[Handle, ...] = ()
+    root: int = -1
+    workdir: int = -1
+    root_path: str = ""
+    cgroups: tuple[Handle, ...] = ()
+    keep_ids: bool = False
+    keep_groups: bool = False
+    variables: Mapping[bytes, bytes] | None = None
+    new_clocks: tuple[Offset | None, Offset | None] | None = None
+    open_child: bool = False
+
+    @property
+    def joins_user(self) -> bool:
+        """Tell whether a user namespace may be joined, the owner of another namespace or not."""
+        return bool(self.owners) or any(handle.name == "user" for handle in self.handles)
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        close((*self.handles, *self.owners, *self.cgroups))
+        for descriptor in (self.process, self.root, self.workdir):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def open_visit(joining: Joining) -> Visit:
+    """Open all that a command needs to start there, before any of it is joined.
+
+    Raises KernelError naming the file; ESRCH for a process that has gone, its pid reused or not.
+    """
+    opening = _Opening()
+    try:
+        visit = _opened(opening, joining)
+        opening.check()
+    except BaseException as error:
+        for descriptor in opening.opened:
+            os.close(descriptor)
+        if isinstance(error, KernelError):
+            opening.check()
+        raise
+    finally:
+        opening.forget()
+    return visit
+
+
+def _opened(opening: _Opening, joining: Joining) -> Visit:
+    # The process first: whatever is opened behind its pidfd is its own, if it lives in the end.
+    process = opening.process(joining.target, joining.start) if joining.target else 0
+    handles = [handle for join in joining.joins if (handle := opening.namespace(join))]
+    root = workdir = -1
+    root_path = f"/proc/{process}/root"
+    if joining.root:
+        flags = os.O_PATH | os.O_DIRECTORY
+        root = opening.open(root_path, flags)
+        workdir = opening.open(f"/proc/{process}/cwd", flags)
+        # To be where one is takes no right; chroot(2) does.
+        if not any(handle.name == "mount" for handle in handles) and _is_own_root(root):
+            opening.close(root)
+            root = -1
+    return Visit(
+        handles=tuple(handles),
+        process=opening.only_process(joining.joins) if handles else -1,
+        owners=tuple(opening.owners(handles)),
+        root=root,
+        workdir=workdir,
+        root_path=root_path,
+        cgroups=tuple(opening.cgroups(process)) if joining.cgroup else (),
+        keep_ids=joining.keep_ids,
+        variables=_environment_of(process) if joining.environment else None,
+    )
+
+
+def _is_own_root(descriptor: int) -> bool:
+    return os.path.samestat(os.fstat(descriptor), os.stat("/"))
+
+
+def _environment_of(process: int) -> dict[bytes, bytes]:
+    """Return the environment that a process was executed with. Raises KernelError."""
+    block = os.fsencode(procfs.read(f"/proc/{process}/environ"))
+    pairs = (entry.partition(b"=") for entry in block.split(b"\0"))
+    return {name: value for name, sign, value in pairs if sign}
+
+
+class _Opening:
+    """What is opened, and the pidfds of the processes that it belongs to."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self._processes: dict[int, tuple[int, int]] = {}
+
+    def process(self, pid: int, start: int = 0) -> int:
+        """Take hold of a process; return its number in /proc. Raises KernelError."""
+        if pid not in self._processes:
+            try:
+                pidfd = nsfs.pidfd_open(pid)
+            except KernelError as error:
+                raise _gone(pid) if error.errno == errno.ESRCH else error from None
+            self._processes[pid] = (pidfd, 0)
+            number = procfs.pid_of_pidfd(pidfd)
+            if number <= 0 or (start and procfs.start_time(number) != start):
+                raise _gone(pid)
+            self._processes[pid] = (pidfd, number)
+            self._processes[pid] = _way_in(pidfd, number)
+        return self._processes[pid][1]
+
+    def only_process(self, joins: Sequence[Join]) -> int:
+        """Return a pidfd of the process to which all joins belong; -1 where there is none."""
+        pids = {0 if join.path else join.pid for join in joins}
+        if len(pids) != 1 or (pid := pids.pop()) == 0:
+            return -1
+        duplicate = os.dup(self._processes[pid][0])
+        self.opened.append(duplicate)
+        return duplicate
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a file, and remember it. Raises KernelError."""
+        try:
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "open", [], path) from None
+        self.opened.append(descriptor)
+        return descriptor
+
+    def close(self, descriptor: int) -> None:
+        """Close what is not needed after all."""
+        self.opened.remove(descriptor)
+        os.close(descriptor)
+
+    def namespace(self, join: Join) -> Handle | None:
+        """Open a namespace; None where this thread is in it."""
+        row = next(row for row in namespaces.NAMESPACES if row.name == join.namespace)
+        path = join.path or f"/proc/{self.process(join.pid)}/ns/{row.link}"
+        # A path may lead to anything: at a FIFO nothing waits.
+        descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        if nsfs.clone_flag(descriptor) != row.flag:
+            raise KernelError(errno.EINVAL, f"open as a {row.name} namespace", [], path)
+        if nsfs.same_file(f"/proc/self/fd/{descriptor}", f"/proc/thread-self/ns/{row.link}"):
+            self.close(descriptor)
+            return None
+        return Handle(name=row.name, descriptor=descriptor, path=path)
+
+    def owners(self, handles: Sequence[Handle]) -> Iterator[Handle]:
+        """Yield the user namespaces that own what is open, outermost first, none twice.
+
+        Of those at or below the one that is to be joined itself, none: nobody comes back from them.
+        """
+        found: dict[int, tuple[int, Handle]] = {}
+        limit = min((_depth(h.descriptor) for h in handles if h.name == "user"), default=None)
+        own = os.stat("/proc/thread-self/ns/user").st_ino
+        for handle in handles:
+            if handle.name == "user" or (descriptor := nsfs.owner(handle.descriptor)) is None:
+                continue
+            self.opened.append(descriptor)
+            inode, depth = os.fstat(descriptor).st_ino, _depth(descriptor)
+            if inode == own or inode in found or (limit is not None and depth >= limit):
+                self.close(descriptor)
+                continue
+            path = f"the owner of {handle.path}"
+            found[inode] = (depth, Handle(name="user", descriptor=descriptor, path=path))
+        for _, handle in sorted(found.values(), key=lambda pair: pair[0]):
+            yield handle
+
+    def cgroups(self, process: int) -> Iterator[Handle]:
+        """Open the cgroup.procs file of each cgroup in which a process differs from this one."""
+        own = dict(cgroupfs.cgroups_of("self"))
+        for hierarchy, path in cgroupfs.cgroups_of(process):
+            if own.get(hierarchy) != path:
+                file = cgroupfs.procs_file(hierarchy, path)
+                yield Handle(name="cgroup", descriptor=self.open(file, os.O_WRONLY), path=file)
+
+    def check(self) -> None:
+        """Raise KernelError if one of the processes has gone: what was opened may be another's.
+
+        The files of a process that has ended are missing one by one; the process is what is.
+        """
+        for pid, (pidfd, _) in self._processes.items():
+            if nsfs.has_ended(pidfd):
+                raise _gone(pid)
+
+    def forget(self) -> None:
+        """Release the pidfds."""
+        for pidfd, _ in self._processes.values():
+            os.close(pidfd)
+
+
+def _way_in(pidfd: int, number: int) -> tuple[int, int]:
+    """Return by which process to enter: where it is a process 1 of ours, by what it has started.
+
+    Nobody but root of the host may look into such a process, lest its command can; the command is
+    in the same namespaces. The descriptor that is not returned is closed.
+    """
+    if _is_open(number) or procfs.read_or_none(f"/proc/{number}/comm") != spawn.INIT_NAME:
+        return pidfd, number
+    for child in procfs.children_of(number):
+        try:
+            other = nsfs.pidfd_open(child)
+        except KernelError:
+            continue
+        # Still the same process, since it is looked at by a descriptor that stands for it.
+        if _is_open(child) and procfs.parent_of(child) == number and not nsfs.has_ended(other):
+            os.close(pidfd)
+            return other, child
+        os.close(other)
+    return pidfd, number
+
+
+def _is_open(process: int) -> bool:
+    """Tell whether this process may look at the namespaces of another."""
+    try:
+        os.readlink(f"/proc/{process}/ns/user")
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _gone(pid: int) -> KernelError:
+    return KernelError(errno.ESRCH, "open", [], f"/proc/{pid}/ns")
+
+
+def _depth(descriptor: int) -> int:
+    """Count the user namespaces above one, up to the caller's own."""
+    depth, above = 0, nsfs.parent(descriptor)
+    while above is not None:
+        depth += 1
+        further = nsfs.parent(above)
+        os.close(above)
+        above = further
+    return depth
+
+
+def close(handles: Iterable[Handle]) -> None:
+    """Release the descriptors."""
+    for handle in handles:
+        os.close(handle.descriptor)
+
+
+def join_inner(visit: Visit, leaving: Callable[[], object]) -> bool:
+    """Join namespaces; tell whether a user namespace was joined. Raises KernelError naming one.
+
+    leaving: called before a user namespace is joined.
+
+    At once where they are of one process (setns(2) with a pidfd, since Linux 5.8): this process is
+    then never in the user namespace of others with a root that they may not see.
+    """
+    names = [handle.name for handle in visit.handles]
+    if "user" in names:
+        leaving()
+    if visit.process >= 0 and _are_joined_at_once_inner(visit.process, names):
+        return "user" in names
+    return _join_in_turn_inner(visit.handles, visit.owners, leaving)
+
+
+def _are_joined_at_once_inner(process: int, names: Sequence[str]) -> bool:
+    """Try to; which of them cannot be joined, the kernel does not say."""
+    try:
+        libc.setns(process, namespaces.flags_of(names))
+    except KernelError:
+        return False
+    return True
+
+
+def _join_in_turn_inner(
+    handles: Sequence[Handle], owners: Sequence[Handle], leaving: Callable[[], object]
+) -> bool:
+    """Join one by one; tell whether a user namespace was joined. Raises KernelError naming one.
+
+    Passes, as nsenter(1) makes two: root joins the others first, while it has its rights, and the
+    user namespace last; the ordinary owner of a user namespace gets its rights by joining it.
+    Where a namespace is owned further out than its process is (bubblewrap sets up in one user
+    namespace and runs in another one within), the rights are to be had in its owner only.
+    """
+    pending = _attempt_inner([handle for handle in handles if handle.name != "user"])
+    user = [handle for handle in handles if handle.name == "user"]
+    joined = bool(user)
+    for owner in owners:
+        if not pending:
+            break
+        leaving()
+        if _is_joined_inner(owner):
+            pending = _attempt_inner(pending)
+            joined = True
+    for handle in (*user, *pending):
+        _join_one_inner(handle)
+    return joined
+
+
+def join_cgroups_inner(cgroups: Sequence[Handle]) -> None:
+    """Move this process into cgroups. Raises KernelError naming the file."""
+    for handle in cgroups:
+        try:
+            os.write(handle.descriptor, b"0")
+        except OSError as error:
+            raise KernelError(error.errno or 0, "write", [], handle.path) from None
+
+
+def move_inner(visit: Visit) -> None:
+    """Change root and working directory, where they are to change. Raises KernelError.
+
+    A working directory that cannot be entered is not worth a failure: it was not asked for. The
+    root is the next best.
+    """
+    if visit.root >= 0:
+        try:
+            os.fchdir(visit.root)
+            os.chroot(".")
+        except OSError as error:
+            raise KernelError(error.errno or 0, "chroot", [], visit.root_path) from None
+    if visit.workdir < 0:
+        return
+    try:
+        os.fchdir(visit.workdir)
+    except OSError:
+        os.chdir("/")
+
+
+def _attempt_inner(handles: Iterable[Handle]) -> list[Handle]:
+    """Join what can be joined with the rights of now; return the rest."""
+    return [handle for handle in handles if not _is_joined_inner(handle)]
+
+
+def _is_joined_inner(handle: Handle) -> bool:
+    try:
+        _join_one_inner(handle)
+    except KernelError:
+        return False
+    return True
+
+
+def _join_one_inner(handle: Handle) -> None:
+    """Join one namespace. Raises KernelError naming it."""
+    libc.setns(handle.descriptor, namespaces.flags_of([handle.name]), path=handle.path)

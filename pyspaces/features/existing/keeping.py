@@ -1,0 +1,161 @@
+"""Namespaces that stay: bound to files, and released again.
+
+What ends in _outer runs in the parent, while the child waits for it; `drop` in its caller. Must
+not know processes beyond their number.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pyspaces.errors import SpaceError
+from pyspaces.kernel import constants, libc, namespaces, nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspaces.features.existing.values import Keep
+
+
+# Of 30 mount namespaces, 13 could not be bound from outside of the first one (Linux 6.18).
+_TRIES = 64
+
+
+def check(keeps: Sequence[Keep]) -> None:
+    """Refuse what could not work, before anything is created. Raises SpaceError."""
+    taken = {point for _, _, point in procfs.namespace_mounts()}
+    for keep in keeps:
+        if fault := _file_fault(keep.path, taken):
+            raise SpaceError(f"cannot keep the {keep.namespace} namespace: {fault}")
+    if keeps and not _may_mount():
+        raise SpaceError(
+            f"cannot keep the {keeps[0].namespace} namespace: {keeps[0].path}: without"
+            " CAP_SYS_ADMIN for this mount namespace nothing can be bound to it",
+            hint="only root binds a namespace to a file here; without root,"
+            " `run --name NAME --hold` keeps one by a process",
+        )
+
+
+def _may_mount() -> bool:
+    """Tell whether this process may mount: CAP_SYS_ADMIN in the owner of its mount namespace."""
+    if not procfs.has_capability(constants.CAP_SYS_ADMIN):
+        return False
+    own = nsfs.open_file("/proc/self/ns/mnt")
+    # An owner outside of this process's own user namespace is not shown to it, nor ruled by it.
+    owner = nsfs.owner(own)
+    os.close(own)
+    if owner is not None:
+        os.close(owner)
+    return owner is not None
+
+
+class Kept:
+    """The files of a launch that keep its namespaces: all of them, or none."""
+
+    def __init__(self, keeps: Sequence[Keep]) -> None:
+        self._keeps = keeps
+        self._created: list[str] = []
+        self._bound: list[str] = []
+        self._tries = _TRIES
+
+    def bind_outer(self, process: int) -> None:
+        """Bind the namespaces of `process`, as /proc numbers it. Raises KernelError; undo then."""
+        for keep in self._keeps:
+            if keep.path in self._bound:
+                continue
+            if not os.path.lexists(keep.path):
+                _create(keep.path)
+                self._created.append(keep.path)
+            link = next(row.link for row in namespaces.NAMESPACES if row.name == keep.namespace)
+            source = f"/proc/{process}/ns/{link}"
+            libc.mount(source, keep.path, None, constants.MS_BIND)
+            self._bound.append(keep.path)
+
+    def may_try_again(self) -> bool:
+        """Tell whether EINVAL may be the kernel's bad luck with a mount namespace, and not a rule.
+
+        Each call is counted. A shared mount is a rule: unshare(1), --mount.
+        """
+        self._tries -= 1
+        failed = [keep for keep in self._keeps if keep.path not in self._bound][:1]
+        return self._tries > 0 and any(
+            keep.namespace == "mount" and not is_on_shared_mount(keep.path) for keep in failed
+        )
+
+    def undo_outer(self) -> None:
+        """Take everything back: the launch has failed, and that is what is to be told."""
+        for path in self._bound:
+            with _Dropped():
+                libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
+        for path in self._created:
+            with _Dropped():
+                os.unlink(path)
+        self._bound, self._created = [], []
+
+
+class _Dropped:
+    """Context in which a file that somebody else has released meanwhile is no error."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, OSError)
+
+
+def drop(paths: Sequence[str]) -> None:
+    """Release the namespaces that files keep, and remove the files.
+
+    All are looked at before the first is released. Raises SpaceError naming the one that keeps
+    none, or KernelError.
+    """
+    taken = {point for _, _, point in procfs.namespace_mounts()}
+    for path in paths:
+        if _place(path) not in taken:
+            why = "no namespace is kept there" if os.path.lexists(path) else "there is no such file"
+            raise SpaceError(f"cannot drop {path}: {why}")
+    for path in paths:
+        # Once for each time that something was bound there.
+        while _place(path) in {point for _, _, point in procfs.namespace_mounts()}:
+            libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "unlink", [], path) from None
+
+
+def is_on_shared_mount(path: str) -> bool:
+    """Tell whether `path` lies on a mount whose changes go on to others: mount_namespaces(7)."""
+    return procfs.is_shared_mount(_place(path))
+
+
+def _place(path: str) -> str:
+    """Return where a file is, its folder resolved but not the file itself."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def _file_fault(path: str, taken: set[str]) -> str | None:
+    if _place(path) in taken:
+        return f"{path}: keeps a namespace already; release it with: pyspaces drop {path}"
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        if os.path.isdir(os.path.dirname(path) or "."):
+            return None
+        return f"{path}: there is no such directory"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None if stat.S_ISREG(mode) else f"{path}: is there, and no regular file"
+
+
+def _create(path: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        os.close(os.open(path, flags, 0o444))
+    except OSError as error:
+        raise KernelError(error.errno or errno.EIO, "open", [], path) from None

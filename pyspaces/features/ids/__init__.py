@@ -1,0 +1,1 @@
+"""Who the command is: users, groups, id maps, capabilities."""

@@ -1,0 +1,168 @@
+"""The host's databases of users: names, ids, and subordinate ranges of ids.
+
+Runs in the parent, before anything is created. Loaded only where a setting asks for it: a name
+service may be slow. Sources: getpwuid(3), subuid(5), getsubids(1).
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.errors import SpaceError
+from pyspaces.features.ids import program
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UID, GID = "uid", "gid"
+_FILES = {UID: "/etc/subuid", GID: "/etc/subgid"}
+_SMALLEST_RANGE = 65536
+
+
+class NoSuchName(ValueError):
+    """A name that no user or group has."""
+
+
+class User(Record):
+    """A user as the host's databases know it; without an entry there the name is empty."""
+
+    uid: int
+    name: str = ""
+    gid: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.uid})" if self.name else str(self.uid)
+
+
+def caller() -> User:
+    """Return the user that this process acts as: its effective user id, and its entry."""
+    import pwd
+
+    uid = os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return User(uid=uid)
+    return User(uid=uid, name=entry.pw_name, gid=entry.pw_gid)
+
+
+def user_id(text: str) -> int:
+    """Return the user id that `text`, a number or a name, stands for. Raises NoSuchName."""
+    import pwd
+
+    try:
+        return _number(text) if _is_number(text) else pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise NoSuchName(f"{text!r}: there is no user of this name") from None
+
+
+def group_id(text: str) -> int:
+    """Return the group id that `text`, a number or a name, stands for. Raises NoSuchName."""
+    import grp
+
+    try:
+        return _number(text) if _is_number(text) else grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise NoSuchName(f"{text!r}: there is no group of this name") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _number(text: str) -> int:
+    # An id has ten digits at most; int() has an error of its own for thousands of them.
+    return int(text.lstrip("0")[:11] or "0")
+
+
+def subordinate_ranges(kind: str, user: User) -> list[tuple[int, int]]:
+    """Return the (first, count) ranges of subordinate ids of `user`, in the database's order.
+
+    kind: UID or GID; group ids too are looked up by user, as newgidmap(1) does. getsubids(1) is
+    asked where it is installed, so that ranges of a name service count; else the files are read.
+    """
+    names = [name for name in (user.name, str(user.uid)) if name]
+    found = _ask_getsubids(kind, names)
+    if found is None:
+        found = _read_file(_FILES[kind], names)
+    return list(dict.fromkeys(found))
+
+
+def _ask_getsubids(kind: str, names: list[str]) -> list[tuple[int, int]] | None:
+    """Return the ranges that getsubids(1) knows; None where it is not installed."""
+    path = program.find("getsubids")
+    if path is None:
+        return None
+    group = ["-g"] if kind == GID else []
+    found = []
+    for name in names:
+        done = program.run(path, *group, name)
+        if done.status.ok:
+            found.extend(_rows(line.split() for line in done.output.splitlines()))
+    return found
+
+
+def _read_file(path: str, names: list[str]) -> list[tuple[int, int]]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.strip().split(":") for line in file]
+    except OSError:
+        return []
+    # OWNER:FIRST:COUNT; the leading field only makes the row as long as one of getsubids.
+    return _rows(["", *fields] for fields in lines if fields[0] in names)
+
+
+def _rows(lines: Iterable[list[str]]) -> list[tuple[int, int]]:
+    """Read (_, owner, first, count) rows, leaving out those that are damaged or empty."""
+    found = []
+    for fields in lines:
+        if len(fields) == 4 and _is_number(fields[2]) and _is_number(fields[3]):
+            first, count = _number(fields[2]), _number(fields[3])
+            if count:
+                found.append((first, count))
+    return found
+
+
+def no_ranges(kind: str, user: User) -> SpaceError:
+    """Return the error for a user without subordinate ids, with the command that gives some."""
+    whose = f"cannot map subordinate {kind}s: user {user} has no range of them in {_FILES[kind]}"
+    if _is_alone(kind):
+        # A range in the file would be of no use: its ids do not exist here.
+        return SpaceError(
+            whose,
+            hint=f"this user namespace has one {kind}, and so none to pass on: make it with more,"
+            " by --map-auto",
+        )
+    first = _first_free()
+    last = first + _SMALLEST_RANGE - 1
+    ranges = f"--add-subuids {first}-{last} --add-subgids {first}-{last}"
+    name = user.name or f"USER (no user has the id {user.uid})"
+    return SpaceError(
+        whose,
+        hint=f"no subordinate ids are given to this user; run: sudo usermod {ranges} {name}",
+    )
+
+
+def _is_alone(kind: str) -> bool:
+    """Tell whether the caller's user namespace has no id but one."""
+    try:
+        return sum(count for _, _, count in procfs.id_map(f"{kind}_map")) == 1
+    except KernelError:
+        return False
+
+
+def _first_free() -> int:
+    """Return the first id from 100000 on behind every range of the files."""
+    ends = [100000]
+    for path in _FILES.values():
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                rows = _rows(["", *line.strip().split(":")] for line in file)
+        except OSError:
+            continue
+        ends.extend(first + count for first, count in rows)
+    return max(ends)

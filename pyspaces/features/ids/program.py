@@ -1,0 +1,138 @@
+"""Helper programs of the host, such as newuidmap: found, run to their end, and heard.
+
+Runs in the parent. Loaded only where a launch needs one: `subprocess` would cost more than the
+launch. Must not know what a program is for.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+
+from pyspaces.kernel import libc, spawn
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+from pyspaces.status import CANNOT_EXECUTE, Status
+
+_WORD = struct.Struct("i")
+# Behind the caller's own PATH, which may be bare under a service manager.
+_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class Finished(Record):
+    """How a program ended, and all that it wrote to its standard output and error."""
+
+    status: Status
+    output: str
+
+
+def find(name: str) -> str | None:
+    """Return the path of program `name`, by PATH and then by the usual folders; None without."""
+    for folder in (*os.get_exec_path(), *_FOLDERS):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def run(path: str, *arguments: str) -> Finished:
+    """Run a program to its end, in the C locale and without input. Raises KernelError."""
+    argv = [path, *arguments]
+    # A process more costs 2 ms, which most callers need not pay.
+    attended = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    start = _attend if attended else _become
+    # No other child may inherit the writing ends: they would keep back the end-of-file.
+    with spawn.forks_held():
+        reading, writing = _pipe()
+        answer, answering = _pipe()
+        try:
+            child = spawn.spawn(lambda: start(argv, writing, answering))
+        except BaseException:
+            os.close(reading)
+            os.close(answer)
+            raise
+        finally:
+            os.close(writing)
+            os.close(answering)
+    try:
+        output = _hear(reading, child.pidfd)
+        data = os.read(answer, _WORD.size)
+        if attended:
+            spawn.reap(child.pid)
+        else:
+            data = _WORD.pack(os.waitpid(child.pid, 0)[1])
+    except ChildProcessError as error:  # somebody else has waited for it
+        raise KernelError(error.errno or 0, "waitpid", [child.pid], path) from None
+    finally:
+        os.close(reading)
+        os.close(answer)
+        os.close(child.pidfd)
+    if len(data) != _WORD.size:
+        raise KernelError(errno.ECHILD, "waitpid", [child.pid], path)
+    return Finished(status=Status.from_wait(*_WORD.unpack(data)), output=output)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose ends are none of the first three descriptors, which may be closed.
+
+    They are those of the program, which gets its own.
+    """
+    ends = []
+    for end in os.pipe():
+        ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3))
+        os.close(end)
+    reading, writing = ends
+    return reading, writing
+
+
+def _attend(argv: list[str], writing: int, answering: int) -> None:
+    """Wait for the program and tell how it ended; runs in a process between it and us.
+
+    Where SIGCHLD is ignored, as some callers leave it, the kernel throws the status of a child
+    away. What this process ignores is nobody's business but its own; and it is ours alone, which
+    nobody else waits for.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = spawn.spawn_alone(lambda: _become(argv, writing, answering))
+    os.close(writing)
+    _, word = os.waitpid(child.pid, 0)
+    os.write(answering, _WORD.pack(word))
+
+
+def _become(argv: list[str], writing: int, answering: int) -> None:
+    """Become the program; runs in the new process. answering: closed by exec."""
+    # The launcher blocks signals around a clone and reads them later; a helper wants its own.
+    libc.unblock_signals()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(0, True)  # dup2(2) changes nothing where both are 0
+    os.dup2(writing, 1)
+    os.dup2(writing, 2)
+    variables = {**os.environ, "LC_ALL": "C"}
+    try:
+        os.execve(argv[0], argv, variables)
+    except OSError as error:
+        os.write(2, os.fsencode(f"{argv[0]}: {error.strerror}\n"))
+        os._exit(CANNOT_EXECUTE)
+
+
+def _hear(reading: int, pidfd: int) -> str:
+    """Return what the program wrote until it ended, whoever else still holds the pipe."""
+    os.set_blocking(reading, False)
+    poller = select.poll()
+    poller.register(reading, select.POLLIN)
+    poller.register(pidfd, select.POLLIN)
+    chunks = []
+    ended = False
+    while not ended:
+        ended = pidfd in dict(poller.poll())
+        try:
+            while chunk := os.read(reading, 65536):
+                chunks.append(chunk)
+            poller.unregister(reading)
+        except (BlockingIOError, KeyError):
+            continue
+    return os.fsdecode(b"".join(chunks))

@@ -1,0 +1,1 @@
+"""What is on this host: its namespaces, who holds a name, what is allowed."""

@@ -1,0 +1,143 @@
+"""What forbids namespaces on this host: sysctls, limits, filters, a covered /proc.
+
+Reads settings, and asks the filters. Each row is `yes` where nothing forbids.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces import hints
+from pyspaces.hints.mounts import masked_proc_paths
+from pyspaces.host.check.row import DEGRADED, NO, YES, Row
+from pyspaces.kernel import namespaces, procfs
+
+_DEBIAN = "kernel.unprivileged_userns_clone"
+_TIOCSTI = "dev.tty.legacy_tiocsti"
+_APPARMOR = "kernel.apparmor_restrict_unprivileged_userns"
+_UNCONFINED = "--security-opt seccomp=unconfined, or --cap-add SYS_ADMIN, when the container starts"
+
+
+def apparmor(interpreter: str) -> Row:
+    """Tell whether AppArmor lets this interpreter use unprivileged user namespaces."""
+    return apparmor_row(hints.Confinement.of_this_process(), interpreter)
+
+
+def apparmor_row(confinement: hints.Confinement, interpreter: str) -> Row:
+    """Judge what AppArmor says. interpreter: the real path, for which a profile is written."""
+    name = "apparmor-allows"
+    if confinement.restricts is None:
+        return Row(name=name, answer=YES, evidence=f"this kernel has no {_APPARMOR}")
+    evidence = f"{_APPARMOR} is {confinement.restricts}, and this process is {confinement.label}"
+    if not confinement.holds():
+        return Row(name=name, answer=YES, evidence=evidence)
+    # Root makes the namespaces all the same; only those who are not need a profile.
+    answer = DEGRADED if os.geteuid() == 0 else NO
+    return Row(name=name, answer=answer, evidence=evidence, remedy=profile(interpreter))
+
+
+def profile(interpreter: str) -> str:
+    """Return the commands that give `interpreter` an AppArmor profile that allows user namespaces.
+
+    AppArmor goes by the real path of the executable, which is the interpreter, not the script.
+    """
+    quoted = interpreter.replace("\\", "\\\\").replace('"', '\\"')
+    return f"""sudo tee /etc/apparmor.d/pyspaces <<'END'
+abi <abi/4.0>,
+include <tunables/global>
+profile pyspaces "{quoted}" flags=(unconfined) {{
+  userns,
+  include if exists <local/pyspaces>
+}}
+END
+sudo apparmor_parser -r /etc/apparmor.d/pyspaces"""
+
+
+def sysctl() -> Row:
+    """Tell whether the switch of Debian's kernels allows user namespaces to everybody."""
+    value = procfs.sysctl(_DEBIAN)
+    name = "sysctl-allows"
+    if value is None:
+        return Row(name=name, answer=YES, evidence=f"this kernel has no {_DEBIAN}")
+    if value != "0":
+        return Row(name=name, answer=YES, evidence=f"{_DEBIAN} is {value}")
+    answer = DEGRADED if os.geteuid() == 0 else NO
+    return Row(
+        name=name, answer=answer, evidence=f"{_DEBIAN} is 0", remedy=f"sudo sysctl {_DEBIAN}=1"
+    )
+
+
+def terminal() -> Row:
+    """Tell whether the kernel refuses to put input into a terminal on behalf of a command.
+
+    TIOCSTI of ioctl_tty(2). Before Linux 6.2 there is no such setting, and no refusal. Whoever has
+    CAP_SYS_ADMIN in the first user namespace may do it whatever the setting.
+    """
+    name = "no-tiocsti"
+    value = procfs.sysctl(_TIOCSTI)
+    if value == "0":
+        return Row(name=name, answer=YES, evidence=f"{_TIOCSTI} is 0, which binds all but root")
+    told = f"{_TIOCSTI} is {value}" if value else f"this kernel has no {_TIOCSTI}"
+    return Row(
+        name=name,
+        answer=DEGRADED,
+        evidence=f"{told}: a command may put input into the terminal that it shares",
+        remedy=f"--pty or --new-session; or sudo sysctl {_TIOCSTI}=0, since Linux 6.2",
+    )
+
+
+def limits() -> Row:
+    """Tell whether a limit of this user namespace is 0."""
+    names = [f"user.max_{row.link}_namespaces" for row in namespaces.NAMESPACES]
+    values = {name: procfs.sysctl(name) for name in names}
+    zero = [name for name, value in values.items() if value == "0"]
+    if zero:
+        return Row(
+            name="limits-allow",
+            answer=NO,
+            evidence=f"{', '.join(zero)}: 0, which allows none",
+            remedy="as root: sysctl " + " ".join(f"{name}=10000" for name in zero),
+        )
+    shown = ", ".join(f"{name.split('_')[1]} {value}" for name, value in values.items() if value)
+    return Row(name="limits-allow", answer=YES, evidence=f"user.max_*_namespaces: {shown}")
+
+
+def unfiltered() -> Row:
+    """Tell whether a seccomp filter refuses what a launch calls."""
+    name = "unfiltered"
+    mode = procfs.status_field("self", "Seccomp")
+    if mode != "2":
+        return Row(
+            name=name, answer=YES, evidence=f"Seccomp is {mode or 'not'} in /proc/self/status"
+        )
+    refused = {}
+    for call in ("clone3", "clone", "unshare", "mount"):
+        if number := hints.filtered(call, ("user",)):
+            refused[call] = os.strerror(number)
+    told = ", ".join(f"{call}: {why}" for call, why in refused.items())
+    if not refused:
+        evidence = "a seccomp filter is on this process, and lets clone3, clone and mount pass"
+        return Row(name=name, answer=YES, evidence=evidence)
+    # Without clone3, clone(2) does the same.
+    answer = DEGRADED if refused == {"clone3": os.strerror(errno.ENOSYS)} else NO
+    remedy = None if answer == DEGRADED else _UNCONFINED
+    return Row(name=name, answer=answer, evidence=f"a filter answers {told}", remedy=remedy)
+
+
+def visible_proc() -> Row:
+    """Tell whether all of /proc is to be seen, which the kernel wants for a fresh one."""
+    name = "proc-visible"
+    try:
+        mounts = list(procfs.mount_points())
+    except OSError:
+        return Row(
+            name=name, answer=NO, evidence="no /proc here", remedy="mount -t proc proc /proc"
+        )
+    if covered := masked_proc_paths():
+        remedy = (
+            "--security-opt systempaths=unconfined (podman: unmask=ALL) when the container starts"
+        )
+        return Row(name=name, answer=NO, evidence=f"covered: {', '.join(covered)}", remedy=remedy)
+    points = [point for point, kind in mounts if kind == "proc"]
+    return Row(name=name, answer=YES, evidence=f"nothing covers {points[0] if points else '/proc'}")

@@ -1,0 +1,340 @@
+"""The namespaces of this host as rows: who is in them, what owns them, what keeps them.
+
+Runs in the caller; looks, and changes nothing. Must not know the command line, nor how rows are
+shown. A process that cannot be read, or that goes meanwhile, makes no error: the first are
+counted, the second were never there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+
+from pyspaces.errors import SpaceError
+from pyspaces.features.existing import registry
+from pyspaces.kernel import held, namespaces, netnsid, nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any, ClassVar
+
+_BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
+_BY_FLAG = {row.flag: row.name for row in namespaces.NAMESPACES}
+# Reason: to look at one takes 4 us, so that this bounds what they add to about a second; most hosts
+# have less. lsns(8) looks at all of them, however long it takes.
+_MOST_DESCRIPTORS = 200_000
+
+
+class Row(Record):
+    """A namespace of the host.
+
+    ns: its inode. type: a name of namespaces.NAMES. nprocs: how many processes are in it. pid: the
+    lowest of them; ppid, uid, user and command are its own. netnsid: what the caller's network
+    namespace calls it, of a network namespace. name: that of `run --name`. files: where it is
+    bound. held: the descriptors and sockets that hold it, as /proc/PID/fd/N and
+    socket:/proc/PID/fd/N; looked for only where no process is in it. owner: the inode of the user
+    namespace that owns it. parent: that of the user or pid namespace above it. Unknown or not
+    there: None, or nothing.
+    """
+
+    ns: int
+    type: str
+    nprocs: int = 0
+    pid: int | None = None
+    ppid: int | None = None
+    uid: int | None = None
+    user: str | None = None
+    netnsid: int | None = None
+    name: str | None = None
+    files: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    owner: int | None = None
+    parent: int | None = None
+    command: str | None = None
+
+
+class Listing(Record):
+    """Rows in the order of their inodes, and what stood in the way of more.
+
+    unreadable: how many processes there are whose namespaces this process may not see. hidden:
+    whether /proc hides processes of other users altogether. unsearched: how many open descriptors
+    were not looked at, since there were too many.
+    """
+
+    rows: tuple[Row, ...]
+    unreadable: int = 0
+    hidden: bool = False
+    unsearched: int = 0
+
+    _nested: ClassVar = {"rows": Row}
+
+
+def listing(
+    *,
+    types: Iterable[str] = (),
+    pid: int | None = None,
+    ours: bool = False,
+    descriptors: bool | None = None,
+) -> Listing:
+    """Return the namespaces that this process can see.
+
+    types: names of namespaces.NAMES; all if none are given. pid: only those that this process is
+    in. ours: only those that pyspaces made: of names, and of what runs below a launcher.
+    descriptors: whether those are looked for that nothing but an open descriptor, or a socket,
+    holds; None for the first 200,000 descriptors of the host.
+    Raises KernelError where /proc cannot be read, and SpaceError where process `pid` cannot.
+    """
+    wanted = frozenset(types) or frozenset(namespaces.NAMES)
+    scan = _Scan()
+    scan.read_processes()
+    scan.read_files()
+    if pid is None and descriptors is not False:
+        # A socket keeps its network namespace, and that its owner.
+        sockets = not wanted.isdisjoint(("net", "user"))
+        scan.read_descriptors(None if descriptors else _MOST_DESCRIPTORS, sockets=sockets)
+    scan.read_relations()
+    chosen = set(scan.found)
+    if pid is not None:
+        chosen &= _inodes_of(pid)
+    if ours:
+        chosen &= scan.ours()
+    rows = (scan.row(inode) for inode in sorted(chosen) if scan.found[inode].type in wanted)
+    return Listing(
+        rows=tuple(rows),
+        unreadable=scan.unreadable,
+        hidden=_hides_processes(),
+        unsearched=scan.unsearched,
+    )
+
+
+def _inodes_of(pid: int) -> set[int]:
+    try:
+        return {inode for _, inode in registry.members_of(pid)}
+    except KernelError as error:
+        why = error.strerror
+        if not os.path.exists(f"/proc/{pid}"):
+            why = "there is no such process"
+        raise SpaceError(f"cannot list the namespaces of process {pid}: {why}") from None
+
+
+class _Found:
+    """What is known of a namespace so far."""
+
+    __slots__ = ("files", "held", "netnsid", "owner", "parent", "pids", "type")
+
+    def __init__(self, kind: str) -> None:
+        self.type = kind
+        self.pids: list[int] = []
+        self.files: list[str] = []
+        self.held: list[held.Place] = []
+        self.owner: int | None = None
+        self.parent: int | None = None
+        self.netnsid: int | None = None
+
+
+class _Scan:
+    """One walk over /proc and the mounts of this process."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, _Found] = {}
+        self.unreadable = 0
+        self.unsearched = 0
+        self._readable: list[int] = []
+        self._holders = registry.holders()
+        self._users: dict[int, str | None] = {}
+
+    def read_processes(self) -> None:
+        """Read the namespaces of every process."""
+        links = sorted(nsfs.link_names().intersection(_BY_LINK))
+        for pid in procfs.processes():
+            members, denied = _members(pid, links)
+            for link, inode in members:
+                self._add(inode, _BY_LINK[link]).pids.append(pid)
+            if members:
+                self._readable.append(pid)
+            self.unreadable += denied and not members
+
+    def read_files(self) -> None:
+        """Read which namespaces are bound to files of this mount namespace."""
+        for link, inode, path in procfs.namespace_mounts():
+            if link in _BY_LINK:
+                self._add(inode, _BY_LINK[link]).files.append(path)
+
+    def read_descriptors(self, limit: int | None, *, sockets: bool) -> None:
+        """Read which namespaces are held by descriptors; only of processes that can be read."""
+        search = held.Search(_BY_LINK, sockets=sockets, limit=limit)
+        search.walk(self._readable)
+        for (link, inode), places in search.found.items():
+            self._add(inode, _BY_LINK[link]).held.extend(places)
+        self.unsearched = search.unsearched
+
+    def read_relations(self) -> None:
+        """Ask for owners and parents; those have rows too, even where no process is in them."""
+        with netnsid.Asker() as asker:
+            for inode, found in list(self.found.items()):
+                descriptor = _open(inode, found)
+                if descriptor is None:
+                    continue
+                if found.type == "net":
+                    found.netnsid = asker.ask(descriptor)
+                self._relate(inode, descriptor)
+
+    def _relate(self, inode: int, descriptor: int) -> None:
+        """Follow one namespace up to what is known already; closes the descriptor."""
+        found = self.found[inode]
+        pairs: list[tuple[str, int | None]] = []
+        try:
+            pairs.append(("owner", nsfs.owner(descriptor)))
+            if found.type in ("user", "pid"):
+                pairs.append(("parent", nsfs.parent(descriptor)))
+        finally:
+            os.close(descriptor)
+        for relation, other in pairs:
+            if other is None:
+                continue
+            above = os.fstat(other).st_ino
+            setattr(found, relation, above)
+            if above in self.found:
+                os.close(other)
+            else:
+                self._add(above, "pid" if (found.type, relation) == ("pid", "parent") else "user")
+                self._relate(above, other)
+
+    def _add(self, inode: int, kind: str) -> _Found:
+        found = self.found.get(inode)
+        if found is None:
+            found = self.found[inode] = _Found(kind)
+        return found
+
+    def row(self, inode: int) -> Row:
+        """Return what is known of a namespace; of its processes, only the lowest is read."""
+        found = self.found[inode]
+        names = [holder.name for holder in self._holders if inode in holder.new_inodes()]
+        facts = self._facts(found.pids[0]) if found.pids else {}
+        return Row(
+            ns=inode,
+            type=found.type,
+            nprocs=len(found.pids),
+            netnsid=found.netnsid,
+            name=",".join(names) or None,
+            files=tuple(sorted(found.files)),
+            held=() if found.pids else tuple(str(place) for place in found.held),
+            owner=found.owner,
+            parent=found.parent,
+            **facts,
+        )
+
+    def _facts(self, pid: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {"pid": pid}
+        if fields := procfs.stat_fields(pid):
+            facts["ppid"] = int(fields[1])
+        ids = (procfs.status_field(pid, "Uid") or "").split()
+        if ids:
+            facts["uid"] = uid = int(ids[1])
+            facts["user"] = self._user(uid)
+        words = procfs.words_of(pid) or [procfs.read_or_none(f"/proc/{pid}/comm") or ""]
+        facts["command"] = " ".join(words) or None
+        return facts
+
+    def _user(self, uid: int) -> str | None:
+        if uid not in self._users:
+            try:
+                self._users[uid] = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                self._users[uid] = None
+        return self._users[uid]
+
+    def ours(self) -> set[int]:
+        """Return the namespaces that pyspaces made."""
+        made = {inode for holder in self._holders for inode in holder.new_inodes()}
+        parents = {
+            pid: _parent(pid) for pid in {pid for f in self.found.values() for pid in f.pids}
+        }
+        launchers = {pid for pid in parents if _is_launcher(pid)}
+        below = {pid for pid in parents if _has_ancestor(pid, parents, launchers)}
+        outside = {
+            inode
+            for inode, found in self.found.items()
+            if any(pid not in below for pid in found.pids)
+        }
+        for inode, found in self.found.items():
+            if inode not in outside and below.intersection(found.pids):
+                made.add(inode)
+        return made
+
+
+def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], bool]:
+    """Return (link, inode) of each namespace that can be read, and whether one was refused.
+
+    A zombie has only some of them; a process that has gone has none, and that is no refusal.
+    """
+    try:
+        folder = os.open(f"/proc/{pid}/ns", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        return [], error.errno in (errno.EACCES, errno.EPERM)
+    members, denied = [], False
+    try:
+        for link in links:
+            try:
+                members.append((link, nsfs.inode_of(os.readlink(link, dir_fd=folder))))
+            except OSError as error:
+                denied = denied or error.errno in (errno.EACCES, errno.EPERM)
+    finally:
+        os.close(folder)
+    return members, denied
+
+
+def _open(inode: int, found: _Found) -> int | None:
+    """Open a namespace through a process that is in it, a file where it is bound, or a holder."""
+    link = next(row.link for row in namespaces.NAMESPACES if row.name == found.type)
+    for opened in _opened(link, found):
+        # The pid may be another's by now, and another mount may cover the file.
+        if os.fstat(opened).st_ino == inode and nsfs.clone_flag(opened) in _BY_FLAG:
+            return opened
+        os.close(opened)
+    return None
+
+
+def _opened(link: str, found: _Found) -> Iterator[int]:
+    for path in (*(f"/proc/{pid}/ns/{link}" for pid in found.pids), *found.files):
+        if (opened := nsfs.open_safely(path)) is not None:
+            yield opened
+    for place in found.held:
+        if (opened := place.open()) is not None:
+            yield opened
+
+
+def _parent(pid: int) -> int:
+    fields = procfs.stat_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _is_launcher(pid: int) -> bool:
+    """Tell whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
+    words = procfs.words_of(pid)
+    for at, word in enumerate(words[:6]):
+        if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
+            return at == 0 or os.path.basename(words[0]).startswith("python")
+    return False
+
+
+def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> bool:
+    above = parents.get(pid, 0)
+    seen = set()
+    while above and above not in seen:
+        if above in wanted:
+            return True
+        seen.add(above)
+        above = parents.get(above, 0)
+    return False
+
+
+def _hides_processes() -> bool:
+    """Tell whether /proc is mounted so that processes of other users do not show: proc(5)."""
+    hiding = {"hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable"}
+    options = [options for _, point, _, options in procfs.mounts() if point == "/proc"]
+    return bool(options) and not hiding.isdisjoint(options[-1])

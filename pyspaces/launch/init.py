@@ -1,0 +1,203 @@
+"""Our own process 1 of a pid namespace: reaps orphans, passes signals on, tells the launcher.
+
+Runs in the first process of the namespace only, which stays the forked interpreter: after the root
+has moved there may be no interpreter to execute, and what a fork shares with its launcher costs
+nothing. So it has the launcher's memory, and is in the command's reach: it is not dumpable, which
+refuses its memory, descriptors and environment to a command with all capabilities of its own user
+namespace. (Not to one that is root of the host, without `--user`: that may look into everything,
+unless its capabilities are dropped.) What can be found of the caller's environment is overwritten,
+so that neither has anything to read there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from pyspaces import status
+from pyspaces.kernel import constants, libc, procfs, spawn
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import signals
+from pyspaces.launch.outer.link import ENDED, RECORD, STOPPED
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pyspaces.kernel.spawn import Spawned
+
+TITLE = spawn.INIT_NAME.encode()
+
+
+class Post(Record):
+    """What process 1 needs, made in the launcher before the fork.
+
+    area: where /proc reads the command line and environment of this process from, as (start, end).
+    link: the descriptor by which it tells. wait_all: whether it outlives the command, until every
+    process of the namespace has ended. own_session: whether the command leads a session.
+    shares_memory: whether the command is a function of this interpreter, and no program.
+    """
+
+    area: tuple[tuple[int, int], ...]
+    link: int
+    wait_all: bool
+    own_session: bool
+    shares_memory: bool = False
+
+    def serve_inner(
+        self, start: Callable[[], object], limit: Callable[[], object] | None
+    ) -> NoReturn:
+        """Become process 1: run `start` in a child, the command, and end as it does.
+
+        limit: what gives up rights of this process that only the start needs, if anything.
+        """
+        if not self.shares_memory:
+            _forget_inner(self.area)
+        # Before there is a command. This was executed in the user namespace of the launcher, where
+        # whoever is inside has no capability: __ptrace_may_access() in kernel/ptrace.c.
+        libc.set_dumpable(dumpable=False)
+        command = _start_limited_inner(start, limit) if limit else spawn.spawn_alone(start)
+        if self.shares_memory:
+            # Not before: the function, and what it starts, have their environment there.
+            _forget_inner(self.area)
+        _close_others_inner(self.link, command.pidfd)
+        procfs.forget_variables()
+        _Server(self, command).run_inner()
+
+
+class _Server:
+    def __init__(self, post: Post, command: Spawned) -> None:
+        self._post = post
+        self._command = command
+        self._word: int | None = None
+        self._stops = 0  # how many stops of the command the launcher was told of
+        self._is_stopped = False
+
+    def run_inner(self) -> NoReturn:
+        """Take signals until it is time to end; all of them are blocked here."""
+        while True:
+            received = signals.wait_for_any_inner()
+            if received.number == constants.SIGCHLD:
+                self._reap_inner()
+            elif received.mark == signals.WHOLE_GROUP:
+                os.kill(0, received.number)
+            elif received.number == signals.CONT:
+                self._continue_inner(received.mark)
+            elif received.from_process or self._post.own_session:
+                self._pass_on_inner(received.number)
+
+    def _reap_inner(self) -> None:
+        """Reap everybody that has ended; one SIGCHLD may stand for several."""
+        while True:
+            try:
+                pid, word = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            except ChildProcessError:
+                self._end_inner()
+            if pid == 0:
+                return
+            if pid != self._command.pid:
+                continue
+            self._is_stopped = os.WIFSTOPPED(word)
+            if os.WIFCONTINUED(word):
+                continue
+            if self._is_stopped:
+                self._stops += 1
+                self._tell_inner(STOPPED, os.WSTOPSIG(word))
+                continue
+            self._word = word
+            self._tell_inner(ENDED, word)
+            if not self._post.wait_all:
+                self._end_inner()
+
+    def _continue_inner(self, stop: int) -> None:
+        """Continue the command, if it is still in the stop that the launcher has in mind.
+
+        `fg` sends SIGCONT to the whole group, and so to the launcher, to us and to the command. By
+        the time that the launcher has passed its own on, a second Ctrl-Z may have stopped the
+        command again, or be about to: SIGCONT would undo the one and discard the other (seen).
+        """
+        self._reap_inner()
+        if self._word is None and self._is_stopped and stop == self._stops:
+            signals.send(self._command.pidfd, signals.CONT)
+
+    def _pass_on_inner(self, number: int) -> None:
+        if self._word is not None:
+            # The command has ended; whoever asks us to end means those that it has left.
+            if number in signals.ENDING:
+                signals.send_to_all_inner(number)
+            return
+        if number not in signals.FORWARDED:
+            return
+        dropped = number in signals.STOPPING and self._post.own_session
+        # The only group of its session: the kernel would drop them there.
+        if dropped and self._fate_inner(number) == signals.DEFAULT:
+            number = signals.STOP
+        signals.send(self._command.pidfd, number)
+
+    def _fate_inner(self, number: int) -> str:
+        """Say what becomes of a signal to the command; /proc may be that of the host, or none."""
+        try:
+            return signals.fate_on(procfs.pid_of_pidfd(self._command.pidfd), number)
+        except KernelError:
+            return signals.TAKEN
+
+    def _tell_inner(self, kind: bytes, number: int) -> None:
+        try:
+            os.write(self._post.link, struct.pack(RECORD, kind, number))
+        except OSError as error:
+            if error.errno != errno.EPIPE:  # a launcher that has gone needs no telling
+                raise
+
+    def _end_inner(self) -> NoReturn:
+        word = self._word or 0
+        os._exit(status.Status.from_wait(word).shell_code)
+
+
+def _start_limited_inner(start: Callable[[], object], limit: Callable[[], object]) -> Spawned:
+    """Start the command once this process is limited: until then it could be traced and used."""
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        os.close(writing)
+        if not os.read(reading, 1):
+            os._exit(status.FAILED)
+        os.close(reading)
+        start()
+
+    command = spawn.spawn_alone(wait)
+    limit()
+    os.write(writing, b"\0")
+    return command
+
+
+def make_post(*, link: int, wait_all: bool, own_session: bool, shares_memory: bool) -> Post:
+    """Prepare process 1, in the launcher: /proc may be another's, or none, once it is needed."""
+    return Post(
+        area=procfs.visible_memory(),
+        link=link,
+        wait_all=wait_all,
+        own_session=own_session,
+        shares_memory=shares_memory,
+    )
+
+
+def _forget_inner(area: tuple[tuple[int, int], ...]) -> None:
+    """Overwrite what /proc/1/cmdline and /proc/1/environ show, and what ps calls this process."""
+    for start, end in area:
+        libc.overwrite(start, end - start)
+    for start, end in area[:1]:
+        if end - start > len(TITLE):
+            libc.write_memory(start, TITLE)
+    libc.set_name(TITLE)
+
+
+def _close_others_inner(*kept: int) -> None:
+    """Close all else, standard output too: a reader must see its end when the command is done."""
+    last = -1
+    for descriptor in sorted(kept):
+        os.closerange(last + 1, descriptor)
+        last = descriptor
+    os.closerange(last + 1, 1 << 20)

@@ -1,0 +1,66 @@
+"""The working directory of the command, and PWD, which names it: environ(7).
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.mounts import root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+
+_PWD = b"PWD"
+
+
+def change(context: Context) -> None:
+    """Change to the directory in which the command starts. Raises OSError."""
+    workdir = context.plan.workdir
+    if workdir is None:
+        root.find_workdir_inner(context.directory, context.environment)
+    elif context.plan.builds_tree():
+        # The working directory is the new root by now; a relative path begins where the caller is.
+        os.chdir(os.path.join(context.directory or "/", workdir))
+    else:
+        os.chdir(workdir)
+
+
+def is_named(plan: Plan) -> bool:
+    """Tell whether PWD is to be set: the directory may change, and nothing is said about PWD."""
+    joining = plan.joining
+    moved = plan.workdir is not None or joining.root or "mount" in joining.names()
+    return plan.environment.leaves("PWD") and (moved or plan.builds_tree())
+
+
+def name(context: Context) -> None:
+    """Let PWD name the working directory, as a shell and bwrap(1) do.
+
+    What it says stays where that leads here: a path with links in it is the one that people know.
+    """
+    given = os.path.join(context.directory or "", context.plan.workdir or "")
+    path = _first_that_leads_here(context.environment.get(_PWD, b""), os.fsencode(given))
+    if path:
+        context.environment[_PWD] = path
+    else:
+        context.environment.pop(_PWD, None)
+
+
+def _first_that_leads_here(*paths: bytes) -> bytes:
+    """Return the path that PWD may be; empty where the working directory has none."""
+    for path in paths:
+        parts = path.split(b"/")
+        if not path.startswith(b"/") or b"." in parts or b".." in parts:
+            continue
+        try:
+            if os.path.samefile(path, b"."):
+                return b"/" + b"/".join(filter(None, parts))
+        except OSError:
+            continue
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""

@@ -1,0 +1,39 @@
+"""The process of a launch without a command: it keeps the namespaces, and nothing else.
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.kernel import libc, procfs
+from pyspaces.launch import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspaces.plan import Plan
+
+
+def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
+    """Stay until TERM or INT comes.
+
+    environment: where /proc reads it from, as (start, end).
+
+    Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
+    and a file system that it stood in could not be unmounted. Nor has it anything to read for a
+    command that is run in its namespaces later, and may trace it: what can be found of the
+    environment is overwritten. It stays dumpable where it has joined nothing, for its owner could
+    not enter it otherwise.
+    """
+    for start, end in environment:
+        libc.overwrite(start, end - start)
+    procfs.forget_variables()
+    if plan.workdir is None:
+        os.chdir("/")
+    os.setsid()
+    # Last: who waits for the end of a pipe then finds the rest done.
+    os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+    signals.wait_for_ending_inner()

@@ -1,0 +1,88 @@
+"""Who the new process is: the mapped user, as soon as the maps are written.
+
+Runs in the new process only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from pyspaces.features.ids.idmap import inside_id
+from pyspaces.kernel import constants, libc
+from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyspaces.features.ids.idmap import Extent
+
+
+def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
+    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7)."""
+    leave_session_keyring()
+    become(inside_id(uids), inside_id(gids), may_set_groups=may_set_groups)
+
+
+def become(uid: int | None, gid: int | None, *, may_set_groups: bool) -> None:
+    """Take ids of the user namespace that this process is in; None leaves one as it is.
+
+    Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
+    """
+    take_ids(uid, gid, () if may_set_groups else None)
+
+
+def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> None:
+    """Take ids and supplementary groups; None leaves each as it is. Raises KernelError."""
+    dumpable = libc.is_dumpable()
+    calls: list[tuple[str, Callable[[], None]]] = []
+    if groups is not None:
+        calls.append(("setgroups", lambda: os.setgroups(groups)))
+    if gid is not None:
+        calls.append(("setresgid", lambda: os.setresgid(gid, gid, gid)))
+    if uid is not None:
+        calls.append(("setresuid", lambda: os.setresuid(uid, uid, uid)))
+    for name, call in calls:
+        try:
+            call()
+        except OSError as error:
+            raise KernelError(error.errno or 0, name) from error
+    # The change of ids gave our files in /proc to the host's root, and where that is not us any
+    # more, timens_offsets could not be opened (seen as root with 0 mapped to 1000). A process that
+    # was closed to others stays so: with fs.suid_dumpable=1 the change of ids has opened it.
+    libc.set_dumpable(dumpable=dumpable)
+
+
+def drop_groups() -> None:
+    """Give up the supplementary groups, as far as this process may: setgroups(2).
+
+    Before it is in a user namespace where nobody may, with `deny` in /proc/PID/setgroups or without
+    a map: there the groups of root would stay, and with them what they may read.
+    """
+    try:
+        os.setgroups(())
+    except PermissionError:
+        # An ordinary user cannot: that its groups are of no more use inside is the kernel's word.
+        return
+
+
+# ENOSYS: a kernel without keys; EPERM, EACCES: a filter; EDQUOT: this user has 200 already. systemd
+# goes on in the same cases.
+_NO_KEYRING = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EDQUOT)
+
+
+def leave_session_keyring() -> None:
+    """Begin an empty session keyring, where there can be one: keyctl(2), session-keyring(7).
+
+    Who has a keyring possesses its keys, whatever user namespace it is in. Raises KernelError.
+    """
+    number = constants.SYS_keyctl.get((os.uname().machine, struct.calcsize("P")))
+    if number is None:
+        return
+    try:
+        libc.call("keyctl", number, constants.KEYCTL_JOIN_SESSION_KEYRING, None)
+    except KernelError as error:
+        if error.errno not in _NO_KEYRING:
+            raise

@@ -1,0 +1,109 @@
+"""Existing namespaces, joined by the process that then creates the child, or becomes the command.
+
+Runs in that process only: the one in the middle of `spawn`, or the launcher itself. Whoever is in
+the namespaces may be hostile, and have all capabilities there: from before the first is joined up
+to exec, this process and its child are not dumpable, so that nobody inside can trace them or use
+what they are: their root, their directory, their descriptors and memory (CVE-2016-9962; seen
+without it: a loop inside opened the memory of each of 60 visitors).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces.features import clocks
+from pyspaces.features.existing import joining
+from pyspaces.features.ids.idmap import ALLOW, Extent, inside_id
+from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch.inner.identity import become, drop_groups, leave_session_keyring
+from pyspaces.launch.inner.seal import seal_imports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.features.existing.joining import Visit
+
+
+def join(visit: Visit) -> None:
+    """Join what the visit holds, and become root there. Raises KernelError."""
+    seal_imports()
+    # By this descriptor the process finds its own id maps, whatever /proc it will be under.
+    own = _open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)
+    # Files of a process that is not dumpable belong to root: what is to be written is opened now.
+    offsets = clocks.open_offsets_inner() if visit.new_clocks else -1
+    foreign = _foreign(visit)
+    libc.set_dumpable(dumpable=visit.open_child)
+    leaving = _stay_inner if visit.keep_ids or visit.keep_groups else drop_groups
+    try:
+        # While this process still has the rights that it came with.
+        joining.join_cgroups_inner(visit.cgroups)
+        joined_user = joining.join_inner(visit, leaving)
+        # Joining is a change of credentials, too.
+        libc.set_dumpable(dumpable=visit.open_child)
+        # Before the change of ids, which may cost the right to it.
+        joining.move_inner(visit)
+        if joined_user and not visit.keep_ids:
+            leave_session_keyring()
+            _become_root(own, keep_groups=visit.keep_groups, foreign=foreign)
+        if visit.new_clocks:
+            boottime, monotonic = visit.new_clocks
+            clocks.enter_inner(boottime=boottime, monotonic=monotonic, own=own, offsets=offsets)
+    finally:
+        for descriptor in (own, offsets):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _foreign(visit: Visit) -> str | None:
+    """Return the path of a user namespace that somebody else owns; None where all are ours."""
+    for handle in (*visit.handles, *visit.owners):
+        if handle.name == "user" and nsfs.owner_uid(handle.descriptor) != os.geteuid():
+            return handle.path
+    return None
+
+
+def _stay_inner() -> None:
+    """Keep the groups: that was asked for."""
+
+
+def _become_root(own: int, *, keep_groups: bool, foreign: str | None) -> None:
+    """Become root of the user namespace, or the first id that is mapped in it.
+
+    Where none is mapped, the caller's own id stays: root of the host would act as that on whatever
+    the owner of the namespace, if it is another user, has put there. So that is refused.
+    """
+    uid, gid = (
+        inside_id([_extent(line) for line in _read(own, name).splitlines()])
+        for name in ("uid_map", "gid_map")
+    )
+    allowed = not keep_groups and _read(own, "setgroups").strip() == ALLOW
+    for call, number in (("setresgid", gid), ("setresuid", uid)):
+        if number is None and foreign:
+            raise KernelError(errno.EINVAL, call, [], foreign)
+    if uid is not None or gid is not None:
+        become(uid, gid, may_set_groups=allowed and gid is not None)
+
+
+def _extent(line: str) -> Extent:
+    inside, outside, count = map(int, line.split())
+    return Extent(inside=inside, outside=outside, count=count)
+
+
+def _read(folder: int, name: str) -> str:
+    descriptor = _open(name, os.O_RDONLY, folder)
+    try:
+        # seq_file gives a map of 340 lines in pieces of a page.
+        chunks = []
+        while chunk := os.read(descriptor, 65536):
+            chunks.append(chunk)
+        return b"".join(chunks).decode("ascii")
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str, flags: int, folder: int | None = None) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None

@@ -1,0 +1,43 @@
+"""The end of a child: kill it, reap it, and learn how it ended and what it used.
+
+Runs in the parent.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyspaces.errors import SpaceError
+from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import signals
+from pyspaces.status import Status, Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.kernel.spawn import Spawned
+
+
+def end_child(child: Spawned) -> Status:
+    """Kill the child, wait until it has ended, and reap it."""
+    signals.send(child.pidfd, constants.SIGKILL)
+    nsfs.has_ended(child.pidfd, timeout=None)
+    return reap(child.pid)[0]
+
+
+def reap(pid: int) -> tuple[Status, Usage]:
+    """Take the status of a child that has ended, and what it used, its wall time left at 0.
+
+    Raises SpaceError where the kernel lost them.
+    """
+    try:
+        word, user, system, peak = libc.wait4(pid)
+    except KernelError as error:
+        if error.errno != errno.ECHILD:
+            raise
+        raise SpaceError(
+            f"cannot learn how process {pid} ended: wait4: {os.strerror(errno.ECHILD)}",
+            details=["SIGCHLD is ignored in this process, or something else waited for the child"],
+        ) from None
+    return Status.from_wait(word), Usage(wall=0.0, user=user, system=system, peak_memory=peak)

@@ -1,0 +1,228 @@
+"""The terminal between the caller's process group and the command's own, as a shell has it.
+
+Runs in the parent. Loaded only where the command has a process group of its own and there is a
+controlling terminal; `sentinel` is the process that tells what the terminal sends to that group.
+
+A command whose input and output are the terminal gets it at its start, if we have it. In a
+pipeline it stays with the caller's group, so that the rest can read it, until somebody in the
+command's group uses it: the kernel then sends SIGTTIN or SIGTTOU to that group, the sentinel tells
+us, and we hand the terminal over and continue the group. It comes back when the job stops, when the
+command has ended, and when somebody in the caller's group uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pyspaces.kernel import nsfs, procfs
+from pyspaces.launch import signals
+from pyspaces.launch.outer import sentinel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspaces.kernel.spawn import Spawned
+
+# A command may kill the sentinel, whom its own group includes: how soon there is the next one.
+_RENEWAL = 0.05
+# How long the sentinel has, in seconds, to tell its last.
+_LAST_WORDS = 1.0
+
+
+class Job:
+    """Who has the terminal. tty: a descriptor of it, which is owned from here on."""
+
+    def __init__(self, tty: int) -> None:
+        self._tty = tty
+        self._own = os.getpgrp()
+        self._group = 0
+        self._not_from: tuple[int, ...] = ()
+        self._given = False  # whether the command's group has the terminal from us
+        self._wanted = False  # whether it has asked for it
+        self._sentinel: Spawned | None = None
+        self._reading = -1
+        self._kept: list[tuple[int, bool]] = []
+        self._renewal: float | None = None
+
+    def begin(self, group: int, *, has_init: bool) -> None:
+        """Look after `group`, that of the command, which is there and has not executed yet.
+
+        has_init: whether the leader of the group is our process 1, and not the command.
+        """
+        self._group = group
+        self._not_from = (os.getpid(), group) if has_init else (os.getpid(),)
+        self._start_sentinel()
+        # No pipeline: nobody else is about to read. Where somebody is, it comes back.
+        if self._foreground() == self._own and all(map(_is_terminal_of_ours, (0, 1))):
+            self.give()
+
+    # --- for the watch ------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Return the descriptor by which the sentinel tells; -1 where there is none."""
+        return self._reading
+
+    def next_look(self) -> float | None:
+        """Return when to call `look_again`, by the monotonic clock."""
+        return self._renewal
+
+    def look_again(self) -> None:
+        """Replace a sentinel that was killed."""
+        if self._renewal is not None and time.monotonic() >= self._renewal:
+            self._renewal = None
+            self._start_sentinel()
+
+    def told(self) -> Iterator[tuple[int, bool]]:
+        """Yield the signals that the command's group got, and whether they are the terminal's."""
+        if self._sentinel and signals.stopped_by(self._sentinel.pid):
+            signals.send(self._sentinel.pidfd, signals.CONT)
+        kept, self._kept = self._kept, []
+        yield from kept
+        while self._reading >= 0:
+            try:
+                record = os.read(self._reading, sentinel.SIZE)
+            except BlockingIOError:
+                return
+            if not record:
+                self._end_sentinel()
+                self._renewal = time.monotonic() + _RENEWAL
+                return
+            yield record[0], bool(record[1])
+
+    def forget_stops(self) -> None:
+        """Leave out what the sentinel has told of stops: they are over.
+
+        Sent on to our group now, SIGTSTP would discard the SIGCONT that we have not read yet.
+        """
+        self._kept = [one for one in self.told() if one[0] not in signals.STOPPING]
+
+    def drain(self) -> None:
+        """Have the sentinel tell all that it knows, and end: the command has."""
+        if self._sentinel:
+            signals.send(self._sentinel.pidfd, signals.TERM)
+            nsfs.has_ended(self._sentinel.pidfd, timeout=_LAST_WORDS)
+
+    # --- the terminal -------------------------------------------------------------------------
+
+    @property
+    def is_given(self) -> bool:
+        """Tell whether the command's group has the terminal, or one made from it has."""
+        return self._descends(self._foreground(), (self._group,))
+
+    def has_terminal(self) -> bool:
+        """Tell whether the terminal is with the caller's group, or with one made from it."""
+        return self._descends(self._foreground(), (self._own, self._group))
+
+    def _descends(self, group: int, groups: tuple[int, ...]) -> bool:
+        """Tell whether a group is one of `groups`, or its leader descends from one of them.
+
+        As that of another sandbox in the same pipeline does, or a job of a shell inside.
+        """
+        process = group
+        while process > 0:
+            try:
+                if process in groups or os.getpgid(process) in groups:
+                    return True
+            except ProcessLookupError:
+                return False
+            process = procfs.parent_of(process)
+        return False
+
+    def give(self) -> bool:
+        """Hand the terminal to the command's group, if we have it; tell whether we had."""
+        self._wanted = True
+        if not self.has_terminal():
+            return False
+        self._given = self._set(self._group)
+        return self._given
+
+    def want(self) -> None:
+        """Note that the command uses the terminal, for when the job is continued."""
+        self._wanted = True
+
+    def give_again(self) -> None:
+        """After a stop: hand it over once more, if the shell has given it to us and not kept it."""
+        self._given = False
+        if self._wanted and self._foreground() == self._own:
+            self.give()
+
+    def take_back(self) -> None:
+        """Return the terminal to the caller's group, where the command's or nobody has it."""
+        group = self._foreground()
+        if group == self._own:
+            self._given = False
+            return
+        if self._given or group == self._group or (group > 0 and not _is_there(group)):
+            self._set(self._own)
+        self._given = False
+
+    def mirror(self, number: int) -> None:
+        """Send the rest of the caller's group what the terminal would have sent it."""
+        os.kill(0, number)
+
+    def close(self) -> None:
+        """Put everything back; more than once is fine."""
+        self._end_sentinel()
+        if self._tty >= 0:
+            self.take_back()
+            os.close(self._tty)
+            self._tty = -1
+
+    def _foreground(self) -> int:
+        """Return the group in the foreground; 0 where it is out of sight, -1 without a terminal."""
+        try:
+            return os.tcgetpgrp(self._tty)
+        except OSError:
+            return -1
+
+    def _set(self, group: int) -> bool:
+        # SIGTTOU is blocked: tcsetpgrp(3) from the background then works.
+        try:
+            os.tcsetpgrp(self._tty, group)
+        except OSError:
+            return False
+        return True
+
+    def _start_sentinel(self) -> None:
+        try:
+            self._sentinel, self._reading = sentinel.start(
+                group=self._group, own=self._own, tty=self._tty, not_from=self._not_from
+            )
+        except OSError:  # the group has gone, or there can be no more processes
+            self._sentinel, self._reading = None, -1
+
+    def _end_sentinel(self) -> None:
+        if self._sentinel:
+            sentinel.end(self._sentinel)
+            self._sentinel = None
+        if self._reading >= 0:
+            os.close(self._reading)
+            self._reading = -1
+
+
+def open_job() -> Job | None:
+    """Take hold of the controlling terminal; None where there is none."""
+    try:
+        return Job(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return None
+
+
+def _is_terminal_of_ours(stream: int) -> bool:
+    try:
+        os.tcgetpgrp(stream)
+    except OSError:
+        return False
+    return True
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

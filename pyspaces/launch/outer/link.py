@@ -1,0 +1,95 @@
+"""What our own process 1 tells the launcher about the command: its stops, and how it ended.
+
+Runs in the parent; the other end is in `init`, to which the command has no access. Records of five
+bytes through a pipe: each is one write, and so arrives whole. Anything else ends the dialogue.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from pyspaces.launch import signals
+from pyspaces.status import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENDED, STOPPED = b"E", b"S"
+RECORD = "=ci"
+_SIZE = struct.calcsize(RECORD)
+_AT_ONCE = 64
+
+
+class Link:
+    """The launcher's end; owns its descriptor. stops_told: how many stops it has read of."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._status: Status | None = None
+        self.stops_told = 0
+        os.set_blocking(descriptor, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll(2); -1 once it is closed."""
+        return self._descriptor
+
+    def stops(self) -> Iterator[int]:
+        """Yield the signals that have stopped the command since this was last asked.
+
+        A few at most at once: whoever writes must not keep the launcher from its clock.
+        """
+        for _ in range(_AT_ONCE):
+            record = self._read()
+            if record is None:
+                return
+            kind, number = record
+            if kind == STOPPED:
+                self.stops_told += 1
+                yield number
+            else:
+                self._status = Status.from_wait(number)
+                self.close()  # there is nothing to tell after that
+
+    def status(self) -> Status | None:
+        """Return how the command ended; None where process 1 ended before it could tell."""
+        # Once process 1 has ended, the pipe holds what it holds; each turn takes some of it.
+        while self._descriptor >= 0 and self._status is None:
+            if not [*self.stops()]:
+                break
+        return self._status
+
+    def close(self) -> None:
+        """Release the descriptor; more than once is fine."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def _read(self) -> tuple[bytes, int] | None:
+        if self._descriptor < 0:
+            return None
+        try:
+            data = os.read(self._descriptor, _SIZE)
+        except BlockingIOError:
+            return None
+        record = _record(data)
+        if record is None:
+            self.close()
+        return record
+
+
+def _record(data: bytes) -> tuple[bytes, int] | None:
+    """Return a record; None for the end of the pipe, and for what no process 1 of ours writes.
+
+    Who could write such a thing could forge any; then nothing more is believed, and the launcher
+    learns the end of the command as if there were no process 1.
+    """
+    if len(data) != _SIZE:
+        return None
+    kind, number = struct.unpack(RECORD, data)
+    if kind == STOPPED and number in (*signals.STOPPING, signals.STOP):
+        return kind, number
+    if kind == ENDED and (os.WIFEXITED(number) or os.WIFSIGNALED(number)):
+        return kind, number
+    return None

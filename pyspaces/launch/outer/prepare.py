@@ -1,0 +1,292 @@
+"""The launch itself: the id maps, the word, and hearing the child out until it is the command.
+
+Runs in the parent.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from pyspaces import hints, status
+from pyspaces.errors import REPORT_BUG, Interrupted, Report, SpaceError
+from pyspaces.features.ids import idmap
+from pyspaces.kernel import constants, namespaces, nsfs, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import channel, signals
+from pyspaces.launch.channel import EXECUTE, WAIT, Conversation
+from pyspaces.launch.outer.ending import end_child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspaces.features.existing.keeping import Kept
+    from pyspaces.features.ids.idmap import Extent, Writer
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.channel import Channel
+    from pyspaces.launch.signals import Reader
+    from pyspaces.plan import Plan
+    from pyspaces.status import Status
+
+    Observer = Callable[[str], None]
+    Hold = Callable[[Spawned], object]
+
+CREATE = "create the namespaces"
+JOIN = "join the namespaces"
+KEEP = "keep the namespaces"
+MAP = "write the id maps"
+PREPARE = "prepare the launch"
+# In seconds; in milliseconds an int has to hold it.
+_LONGEST_POLL = 86400.0
+
+
+def prepare_child(
+    plan: Plan,
+    child: Spawned,
+    ends: Channel,
+    *,
+    observe: Observer,
+    reader: Reader | None,
+    hold: Hold | None = None,
+    deadline: float | None = None,
+) -> None:
+    """Bring a waiting child to exec. Raises SpaceError, with the child dead and reaped.
+
+    hold: called once everything is set up; the child then waits until it returns. deadline: when
+    the time of the command is over, by the monotonic clock; who can stop a child that joins
+    namespaces is no reason to wait for longer.
+    """
+    talk = Conversation()
+    kept = files_of(plan)
+    try:
+        may_set_groups = write_maps(plan, child, observe)
+        ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
+        _listen(plan, child, ends, talk, kept, deadline, observe=observe, reader=reader, hold=hold)
+    except BaseException as error:
+        died = isinstance(error, _ChildDied) or _explains(child, talk, error)
+        ended = end_child(child)
+        if kept:
+            kept.undo_outer()
+        if died:
+            raise _death(talk, ended) from None
+        if isinstance(error, KernelError):
+            raise failure(Report.of(MAP, error), plan) from error
+        if isinstance(error, SpaceError) and error.report and error.report.stage == MAP:
+            error.details = (_mapping_detail(error.report, plan),)
+        raise
+
+
+def failure(report: Report, plan: Plan) -> SpaceError:
+    """Turn a report into the error that users see, with its exit status and its hint."""
+    details = [report.text] if report.text and report.errno else []
+    if report.stage == MAP:
+        details.append(_mapping_detail(report, plan))
+    exit_status = status.FAILED
+    if report.stage == EXECUTE:
+        missing = report.errno in (errno.ENOENT, errno.ENOTDIR)
+        exit_status = status.NOT_FOUND if missing else status.CANNOT_EXECUTE
+    return SpaceError(
+        report.sentence(),
+        details=details,
+        hint=_hint(report, plan),
+        exit_status=exit_status,
+        report=report,
+    )
+
+
+def too_late(plan: Plan, stage: str) -> SpaceError:
+    """Return the error of a launch whose time is over before there was a command."""
+    limit = plan.life.timeout or 0.0
+    return SpaceError(
+        f"cannot {stage}: the time of the command, {limit:g} s, was over before it started",
+        exit_status=status.TIMED_OUT,
+    )
+
+
+def _hint(report: Report, plan: Plan) -> str | None:
+    if report.internal:
+        return REPORT_BUG
+    if plan.joining or plan.keeps:
+        from pyspaces.hints import joining as hints_of_joining
+
+        joined = plan.joining.names()
+        if hint := hints_of_joining.explain(report, joined=joined, made=plan.namespaces):
+            return hint
+    return hints.explain(report, namespaces=plan.namespaces, uids=plan.uid_map, gids=plan.gid_map)
+
+
+def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
+    """Write the id maps of a new user namespace; tell whether setgroups(2) is allowed inside."""
+    if not plan.has("user"):
+        return False
+    observe(f"map user ids: {idmap.arrows(plan.uid_map) or 'none'}")
+    observe(f"map group ids: {idmap.arrows(plan.gid_map) or 'none'}")
+    return idmap.write_outer(
+        procfs.pid_of_pidfd(child.pidfd),
+        uids=plan.uid_map,
+        gids=plan.gid_map,
+        setgroups=plan.setgroups,
+        write_uids=_helper(plan.uid_map, os.geteuid(), constants.CAP_SETUID),
+        write_gids=_helper(plan.gid_map, os.getegid(), constants.CAP_SETGID),
+    )
+
+
+def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | None:
+    """Return who writes a map that the kernel would not take from this process."""
+    if not extents or idmap.is_own(extents, own) or procfs.has_capability(capability):
+        return None
+    from pyspaces.features.ids import newidmap
+
+    return lambda path, rows: newidmap.write_outer(path, rows, stage=MAP)
+
+
+def _listen(  # noqa: PLR0913 - all that the dialogue is about
+    plan: Plan,
+    child: Spawned,
+    ends: Channel,
+    talk: Conversation,
+    kept: Kept | None,
+    deadline: float | None,
+    *,
+    observe: Observer,
+    reader: Reader | None,
+    hold: Hold | None,
+) -> None:
+    """Hear the child out until it has become the command. Raises where it has not."""
+    poller = _poller(ends.fileno(), child.pidfd, *([reader.fileno()] if reader else []))
+    while True:
+        ready = _wait(poller, deadline, plan, talk)
+        # Messages first. A signal is early only where the child has said nothing new: seen before
+        # its messages, one for a command that runs already would be taken for one to the set-up.
+        if ends.fileno() not in ready and child.pidfd not in ready:
+            _receive_early(child, reader, executing=talk.executing)
+            continue
+        # A child that has ended has said all that it will say: the channel holds a message or
+        # end-of-file, and this cannot block.
+        message = ends.hear()
+        if message is None:
+            break
+        talk.accept(message)
+        if message.kind == channel.STAGE:
+            observe(talk.stage)
+        elif message.kind == channel.KEEP:
+            ends.say(keep(plan, child, kept))
+        elif message.kind == channel.EXECUTING:
+            observe(f"{EXECUTE}: {' '.join(plan.command)}")
+            if hold:
+                told = namespaces.told(os.fsdecode(message.body))
+                _hold(plan, child.replace(told=told), ends, hold)
+        elif message.kind == channel.FAILED:
+            raise failure(Report.from_bytes(message.body), plan)
+    if not talk.executing:
+        raise _ChildDied
+
+
+def _wait(
+    poller: select.poll, deadline: float | None, plan: Plan, talk: Conversation
+) -> dict[int, int]:
+    """Wait until there is something to hear; return what poll(2) names. Raises when it is late."""
+    while True:
+        left = _LONGEST_POLL if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise too_late(plan, talk.stage or WAIT)
+        if ready := poller.poll(min(left, _LONGEST_POLL) * 1000 + 1):
+            return dict(ready)
+
+
+def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
+    try:
+        hold(child)
+    except KernelError as error:
+        raise failure(Report.of(PREPARE, error), plan) from error
+    # Killed meanwhile, it is a command that was killed right before exec: its status says so.
+    try:
+        ends.say(channel.GO)
+    except KernelError:
+        return
+
+
+def files_of(plan: Plan) -> Kept | None:
+    """Return what will keep the namespaces; None where nothing is to, as in most launches."""
+    if not plan.keeps:
+        return None
+    from pyspaces.features.existing.keeping import Kept
+
+    return Kept(plan.keeps)
+
+
+def keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
+    """Bind the child's namespaces to files; return the answer to it. Raises SpaceError."""
+    assert kept is not None
+    try:
+        kept.bind_outer(procfs.pid_of_pidfd(child.pidfd))
+    except KernelError as error:
+        if error.errno == errno.EINVAL and kept.may_try_again():
+            return channel.AGAIN
+        raise failure(Report.of(KEEP, error), plan) from error
+    return channel.KEPT
+
+
+def _explains(child: Spawned, talk: Conversation, error: BaseException) -> bool:
+    """Tell whether the end of the child explains what failed here: a write to it, for example.
+
+    Not where the child has said itself why it ends, and not where we were asked to end.
+    """
+    if talk.failed or isinstance(error, Interrupted):
+        return False
+    return isinstance(error, KernelError | SpaceError) and _is_ending(child)
+
+
+def _is_ending(child: Spawned) -> bool:
+    """Tell whether the child has ended, or has begun to: its memory goes before a pidfd tells."""
+    try:
+        fields = procfs.stat_fields(procfs.pid_of_pidfd(child.pidfd))
+    except KernelError:
+        fields = None
+    if fields is None:
+        return nsfs.has_ended(child.pidfd)
+    return bool(int(fields[6]) & constants.PF_EXITING)
+
+
+class _ChildDied(Exception):
+    """The child ended without a word."""
+
+
+def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> None:
+    """Take a signal from before the command has started: end, or keep it for the command."""
+    signal = reader.read_new() if reader else None
+    if signal is None or reader is None:
+        return
+    if not executing and (signal.number in signals.ENDING or signal.number in reader.fatal):
+        raise Interrupted(signal.number)
+    if signal.number != signals.CHLD:
+        reader.keep(signal)
+    elif signals.stopped_by(child.pid):
+        # Ctrl-Z during the set-up, which blocks it, stops the child right before exec.
+        signals.stop_self()
+
+
+def _death(talk: Conversation, ended: Status) -> SpaceError:
+    stage = talk.stage or WAIT
+    how = f"was killed by {status.signal_name(ended.signal)}" if ended.signal else str(ended)
+    return SpaceError(
+        f"cannot {stage}: the new process {how}",
+        report=Report(stage=stage, text=str(ended)),
+    )
+
+
+def _poller(*descriptors: int) -> select.poll:
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return poller
+
+
+def _mapping_detail(report: Report, plan: Plan) -> str:
+    groups = report.call == "newgidmap" or report.path.endswith("gid_map")
+    extents = plan.gid_map if groups else plan.uid_map
+    kind = "group" if groups or report.path.endswith("setgroups") else "user"
+    return f"while mapping {kind} ids for the new user namespace ({idmap.arrows(extents)})"

@@ -1,0 +1,124 @@
+"""The rule about process 1 of a pid namespace: one that would drop a signal to end is killed.
+
+Runs in the parent. The kernel drops a signal to process 1 that it has no handler for:
+pid_namespaces(7). Whoever asks a command to end does not know of that, so it is mended from here.
+
+The rule: look before sending. What then has a handler for the signal, ignores it or waits for it is
+left alone for good. A look after the sending alone is wrong: a program that has caught the signal
+may be on its way out, its handlers taken down, and would be killed in the middle of its clean-up
+(seen with Python: exit status 33 became 143).
+"""
+
+from __future__ import annotations
+
+import time
+
+from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.launch.signals import Group
+
+# How long after a signal that process 1 keeps blocked we look again, at first and at most.
+_FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
+# How many looks in a row have to find a signal blocked and not pending before process 1 is believed
+# to have read it: a shell that forks all the time is not always seen unblocked at the first.
+_UNSURE_LOOKS = 12
+# What a process gets to end by itself that may have had the signal before we could look: from the
+# terminal, or from a kill of its whole group. Its handlers may be down already, on its way out.
+GRACE = 0.1
+
+
+class Process1:
+    """A process that is the first of a pid namespace, and the signals that it was asked to end by.
+
+    killed_for: the signal that it had to be killed for; None if it was not. The caller of `send`
+    and its kin calls `look_again` whenever `next_look` has come.
+    """
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._looks: dict[int, tuple[float, float]] = {}  # signal: when to look, and the pause
+        self._unsure: dict[int, int] = {}  # signal: how many looks in a row did not tell
+        self._kills: dict[int, float] = {}  # signal: when to kill what has not ended by then
+        self.killed_for: int | None = None
+
+    def send(self, number: int, *, group: Group | None = None, grace: float = 0.0) -> None:
+        """Send a signal, and kill the process for it if it is one to end and would be dropped.
+
+        group: the process group that gets it, if not this process alone. grace: seconds for which
+        a process that drops it may still end by itself.
+        """
+        before = self.fate(number) if number in signals.ENDING else signals.TAKEN
+        if group:
+            group.send(number)
+        else:
+            signals.send(self._pidfd, number)
+        if before != signals.TAKEN:
+            self._unsure.pop(number, None)
+            self._judge(number, _FIRST_LOOK, grace)
+
+    def sent(self, number: int) -> None:
+        """Judge a signal that the terminal has sent to the whole group: look once, at once."""
+        if number in signals.ENDING:
+            self._judge(number, _FIRST_LOOK, GRACE)
+
+    def expect(self, number: int) -> None:
+        """Look before a terminal sends a signal, which it does a moment later, on its own."""
+        # The look is the one before sending; the next one comes when it has been sent.
+        if number in signals.ENDING and self.fate(number) != signals.TAKEN:
+            self._looks[number] = (time.monotonic() + _FIRST_LOOK * 2, _FIRST_LOOK)
+
+    def next_look(self) -> float | None:
+        """Return when to call `look_again`, by the monotonic clock; None where nothing is open."""
+        moments = [look for look, _ in self._looks.values()] + list(self._kills.values())
+        return min(moments, default=None)
+
+    def look_again(self) -> None:
+        """Look at what was not decided, and kill what was, where it is time."""
+        now = time.monotonic()
+        for number, (look, pause) in list(self._looks.items()):
+            if look <= now:
+                self._judge(number, min(pause * 2, _LAST_PAUSE), 0.0)
+        for number, moment in list(self._kills.items()):
+            if moment <= now:
+                self._kill_for(number)
+
+    def hasten(self) -> None:
+        """Kill at once what has only a moment left: it has stopped, or is about to stop us."""
+        for number in list(self._kills):
+            self._kill_for(number)
+
+    def fate(self, number: int) -> str:
+        """Say what becomes of a signal, as `signals.fate_on` does."""
+        try:
+            return signals.fate_on(procfs.pid_of_pidfd(self._pidfd), number)
+        except KernelError:
+            return signals.TAKEN
+
+    def _judge(self, number: int, pause: float, grace: float) -> None:
+        self._looks.pop(number, None)
+        fate = self.fate(number)
+        if fate == signals.DEFAULT:
+            # The verdict stands: who sets a handler up now is not on the way out.
+            self._kills.setdefault(number, time.monotonic() + grace)
+            if not grace:
+                self._kill_for(number)
+        # While Python, for example, starts a program it blocks every signal, as dash does around a
+        # fork; what came meanwhile is dropped when it unblocks them.
+        elif fate == signals.BLOCKED:
+            self._unsure[number] = 0
+            self._looks[number] = (time.monotonic() + pause, pause)
+        elif fate == signals.UNSURE:
+            self._unsure[number] = self._unsure.get(number, 0) + 1
+            if self._unsure[number] < _UNSURE_LOOKS:
+                self._looks[number] = (time.monotonic() + _FIRST_LOOK, _FIRST_LOOK)
+
+    def _kill_for(self, number: int) -> None:
+        self._kills.clear()
+        self._looks.clear()
+        if self.killed_for is None:
+            self.killed_for = number
+        signals.send(self._pidfd, signals.KILL)

@@ -1,0 +1,400 @@
+"""Watch over a started child until it ends: signals and the clock.
+
+Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`. Takes
+a child and plain settings; how the child was started is nobody's business here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import select
+import time
+
+from pyspaces.features.life import Life
+from pyspaces.launch import signals
+from pyspaces.launch.outer.ending import reap
+from pyspaces.launch.outer.process_1 import GRACE, Process1
+from pyspaces.launch.outer.stops import Stops
+from pyspaces.launch.signals import Received
+from pyspaces.record import Record
+from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer.job import Job
+    from pyspaces.launch.outer.link import Link
+    from pyspaces.launch.outer.relay import Relay
+    from pyspaces.launch.signals import Group, Reader
+
+# A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
+_LONGEST_POLL = 86400.0
+
+
+class Ended(Record):
+    """How process `pid`, the command, ended, and by which signal to the launcher, if by one.
+
+    timed_out: whether its time was over. killed: whether it had to be killed for that.
+    """
+
+    pid: int
+    status: Status
+    signal: int | None = None
+    usage: Usage | None = None
+    timed_out: bool = False
+    killed: bool = False
+
+    @property
+    def shell_code(self) -> int:
+        """The exit status of the launcher."""
+        if self.killed:
+            return SIGNAL_BASE + signals.KILL
+        return TIMED_OUT if self.timed_out else self.status.shell_code
+
+
+class Watch:
+    """What the launcher does about its command while that runs.
+
+    pid_1: whether the command itself is the first process of a pid namespace, where the kernel
+    drops what it has no handler for. alone: whether killing it leaves none of its processes
+    behind. reader: the signals that are passed on; none if None. link: what our own process 1 has
+    to tell. relay: the terminal between us and the command. group: the process group of its own
+    that the command has, None where it is in ours; job: who of the two has the terminal, if there
+    is one. deadline: when its time is over, by the monotonic clock. peak_floor: the most memory
+    that the child had before exec, if known. finished: called once with how the command ended.
+    """
+
+    def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
+        self,
+        child: Spawned,
+        life: Life,
+        *,
+        pid_1: bool,
+        alone: bool = True,
+        reader: Reader | None = None,
+        link: Link | None = None,
+        relay: Relay | None = None,
+        group: Group | None = None,
+        job: Job | None = None,
+        deadline: float | None = None,
+        peak_floor: int = 0,
+        finished: Callable[[Ended], object] = lambda ended: None,
+    ) -> None:
+        self._child = child
+        self._life = life
+        self._process_1 = Process1(child.pidfd) if pid_1 else None
+        self._alone = alone
+        self._reader = reader
+        self._link = link
+        self._relay = relay
+        self._group = group
+        self._job = job
+        self._deadline = deadline
+        self._dying_of: int | None = None
+        if relay and self._process_1:
+            relay.expect = self._process_1.expect
+        self._peak_floor = peak_floor
+        self._finished = finished
+        self._begun = time.monotonic()
+        self._received: set[int] = set()
+        self._stops = Stops(
+            child,
+            drops=pid_1 or life.own_session,
+            own_session=life.own_session,
+            link=link,
+            relay=relay,
+            group=group,
+            job=job,
+        )
+        self._timed_out_at: float | None = None
+        self._killed = False
+        self._ended: Ended | None = None
+        self._lock = _thread.allocate_lock()
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the command ended; None as long as that has not been noticed."""
+        return self._ended
+
+    @property
+    def begun(self) -> float:
+        """When the command was started, by the monotonic clock."""
+        return self._begun
+
+    def run(self, limit: float | None = None) -> Ended | None:
+        """Wait for the command to end; None where it still runs after `limit` seconds."""
+        until = None if limit is None else time.monotonic() + limit
+        while True:
+            with self._lock:
+                if self._ended:
+                    return self._ended
+                self._act()
+                poller = self._poller()
+                pause = self._pause(until)
+            ready = poller.poll(pause)
+            with self._lock:
+                if self._ended:
+                    return self._ended
+                # Before the end is looked at: at Ctrl-C the terminal's signal has ended the
+                # command, and the same signal is waiting here.
+                self._act()
+                if self._relay:
+                    self._move(self._relay, ready)
+                if any(descriptor == self._child.pidfd for descriptor, _ in ready):
+                    if self._job:
+                        self._job.drain()
+                    self._take_signals()
+                    return self._finish()
+            if until is not None and time.monotonic() >= until:
+                return None
+
+    def ask(self, number: int) -> None:
+        """Send a signal; one to end that process 1 would never notice ends it all the same."""
+        with self._lock:
+            if not self._ended:
+                self._send(number)
+
+    def _act(self) -> None:
+        # The clock first: what is done about a signal may stop this process.
+        self._keep_time()
+        self._take_signals()
+        self._keep_time()
+        self._stops.look_again()
+        if self._job:
+            self._job.look_again()
+        if self._relay and self._relay.is_in_background:
+            self._stops.wait_for_terminal(self._relay)
+        if self._process_1:
+            self._process_1.look_again()
+
+    def _move(self, relay: Relay, ready: list[tuple[int, int]]) -> None:
+        relay.move(ready)
+        if relay.hung_up:
+            relay.hung_up = False
+            self._send(signals.HUP)
+
+    def _poller(self) -> select.poll:
+        poller = select.poll()
+        poller.register(self._child.pidfd, select.POLLIN)
+        if self._reader:
+            poller.register(self._reader.fileno(), select.POLLIN)
+        if self._link and self._link.fileno() >= 0:
+            poller.register(self._link.fileno(), select.POLLIN)
+        if self._job and self._job.fileno() >= 0:
+            poller.register(self._job.fileno(), select.POLLIN)
+        if self._relay:
+            for descriptor, events in self._relay.interests():
+                poller.register(descriptor, events)
+        return poller
+
+    def _pause(self, until: float | None) -> float:
+        """Return the milliseconds up to the next moment at which there is something to do."""
+        moments = [] if until is None else [until]
+        moments += self._deadlines()
+        for part in (self._stops, self._process_1, self._relay, self._job):
+            if part and (look := part.next_look()) is not None:
+                moments.append(look)
+        now = time.monotonic()
+        first = min(moments, default=now + _LONGEST_POLL)
+        return max(0.0, min(first - now, _LONGEST_POLL)) * 1000
+
+    # --- signals ------------------------------------------------------------------------------
+
+    def _send(self, number: int, *, group: Group | None = None, grace: float = 0.0) -> None:
+        if self._process_1:
+            self._process_1.send(number, group=group, grace=grace)
+        elif group:
+            group.send(number)
+        else:
+            signals.send(self._child.pidfd, number)
+
+    def _take_signals(self) -> None:
+        for stopped_by in self._told_by_link():
+            self._follow(stopped_by)
+        if self._job:
+            for number, by_terminal in self._job.told():
+                self._take_of_group(self._job, number, by_terminal)
+        while self._reader and (signal := self._reader.read()):
+            self._received.add(signal.number)
+            self._take(signal)
+
+    def _take(self, signal: Received) -> None:
+        number = signal.number
+        if number == signals.CHLD:
+            self._follow(signals.stopped_by(self._child.pid))
+        elif self._reader and number in self._reader.fatal:
+            self._die(number)
+        elif number in signals.STOPPING:
+            self._stop(signal)
+        elif number == signals.CONT:
+            self._stops.go_on()
+        elif number == signals.WINCH and self._relay:
+            self._relay.resize()
+        elif self._life.own_session:
+            self._send(number)
+        elif self._group:
+            # What terminals send is for the group, whoever has sent it to us; so is the rest where
+            # it comes from the terminal.
+            whole = number in signals.OF_TERMINAL or not signal.from_process
+            self._send(number, group=self._group if whole else None)
+        elif signal.from_process:
+            # To us alone, or to our group, and so to the command before this.
+            self._send(number, grace=GRACE)
+        elif self._process_1:
+            self._process_1.sent(number)
+
+    def _stop(self, signal: Received) -> None:
+        job = self._job
+        used = signal.number in signals.BACKGROUND and not signal.from_process
+        if job and used and job.has_terminal():
+            # Somebody in our own group uses the terminal, which the command has: a pager.
+            job.take_back()
+            job.mirror(signals.CONT)
+            return
+        self._hasten()
+        self._stops.stop(signal)
+
+    def _take_of_group(self, job: Job, number: int, by_terminal: bool) -> None:
+        """Take a signal that the command's group got, from its terminal or from itself."""
+        if number in signals.BACKGROUND:
+            if not self._gets_terminal(job):
+                job.mirror(number)
+                self._hasten()
+                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+        elif number in signals.STOPPING:
+            if by_terminal or job.is_given:  # from itself: as vi does at Ctrl-Z
+                if signals.has_job_control() is not False:
+                    job.mirror(number)
+                self._hasten()
+                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+        elif by_terminal:
+            self._received.add(number)
+            job.mirror(number)
+            if self._process_1:
+                self._process_1.sent(number)
+
+    def _gets_terminal(self, job: Job) -> bool:
+        """Let the command have the terminal that it uses; tell whether that is seen to.
+
+        If not, it has to stop as a job in the background does.
+        """
+        if self._stops.is_stopping:
+            job.want()
+            return True
+        if not job.give():
+            if signals.has_job_control() is not False:
+                return False
+            # Nobody would ever give it to us. The kernel tells a group which is left like that.
+            self._send(signals.HUP, group=self._group)
+        self._stops.forget()
+        return True
+
+    def _follow(self, stopped_by: int | None) -> None:
+        # A library must not stop the program that uses it.
+        if stopped_by is None or not self._reader:
+            return
+        if self._job and stopped_by in signals.BACKGROUND and self._gets_terminal(self._job):
+            return
+        # The command's stop may be seen before the sentinel has told of the signal.
+        by_key = stopped_by in signals.STOPPING and not self._stops.was_asked
+        if self._job and by_key and self._job.is_given and signals.has_job_control() is not False:
+            self._job.mirror(stopped_by)
+        self._hasten()
+        self._stops.follow(stopped_by)
+
+    def _die(self, number: int) -> None:
+        """End as this signal would have us end, with everything put back first."""
+        if self._life.kill_child == signals.KILL:
+            self._dying_of = number
+            signals.send(self._child.pidfd, signals.KILL)
+            return
+        # The command gets another signal from the kernel, or none, and may go on.
+        for part in (self._relay, self._job):
+            if part:
+                part.close()
+        die_of(number)
+
+    def _hasten(self) -> None:
+        """Once we have stopped, nobody is there to end what was asked to end."""
+        if self._process_1:
+            self._process_1.hasten()
+
+    def _told_by_link(self) -> Iterator[int | None]:
+        if self._link:
+            yield from self._link.stops()
+
+    # --- the clock ----------------------------------------------------------------------------
+
+    def _deadlines(self) -> list[float]:
+        if self._life.timeout is None or self._killed:
+            return []
+        if self._timed_out_at is None:
+            return [self._begun + self._life.timeout if self._deadline is None else self._deadline]
+        return [self._timed_out_at + self._life.kill_after]
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        for deadline in self._deadlines():
+            if now < deadline:
+                return
+            if self._timed_out_at is None:
+                self._timed_out_at = now
+                if self._life.kill_after:
+                    self._send(signals.TERM)
+                    # A process that is stopped notices nothing else.
+                    signals.send(self._child.pidfd, signals.CONT)
+                    if self._group:
+                        self._group.send(signals.CONT)
+                    return
+            self._kill()
+
+    def _kill(self) -> None:
+        """Kill the command and what it has started, as far as they can be told."""
+        self._killed = True
+        signals.send(self._child.pidfd, signals.KILL)
+        if not self._alone and self._life.own_session:
+            signals.send_to_group(self._child.pid, signals.KILL)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def settle(self, status: Status) -> Status:
+        """Take the end of the child from a caller who has reaped it; return the command's own."""
+        with self._lock:
+            told = self._link.status() if self._link else None
+            self._ended = Ended(pid=self._child.pid, status=told or status)
+            self._finished(self._ended)
+            return self._ended.status
+
+    def _finish(self) -> Ended:
+        if self._relay:
+            self._relay.finish(self._reader)
+        status, usage = reap(self._child.pid)
+        told = self._link.status() if self._link else None
+        if told is not None:
+            status = told
+        elif status.signal == signals.KILL and self._process_1 and self._process_1.killed_for:
+            status = Status(signal=self._process_1.killed_for)
+        cause = status.signal if status.signal in signals.ENDING else None
+        if self._process_1 and status.code == SIGNAL_BASE + signals.INT:
+            # Process 1 cannot end itself by a signal: a shell that tries to exits with this. A loop
+            # in the shell that waits for us is to end at Ctrl-C all the same.
+            cause = signals.INT
+        self._ended = Ended(
+            pid=self._child.pid,
+            status=status,
+            signal=self._dying_of or (cause if cause in self._received else None),
+            usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
+            timed_out=self._timed_out_at is not None,
+            killed=self._killed and status.signal == signals.KILL,
+        )
+        self._finished(self._ended)
+        return self._ended
+
+
+def wait_forwarding(child: Spawned, reader: Reader, *, pid_1: bool) -> Ended:
+    """Wait for a command, and pass on the signals that are sent to the launcher meanwhile."""
+    ended = Watch(child, Life(), pid_1=pid_1, reader=reader).run()
+    assert ended is not None
+    return ended

@@ -1,0 +1,141 @@
+"""A plan as text, in the order in which it would happen. Nothing is created for it.
+
+Pure; runs in the parent. Must not know options.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from pyspaces.features.ids import idmap
+from pyspaces.launch.channel import EXECUTE
+from pyspaces.launch.inner import STEPS
+from pyspaces.plan import Plan
+from pyspaces.plan.equivalent import changed
+from pyspaces.visible import visible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pyspaces.features.environment import Environment
+    from pyspaces.features.existing.values import Joining
+    from pyspaces.plan.equivalent import Equivalent
+
+# What a line below, or the text of a step, tells. Any other field that is not as a plan has it by
+# itself is told as it is, so that none is ever silent.
+_TOLD = frozenset(
+    (
+        *("command", "namespaces", "uid_map", "gid_map", "setgroups", "uid", "gid", "groups"),
+        *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
+        *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
+        *("empty_root", "mounts", "guard_proc"),
+        *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
+        *("keeps", "hold", "joining"),
+    )
+)
+
+
+def text(plan: Plan, same: Equivalent) -> str:
+    """Return the whole preview: what would happen, and the unshare(1) command that is the same."""
+    lines = [*happenings(plan), ""]
+    if same.words:
+        lines.append(f"equivalent: {_join(same.words)}")
+    lines += [f"no equivalent: {reason}" for reason in same.missing]
+    return "".join(f"{visible(line)}\n" for line in lines)
+
+
+def happenings(plan: Plan) -> Iterator[str]:
+    """Yield what would happen, a line each, in its order."""
+    if plan.environment != type(plan.environment)():
+        yield f"change the environment: {', '.join(_environment(plan.environment))}"
+    for name in changed(plan, Plan(command=plan.command)):
+        if name not in _TOLD:
+            yield f"with {name} = {_value(plan, name)!r}"
+    yield from _joining(plan.joining)
+    # The time namespace is entered by a step of its own.
+    created = [name for name in plan.namespaces if name != "time"]
+    yield f"create the namespaces: {', '.join(created) or 'none'}"
+    if plan.has("user"):
+        yield from _maps(plan)
+    # A process 1 of ours takes the steps that are not for the command alone, and then starts it.
+    own = [step for step in STEPS if step.for_command] if plan.life.init else []
+    for step in STEPS:
+        if step.applies(plan) and step not in own:
+            yield step.text(plan)
+            yield from (f"  {part}" for part in step.parts(plan))
+    if plan.life.init:
+        yield "become process 1, and start the command beneath it"
+    for step in own:
+        if step.applies(plan):
+            yield step.text(plan)
+    stays = f"keep the namespaces until they are released: pyspaces stop {plan.name}"
+    yield stays if plan.hold else f"{EXECUTE}: {_join(plan.command)}"
+
+
+def _joining(joining: Joining) -> Iterator[str]:
+    of_target = [join for join in joining.joins if join.pid == joining.target]
+    rows = (
+        ("take hold of process", joining.target or joining.start),
+        ("start from the environment of process", joining.environment),
+        ("go into the cgroups of process", joining.cgroup),
+    )
+    for text, used in rows:
+        if used:
+            yield f"{text} {joining.target}"
+    if joining.start:
+        yield f"refuse it where it was not started {joining.start} clock ticks after the host"
+    if of_target:
+        names = ", ".join(join.namespace for join in of_target)
+        yield f"join the namespaces of process {joining.target}: {names}"
+    if rest := [_quote(str(join)) for join in joining.joins if join not in of_target]:
+        yield f"join the namespaces: {', '.join(rest)}"
+    if joining.root:
+        yield f"move to the root and the working directory of process {joining.target}"
+    if joining.keep_ids:
+        yield "stay who one is in the user namespace"
+    elif "user" in joining.names():
+        yield "become root of the user namespace, or else the first id that is mapped there"
+
+
+def _maps(plan: Plan) -> Iterator[str]:
+    yield f"map user ids: {idmap.arrows(plan.uid_map) or 'none'}"
+    if plan.setgroups is not None:
+        yield f"{plan.setgroups} setgroups(2)"
+    yield f"map group ids: {idmap.arrows(plan.gid_map) or 'none'}"
+    rows = (("user", idmap.inside_id(plan.uid_map)), ("group", idmap.inside_id(plan.gid_map)))
+    ids = [f"{name} {number}" for name, number in rows if number is not None]
+    ids += ["groups as they are"] if plan.keep_groups else []
+    if ids:
+        yield f"become the mapped user: {', '.join(ids)}"
+
+
+def _environment(changes: Environment) -> Iterator[str]:
+    if changes.clear:
+        yield "clear it"
+    rows = [("keep", changes.keep), ("unset", changes.unset)]
+    rows += [("set", tuple(f"{name}={value}" for name, value in changes.set))]
+    for verb, words in rows:
+        for word in words:
+            yield f"{verb} {_quote(word)}"
+
+
+def _join(words: Iterable[str]) -> str:
+    return " ".join(_quote(word) for word in words)
+
+
+def _quote(word: str) -> str:
+    """Quote a word for a shell; where that cannot be shown, with the quotes of bash and zsh.
+
+    A plan may be somebody else's, and a terminal does what control characters say.
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + visible(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+def _value(plan: Plan, name: str) -> object:
+    value: object = plan
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,1 @@
+"""What is told of a launch: records, reports, differences, and the files that hold them."""

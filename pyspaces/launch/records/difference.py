@@ -1,0 +1,309 @@
+"""What the command changed in overlays whose changes vanish, written to a file after its end.
+
+Runs in the parent, but for `keep_inner` (in the child) and `_compare` (in a process that joins the
+command's user namespace: only there may files of its other ids be read). What the command has left
+behind may be there, with all capabilities: the process that joins is not dumpable, or its root and
+its memory would be a way to the host, and keeps no descriptor that it does not need. Loaded only
+where it was asked for.
+"""
+
+from __future__ import annotations
+
+import _socket
+import json
+import os
+import resource
+import select
+import struct
+
+from pyspaces.errors import UsageFault
+from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
+from pyspaces.launch import signals
+from pyspaces.launch.inner.identity import drop_groups
+from pyspaces.launch.records import files
+from pyspaces.mounts import changes
+from pyspaces.mounts.operations import TmpOverlay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.plan import Plan
+
+# How long nothing may come, in seconds, before we look whether the process was stopped.
+_PATIENCE = 0.5
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH_MAX = 4096
+# What a command can make costs it little: so many bytes of paths are told, and no more, by a
+# process that takes so many bytes more than it has, in an answer of so many.
+_MOST_PATHS, _MOST_MEMORY, _MOST_ANSWER = 1 << 26, 1 << 31, 1 << 29
+VERSION = 1  # of the JSON
+
+
+class Difference:
+    """The changes of one launch, from before it starts to the end of the command.
+
+    say: called with a line for people where they cannot be told. Raises UsageFault where the file
+    could not be written.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], object]) -> None:
+        self._given = plan.outputs.overlay_diff or ""
+        self._say = say
+        self._user_namespace = -1
+        self._uppers: list[tuple[str, int]] = []
+        # By their place inside; found by paths of outside, as they were when it began.
+        self._lower = {
+            one.target: tuple(os.path.abspath(path) for path in reversed(one.lower))
+            for one in plan.mounts
+            if isinstance(one, TmpOverlay)
+        }
+        self._place = _place(self._given)
+        self._ours, self._theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        )
+        # Full where nobody reads yet: that is an error of the launch, and no reason to wait.
+        self._theirs.setblocking(False)
+
+    def keep_inner(self, target: str, upper: int) -> None:
+        """Give the launcher descriptors of the folder with the changes of `target`, and of where.
+
+        The second is of the user namespace: later on, the launcher may not look at this process.
+        """
+        namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = struct.pack("2i", upper, namespace)
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)
+            self._theirs.sendmsg([os.fsencode(target)], [rights])
+        finally:
+            os.close(namespace)
+
+    def release_descriptors(self) -> None:
+        """Close what the child has no need for."""
+        self._place.close()
+
+    def held(self, *, user: bool) -> None:
+        """Take what the child has given; it waits right before exec. user: as in the plan."""
+        for _ in self._lower:
+            name, rights, *_ = self._ours.recvmsg(
+                _PATH_MAX, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
+            )
+            for _, _, data in rights:
+                upper, namespace = struct.unpack("2i", data)
+                self._uppers.append((os.fsdecode(name), upper))
+                if user and self._user_namespace < 0:
+                    self._user_namespace = namespace
+                else:
+                    os.close(namespace)
+
+    def ended(self) -> None:
+        """Compare, and write the file; where that fails, say so, and raise nothing."""
+        try:
+            found = self._answered()
+            text = _as_json(found) if self._place.name.endswith(".json") else _as_text(found)
+            self._write(text)
+        except (OSError, ValueError, MemoryError) as error:
+            self._say(f"cannot tell what was changed: {_told(error)}")
+        finally:
+            self.close()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._place.write(text)
+        except OSError as error:
+            self._say(f"cannot write what was changed: {files.told(error)}")
+
+    def _answered(self) -> list[tuple[str, str]]:
+        """Return the changes, as another process has found them. Raises OSError or ValueError."""
+        reading, writing = os.pipe()
+        try:
+            try:
+                child = spawn.spawn(lambda: self._answer(writing))
+            finally:
+                os.close(writing)
+            try:
+                text = _read_all(reading, child)
+            finally:
+                _end(child)
+        finally:
+            os.close(reading)
+        if not text.endswith(b"}"):
+            raise ValueError("the process that compares has died")
+        data = json.loads(text)
+        if error := data.get("error"):
+            raise ValueError(error)
+        return [(kind, path) for kind, path in data["changes"]]
+
+    def close(self) -> None:
+        """Release everything; more than once is fine."""
+        self._place.close()
+        self._ours.close()
+        self._theirs.close()
+        descriptors = [upper for _, upper in self._uppers] + [self._user_namespace]
+        self._uppers, self._user_namespace = [], -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    # --- in a process of its own --------------------------------------------------------------
+
+    def _answer(self, writing: int) -> None:
+        self._place.close()
+        try:
+            _limit_memory()
+            answer: object = {"changes": self._compare(writing)}
+            data = json.dumps(answer).encode()
+        except (OSError, ValueError, MemoryError) as error:
+            data = json.dumps({"error": _told(error)}).encode()
+        while data:
+            data = data[os.write(writing, data[: 1 << 16]) :]
+
+    def _compare(self, writing: int) -> list[tuple[str, str]]:
+        # Before our own rights end at those of the namespace.
+        lower = {target: [*map(_opened, paths)] for target, paths in self._lower.items()}
+        self._join(writing, *(fd for row in lower.values() for fd in row if isinstance(fd, int)))
+        found: list[tuple[str, str]] = []
+        size = 0
+        for target, descriptor in self._uppers:
+            # By a name of its own: it was opened with O_PATH, and cannot be listed.
+            upper = os.open(".", _FOLDER, dir_fd=descriptor)
+            if os.listdir(upper):
+                beneath = [fd for fd in map(_there, lower[target]) if fd >= 0]
+                for change in changes.changes(upper, beneath, target):
+                    size += len(change[1])
+                    if size > _MOST_PATHS:
+                        raise ValueError(f"the paths have more than {_MOST_PATHS >> 20} MiB")
+                    found.append(change)
+            os.close(upper)
+        return sorted(found, key=lambda change: change[1])
+
+    def _join(self, *kept: int) -> None:
+        """Become one who may read the files of the command, and nothing that is of use to it."""
+        libc.set_dumpable(dumpable=False)
+        uppers = [upper for _, upper in self._uppers]
+        _close_others(*kept, *uppers, self._user_namespace)
+        if self._user_namespace >= 0:
+            # The groups of root would stay, and could not be given up there.
+            drop_groups()
+            libc.setns(self._user_namespace, constants.CLONE_NEWUSER)
+            libc.set_dumpable(dumpable=False)
+        try:
+            os.chdir("/")
+            os.fchdir(uppers[0])
+            os.chroot(".")
+        except OSError:
+            return  # without a user namespace, a right that the caller may lack
+
+
+def _limit_memory() -> None:
+    """Limit what this process may allocate: with more it fails, and nobody else has to."""
+    pages = int(procfs.read("/proc/self/statm").split()[0])
+    most = pages * resource.getpagesize() + _MOST_MEMORY
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    for limit in (soft, hard):
+        if limit != resource.RLIM_INFINITY:
+            most = min(most, limit)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+def _close_others(*kept: int) -> None:
+    last = -1
+    for descriptor in sorted(kept):
+        if descriptor >= 0:
+            os.closerange(last + 1, descriptor)
+            last = descriptor
+    os.closerange(last + 1, 1 << 20)
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return files.told(error)
+    return str(error) or "not enough memory"
+
+
+def _place(path: str) -> files.Place:
+    """Open the place of the file, and remove what an earlier launch has left there.
+
+    It must not be taken for the changes of this one. Raises UsageFault.
+    """
+    try:
+        place = files.Place(path)
+    except OSError as error:
+        raise UsageFault([f"overlay-diff: {path}: {error.strerror}"]) from None
+    try:
+        if fault := place.fault():
+            raise UsageFault([f"overlay-diff: {path}: {fault}"])
+        place.clear()
+    except BaseException:
+        place.close()
+        raise
+    return place
+
+
+def _opened(path: str) -> int | OSError:
+    try:
+        return os.open(path, _FOLDER)
+    except OSError as error:
+        return error
+
+
+def _there(opened: int | OSError) -> int:
+    """Return the descriptor; -1 of a folder that the caller, and so the command, may not read."""
+    if isinstance(opened, PermissionError):
+        return -1
+    if isinstance(opened, OSError):
+        raise opened
+    return opened
+
+
+def _read_all(descriptor: int, child: Spawned) -> bytes:
+    """Read what the comparing process answers.
+
+    What the command has left behind may have its user id, and can stop it: then nothing would ever
+    come, nor the end.
+    """
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        if not poller.poll(_PATIENCE * 1000):
+            if signals.stopped_by(child.pid):
+                raise ValueError("the process that compares was stopped")
+            continue
+        piece = os.read(descriptor, 1 << 16)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_ANSWER:
+            raise ValueError("the answer is too long")
+
+
+def _end(child: Spawned) -> None:
+    """End and reap the comparing process, which has answered or never will."""
+    signals.send(child.pidfd, signals.KILL)
+    nsfs.has_ended(child.pidfd, timeout=None)
+    spawn.reap(child.pid)
+    os.close(child.pidfd)
+
+
+def _as_json(found: list[tuple[str, str]]) -> str:
+    kinds = (changes.ADDED, changes.CHANGED, changes.DELETED)
+    rows = {kind: [path for each, path in found if each == kind] for kind in kinds}
+    return json.dumps({"version": VERSION, **rows}, indent=2) + "\n"
+
+
+def _as_text(found: list[tuple[str, str]]) -> str:
+    return "".join(f"{kind:<7} {_visible(path)}\n" for kind, path in found)
+
+
+def _visible(path: str) -> str:
+    """Return a path in one line: what cannot be shown, and a backslash, as \\xNN for each byte."""
+    return "".join(
+        char
+        if char.isprintable() and char != "\\"
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+        for char in path
+    )

@@ -1,0 +1,217 @@
+"""What became of a command, told to machines: the status record and the pid file.
+
+Runs in the parent. Loaded only where one of them was asked for. Whatever goes wrong once the
+command runs is told to people and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import select
+import time
+
+from pyspaces.errors import Interrupted, SpaceError, UsageFault
+from pyspaces.kernel import namespaces, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch.records import files
+from pyspaces.status import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from pyspaces.features.life import Outputs
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer.watch import Ended
+    from pyspaces.launch.records.files import Place
+    from pyspaces.plan import Plan
+
+# What a pipe takes whole without blocking: PIPE_BUF of pipe(7).
+_PIECE = 4096
+# How long a reader may leave a pipe full before the record is given up, in milliseconds.
+_PATIENCE = 2000
+
+
+class Journal:
+    """The records of one launch, from before it starts to the end of the command.
+
+    say: called with a line for people where a record cannot be written.
+    """
+
+    def __init__(self, outputs: Outputs, say: Callable[[str], object]) -> None:
+        self._outputs = outputs
+        self._say = say
+        self._lines: list[str] = []
+        self._facts: dict[str, Any] = {}
+        self._status: Place | None = None
+        self._pid: Place | None = None
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def held(self, plan: Plan, child: Spawned, members: Mapping[str, int]) -> int:
+        """Note what the command will be, while it waits right before exec; write the pid file.
+
+        members: the inodes of the namespaces that it is in, by name.
+        Returns the most memory that the child has had so far, in bytes. Raises SpaceError where
+        the pid file cannot be written: the command then does not run.
+        """
+        process = procfs.pid_of_pidfd(child.pidfd)
+        self._facts = {
+            "command": list(plan.command),
+            "start_ticks": procfs.start_ticks(process),
+            "namespaces": {name: members.get(name) for name in namespaces.supported()},
+            "uid_map": _rows(process, "uid_map"),
+            "gid_map": _rows(process, "gid_map"),
+        }
+        if self._pid:
+            try:
+                self._pid.write(f"{child.pid}\n")
+            except OSError as error:
+                raise SpaceError(f"cannot write the pid file: {files.told(error)}") from error
+        return procfs.peak_memory(process)
+
+    def started(self, pid: int) -> None:
+        """Record that the command runs."""
+        self._record("started", pid=pid, **self._facts)
+
+    def ended(self, ended: Ended) -> None:
+        """Record how the command ended."""
+        usage = ended.usage
+        status = ended.status
+        self._record(
+            "exited",
+            pid=ended.pid,
+            code=status.code,
+            signal=None if status.signal is None else signal_name(status.signal),
+            timed_out=ended.timed_out,
+            killed=ended.killed,
+            wall=round(usage.wall, 6) if usage else None,
+            user=round(usage.user, 6) if usage else None,
+            system=round(usage.system, 6) if usage else None,
+            peak_memory=usage.peak_memory if usage else None,
+            peak_floor=usage.peak_floor if usage else None,
+        )
+        self._close()
+
+    def failed(self, error: SpaceError) -> None:
+        """Record that the command has not run, and why."""
+        report = error.report
+        number = report.errno if report else 0
+        self._record(
+            "failed",
+            stage=report.stage if report else None,
+            call=(report.call or None) if report else None,
+            errno=errno.errorcode.get(number, number) if number else None,
+            path=(report.path or None) if report else None,
+            message=error.message,
+            hint=error.hint,
+            signal=signal_name(error.signal) if isinstance(error, Interrupted) else None,
+            exit_status=error.exit_status,
+        )
+        self._close()
+
+    def _record(self, event: str, **fields: Any) -> None:
+        line = json.dumps({"event": event, "time": round(time.time(), 6), **fields}) + "\n"
+        self._lines.append(line)
+        if self._outputs.status_fd is not None:
+            try:
+                _write_patiently(self._outputs.status_fd, line.encode())
+            except OSError as error:
+                self._say(f"cannot write the status record: {files.told(error)}")
+
+    def _close(self) -> None:
+        """Put the status file in its place, whole, and take the pid file away."""
+        if self._status:
+            try:
+                self._status.write("".join(self._lines))
+            except OSError as error:
+                self._say(f"cannot write the status file: {files.told(error)}")
+        self.close()
+
+    def close(self) -> None:
+        """Take the pid file away, and release everything; more than once is fine."""
+        if self._pid:
+            try:
+                self._pid.withdraw()
+            except OSError as error:
+                self._say(f"cannot remove the pid file: {files.told(error)}")
+        self.release()
+
+    def release(self) -> None:
+        """Close the descriptors: all that a child has to do with this."""
+        for place in (self._status, self._pid):
+            if place:
+                place.close()
+        self._status = self._pid = None
+
+    # --- before anything starts ---------------------------------------------------------------
+
+    def _check(self) -> None:
+        faults = []
+        if fault := _descriptor_fault(self._outputs.status_fd):
+            faults.append(f"status-fd: {self._outputs.status_fd}: {fault}")
+        self._status = _place("status-file", self._outputs.status_file, faults)
+        self._pid = _place("pid-file", self._outputs.pid_file, faults)
+        if self._status and self._pid and self._status.is_same(self._pid):
+            faults.append(f"pid-file: {self._outputs.pid_file}: is the file of --status-file")
+        if faults:
+            raise UsageFault(faults)
+        descriptor = self._outputs.status_fd
+        if descriptor is not None and descriptor > 2:
+            # Else the command could write records of its own, and keep a pipe open.
+            os.set_inheritable(descriptor, False)
+        # What an earlier launch left there must not be taken for the record of this one.
+        for place in (self._status, self._pid):
+            if place:
+                place.clear()
+
+
+def _place(name: str, path: str | None, faults: list[str]) -> Place | None:
+    """Open the place of a file, and try it; add what is wrong to `faults`."""
+    if path is None:
+        return None
+    try:
+        place = files.Place(path)
+    except OSError as error:
+        faults.append(f"{name}: {path}: {error.strerror}")
+        return None
+    if fault := place.fault():
+        faults.append(f"{name}: {path}: {fault}")
+    return place
+
+
+def _descriptor_fault(descriptor: int | None) -> str | None:
+    if descriptor is None:
+        return None
+    try:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    except (OSError, OverflowError):
+        return "is not open"
+    return "is not open for writing" if mode == os.O_RDONLY else None
+
+
+def _write_patiently(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor that others share, and whose reader may have gone to sleep."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    while data:
+        if not poller.poll(_PATIENCE):
+            raise OSError(errno.EAGAIN, "its reader does not read")
+        try:
+            data = data[os.write(descriptor, data[:_PIECE]) :]
+        except BlockingIOError:
+            continue
+
+
+def _rows(process: int, kind: str) -> list[list[int]] | None:
+    try:
+        return [list(row) for row in procfs.id_map(kind, process)]
+    except KernelError:
+        return None

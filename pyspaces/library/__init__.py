@@ -1,0 +1,1 @@
+"""Python functions in namespaces: the `multiprocessing` side."""

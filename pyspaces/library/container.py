@@ -1,0 +1,144 @@
+"""Python functions in namespaces: Container, a `multiprocessing` process.
+
+Runs in the parent. Settings take the same way as those of the command line: `settings.plan_from`.
+"""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import context as mp_context
+
+from pyspaces import launch
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.library import space
+from pyspaces.library.function import FunctionProcess, Popen, label_of
+from pyspaces.record import told
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from multiprocessing.process import BaseProcess
+    from typing import Any, Unpack
+
+    from pyspaces.launch import Running
+    from pyspaces.library.keywords import Own, Shared, Space
+
+
+class Container(FunctionProcess):
+    """A process that runs a Python function in new namespaces.
+
+    target, args, kwargs, name, daemon: as for `multiprocessing.Process`. All else are settings, by
+    the names and with the meaning of the options of `pyspaces run`; `pyspaces.library.keywords` has each
+    with its type. What is different for a function:
+
+    uid_map, gid_map: True (the caller is root inside), an outside id (which is root inside), a list
+    of outside ids (which are 0, 1, 2 and so on inside), a record, that is a tuple (inside, outside,
+    count) or an Extent, a text in any form of the map grammar, or a list of records and texts.
+    mounts: operations on the tree, in their order: records of `pyspaces.mounts.operations`, or the
+    words of the options (["ro-bind", "/usr", "/usr"]). host_ro, throwaway, read_only: as if they
+    stood before those, in this order. root, and all that changes the tree: what the function
+    imports comes from there. setenv (a dict or pairs), unsetenv, clearenv, keep_env: change
+    `os.environ` inside. init, init_wait: the function runs as a child of a process 1 that reaps and
+    passes signals on; its exit code is the function's. setuid, cap_drop and the like: of the
+    function. kill_child: what it gets when the thread that started it ends; without, it outlives
+    its parent, as a Process does. registered: a name for `pyspaces enter`, `list` and `stop`.
+    overlay_diff: is written once the end is noticed, by join(), result() or exitcode. flags:
+    CLONE_NEW* bits, besides. map_zero, newuser, newpid, newnet, newns, newuts, newipc: spellings of
+    the first version, for map_root, user, pid, net, mount, uts and ipc.
+
+    Not for a function, and refused with the reason: hold, no_fork, no_kill_child, timeout,
+    kill_after, pty, status_fd, status_file, pid_file, report.
+
+    Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
+    fails, with nothing left running.
+    """
+
+    def __init__(
+        self,
+        target: Callable[..., Any] | None = None,
+        *,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        daemon: bool | None = None,
+        **settings: Unpack[Space],
+    ) -> None:
+        super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
+        self._plan = space.plan_of(label_of(target), settings, what=f"{type(self).__name__}()")
+
+    def _start_function(self, bootstrap: Callable[[], object]) -> Running:
+        try:
+            return launch.start(self._plan, function=bootstrap)
+        except SpaceError as error:
+            space.explained(error)
+            raise
+
+    def _is_pid_1(self) -> bool:
+        return self._plan.has("pid") and not self._plan.life.init
+
+
+class Chroot(Container):
+    """A Container whose root directory is `path`: pivot_root(2), so the old root is out of reach.
+
+    path: a directory with what the function needs inside; what it imports comes from there. target,
+    args, kwargs, name, daemon, and the other settings: as for Container.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        target: Callable[..., Any] | None = None,
+        *,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        daemon: bool | None = None,
+        **settings: Unpack[Own],
+    ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageFault([f"path: has to be that of a directory, and is {told(path)}"])
+        super().__init__(
+            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **settings
+        )
+
+
+def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
+    """Return a `multiprocessing` context whose Process is a Container with these settings.
+
+    settings: those of Container, but for `registered` and `overlay_diff`, which are of one process.
+    Pool, ProcessPoolExecutor(mp_context=...), Queue and the rest of the context then run their
+    workers in namespaces. A plain `multiprocessing.Process` that is started through the context
+    runs in such namespaces too.
+    """
+    space.plan_of(label_of(None), settings, what="get_context()")
+
+    class SpaceProcess(Container):
+        """A worker in the namespaces of its context."""
+
+        _start_method = "fork"
+
+        def __init__(
+            self,
+            group: None = None,
+            target: Callable[..., Any] | None = None,
+            name: str | None = None,
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            daemon: bool | None = None,
+        ) -> None:
+            if group is not None:
+                raise ValueError(f"group: has to be None, and is {told(group)}")
+            super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon, **settings)
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess) -> Popen:  # type: ignore[override]  # noqa: N802
+            """Start a process: one of ours as it is, a plain one in the namespaces of the rest."""
+            return Popen(process_obj, SpaceProcess())
+
+    class SpaceContext(mp_context.ForkContext):
+        """The context; a class of its own, so that the settings live in it."""
+
+        Process = SpaceProcess  # type: ignore[assignment]
+
+    return SpaceContext()

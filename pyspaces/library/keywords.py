@@ -1,0 +1,98 @@
+"""The keywords of Container, as type checkers read them: a row for each setting of a function.
+
+For annotations: nothing here is needed at run time, and `space.plan_of` reads the values. A program
+that passes settings on can annotate them, too: `def start(**space: Unpack[Space])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from os import PathLike
+from typing import TypedDict
+
+from pyspaces.features.ids.idmap import Extent
+from pyspaces.mounts.operations import Operation
+
+Words = str | Sequence[str] | Set[str]
+Path = str | PathLike[str]
+Record = tuple[int, int, int] | Extent
+IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
+
+
+class Common(TypedDict, total=False):
+    """What Container, Chroot and get_context all take."""
+
+    user: bool
+    pid: bool
+    net: bool
+    mount: bool
+    uts: bool
+    ipc: bool
+    cgroup: bool
+    time: bool
+    all: bool
+    share: Words
+    join: Words
+    keep: Words
+    uid_map: IdMap
+    gid_map: IdMap
+    map_root: bool
+    map_current: bool
+    map_auto: bool
+    setgroups: str | None
+    setuid: int | str | None
+    setgid: int | str | None
+    groups: int | str | Sequence[int | str] | None
+    keep_caps: bool
+    cap_drop: Words
+    cap_add: Words
+    no_new_privs: bool
+    allow_new_privs: bool
+    no_nested_users: bool
+    hostname: str | None
+    domainname: str | None
+    boottime: float | str | None
+    monotonic: float | str | None
+    mount_proc: bool | None
+    proc_open: bool
+    propagation: str | None
+    loopback: bool | None
+    workdir: Path | None
+    empty_root: bool
+    host_ro: bool
+    throwaway: bool
+    read_only: bool
+    mounts: Sequence[Operation | Sequence[Path | int]]
+    setenv: Mapping[str, str] | Sequence[tuple[str, str]]
+    unsetenv: Words
+    clearenv: bool
+    keep_env: Words
+    kill_child: int | str | None
+    init: bool
+    init_wait: bool
+    new_session: bool
+    flags: int
+    map_zero: bool
+    newuser: bool
+    newpid: bool
+    newnet: bool
+    newns: bool
+    newuts: bool
+    newipc: bool
+
+
+class Shared(Common, total=False):
+    """What get_context takes: the root besides, which of a Chroot is its path."""
+
+    root: Path | None
+
+
+class Own(Common, total=False):
+    """What Chroot takes: what only one process can have, besides."""
+
+    registered: str | None
+    overlay_diff: Path | None
+
+
+class Space(Shared, Own, total=False):
+    """What Container takes."""

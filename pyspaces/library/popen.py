@@ -1,0 +1,161 @@
+"""The `multiprocessing` side of a process in namespaces: what Clone and Container share.
+
+Runs in both processes, each function in one. What CPython does around fork (it differs from
+version to version) is not copied: `popen_fork.Popen._launch` itself runs on each side, with
+the process already created.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from multiprocessing import popen_fork, util
+from types import FunctionType
+
+from pyspaces.kernel import constants, nsfs
+from pyspaces.launch import signals
+from pyspaces.launch.outer.process_1 import Process1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.process import BaseProcess
+    from typing import Any
+
+# How long, in seconds, `terminate` looks at a process 1 that blocks the signal.
+_LOOKING = 0.25
+
+
+class NamespacePopen(popen_fork.Popen):
+    """A Popen whose process is created by a subclass, in `_create`.
+
+    sentinel: a pidfd, ready when the process ends and not before, whatever its own children hold.
+    """
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self._pidfd = -1
+        self._process_1: Process1 | None = None
+        self._reaping = threading.Lock()
+        super().__init__(process_obj)
+
+    def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
+        """Create the process, in which `bootstrap` is called last; return (pid, pidfd)."""
+        raise NotImplementedError
+
+    def _is_pid_1(self) -> bool:
+        """Tell whether the process is the first of a pid namespace."""
+        raise NotImplementedError
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        pipes: list[tuple[int, int]] = []
+        try:
+            pipes += [os.pipe()]
+            pipes += [os.pipe()]
+            pid, pidfd = self._create(lambda: self._play(process_obj, pid=0, pipes=pipes))
+        except BaseException:
+            for descriptor in (end for pipe in pipes for end in pipe):
+                os.close(descriptor)
+            raise
+        self._play(process_obj, pid=pid, pipes=pipes)
+        self._pidfd = pidfd
+        self.sentinel = pidfd
+        self._close_pidfd = util.Finalize(self, os.close, (pidfd,))
+
+    def _play(
+        self, process_obj: BaseProcess, *, pid: int, pipes: Sequence[tuple[int, int]]
+    ) -> None:
+        """Run CPython's own `_launch` on one side, as if its fork had just returned `pid`."""
+        base: Any = popen_fork.Popen
+        original = base._launch
+        played = FunctionType(
+            original.__code__, {**original.__globals__, "os": _ReplayedOs(pid, pipes)}
+        )
+        played(self, process_obj)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Return the exit code (minus the signal), or None while the process runs.
+
+        flag: options of waitpid(2); 0 waits for ever.
+        """
+        if self.returncode is None and not flag & os.WNOHANG:
+            while not nsfs.has_ended(self._pidfd, timeout=self._pause()):
+                self._look_again()
+        self._look_again()
+        # `multiprocessing` polls every child at each start, in whatever thread. Two at once: one
+        # reaps, and the other would find no child and take it for one that still runs.
+        with self._reaping:
+            if self.returncode is None and (code := super().poll(flag)) is not None:
+                self.returncode = self._settled(code)
+            return self.returncode
+
+    def _settled(self, code: int) -> int:
+        """Return the exit code of a process that has just been reaped with `code`."""
+        if code == -constants.SIGKILL and self._process_1 and self._process_1.killed_for:
+            return -self._process_1.killed_for
+        return code
+
+    def _send_signal(self, sig: int) -> None:
+        """Send a signal; one that pid 1 would never notice ends it, as it would any other."""
+        if self.returncode is not None:
+            return
+        if not self._is_pid_1():
+            signals.send(self._pidfd, sig)
+            return
+        with self._reaping:
+            if self._process_1 is None:
+                self._process_1 = Process1(self._pidfd)
+            self._process_1.send(sig)
+        # What it blocks is decided later, as a rule within moments; `poll` goes on looking.
+        limit = time.monotonic() + _LOOKING
+        while (pause := self._pause()) is not None and time.monotonic() < limit:
+            if nsfs.has_ended(self._pidfd, timeout=pause):
+                return
+            self._look_again()
+
+    def _pause(self) -> float | None:
+        """Return the seconds until process 1 is to be looked at again; None if it is not."""
+        look = self._process_1.next_look() if self._process_1 else None
+        return None if look is None else max(0.0, look - time.monotonic())
+
+    def _look_again(self) -> None:
+        with self._reaping:
+            if self._process_1 and self.returncode is None:
+                self._process_1.look_again()
+
+    def close(self) -> None:
+        """Release the descriptors; the process, if it runs, goes on."""
+        super().close()
+        self._process_1 = None
+        self._close_pidfd()
+        self._pidfd = -1
+
+    @staticmethod
+    def thread_is_spawning() -> bool:
+        """Return False: no start of a process by a thread has to be waited for."""
+        return False
+
+    def _end_now(self) -> None:
+        """Kill and reap a process whose start has failed."""
+        pidfd, self._pidfd = self._pidfd, -1
+        signals.send(pidfd, constants.SIGKILL)
+        nsfs.has_ended(pidfd, timeout=None)
+        os.waitpid(self.pid, 0)
+        os.close(pidfd)
+
+
+class _ReplayedOs:
+    """The module `os`, but for a fork and two pipes that have happened already."""
+
+    def __init__(self, pid: int, pipes: Sequence[tuple[int, int]]) -> None:
+        self._pid = pid
+        self._pipes = iter(pipes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fork(self) -> int:
+        return self._pid
+
+    def pipe(self) -> tuple[int, int]:
+        return next(self._pipes)

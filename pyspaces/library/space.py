@@ -1,0 +1,163 @@
+"""The space of a Python function: keywords of Container into a plan, and what none can have.
+
+Runs in the parent. `keywords.py` has the same names with their types, for type checkers.
+"""
+
+from __future__ import annotations
+
+from pyspaces import settings
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.kernel import namespaces
+from pyspaces.record import told
+from pyspaces.settings import BY_NAME, FLAG, ORDERED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pyspaces.plan import Plan
+
+# Settings whose keyword has another name: that of the first version, or `name` would be the
+# process's own, which several processes may share.
+RENAMED = {"map_uid": "uid_map", "map_gid": "gid_map", "name": "registered"}
+# Sets of operations that can be said by a keyword alone: they come before those of `mounts`.
+SETS = ("host_ro", "throwaway", "read_only")
+# The spellings of the first version.
+ALIASES = {
+    "map_zero": "map_root",
+    "newuser": "user",
+    "newpid": "pid",
+    "newnet": "net",
+    "newns": "mount",
+    "newuts": "uts",
+    "newipc": "ipc",
+}
+_NO_CLOCK = "nobody watches the clock while nobody waits: use join(timeout) and terminate()"
+_TOLD = "the process object tells it: pid, exitcode and result()"
+# What a function cannot have, and why.
+REFUSED = {
+    **{
+        row.name: f"is an operation: its place is in mounts=[[{row.name.replace('_', '-')!r}, ...]]"
+        for row in settings.SETTINGS
+        if row.kind == ORDERED and row.name not in SETS
+    },
+    "hold": "a Container runs a function: one that sleeps holds the namespaces",
+    "no_fork": "a Container is always a new process",
+    "no_kill_child": "it is so anyway: without kill_child a Container outlives its parent",
+    "timeout": _NO_CLOCK,
+    "kill_after": _NO_CLOCK,
+    "pty": "nobody would relay the terminal while nobody waits",
+    "status_fd": _TOLD,
+    "status_file": _TOLD,
+    "pid_file": _TOLD,
+    "report": _TOLD,
+    "map_uid": "is called uid_map here",
+    "map_gid": "is called gid_map here",
+}
+# Every keyword, and the setting that it is.
+TAKEN = {
+    **{RENAMED.get(name, name): name for name in BY_NAME if name not in REFUSED or name in RENAMED},
+    **ALIASES,
+    "mounts": "mounts",
+    "flags": "flags",
+}
+
+
+# What is made for one process: a context starts many.
+SINGLE = {
+    "registered": "is the name of one process, and a context starts many",
+    "overlay_diff": "is written for one process, and a context starts many",
+}
+
+
+def plan_of(label: str, space: Mapping[str, Any], *, what: str) -> Plan:
+    """Return the plan of a function. Raises UsageFault, and TypeError for what is no setting.
+
+    label: what stands in place of a command. space: keywords. what: who is given them, for the
+    text.
+    """
+    refused = REFUSED | SINGLE if what == "get_context()" else REFUSED
+    faults = [f"{name}: {refused[name]}" for name in space if name in refused]
+    if faults:
+        raise UsageFault(faults)
+    for name in space:
+        if name not in TAKEN:
+            raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
+    mapping = _mapping_of(space, faults)
+    if faults:
+        raise UsageFault(faults)
+    try:
+        plan = settings.plan_from({**mapping, "command": [label]})
+    except UsageFault as fault:
+        raise UsageFault([in_python(text) for text in fault.faults], hint=fault.hint) from None
+    if mapping.get("kill_child") is None:
+        # A thread may start it that ends long before it does.
+        plan = plan.replace(life=plan.life.replace(kill_child=None))
+    return plan
+
+
+def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    """Return the mapping that the keywords mean; what is wrong with them is added to `faults`."""
+    mapping: dict[str, Any] = {}
+    for name, value in space.items():
+        if not _is_fitting(name, value):
+            faults.append(f"{name}: takes True or False, and is {told(value)}")
+        elif TAKEN[name] in BY_NAME and name not in SETS:
+            # Of two spellings, one may be left at False.
+            mapping[TAKEN[name]] = mapping.get(TAKEN[name]) or value
+    mounts = space.get("mounts", ())
+    if isinstance(mounts, list | tuple):
+        mapping["mounts"] = [*([name] for name in SETS if space.get(name)), *mounts]
+    else:
+        faults.append(f"mounts: takes a list of operations, and is {told(mounts)}")
+    mapping.update(dict.fromkeys(_of_flags(space.get("flags", 0), faults), True))
+    return mapping
+
+
+def _is_fitting(name: str, value: object) -> bool:
+    """Tell whether a value is what its keyword takes, where that is True or False."""
+    row = BY_NAME.get(TAKEN[name])
+    is_flag = name in SETS or (row is not None and row.kind == FLAG)
+    return not is_flag or value is None or isinstance(value, bool)
+
+
+def _of_flags(flags: object, faults: list[str]) -> list[str]:
+    """Return the namespaces of CLONE_NEW* bits. Raises ValueError for other bits."""
+    if not isinstance(flags, int) or isinstance(flags, bool):
+        faults.append(f"flags: takes CLONE_NEW* bits, and is {told(flags)}")
+        return []
+    if rest := flags & ~namespaces.flags_of(namespaces.NAMES):
+        shown = hex(rest) if 0 < rest < 1 << 64 else told(rest)
+        raise ValueError(f"flags: {shown}: only CLONE_NEW* bits can be given")
+    return [row.name for row in namespaces.NAMESPACES if flags & row.flag]
+
+
+def in_python(text: str) -> str:
+    """Return a fault or a hint with the keywords of Python in place of options."""
+    head, colon, rest = text.partition(": ")
+    name = head.replace("-", "_")
+    if colon and name in BY_NAME:
+        return f"{RENAMED.get(name, name)}: {_with_keywords(rest)}"
+    return _with_keywords(text)
+
+
+def _with_keywords(text: str) -> str:
+    words = []
+    for word in text.split(" "):
+        option = word.rstrip(",:;.)")
+        name = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and name in BY_NAME:
+            value = "True" if BY_NAME[name].kind == FLAG else "..."
+            words.append(f"{RENAMED.get(name, name)}={value}{word[len(option) :]}")
+        else:
+            words.append(word)
+    return " ".join(words)
+
+
+def explained(error: SpaceError) -> SpaceError:
+    """Put the hint of a launch that failed into the words of Python; return the error."""
+    before, add, what = (error.hint or "").rpartition(": add --")
+    if add:
+        error.hint = f"{before}: add {_with_keywords('--' + what)}"
+    return error
