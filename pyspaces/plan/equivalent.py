@@ -13,7 +13,7 @@ from pyspaces import status
 from pyspaces.features.ids import idmap
 from pyspaces.kernel import constants, procfs
 from pyspaces.mounts import propagation
-from pyspaces.plan import Plan
+from pyspaces.plan.plan import Plan
 from pyspaces.record import Record
 
 TYPE_CHECKING = False

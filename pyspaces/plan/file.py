@@ -16,7 +16,7 @@ from typing import Any
 
 from pyspaces.errors import UsageFault
 from pyspaces.mounts.operations import KINDS, Operation
-from pyspaces.plan import Plan
+from pyspaces.plan.plan import Plan
 from pyspaces.record import Record
 
 STDIN = "-"

@@ -1,0 +1,425 @@
+"""The architecture, held against the syntax trees of the modules.
+
+Every room imports only from the rooms beneath it. A new module in a room needs no row here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import pyspaces
+
+ROOT = Path(pyspaces.__file__).parent
+
+# The files of the doorstep that are no room: words that every room uses, and what others import
+# or run.
+WORDS = {"record", "pattern", "visible", "status", "errors"}
+DOORSTEP = {"", "__main__", "cli", "cloning"}
+
+# Each room, and the rooms from which it may import; the words are everybody's.
+ROOMS = {
+    "kernel": set[str](),
+    "features": {"kernel"},
+    "mounts": {"kernel"},
+    "plan": {"kernel", "features", "mounts"},
+    "settings": {"kernel", "features", "mounts", "plan"},
+    "hints": {"kernel", "features"},
+    "launch": {"kernel", "features", "mounts", "plan", "hints"},
+    "library": {"kernel", "features", "mounts", "plan", "settings", "launch"},
+    "host": {"kernel", "features", "plan", "settings", "hints", "launch"},
+    # "": the package itself, for its version.
+    "commands": {"", "features", "plan", "settings", "launch", "library", "host"},
+}
+# The names of the namespaces are everybody's words too.
+EVERYBODYS = {"pyspaces.kernel.namespaces"}
+# What the words may import: nearly nothing.
+WORDS_KNOW = {
+    "pyspaces.record": set[str](),
+    "pyspaces.pattern": set[str](),
+    "pyspaces.visible": set[str](),
+    "pyspaces.status": {"pyspaces.record"},
+    "pyspaces.errors": {
+        "pyspaces.status",
+        "pyspaces.visible",
+        "pyspaces.kernel.libc",
+        "pyspaces.record",
+    },
+}
+
+# Imported by the package when a name of the library is asked for; the command line asks for none.
+LAZY = {("pyspaces", "importlib")}
+
+# What a launch from the command line may load of the standard library; the rest costs more than
+# the launch.
+LAUNCH_PATH = {"kernel", "features", "mounts", "plan", "settings", "hints", "launch", *WORDS, ""}
+# In these rooms, and loaded by no launch: test_imports holds what one does load.
+OFF_THE_LAUNCH_PATH = {
+    *("pyspaces.kernel.netnsid", "pyspaces.plan.file", "pyspaces.launch.preview"),
+}
+LAUNCH_PATH_LIBRARY = {
+    *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "ctypes"),
+    # _thread is built in and costs nothing; `threading` would.
+    # warnings: in spawn alone, and only where there are threads.
+    *("signal", "__future__", "_thread", "warnings"),
+    # json, _socket: in what is loaded where a status record or a difference is asked for.
+    *("json", "_socket"),
+    # resource: in the comparison, which limits itself.
+    "resource",
+    # pwd, grp: in accounts alone, which is loaded where a setting names a user.
+    *("pwd", "grp"),
+}
+
+
+class Import(NamedTuple):
+    """An import that happens at run time: who, what, and in which line."""
+
+    importer: str
+    imported: str
+    line: int
+
+
+class Use(NamedTuple):
+    """A use of a name: in which module, inside which functions, and which name."""
+
+    module: str
+    functions: tuple[str, ...]
+    name: str
+    line: int
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"))
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name | ast.Attribute)
+        and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
+    )
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk what runs: everything but the bodies of `if TYPE_CHECKING:`."""
+    yield node
+    children: Iterator[ast.AST] = ast.iter_child_nodes(node)
+    if is_for_type_checkers(node):
+        assert isinstance(node, ast.If)
+        children = iter(node.orelse)
+    for child in children:
+        yield from running(child)
+
+
+def imports_of(module: str, tree: ast.AST | None = None) -> list[Import]:
+    """Return the run-time imports of `module`; of ours, the module and not the name in it."""
+    found: list[Import] = []
+    for node in running(tree_of(module) if tree is None else tree):
+        if isinstance(node, ast.Import):
+            found.extend(Import(module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                name = whole if whole in PATHS else node.module
+                found.append(Import(module, name, node.lineno))
+    return found
+
+
+def is_ours(name: str) -> bool:
+    return name.partition(".")[0] == "pyspaces"
+
+
+def room_of(module: str) -> str:
+    """Return the room that a module is in, or its own name on the doorstep; "" for the package."""
+    return module.removeprefix("pyspaces").removeprefix(".").partition(".")[0]
+
+
+ALL_IMPORTS = [row for module in PATHS for row in imports_of(module)]
+OUR_IMPORTS = [row for row in ALL_IMPORTS if is_ours(row.imported)]
+
+
+def told(rows: list[Import]) -> list[str]:
+    return [f"{row.importer}:{row.line} imports {row.imported}" for row in rows]
+
+
+def test_every_module_is_in_a_room_or_on_the_doorstep() -> None:
+    assert {room_of(module) for module in PATHS} == {*ROOMS, *WORDS, *DOORSTEP}
+    files = {path.stem for path in ROOT.glob("*.py")}
+    assert files == {*WORDS, *DOORSTEP, "__init__"} - {""}
+
+
+def test_rooms_import_only_from_those_beneath() -> None:
+    wrong = [
+        row
+        for row in OUR_IMPORTS
+        if (room := room_of(row.importer)) in ROOMS
+        and room_of(row.imported) not in {*ROOMS[room], *WORDS, room}
+        and row.imported not in EVERYBODYS
+    ]
+    assert told(wrong) == []
+
+
+def test_the_kernels_room_knows_two_words_only() -> None:
+    rows = [row for row in OUR_IMPORTS if room_of(row.importer) == "kernel"]
+    assert {room_of(row.imported) for row in rows} <= {"kernel", "record", "status"}
+
+
+def test_the_rooms_are_ranked() -> None:
+    """No two rooms can import each other: the table itself has no circle."""
+    assert circle_in(ROOMS) is None
+
+
+def test_no_two_modules_of_a_room_import_each_other() -> None:
+    for room in ROOMS:
+        graph: dict[str, set[str]] = {}
+        for row in OUR_IMPORTS:
+            if room_of(row.importer) == room_of(row.imported) == room:
+                graph.setdefault(row.importer, set()).add(row.imported)
+        assert circle_in(graph) is None, room
+
+
+def test_no_module_imports_the_door_of_its_own_room() -> None:
+    """What stands in `__init__.py` is for others; it imports those who would ask for it."""
+    wrong = [row for row in OUR_IMPORTS if row.importer.startswith(f"{row.imported}.")]
+    doorstep = [row for row in wrong if row.imported == "pyspaces" and is_doorstep(row.importer)]
+    assert told([row for row in wrong if row not in doorstep and row.imported != "pyspaces"]) == []
+
+
+def is_doorstep(module: str) -> bool:
+    return room_of(module) in DOORSTEP
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str] | None:
+    """Return a way round, if there is one."""
+    done: set[str] = set()
+
+    def walk(place: str, way: list[str]) -> list[str] | None:
+        if place in way:
+            return [*way[way.index(place) :], place]
+        if place not in done:
+            for following in sorted(graph.get(place, ())):
+                if found := walk(following, [*way, place]):
+                    return found
+            done.add(place)
+        return None
+
+    return next((found for place in sorted(graph) if (found := walk(place, []))), None)
+
+
+def test_nothing_is_imported_by_a_name_made_at_run_time() -> None:
+    """But for two tables, of the commands and of the public names."""
+    for module in PATHS:
+        names = {row.name for row in uses_of(module)}
+        assert not {"__import__", "exec", "eval", "exec_module"} & names, module
+        assert "import_module" not in names or module in {"pyspaces.cli", "pyspaces"}
+
+
+@pytest.mark.parametrize("module", WORDS_KNOW)
+def test_what_the_words_may_know(module: str) -> None:
+    ours = {row.imported for row in OUR_IMPORTS if row.importer == module}
+    assert ours <= WORDS_KNOW[module]
+
+
+def test_the_record_imports_nothing_at_all() -> None:
+    assert {row.imported for row in imports_of("pyspaces.record")} == {"__future__"}
+
+
+def test_process_creation_knows_the_kernel_and_records_only() -> None:
+    rows = [row for row in OUR_IMPORTS if row.importer == "pyspaces.kernel.spawn"]
+    assert {room_of(row.imported) for row in rows} == {"kernel", "record"}
+
+
+def test_commands_know_neither_of_the_two_sides() -> None:
+    rows = [row for row in OUR_IMPORTS if room_of(row.importer) == "commands"]
+    assert rows
+    sides = ("pyspaces.launch.inner", "pyspaces.launch.outer")
+    assert told([row for row in rows if row.imported.startswith(sides)]) == []
+
+
+def test_features_do_not_know_each_other() -> None:
+    """A feature is a file, or a room of its own beneath the room of features."""
+
+    def feature(module: str) -> str:
+        return module.split(".")[2] if module.count(".") > 1 else ""
+
+    wrong = [
+        row
+        for row in OUR_IMPORTS
+        if room_of(row.importer) == room_of(row.imported) == "features"
+        and feature(row.importer) not in ("", feature(row.imported))
+    ]
+    assert told(wrong) == []
+
+
+def test_the_launch_path_keeps_to_its_budget() -> None:
+    wrong = [
+        row
+        for row in ALL_IMPORTS
+        if room_of(row.importer) in LAUNCH_PATH
+        and row.importer not in OFF_THE_LAUNCH_PATH
+        and not is_ours(row.imported)
+        and (row.importer, row.imported) not in LAZY
+        and row.imported.partition(".")[0] not in LAUNCH_PATH_LIBRARY
+    ]
+    assert told(wrong) == []
+
+
+def importers_of(name: str) -> set[str]:
+    return {row.importer for row in ALL_IMPORTS if row.imported.partition(".")[0] == name}
+
+
+def test_json_is_for_what_is_told_at_the_end() -> None:
+    importers = importers_of("json") - OFF_THE_LAUNCH_PATH
+    assert {name for name in importers if room_of(name) in LAUNCH_PATH} == {
+        *("pyspaces.launch.records.journal", "pyspaces.launch.records.difference")
+    }
+
+
+def test_one_door_to_ctypes() -> None:
+    assert importers_of("ctypes") == {"pyspaces.kernel.libc"}
+
+
+def test_who_may_know_signals() -> None:
+    assert importers_of("signal") == {
+        "pyspaces.launch.signals",
+        "pyspaces.status",
+        "pyspaces.__main__",
+        "pyspaces.features.ids.program",  # in a process of its own: SIGCHLD
+    }
+
+
+def test_only_the_edge_knows_click() -> None:
+    importers = importers_of("click")
+    assert importers
+    assert all(room_of(module) in {"commands", "cli", "__main__"} for module in importers)
+
+
+def uses_of(module: str) -> list[Use]:
+    """Return every use of a name or an attribute in `module`, with the functions around it."""
+    found: list[Use] = []
+
+    def walk(node: ast.AST, functions: tuple[str, ...]) -> None:
+        if is_for_type_checkers(node):
+            return
+        if isinstance(node, ast.Name):
+            found.append(Use(module, functions, node.id, node.lineno))
+        elif isinstance(node, ast.Attribute):
+            found.append(Use(module, functions, node.attr, node.lineno))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions = (*functions, node.name)
+        for child in ast.iter_child_nodes(node):
+            walk(child, functions)
+
+    walk(tree_of(module), ())
+    return found
+
+
+ALL_USES = [use for module in PATHS for use in uses_of(module)]
+
+
+def test_one_module_creates_processes() -> None:
+    creating = {"fork", "forkpty", "clone", "clone3", "posix_spawn", "posix_spawnp", "before_fork"}
+    users = {use.module for use in ALL_USES if use.name in creating}
+    assert users - {"pyspaces.kernel.libc"} == {"pyspaces.kernel.spawn"}
+
+
+def test_libc_defines_these_calls_and_uses_none() -> None:
+    for use in ALL_USES:
+        if use.module == "pyspaces.kernel.libc":
+            assert use.name not in {"clone3", "clone", "fork"}, f"line {use.line}"
+
+
+def test_the_child_does_not_print_or_log() -> None:
+    assert not importers_of("logging")
+    assert not importers_of("subprocess")
+    names = {use.name for use in ALL_USES if use.module.startswith("pyspaces.launch.inner")}
+    assert not {"print", "logging", "subprocess", "stdout", "stderr", "warn"} & names
+
+
+# The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
+HANDED_OVER = {
+    ("pyspaces.launch.starting", "start_inner"),
+    *(("pyspaces.launch.services", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
+}
+
+
+def side_errors(suffix: str, side: str) -> list[str]:
+    """Return the uses of `*suffix` outside the room `side` and outside functions of that side."""
+    return [
+        f"{use.module}:{use.line} uses {use.name}"
+        for use in ALL_USES
+        if use.name.endswith(suffix)
+        and not use.module.startswith(side)
+        and not any(function.endswith(suffix) for function in use.functions)
+        and (use.module, use.name) not in HANDED_OVER
+    ]
+
+
+def test_functions_of_the_child_are_called_by_the_child() -> None:
+    assert side_errors("_inner", "pyspaces.launch.inner") == []
+
+
+def test_functions_of_the_parent_are_called_by_the_parent() -> None:
+    assert side_errors("_outer", "pyspaces.launch.outer") == []
+
+
+def test_what_is_handed_over_is_not_called() -> None:
+    for module, name in HANDED_OVER:
+        called = [
+            node.lineno
+            for node in ast.walk(tree_of(module))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
+        ]
+        assert called == [], f"{module} calls {name}"
+
+
+def test_features_say_on_which_side_their_functions_run() -> None:
+    """Whatever changes a process from within a feature says so in its name."""
+    changing = {"unshare", "setns", "mount", "sethostname", "setdomainname", "write_once"}
+    for use in ALL_USES:
+        if room_of(use.module) not in ("features", "mounts"):
+            continue
+        if use.name in changing and use.functions:
+            assert any(
+                part.removeprefix("_").endswith(("_inner", "_outer")) or part == "_write_setgroups"
+                for part in use.functions
+            ), f"{use.module}:{use.line}: {use.name} in {use.functions}"
+
+
+# --- that these tests can fail ---------------------------------------------------------------
+
+
+def test_imports_for_type_checkers_do_not_count_and_others_do() -> None:
+    tree = ast.parse(
+        "TYPE_CHECKING = False\n"
+        "if TYPE_CHECKING:\n"
+        "    import typing\n"
+        "else:\n"
+        "    import one\n"
+        "def f():\n"
+        "    from pyspaces import cli, __version__\n"
+        "    import two.three as four\n"
+    )
+    found = [row.imported for row in imports_of("x", tree)]
+    assert found == ["one", "pyspaces.cli", "pyspaces", "two.three"]
+
+
+def test_a_circle_is_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}}) is None
