@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class Stage(str):
+    """A stage of a launch, as it reads behind `cannot`. `code` is what programs compare.
+
+    The text may be reworded at any time; a code stays.
+    """
+
+    __slots__ = ("code",)
+    code: str
+
+    def __new__(cls, text: str, code: str) -> Stage:
+        """Return the stage `text` with its code."""
+        stage = super().__new__(cls, text)
+        stage.code = code
+        return stage
+
+
+PREPARE = Stage("prepare the launch", "prepare")
+CREATE = Stage("create the namespaces", "create")
+JOIN = Stage("join the namespaces", "join")
+MAP = Stage("write the id maps", "map")
+WAIT = Stage("wait for the id maps", "wait")
+KEEP = Stage("keep the namespaces", "keep")
+PROC = Stage("mount a new /proc", "mount-proc")
+BOUNDING = Stage("limit the bounding set", "bounding")
+CAPABILITIES = Stage("set the capabilities", "capabilities")
+EXECUTE = Stage("execute the command", "execute")
+
+
 class SpaceError(Exception):
     """A launch that pyspaces itself could not carry out.
 
@@ -103,11 +131,13 @@ class Refusal(KernelError):
 class Report(Record):
     """Where a launch failed: the stage, the call, its errno and path, and text for people.
 
-    `trace` is the Python traceback, one line per frame. `internal` tells a bug of pyspaces from
-    what the system refuses; `text` is then what the exception says, which may be nothing.
+    `code` is that of the stage, where it has one. `trace` is the Python traceback, one line per
+    frame. `internal` tells a bug of pyspaces from what the system refuses; `text` is then what the
+    exception says, which may be nothing.
     """
 
     stage: str
+    code: str = ""
     call: str = ""
     errno: int = 0
     path: str = ""
@@ -136,7 +166,8 @@ class Report(Record):
             internal, text = True, text or str(error)
         trace = trace_of(error)
         return cls(
-            stage=stage,
+            stage=str(stage),
+            code=stage.code if isinstance(stage, Stage) else "",
             call=call,
             errno=number,
             path=path,
@@ -147,17 +178,18 @@ class Report(Record):
 
     def to_bytes(self) -> bytes:
         """Return the report as one bounded message: fields between NULs."""
-        rest = (self.stage, self.call, self.errno, self.path, self.text, self.trace)
+        rest = (self.code, self.stage, self.call, self.errno, self.path, self.text, self.trace)
         values = (str(value).replace("\0", "") for value in (int(self.internal), *rest))
         return b"\0".join(os.fsencode(value)[:_LONGEST_FIELD] for value in values)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Report:
         """Rebuild a report from `to_bytes`."""
-        internal, stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
+        internal, code, stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
         path, text, trace = rest
         return cls(
             stage=stage,
+            code=code,
             call=call,
             errno=int(number),
             path=path,

@@ -8,46 +8,23 @@ from __future__ import annotations
 import errno
 import os
 
+from pyspaces.errors import JOIN, KEEP
 from pyspaces.kernel import constants, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pyspaces.errors import Report
+    from pyspaces.hints.case import Case
 
 _CREATIONS = ("clone3", "clone", "fork", "unshare")
 
 
-class Case(Record):
-    """A failed launch: what its child, or the parent, reported, and what it joined and made."""
-
-    report: Report
-    joined: tuple[str, ...]
-    made: tuple[str, ...]
-
-
-def explain(report: Report, *, joined: Sequence[str], made: Sequence[str]) -> str | None:
-    """Return the cure for a failure in one line, or None where the cause is not known."""
-    case = Case(report=report, joined=tuple(joined), made=tuple(made))
-    for rule in RULES:
-        try:
-            hint = rule(case)
-        except KernelError:  # /proc does not tell: then nothing is proved
-            continue
-        if hint:
-            return hint
-    return None
-
-
-def _foreign_process(case: Case) -> str | None:
+def foreign_process(case: Case) -> str | None:
     """ptrace(2), "Ptrace access mode checking": who may look into a process."""
     folders = case.report.path.split("/")
     if case.report.errno not in (errno.EACCES, errno.EPERM) or folders[:2] != ["", "proc"]:
         return None
-    if len(folders) < 4 or not folders[2].isdecimal() or case.report.stage != "join the namespaces":
+    if len(folders) < 4 or not folders[2].isdecimal() or case.report.code != JOIN.code:
         return None
     try:
         user = os.stat(f"/proc/{folders[2]}").st_uid
@@ -58,7 +35,7 @@ def _foreign_process(case: Case) -> str | None:
     return f"process {folders[2]} belongs to user {user}: only that user or root may enter it"
 
 
-def _foreign_namespace(case: Case) -> str | None:
+def foreign_namespace(case: Case) -> str | None:
     """setns(2): CAP_SYS_ADMIN in the user namespace that owns the one to be joined."""
     if case.report.call != "setns" or case.report.errno != errno.EPERM:
         return None
@@ -78,7 +55,7 @@ def _foreign_namespace(case: Case) -> str | None:
     return f"user {user} owns it, through its user namespace: only that user or root may join it"
 
 
-def _pid_namespace_over(case: Case) -> str | None:
+def pid_namespace_over(case: Case) -> str | None:
     """pid_namespaces(7), "The namespace init process": ENOMEM for every later fork."""
     if (
         case.report.call not in _CREATIONS
@@ -89,7 +66,7 @@ def _pid_namespace_over(case: Case) -> str | None:
     return "the first process of the pid namespace has ended, and it takes no further ones"
 
 
-def _pid_namespace_above(case: Case) -> str | None:
+def pid_namespace_above(case: Case) -> str | None:
     """pid_namespaces(7), "setns(2) and unshare(2) semantics": only downwards."""
     if case.report.call != "setns" or case.report.errno != errno.EINVAL:
         return None
@@ -104,12 +81,16 @@ def _pid_namespace_above(case: Case) -> str | None:
     return "a process joins only pid namespaces that are below its own"
 
 
-def _map_below_joined(case: Case) -> str | None:
+def map_below_joined(case: Case) -> str | None:
     """user_namespaces(7): a map is written from within the namespace or its parent."""
     report = case.report
     if not report.path.endswith("_map") or report.errno not in (errno.EPERM, errno.EACCES):
         return None
-    if not case.joined or "user" not in case.made or procfs.has_capability(constants.CAP_SETUID):
+    if (
+        not case.joined
+        or "user" not in case.namespaces
+        or procfs.has_capability(constants.CAP_SETUID)
+    ):
         return None
     return (
         "the new user namespace is below the one that owns what is joined, and only from in there"
@@ -117,12 +98,12 @@ def _map_below_joined(case: Case) -> str | None:
     )
 
 
-def _keep_on_shared_mount(case: Case) -> str | None:
+def keep_on_shared_mount(case: Case) -> str | None:
     """fs/namespace.c, do_loopback(): a mount namespace must not show up inside of itself."""
     report = case.report
-    if report.stage != "keep the namespaces" or report.errno != errno.EINVAL or not report.path:
+    if report.code != KEEP.code or report.errno != errno.EINVAL or not report.path:
         return None
-    if report.call != "mount" or "mount" not in case.made:
+    if report.call != "mount" or "mount" not in case.namespaces:
         return None
     place = os.path.realpath(report.path)
     if not procfs.is_shared_mount(place):
@@ -132,13 +113,3 @@ def _keep_on_shared_mount(case: Case) -> str | None:
         "the file of a mount namespace has to be on a private mount, and this one is shared:"
         f" mount --bind {folder} {folder} && mount --make-private {folder}"
     )
-
-
-RULES = (
-    _foreign_process,
-    _foreign_namespace,
-    _pid_namespace_over,
-    _pid_namespace_above,
-    _map_below_joined,
-    _keep_on_shared_mount,
-)

@@ -1,4 +1,4 @@
-"""Why the kernel refused a mount, where the host's state proves it. Rules of `diagnosis`.
+"""Why the kernel refused a mount, where the host's state proves it.
 
 Pure but for /proc; runs in the parent. Must not know how hints are shown.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import errno
 
+from pyspaces.errors import PROC
 from pyspaces.kernel import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.hints import Case
+    from pyspaces.hints.case import Case
 
 
 def masked_proc(case: Case) -> str | None:
     """fs/namespace.c, mount_too_revealing(): a new procfs may show no more than an old one."""
-    if case.report.call != "mount" or not case.report.stage.startswith("mount a new /proc"):
+    if case.report.call != "mount" or case.report.code != PROC.code:
         return None
     if case.report.errno != errno.EPERM:
         return None
@@ -34,7 +35,7 @@ def masked_proc(case: Case) -> str | None:
 def no_proc_folder(case: Case) -> str | None:
     """Say that a mount point has to be there: in somebody else's root none is made."""
     report = case.report
-    if not report.stage.startswith("mount a new /proc") or report.errno not in (
+    if report.code != PROC.code or report.errno not in (
         errno.ENOENT,
         errno.ENOTDIR,
     ):
@@ -46,7 +47,7 @@ def missing_source(case: Case) -> str | None:
     """Say that what is to be bound has to be there, and how it may be missing."""
     if case.report.call != "source" or case.report.errno not in (errno.ENOENT, errno.ENOTDIR):
         return None
-    if not case.report.stage.startswith("bind "):
+    if case.report.code != "mount-bind":
         return None
     return "the -try form of the option (--bind-try, --ro-bind-try) leaves out what does not exist"
 
@@ -55,7 +56,7 @@ def namespace_of_its_own(case: Case) -> str | None:
     """Say that the namespace that is shown has to be owned by our user namespace: fs/super.c."""
     if case.report.call != "mount" or case.report.errno != errno.EPERM:
         return None
-    if case.report.stage.startswith("mount a new /proc") and "pid" not in case.namespaces:
+    if case.report.code == PROC.code and "pid" not in case.namespaces:
         # The owner of a pid namespace that is not new is never a user namespace that is.
         if "user" not in case.namespaces:
             return None
@@ -64,7 +65,7 @@ def namespace_of_its_own(case: Case) -> str | None:
             " --pid, or show the existing one with --bind /proc /proc"
         )
     for kind, name in (("sysfs", "net"), ("mqueue", "ipc")):
-        if case.report.stage.startswith(f"mount a new {kind} ") and name not in case.namespaces:
+        if case.report.code == f"mount-{kind}" and name not in case.namespaces:
             return (
                 f"a {kind} shows a {name} namespace, and a user namespace gets one of its own"
                 f" only: add --{name}"

@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 
-from pyspaces.kernel import constants, libc
+from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 
 # CLONE_SIGHAND of linux/sched.h: EINVAL without CLONE_VM, clone(2).
@@ -44,3 +44,15 @@ def answer(name: str, flags: int) -> int | None:
 def own_answer(name: str) -> int:
     """Return the errno that the kernel itself gives to the wrong `name`."""
     return errno.ENOENT if name == "mount" else errno.EINVAL
+
+
+def refusal(name: str, flags: int = 0) -> int | None:
+    """Return the errno with which a seccomp filter refuses `name` with CLONE_NEW* bits `flags`.
+
+    None where it does not, or where there is no filter. The call is made so that the kernel
+    itself refuses it as wrong: another answer than that is the filter's.
+    """
+    if procfs.status_field("self", "Seccomp") != "2":
+        return None
+    told = answer(name, flags)
+    return None if told in (None, own_answer(name)) else told

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.errors import CREATE, JOIN, PREPARE, Report, SpaceError, UsageFault
 from pyspaces.features import environment
 from pyspaces.features.life import limit_of, signal_of
 from pyspaces.kernel import libc, namespaces, nsfs, procfs, spawn
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _DEFAULT_PATH = b"/bin:/usr/bin"
 # Before there is a child to name a stage, the call that failed does.
 _STAGES = {
-    **dict.fromkeys(("clone3", "clone", "fork", "unshare"), outer.CREATE),
-    **dict.fromkeys(("setns", "chroot"), outer.JOIN),
+    **dict.fromkeys(("clone3", "clone", "fork", "unshare"), CREATE),
+    **dict.fromkeys(("setns", "chroot"), JOIN),
 }
 
 
@@ -171,9 +171,9 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 def _not_created(error: KernelError, plan: Plan) -> SpaceError:
     """Return the error of a launch that failed before there was a child to name the stage."""
     if error.errno == errno.ETIMEDOUT and error.call == "clone":
-        return outer.too_late(plan, outer.JOIN)
+        return outer.too_late(plan, JOIN)
     # Where namespaces are joined, whatever is not the creation itself belongs to that.
-    other = outer.JOIN if plan.joining else outer.PREPARE
+    other = JOIN if plan.joining else PREPARE
     return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
 
 
@@ -263,7 +263,7 @@ def run(
             assert running.watch.ended is not None
             return running.watch.ended
     except KernelError as error:
-        raise outer.failure(Report.of(outer.PREPARE, error), plan) from error
+        raise outer.failure(Report.of(PREPARE, error), plan) from error
 
 
 def replace(

@@ -29,10 +29,6 @@ import os
 from pyspaces.kernel import libc
 from pyspaces.record import Record
 
-# The stages that every launch has, as they stand in reports and messages.
-WAIT = "wait for the id maps"
-EXECUTE = "execute the command"
-
 # What MAPPED carries: whether setgroups(2) is allowed inside.
 ALLOWED, DENIED = b"allow", b"deny"
 

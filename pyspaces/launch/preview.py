@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 
+from pyspaces.errors import EXECUTE
 from pyspaces.features.ids import idmap
-from pyspaces.launch.channel import EXECUTE
 from pyspaces.launch.inner import STEPS
 from pyspaces.plan import Plan
 from pyspaces.plan.equivalent import changed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from pyspaces.errors import Report, SpaceError
+from pyspaces.errors import JOIN, Report, SpaceError
 from pyspaces.features import environment
 from pyspaces.kernel import constants, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -145,14 +145,13 @@ class Gear:
             from pyspaces.launch.inner import join  # noqa: F401 - loaded before imports are sealed
 
             if plan.life.in_place:  # and so is what explains a failure in the same process
-                from pyspaces.hints import joining as hints_of_joining  # noqa: F401
-                from pyspaces.kernel import filtered  # noqa: F401
+                from pyspaces import hints  # noqa: F401
 
             self._observe(f"join the namespaces: {', '.join(plan.joining.names()) or 'none'}")
             try:
                 visit = joining.open_visit(plan.joining)
             except KernelError as error:
-                raise outer.failure(Report.of(outer.JOIN, error), plan) from error
+                raise outer.failure(Report.of(JOIN, error), plan) from error
             clocks = (plan.boottime, plan.monotonic) if plan.makes_clocks_by_joining() else None
             self._visit = visit.replace(
                 keep_groups=plan.keep_groups,

@@ -28,8 +28,8 @@ class Container(FunctionProcess):
     """A process that runs a Python function in new namespaces.
 
     target, args, kwargs, name, daemon: as for `multiprocessing.Process`. All else are settings, by
-    the names and with the meaning of the options of `pyspaces run`; `pyspaces.library.keywords` has each
-    with its type. What is different for a function:
+    the names and with the meaning of the options of `pyspaces run`; `pyspaces.library.keywords` has
+    each with its type. What is different for a function:
 
     uid_map, gid_map: True (the caller is root inside), an outside id (which is root inside), a list
     of outside ids (which are 0, 1, 2 and so on inside), a record, that is a tuple (inside, outside,

@@ -10,13 +10,12 @@ import contextlib
 import os
 
 from pyspaces import launch, settings
-from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.errors import JOIN, Report, SpaceError, UsageFault
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.joining import Handle, Visit
 from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import outer
 from pyspaces.launch.inner.join import join
 from pyspaces.library.function import FunctionProcess, label_of
 from pyspaces.record import told
@@ -160,7 +159,7 @@ def _opened(process: int, names: Iterable[str]) -> Visit:
     try:
         return joining.open_visit(Joining(joins=joins))
     except KernelError as error:
-        raise _refusal(error, outer.JOIN) from error
+        raise _refusal(error, JOIN) from error
 
 
 def _only_named(visit: Visit) -> Visit:
@@ -239,7 +238,7 @@ def _enter(handle: Handle) -> None:
     try:
         libc.setns(handle.descriptor, namespaces.flags_of([handle.name]), path=handle.path)
     except KernelError as error:
-        raise _refusal(error, outer.JOIN) from error
+        raise _refusal(error, JOIN) from error
 
 
 def _leave(ways: list[Handle]) -> None:

@@ -5,6 +5,7 @@ Plain data, made in the parent; what ends in `_inner` runs in the child.
 
 from __future__ import annotations
 
+from pyspaces.errors import Stage
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.record import Record, told
 
@@ -55,6 +56,10 @@ class Operation(Record):
     def describe(self) -> str:
         """Return what is done, in words that fit behind `cannot`."""
         raise NotImplementedError
+
+    def stage(self) -> Stage:
+        """Return the operation as a stage of the launch."""
+        return Stage(self.describe(), f"mount-{type(self).__name__.lower()}")
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong, a line each."""

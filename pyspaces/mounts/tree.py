@@ -66,10 +66,10 @@ class Tree:
             # First all paths are opened: the scratch folder, once there is one, is behind "/..".
             opened = []
             for operation in self._operations:
-                with Doing(operation.describe()):
+                with Doing(operation.stage()):
                     opened.append(operation.find_inner(self))
             for operation, found in zip(self._operations, opened, strict=True):
-                with Doing(operation.describe()):
+                with Doing(operation.stage()):
                     self._found.append(operation.prepare_inner(self, found))
             if self._scratch >= 0:
                 os.fchdir(self._scratch)
@@ -100,7 +100,7 @@ class Tree:
         try:
             for operation, found in zip(self._operations, self._found, strict=True):
                 say(operation.describe())
-                with Doing(operation.describe()):
+                with Doing(operation.stage()):
                     operation.apply_inner(self, found)
         finally:
             os.umask(before)

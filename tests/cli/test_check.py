@@ -181,7 +181,7 @@ def test_where_we_are() -> None:
         ({"GITLAB_CI": "true"}, "GitLab CI"),
     ):
         done = subprocess.run(
-            [sys.executable, "-c", "from pyspaces.host import check as host_check; print(host_check.facts())"],
+            [sys.executable, "-c", "from pyspaces.host import check; print(check.facts())"],
             env=clean | variables, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert f"'runner': '{expected}'" in done.stdout

@@ -19,8 +19,7 @@ from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
-from pyspaces.hints import joining as hints_of_joining
-from pyspaces.hints import mounts
+from pyspaces.hints import creation, ids, joining, mounts
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -29,24 +28,24 @@ PAGE = ROOT / "man" / "pyspaces.1"
 
 # Each rule of diagnosis, and recognisable pieces of the hints that it gives.
 HINTS = {
-    "_needs_user_namespace": ("a new user namespace around it: add --user",),
-    "_user_namespaces_disabled": ("only root makes user namespaces here",),
-    "_own_ids_unmapped": ("and the kernel then lets it make no other",),
-    "_limit_reached": ("which allows none", "too many namespaces for this user"),
-    "_not_in_kernel": ("this kernel has no",),
-    "_process_limit": ("a limit on processes is reached",),
-    "_descriptor_limit": ("this process may not open more files",),
-    "_setgroups_rule": (
+    "needs_user_namespace": ("a new user namespace around it: add --user",),
+    "user_namespaces_disabled": ("only root makes user namespaces here",),
+    "own_ids_unmapped": ("and the kernel then lets it make no other",),
+    "limit_reached": ("which allows none", "too many namespaces for this user"),
+    "not_in_kernel": ("this kernel has no",),
+    "process_limit": ("a limit on processes is reached",),
+    "descriptor_limit": ("this process may not open more files",),
+    "setgroups_rule": (
         "setgroups(2) is denied in this user namespace",
         "setgroups(2) is denied in the new user namespace",
     ),
-    "_ids_need_capability": ("a process keeps its ids: add --user",),
-    "_lacks_capability": (
+    "ids_need_capability": ("a process keeps its ids: add --user",),
+    "lacks_capability": (
         "no capability can be given up for good: add --user",
         "to give to the command: add --user",
     ),
-    "_read_only_sysctls": ("/proc/sys is mounted read-only here",),
-    "_map_rule": (
+    "read_only_sysctls": ("/proc/sys is mounted read-only here",),
+    "map_rule": (
         "a user may map one id, its own",
         "this needs setgroups denied",
         "not all of these outside ids exist in this user namespace",
@@ -56,21 +55,21 @@ HINTS = {
     "no_proc_folder": ("the new root has no folder proc",),
     "missing_source": ("leaves out what does not exist",),
     "namespace_of_its_own": ("and a user namespace gets one of its own",),
-    "_clock_range": ("a clock can be neither negative nor past 146 years inside",),
-    "_foreign_process": ("only that user or root may enter it",),
-    "_foreign_namespace": (
+    "clock_range": ("a clock can be neither negative nor past 146 years inside",),
+    "foreign_process": ("only that user or root may enter it",),
+    "foreign_namespace": (
         "it is owned by a user namespace around this process's own",
         "only that user or root may join it",
     ),
-    "_pid_namespace_over": ("the first process of the pid namespace has ended",),
-    "_pid_namespace_above": ("a process joins only pid namespaces that are below its own",),
-    "_map_below_joined": ("the new user namespace is below the one that owns what is joined",),
-    "_keep_on_shared_mount": ("the file of a mount namespace has to be on a private mount",),
-    "_apparmor": ("this interpreter has no AppArmor profile",),
-    "_seccomp": ("a seccomp filter is on this process",),
-    "_chrooted": ("this process is in a chroot",),
-    "_no_procfs": ("/proc is not mounted here",),
-    "_pid_namespace_ended": ("has lost its process 1",),
+    "pid_namespace_over": ("the first process of the pid namespace has ended",),
+    "pid_namespace_above": ("a process joins only pid namespaces that are below its own",),
+    "map_below_joined": ("the new user namespace is below the one that owns what is joined",),
+    "keep_on_shared_mount": ("the file of a mount namespace has to be on a private mount",),
+    "apparmor": ("this interpreter has no AppArmor profile",),
+    "seccomp": ("a seccomp filter is on this process",),
+    "chrooted": ("this process is in a chroot",),
+    "no_procfs": ("/proc is not mounted here",),
+    "pid_namespace_ended": ("has lost its process 1",),
 }
 
 # The same of the modules whose errors bring their hint with them.
@@ -218,13 +217,13 @@ def test_man_pages_are_clean() -> None:
 
 
 def test_every_rule_of_diagnosis_is_listed_here() -> None:
-    rules = (*hints._RULES, *hints_of_joining.RULES)
+    rules = hints.RULES
     assert {rule.__name__ for rule in rules} == set(HINTS)
 
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = "".join(map(inspect.getsource, (diagnosis, mounts, trespass)))
+    source = "".join(map(inspect.getsource, (creation, ids, joining, mounts)))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"

@@ -12,8 +12,9 @@ import pytest
 from conftest import IS_ROOT, SCRIPT
 
 from pyspaces import hints
-from pyspaces.errors import Report
+from pyspaces.errors import EXECUTE, Report, Stage
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.hints import creation
 from pyspaces.host.check import rules
 
 TYPE_CHECKING = False
@@ -97,7 +98,7 @@ def test_no_proc_is_mounted() -> None:
 
 def test_a_missing_file_of_another_proc_is_no_missing_proc() -> None:
     report = Report(stage="x", call="open", errno=errno.ENOENT, path="/proc/no-such-file")
-    assert hints.explain(report, namespaces=(), uids=(), gids=()) is None
+    assert hints.explain(hints.Case(report=report)) is None
 
 
 def test_a_pid_namespace_without_process_1() -> None:
@@ -114,7 +115,7 @@ def test_an_own_group_with_setgroups_allowed() -> None:
 
 _CHROOT = """
 import os, sys
-from pyspaces import launch, settings
+from pyspaces import hints, launch, settings
 from pyspaces.launch import inner
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import constants, libc, procfs
@@ -145,17 +146,18 @@ def test_a_chroot(tmp_path: Path) -> None:
 # AppArmor cannot be had everywhere: its explanation on recorded evidence (Ubuntu 24.04).
 
 OWN = Extent(inside=0, outside=os.geteuid(), count=1)
-RESTRICTED = hints.Confinement(restricts="1", label="unconfined")
+RESTRICTED = creation.Confinement(restricts="1", label="unconfined")
 
 
 def case(number: int, stage: str, names: tuple[str, ...] = ("user", "uts")) -> hints.Case:
-    report = Report(stage=stage, call="sethostname", errno=number)
+    code = stage.code if isinstance(stage, Stage) else ""
+    report = Report(stage=stage, code=code, call="sethostname", errno=number)
     return hints.Case(report=report, namespaces=names, uids=(OWN,), gids=())
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
 def test_apparmor_is_named(number: int) -> None:
-    hint = hints.explain_apparmor(case(number, "set the host name"), RESTRICTED)
+    hint = creation.explain_apparmor(case(number, "set the host name"), RESTRICTED)
     if IS_ROOT:
         assert hint is None, "it restricts the unprivileged only"
     else:
@@ -173,19 +175,19 @@ def test_apparmor_is_named(number: int) -> None:
         (case(errno.EPERM, "x"), RESTRICTED.replace(label=None)),
         (case(errno.ENOSPC, "x"), RESTRICTED),
         (case(errno.EPERM, "x", ("uts",)), RESTRICTED),
-        (case(errno.EACCES, "execute the command"), RESTRICTED),
+        (case(errno.EACCES, EXECUTE), RESTRICTED),
     ],
 )
-def test_apparmor_is_not_blamed(what: hints.Case, confinement: hints.Confinement) -> None:
-    assert hints.explain_apparmor(what, confinement) is None
+def test_apparmor_is_not_blamed(what: hints.Case, confinement: creation.Confinement) -> None:
+    assert creation.explain_apparmor(what, confinement) is None
 
 
 def test_apparmor_stands_before_the_rule_of_maps_and_leaves_wrong_maps_to_it() -> None:
-    names = [rule.__name__ for rule in hints._RULES]
-    assert names.index("_apparmor") < names.index("_map_rule")
-    assert hints._maps_own_ids(case(errno.EPERM, "write the id maps"))
+    names = [rule.__name__ for rule in hints.RULES]
+    assert names.index("apparmor") < names.index("map_rule")
+    assert creation._maps_own_ids(case(errno.EPERM, "write the id maps"))
     wrong = case(errno.EPERM, "write the id maps").replace(uids=(OWN.replace(count=2),))
-    assert not hints._maps_own_ids(wrong)
+    assert not creation._maps_own_ids(wrong)
 
 
 def test_the_profile_is_for_the_real_interpreter() -> None:

@@ -96,7 +96,10 @@ def test_a_copy_that_has_lost_its_bit(pyspaces: Run, tmp_path: Path) -> None:
 
 @pytest.mark.as_root
 def test_a_user_without_ranges_is_told_how_to_get_some(tmp_path: Path) -> None:
-    script = "from pyspaces.features.ids import accounts as a; print(a.no_ranges('uid', a.User(uid=77, name='x')))"
+    script = (
+        "from pyspaces.features.ids import accounts as a;"
+        " print(a.no_ranges('uid', a.User(uid=77, name='x')))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyspaces.errors import Stage
     from pyspaces.features.ids.idmap import Extent
 
 _CAPABILITY = {"uid": constants.CAP_SETUID, "gid": constants.CAP_SETGID}
@@ -40,7 +41,7 @@ class Refusal(Record):
     ranges: tuple[tuple[int, int], ...]
 
 
-def write_outer(path: str, extents: Sequence[Extent], *, stage: str) -> None:
+def write_outer(path: str, extents: Sequence[Extent], *, stage: Stage) -> None:
     """Have the map file `path` written by its helper. Raises SpaceError naming what it lacks.
 
     path: /proc/PROCESS/uid_map or gid_map. stage: what the launch is doing, for the error.
@@ -79,9 +80,9 @@ def write_outer(path: str, extents: Sequence[Extent], *, stage: str) -> None:
 
 
 def _error(
-    stage: str, helper: str, number: int, *, why: str, hint: str | None, path: str = ""
+    stage: Stage, helper: str, number: int, *, why: str, hint: str | None, path: str = ""
 ) -> SpaceError:
-    report = Report(stage=stage, call=helper, errno=number, path=path, text=why)
+    report = Report(stage=stage, code=stage.code, call=helper, errno=number, path=path, text=why)
     return SpaceError(f"cannot {stage}: {helper}: {why}", hint=hint, report=report)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces import hints
+from pyspaces.hints.creation import Confinement
 from pyspaces.hints.mounts import masked_proc_paths
 from pyspaces.host.check.row import DEGRADED, NO, YES, Row
-from pyspaces.kernel import namespaces, procfs
+from pyspaces.kernel import constants, filtered, namespaces, procfs
 
 _DEBIAN = "kernel.unprivileged_userns_clone"
 _TIOCSTI = "dev.tty.legacy_tiocsti"
@@ -21,10 +21,10 @@ _UNCONFINED = "--security-opt seccomp=unconfined, or --cap-add SYS_ADMIN, when t
 
 def apparmor(interpreter: str) -> Row:
     """Tell whether AppArmor lets this interpreter use unprivileged user namespaces."""
-    return apparmor_row(hints.Confinement.of_this_process(), interpreter)
+    return apparmor_row(Confinement.of_this_process(), interpreter)
 
 
-def apparmor_row(confinement: hints.Confinement, interpreter: str) -> Row:
+def apparmor_row(confinement: Confinement, interpreter: str) -> Row:
     """Judge what AppArmor says. interpreter: the real path, for which a profile is written."""
     name = "apparmor-allows"
     if confinement.restricts is None:
@@ -113,7 +113,7 @@ def unfiltered() -> Row:
         )
     refused = {}
     for call in ("clone3", "clone", "unshare", "mount"):
-        if number := hints.filtered(call, ("user",)):
+        if number := filtered.refusal(call, constants.CLONE_NEWUSER):
             refused[call] = os.strerror(number)
     told = ", ".join(f"{call}: {why}" for call, why in refused.items())
     if not refused:

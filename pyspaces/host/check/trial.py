@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyspaces import launch, settings
-from pyspaces.errors import Report, SpaceError, UsageFault
+from pyspaces.errors import PREPARE, Report, SpaceError, UsageFault
 from pyspaces.features.life import Life, Outputs
 from pyspaces.host.check.row import NO, YES, Row
 from pyspaces.kernel.libc import KernelError
@@ -70,7 +70,7 @@ def attempt_plan(
     except SpaceError as error:
         return error
     except KernelError as error:
-        return outer.failure(Report.of(outer.PREPARE, error), plan)
+        return outer.failure(Report.of(PREPARE, error), plan)
     finally:
         os.close(reading)
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.errors import Report, SpaceError
+from pyspaces.errors import EXECUTE, WAIT, Report, SpaceError
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
@@ -101,7 +101,7 @@ def replace_self(context: Context) -> NoReturn:
     seal_imports()
     telling = _Telling(context)
     try:
-        context.channel.say(channel.STAGE, os.fsencode(channel.WAIT))
+        context.channel.say(channel.STAGE, os.fsencode(WAIT))
         message = _hear_helper(context)
         if context.plan.has("user"):
             _become_mapped(context.plan, message)
@@ -126,7 +126,7 @@ def _explained(context: Context, stage: str, report: Report) -> SpaceError:
     return SpaceError(report.sentence(), report=report)
 
 
-def _hear_helper(context: Context, stage: str = channel.WAIT) -> channel.Message:
+def _hear_helper(context: Context, stage: str = WAIT) -> channel.Message:
     message = context.channel.hear()
     if message is None:
         raise _without_helper(stage)
@@ -144,7 +144,7 @@ class _Telling:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.stage = channel.WAIT
+        self.stage: str = WAIT
 
     def __enter__(self) -> _Telling:
         return self
@@ -171,7 +171,7 @@ def _take(telling: _Telling, steps: Iterable[Step]) -> None:
 
 def _become(telling: _Telling, told: bytes = b"") -> NoReturn:
     context = telling.context
-    telling.stage = channel.EXECUTE
+    telling.stage = EXECUTE
     context.channel.say(channel.EXECUTING, told)
     if context.held:
         _wait_for_word(context, channel.GO)

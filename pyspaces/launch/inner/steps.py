@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.errors import SpaceError
+from pyspaces.errors import BOUNDING, CAPABILITIES, PROC, SpaceError
 from pyspaces.features import clocks, hostname, loopback
 from pyspaces.features.ids import capabilities
 from pyspaces.kernel import constants, libc, nsfs
@@ -294,7 +294,7 @@ STEPS = (
     ),
     # While the old root is there: without an older procfs the kernel allows no new one.
     Step(
-        title="mount a new /proc",
+        title=PROC,
         applies=lambda plan: plan.mount_proc,
         act=_mount_proc,
     ),
@@ -342,7 +342,7 @@ STEPS = (
     # While the rights for it are there: needs CAP_SETPCAP, which a change of ids may take. Of a
     # process 1 of ours too: a command that traces it could have it execute something as root.
     Step(
-        title="limit the bounding set",
+        title=BOUNDING,
         applies=lambda plan: plan.cap_drop,
         act=_drop_bounding,
         detail=lambda plan: f"without {','.join(plan.cap_drop)}",
@@ -363,7 +363,7 @@ STEPS = (
     # After the ids, whose change empties the effective and the ambient set. It clears the signal of
     # the launcher's death no more: the sets only shrink (commit_creds() in kernel/cred.c).
     Step(
-        title="set the capabilities",
+        title=CAPABILITIES,
         applies=_changes_capabilities,
         act=_set_capabilities,
         detail=_capability_text,

@@ -8,15 +8,7 @@ hang. `watch` takes any started child and plain settings: whoever creates a proc
 from __future__ import annotations
 
 from pyspaces.launch.outer.ending import end_child, reap
-from pyspaces.launch.outer.prepare import (
-    CREATE,
-    JOIN,
-    MAP,
-    PREPARE,
-    failure,
-    prepare_child,
-    too_late,
-)
+from pyspaces.launch.outer.prepare import failure, prepare_child, too_late
 from pyspaces.launch.outer.watch import Ended, Watch, wait_forwarding
 
 TYPE_CHECKING = False
@@ -24,10 +16,6 @@ if TYPE_CHECKING:
     from pyspaces.launch.outer.prepare import Observer as Observer
 
 __all__ = [
-    "CREATE",
-    "JOIN",
-    "MAP",
-    "PREPARE",
     "Ended",
     "Watch",
     "end_child",

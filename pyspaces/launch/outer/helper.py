@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.errors import Report, SpaceError
+from pyspaces.errors import EXECUTE, MAP, Report, SpaceError
 from pyspaces.kernel import nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.spawn import Spawned
 from pyspaces.launch import channel
-from pyspaces.launch.channel import EXECUTE, Conversation
-from pyspaces.launch.outer.prepare import MAP, failure, files_of, keep, write_maps
+from pyspaces.launch.channel import Conversation
+from pyspaces.launch.outer.prepare import failure, files_of, keep, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

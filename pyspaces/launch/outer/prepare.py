@@ -10,13 +10,23 @@ import os
 import select
 import time
 
-from pyspaces import hints, status
-from pyspaces.errors import REPORT_BUG, Interrupted, Report, SpaceError
+from pyspaces import status
+from pyspaces.errors import (
+    EXECUTE,
+    KEEP,
+    MAP,
+    PREPARE,
+    REPORT_BUG,
+    WAIT,
+    Interrupted,
+    Report,
+    SpaceError,
+)
 from pyspaces.features.ids import idmap
 from pyspaces.kernel import constants, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import channel, signals
-from pyspaces.launch.channel import EXECUTE, WAIT, Conversation
+from pyspaces.launch.channel import Conversation
 from pyspaces.launch.outer.ending import end_child
 
 TYPE_CHECKING = False
@@ -34,11 +44,6 @@ if TYPE_CHECKING:
     Observer = Callable[[str], None]
     Hold = Callable[[Spawned], object]
 
-CREATE = "create the namespaces"
-JOIN = "join the namespaces"
-KEEP = "keep the namespaces"
-MAP = "write the id maps"
-PREPARE = "prepare the launch"
 # In seconds; in milliseconds an int has to hold it.
 _LONGEST_POLL = 86400.0
 
@@ -74,7 +79,7 @@ def prepare_child(
             raise _death(talk, ended) from None
         if isinstance(error, KernelError):
             raise failure(Report.of(MAP, error), plan) from error
-        if isinstance(error, SpaceError) and error.report and error.report.stage == MAP:
+        if isinstance(error, SpaceError) and error.report and error.report.code == MAP.code:
             error.details = (_mapping_detail(error.report, plan),)
         raise
 
@@ -82,10 +87,10 @@ def prepare_child(
 def failure(report: Report, plan: Plan) -> SpaceError:
     """Turn a report into the error that users see, with its exit status and its hint."""
     details = [report.text] if report.text and report.errno else []
-    if report.stage == MAP:
+    if report.code == MAP.code:
         details.append(_mapping_detail(report, plan))
     exit_status = status.FAILED
-    if report.stage == EXECUTE:
+    if report.code == EXECUTE.code:
         missing = report.errno in (errno.ENOENT, errno.ENOTDIR)
         exit_status = status.NOT_FOUND if missing else status.CANNOT_EXECUTE
     return SpaceError(
@@ -109,13 +114,20 @@ def too_late(plan: Plan, stage: str) -> SpaceError:
 def _hint(report: Report, plan: Plan) -> str | None:
     if report.internal:
         return REPORT_BUG
-    if plan.joining or plan.keeps:
-        from pyspaces.hints import joining as hints_of_joining
-
-        joined = plan.joining.names()
-        if hint := hints_of_joining.explain(report, joined=joined, made=plan.namespaces):
-            return hint
-    return hints.explain(report, namespaces=plan.namespaces, uids=plan.uid_map, gids=plan.gid_map)
+    # Loaded once something was refused; a program whose root has moved since it was started may not
+    # find it any more.
+    try:
+        from pyspaces import hints
+    except ImportError:
+        return None
+    case = hints.Case(
+        report=report,
+        namespaces=plan.namespaces,
+        uids=plan.uid_map,
+        gids=plan.gid_map,
+        joined=plan.joining.names(),
+    )
+    return hints.explain(case)
 
 
 def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pyspaces import hints
-from pyspaces.errors import Report
+from pyspaces.errors import CREATE, EXECUTE, PROC, Report, Stage
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.hints import Case
 from pyspaces.kernel import constants, namespaces, procfs
 
 UID, GID = os.geteuid(), os.getegid()
@@ -36,17 +37,18 @@ def explain(
     uids: tuple[Extent, ...] = ROOT,
     gids: tuple[Extent, ...] = (extent(0, GID),),
 ) -> str | None:
-    return hints.explain(report, namespaces=new, uids=uids, gids=gids)
+    return hints.explain(Case(report=report, namespaces=new, uids=uids, gids=gids))
 
 
-def refused(call: str, number: int, path: str = "", stage: str = "create the namespaces") -> Report:
-    return Report(stage=stage, call=call, errno=number, path=path)
+def refused(call: str, number: int, path: str = "", stage: str = CREATE) -> Report:
+    code = stage.code if isinstance(stage, Stage) else ""
+    return Report(stage=stage, code=code, call=call, errno=number, path=path)
 
 
 def test_an_unknown_failure_gets_no_hint() -> None:
     assert explain(refused("mount", errno.EIO, "/proc")) is None
     assert explain(Report(stage="think", text="ValueError: no")) is None
-    assert explain(Report(stage="execute the command", errno=errno.ENOENT, path="x")) is None
+    assert explain(Report(stage=EXECUTE, code=EXECUTE.code, errno=errno.ENOENT, path="x")) is None
 
 
 @pytest.mark.parametrize("call", ["clone3", "clone", "unshare"])
@@ -99,7 +101,7 @@ try:
 except OSError as error:
     report = Report.of("create the namespaces", error)
 print(report.errno == errno.ENOSPC)
-print(hints.explain(report, namespaces=("mount", "net"), uids=(), gids=()))
+print(hints.explain(hints.Case(report=report, namespaces=("mount", "net"), uids=(), gids=())))
 """
 
 
@@ -130,7 +132,7 @@ try:
     libc.unshare(constants.CLONE_NEWUSER)
 except OSError as error:
     report = Report.of("create the namespaces", error)
-print(hints.explain(report, namespaces=("user",), uids=(), gids=()))
+print(hints.explain(hints.Case(report=report, namespaces=("user",), uids=(), gids=())))
 """
 
 
@@ -209,7 +211,7 @@ libc.unshare(constants.CLONE_NEWUSER)
 procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
 report = Report(stage="write the id maps", call="write", errno=errno.EPERM, path="/proc/7/uid_map")
 rows = (Extent(inside=0, outside=0, count=1), Extent(inside=1, outside=1, count=1))
-print(hints.explain(report, namespaces=("user",), uids=rows, gids=()))
+print(hints.explain(hints.Case(report=report, namespaces=("user",), uids=rows, gids=())))
 """
 
 
@@ -233,9 +235,7 @@ def test_proc_that_is_covered_in_parts() -> None:
         if line.split(" ")[4].startswith("/proc/")
     ]
     covered = [path for path in covered if path != "/proc/sys/fs/binfmt_misc"]
-    hint = explain(
-        refused("mount", errno.EPERM, "/proc", "mount a new /proc"), new=("user", "mount", "pid")
-    )
+    hint = explain(refused("mount", errno.EPERM, "/proc", PROC), new=("user", "mount", "pid"))
     if covered:
         assert hint is not None
         assert covered[0] in hint
