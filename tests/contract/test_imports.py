@@ -15,33 +15,21 @@ import pyspaces
 
 ROOT = Path(pyspaces.__file__).parents[1]
 
-OURS = {
-    "pyspaces",
-    *(
-        f"pyspaces.{name}"
-        for name in ("capabilities", "channel", "clocks", "environment", "errors")
-    ),
-    *(f"pyspaces.{name}" for name in ("gear", "hostname", "idmap", "launch", "life", "namespaces")),
-    *(f"pyspaces.{name}" for name in ("existing", "network", "pattern", "plan", "record")),
-    "pyspaces.launch.signals",
-    "pyspaces.visible",
-    *(f"pyspaces.{name}" for name in ("spawn", "status")),
-    *(f"pyspaces.hints{name}" for name in ("", ".mounts")),
-    *(f"pyspaces.kernel{name}" for name in ("", ".constants", ".libc", ".nsfs", ".procfs")),
-    *(f"pyspaces.mounts{name}" for name in ("", ".proc", ".propagation", ".root")),
-    *(
-        f"pyspaces.launch.outer{name}"
-        for name in ("", ".ending", ".prepare", ".process_1", ".stops", ".watch")
-    ),
-    *(
-        f"pyspaces.settings{name}"
-        for name in ("", ".fitting", ".joining", ".life", ".mounts", ".reading", ".shape", ".table")
-    ),
-    *(
-        f"pyspaces.launch.inner{name}"
-        for name in ("", ".directory", ".execute", ".identity", ".seal", ".steps")
-    ),
+# By room; a room itself is loaded with what is in it.
+ROOMS = {
+    "pyspaces": "errors pattern record status visible",
+    "pyspaces.features": "clocks environment hostname life loopback",
+    "pyspaces.features.existing": "values",
+    "pyspaces.features.ids": "capabilities idmap",
+    "pyspaces.kernel": "constants libc namespaces nsfs procfs spawn",
+    "pyspaces.launch": "channel command in_place running services signals starting",
+    "pyspaces.launch.inner": "directory execute identity seal steps",
+    "pyspaces.launch.outer": "ending prepare process_1 stops watch",
+    "pyspaces.mounts": "proc propagation root",
+    "pyspaces.plan": "plan",
+    "pyspaces.settings": "fitting joining life mounts reading shape table",
 }
+OURS = {*ROOMS, *(f"{room}.{name}" for room, names in ROOMS.items() for name in names.split())}
 
 # What our modules import, and beneath it what that itself needs.
 LIBRARY = {

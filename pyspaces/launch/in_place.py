@@ -1,0 +1,74 @@
+"""The launch without a fork: the launcher becomes the command.
+
+Runs in the launcher, which is the command's process afterwards.
+"""
+
+from __future__ import annotations
+
+from pyspaces.errors import SpaceError
+from pyspaces.kernel import libc, namespaces, procfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import inner, signals
+from pyspaces.launch.command import candidates
+from pyspaces.launch.services import Gear, working_directory
+from pyspaces.launch.signals import Inherited
+from pyspaces.launch.starting import environment_of, not_created, tell_people
+from pyspaces.plan import checked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    from pyspaces.launch.outer import Observer
+    from pyspaces.plan import Plan
+
+
+def replace(
+    plan: Plan,
+    *,
+    variables: Mapping[bytes, bytes] | None = None,
+    observe: Observer = lambda text: None,
+    inherited: Inherited | None = None,
+    before: Callable[[], object] | None = None,
+    tell: Callable[[str], object] = tell_people,
+) -> NoReturn:
+    """Become the command of `plan` in this process, with the same pid; nothing of ours stays.
+
+    Arguments as for `start`; `before` is called in this process. Raises SpaceError where the launch
+    fails; this process may be in the new namespaces by then, and should end.
+    """
+    plan = checked(plan)
+    plan = checked(plan.replace(life=plan.life.replace(in_place=True, kill_child=None)))
+    if procfs.thread_count() != 1:
+        raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
+    from pyspaces.launch.outer.helper import start_helper
+
+    gear = Gear(plan, tell, observe)
+    before = gear.before(before)
+    environ = environment_of(plan, gear, variables)
+    created = [name for name in plan.namespaces if name != "time"]
+    observe(f"create the namespaces: {', '.join(created) or 'none'}")
+    inherited = inherited or Inherited.capture()
+    try:
+        with signals.Blocked():
+            # All of it before the first namespace is joined, which seals imports.
+            context = inner.Context(
+                plan=plan,
+                channel=start_helper(plan, observe),
+                launcher=-1,
+                inherited=inherited,
+                candidates=candidates(plan.command[0], environ),
+                environment=environ,
+                directory=working_directory(),
+                tree=gear.tree(),
+                guard=gear.guard(),
+                leading=gear.leading(),
+            )
+            if before:
+                before()
+            if created:
+                libc.unshare(namespaces.flags_of(created))
+            inner.replace_self(context)
+    except KernelError as error:
+        raise not_created(error, plan) from error
