@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.records.difference import Difference
     from pyspaces.launch.records.journal import Journal
     from pyspaces.launch.signals import Reader
-    from pyspaces.mounts.operations import Tree
+    from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
 
 
@@ -210,14 +210,16 @@ class Gear:
         """What gives the command its terminal, in the child; None where it keeps its own."""
         return self._pty.attach_inner if self._pty else None
 
-    def tree(self) -> Tree | None:
-        """Return what the mounts of the plan are applied to; None where it has none."""
+    def building(self) -> Building | None:
+        """Return what carries out the mounts of the plan; None where it has none."""
         if not self._plan.mounts:
             return None
-        from pyspaces.mounts.operations import Tree
+        from pyspaces.mounts.building import Building
+        from pyspaces.mounts.tree import Tree
 
         keep = self._difference.keep_inner if self._difference else None
-        return Tree(self._plan.mounts, empty=self._plan.empty_root, keep=keep)
+        tree = Tree(empty=self._plan.empty_root, keep=keep)
+        return Building(self._plan.mounts, tree)
 
     def release_descriptors(self) -> None:
         """Close what the child has no need for, being open on directories of the host."""

@@ -175,7 +175,7 @@ def _spawn(
                 own_group=gear.own_group,
                 attach=gear.attach,
                 post=gear.post,
-                tree=gear.tree(),
+                building=gear.building(),
                 guard=gear.guard(),
                 leading=gear.leading(),
             )

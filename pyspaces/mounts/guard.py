@@ -54,7 +54,7 @@ class Guard(Record):
         place = "." if self.builds_tree else "/"
         root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-        tree = Tree((), empty=False)
+        tree = Tree()
         tree.begin_inner(root)
         try:
             for top in _whole_ones_inner(root):

@@ -20,7 +20,6 @@ from pyspaces.mounts.places import (
     Sysfs,
     Tmpfs,
 )
-from pyspaces.mounts.tree import Tree
 
 __all__ = [
     "KINDS",
@@ -43,6 +42,5 @@ __all__ = [
     "Sysfs",
     "TmpOverlay",
     "Tmpfs",
-    "Tree",
     "faults_of",
 ]

@@ -15,13 +15,11 @@ from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, libc, mountapi, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import classic
-from pyspaces.mounts.failing import Doing, refused_making
+from pyspaces.mounts.failing import refused_making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pyspaces.mounts.operations import Operation
+    from collections.abc import Callable
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _FOLDER = _PATH | os.O_DIRECTORY
@@ -30,87 +28,59 @@ NO_SUID = constants.MOUNT_ATTR_NOSUID
 
 
 class Tree:
-    """The new root, what is ours in it, and the operations that are applied to it in their order.
+    """The new root while it is built, and what is ours in it: what operations act on.
 
     empty: whether the root itself is a fresh tmpfs, and so ours. keep: called with the target and
-    a descriptor for each folder that holds changes which vanish.
+    a descriptor for each directory that holds changes which vanish.
     """
 
     def __init__(
-        self,
-        operations: Sequence[Operation],
-        *,
-        empty: bool,
-        keep: Callable[[str, int], object] | None = None,
+        self, *, empty: bool = False, keep: Callable[[str, int], object] | None = None
     ) -> None:
-        self._operations = tuple(operations)
-        self._found: list[tuple[int, ...]] = []
         self._empty = empty
         self._ours: set[int] = set()
         self._scratch = -1
         self._made = 0
         self._keep = keep
         self._root = -1
+        self._base = -1
         # What the kernel, or a filter before it, turns out to lack.
         self._copies = True
         self._contexts = True
         self._attributes = True
 
-    # The three acts: find, before the root moves; mount; and then the root can change.
+    # Before the root moves, and around the operations.
 
-    def find_inner(self) -> None:
-        """Open what the operations take from outside. Raises Refusal, with the operation."""
-        here = os.open(".", _PATH)
-        before = os.umask(0)
-        try:
-            # First all paths are opened: the scratch folder, once there is one, is behind "/..".
-            opened = []
-            for operation in self._operations:
-                with Doing(operation.stage()):
-                    opened.append(operation.find_inner(self))
-            for operation, found in zip(self._operations, opened, strict=True):
-                with Doing(operation.stage()):
-                    self._found.append(operation.prepare_inner(self, found))
-            if self._scratch >= 0:
-                os.fchdir(self._scratch)
-                if self._copies:
-                    # Nobody needs its place: there are copies of all that was made in it.
-                    libc.umount(".", constants.MNT_DETACH)
-                else:
-                    libc.mount(None, ".", None, constants.MS_UNBINDABLE)
-        finally:
-            os.umask(before)
-            os.fchdir(here)
-            os.close(here)
+    def leave_scratch_inner(self) -> None:
+        """Hide the scratch directory, once all that belongs in it has been made. Moves to it."""
+        if self._scratch < 0:
+            return
+        os.fchdir(self._scratch)
+        if self._copies:
+            # Nobody needs its place: there are copies of all that was made in it.
+            libc.umount(".", constants.MNT_DETACH)
+        else:
+            libc.mount(None, ".", None, constants.MS_UNBINDABLE)
 
-    def mount_inner(self, say: Callable[[str], None]) -> None:
-        """Apply the operations to the root, which is the working directory, before and after.
-
-        say: told each of them as it begins. Raises Refusal, with the operation.
-        """
-        self._root = os.open(".", _FOLDER)
+    def enter_inner(self) -> None:
+        """Take the working directory for the root to be."""
+        self.begin_inner(os.open(".", _FOLDER))
         if self._empty:
             self._ours.add(os.fstat(self._root).st_dev)
         if not self._copies:
             # What is mounted over the old root is beneath it: unless it is unbindable, a bind of
             # "/" would take it along, and show it in place of the old root.
             libc.mount(None, ".", None, constants.MS_UNBINDABLE)
-            base = os.dup(self._root)
-        before = os.umask(0)
-        try:
-            for operation, found in zip(self._operations, self._found, strict=True):
-                say(operation.describe())
-                with Doing(operation.stage()):
-                    operation.apply_inner(self, found)
-        finally:
-            os.umask(before)
-        if not self._copies:
-            os.fchdir(base)
-            os.close(base)
+            self._base = os.dup(self._root)
+
+    def leave_inner(self) -> None:
+        """Make what is the root to be by now the working directory, and release everything."""
+        if self._base >= 0:
+            os.fchdir(self._base)
+            os.close(self._base)
             libc.mount(None, ".", None, constants.MS_PRIVATE)
         os.fchdir(self._root)
-        for descriptor in {self._root, *(fd for found in self._found for fd in found)}:
-            os.close(descriptor)
+        self.end_inner()
         if self._scratch >= 0:
             os.close(self._scratch)
 

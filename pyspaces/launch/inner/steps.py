@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.init import Post
     from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.signals import Inherited
-    from pyspaces.mounts.tree import Tree
+    from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
 
 
@@ -39,7 +39,7 @@ class Context(Record):
     to call instead of executing the command. held: whether it waits for a word right before that.
     own_group: whether the command leads a process group of its own, out of the launcher's.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
-    there is to be one. tree: what the plan's mounts are applied to, if it has any. guard: what
+    there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
     the caller's.
     """
@@ -56,7 +56,7 @@ class Context(Record):
     own_group: bool = False
     attach: Callable[[], object] | None = None
     post: Post | None = None
-    tree: Tree | None = None
+    building: Building | None = None
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
 
@@ -97,8 +97,8 @@ def _mount_proc(context: Context) -> None:
 
 
 def _find_mounts(context: Context) -> None:
-    assert context.tree
-    context.tree.find_inner()
+    assert context.building
+    context.building.find_inner()
 
 
 def _attach_root(context: Context) -> None:
@@ -111,8 +111,8 @@ def _attach_root(context: Context) -> None:
 
 
 def _make_mounts(context: Context) -> None:
-    assert context.tree
-    context.tree.mount_inner(
+    assert context.building
+    context.building.mount_inner(
         lambda text: context.channel.say(channel.STAGE, os.fsencode(text)),
     )
 
