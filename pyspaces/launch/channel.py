@@ -17,6 +17,9 @@ Must not know what a message causes.
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died
 
+Our process 1 has a pipe to the launcher besides, through which it tells, as long as the command
+lives: a record of five bytes, written at once, for each stop of the command and for its end.
+
 Where the launcher itself becomes the command, it is the child of this picture, and a helper that
 ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
 gives instead of MAPPED) with REFUSED: the error as people are to read it.
@@ -35,6 +38,10 @@ ALLOWED, DENIED = b"allow", b"deny"
 MAPPED, STAGE, EXECUTING, FAILED, GO, REFUSED = b"M", b"S", b"X", b"F", b"G", b"R"
 KEEP, KEPT, AGAIN = b"K", b"k", b"a"
 _LARGEST = 1 << 17
+
+# Of process 1: a kind, and the signal that stopped the command or the word of waitpid(2).
+ENDED, STOPPED = b"E", b"S"
+RECORD = "=ci"
 
 # What may come next, from the child, by what came last; the first state is before any message.
 _NEXT = {

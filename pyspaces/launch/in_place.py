@@ -61,7 +61,7 @@ def replace(
                 candidates=candidates(plan.command[0], environ),
                 environment=environ,
                 directory=working_directory(),
-                tree=gear.tree(),
+                building=gear.building(),
                 guard=gear.guard(),
                 leading=gear.leading(),
             )

@@ -19,7 +19,7 @@ from pyspaces import status
 from pyspaces.kernel import constants, libc, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
-from pyspaces.launch.outer.link import ENDED, RECORD, STOPPED
+from pyspaces.launch.channel import ENDED, RECORD, STOPPED
 from pyspaces.record import Record
 
 TYPE_CHECKING = False

@@ -355,6 +355,8 @@ def test_the_child_does_not_print_or_log() -> None:
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
 HANDED_OVER = {
     ("pyspaces.launch.starting", "start_inner"),
+    # What the processes beside the launcher do, handed to the fork.
+    *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
     *(("pyspaces.launch.services", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
 }
 

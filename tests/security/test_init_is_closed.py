@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import SCRIPT
 
-from pyspaces.launch.outer.link import ENDED, RECORD, STOPPED, Link
+from pyspaces.launch.channel import ENDED, RECORD, STOPPED
+from pyspaces.launch.outer.link import Link
 from pyspaces.status import Status
 
 TYPE_CHECKING = False

@@ -10,14 +10,13 @@ import os
 import struct
 
 from pyspaces.launch import signals
+from pyspaces.launch.channel import ENDED, RECORD, STOPPED
 from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENDED, STOPPED = b"E", b"S"
-RECORD = "=ci"
 _SIZE = struct.calcsize(RECORD)
 _AT_ONCE = 64
 
