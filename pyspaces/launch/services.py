@@ -37,13 +37,18 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 
+# What the set-up gets at least, in seconds, of a shorter time limit; it takes milliseconds.
+_SET_UP = 1.0
+
+
 class Gear:
     """What one launch takes along, from before it starts to the end of the command.
 
     calls: whether a function is called instead of a command. foreground: whether the launcher waits
     in the foreground and passes signals on. own_group: whether the command gets a process group of
-    its own. deadline: when its time is over, by the monotonic clock, or None. attach: what gives
-    the command its terminal, in the child. post: what process 1 needs.
+    its own. deadline: when its time is over, by the monotonic clock, or None. start_by: when it
+    is given up if it has not started. attach: what gives the command its terminal, in the child.
+    post: what process 1 needs.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class Gear:
         begun = time.monotonic()
         limit = plan.life.timeout
         self.deadline = None if limit is None else begun + limit
+        # A limit shorter than that is one for the command, which is then started and ended.
+        self.start_by = None if limit is None else begun + max(limit, _SET_UP)
         self.own_group = False
         self._foreground = foreground
         self._job: Job | None = None

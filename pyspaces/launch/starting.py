@@ -125,7 +125,7 @@ def _prepare(
             observe=observe,
             reader=reader,
             hold=hold,
-            deadline=gear.deadline,
+            deadline=gear.start_by,
         )
     except BaseException:
         os.close(child.pidfd)
@@ -190,7 +190,7 @@ def _spawn(
                     start_inner,
                     flags=namespaces.flags_of(created),
                     before=gear.before(before),
-                    deadline=gear.deadline,
+                    deadline=gear.start_by,
                 )
         except BaseException:
             ours.close()

@@ -19,6 +19,7 @@ def test_fifty_at_once() -> None:
     assert [process.wait(60) for process in processes] == list(range(50))
 
 
+@pytest.mark.stress
 def test_five_hundred_in_a_row() -> None:
     for _ in range(50):
         assert subprocess.run([*WORDS, "true"], check=False).returncode == 0
