@@ -33,6 +33,8 @@ WAYS = {
     "none of these": ([OPEN_TREE, FSOPEN, MOUNT_SETATTR], ["user", "pid"]),
     "no setns": ([SETNS], ["user"]),
 }
+# Looked at beside the rest where there is time.
+RARE = ("no open_tree", "no mount_setattr", "no fsopen", "no setns")
 
 
 def look(directory: Path, *namespaces: str, without: list[str]) -> dict[str, object]:
@@ -47,7 +49,10 @@ def look(directory: Path, *namespaces: str, without: list[str]) -> dict[str, obj
 
 
 @pytest.mark.needs("userns", "overlay", "proc")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(way, marks=pytest.mark.stress if way in RARE else ()) for way in WAYS],
+)
 def test_every_operation_over_every_root(tmp_path: Path, way: str) -> None:
     without, namespaces = WAYS[way]
     found = look(tmp_path, *namespaces, without=without)
