@@ -52,7 +52,7 @@ HINTS = {
         "mapping the parent's user 0 needs CAP_SETFCAP",
     ),
     "masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
-    "no_proc_folder": ("the new root has no folder proc",),
+    "no_proc_folder": ("the new root has no directory proc",),
     "missing_source": ("leaves out what does not exist",),
     "namespace_of_its_own": ("and a user namespace gets one of its own",),
     "clock_range": ("a clock can be neither negative nor past 146 years inside",),
@@ -200,6 +200,16 @@ def test_exit_status_of_the_man_page() -> None:
     rows = re.findall(r"^\.It (\S+)$", _page_section(RUN_PAGE, "EXIT STATUS"), re.MULTILINE)
     assert len(rows) == len(set(rows))
     assert set(rows) == EXIT_CODES
+
+
+def test_the_table_of_options_is_that_of_the_options() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/write_options.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_man_pages_are_clean() -> None:
