@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
     "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
-    "check": ("pyspaces.commands.check:check", "Tell what this host allows, by trying it."),
+    "check": ("pyspaces.commands.check:check", "Check what this host allows, by trying it."),
     "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
-    "stop": ("pyspaces.commands.stop:stop", "End what runs, or holds, under a name."),
+    "stop": ("pyspaces.commands.stop:stop", "Stop the command or the namespaces called NAME."),
     "drop": ("pyspaces.commands.drop:drop", "Release namespaces that files keep."),
     "completion": (
         "pyspaces.commands.completion:completion",

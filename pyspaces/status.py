@@ -89,7 +89,7 @@ def signal_number(text: str) -> int:
     for known in _signal.valid_signals():
         if signal_name(known) == f"SIG{name}" or str(int(known)) == text:
             return int(known)
-    raise ValueError(f"{text!r} is no signal: a name such as TERM, or a number")
+    raise ValueError(f"{text!r} is not a signal: a name such as TERM, or a number")
 
 
 def die_of(number: int) -> None:

@@ -29,7 +29,7 @@ VERSION = 1  # of the JSON: a number that a change of meaning raises
 _COLOURS = {host_check.YES: "green", host_check.NO: "red", host_check.DEGRADED: "yellow"}
 _NARROWEST = 40
 
-_HELP = """Tell what this host allows, by trying it.
+_HELP = """Check what this host allows, by trying it.
 
 With options of `pyspaces run`, or a COMMAND: tell whether that launch would work here. All of it
 is done in a child process that is thrown away, except that the command is not run.
@@ -132,14 +132,14 @@ check = GroupedCommand(
     "check",
     help=_HELP,
     epilog=_EPILOG,
-    short_help="Tell what this host allows, by trying it.",
+    short_help="Check what this host allows, by trying it.",
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,
     callback=_check,
     params=[
         *launch_options(),
         *(option for option in general_options() if option.name in ("plan_file", "debug")),
-        click.Option(["as_json", "--json"], is_flag=True, help="print JSON, whose form stays"),
+        click.Option(["as_json", "--json"], is_flag=True, help="print JSON with stable keys"),
         version_option(),
         help_option(),
         click.Argument(["command"], nargs=-1, metavar="[COMMAND [ARG]...]", type=click.UNPROCESSED),

@@ -122,9 +122,9 @@ def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
     )
     flags = [name for name in namespaces.NAMES if values[name]]
     if target is None and (flags or values["all"]):
-        faults.append("target: there is none to which these namespaces belong")
+        faults.append("no target given for these namespaces")
     if target is None and not named and not faults:
-        faults.append("target: there is none; give a process id, a name or a namespace file")
+        faults.append("no target given: give a process id, a name or a namespace file")
     if faults:
         raise UsageFault(faults)
     if target is None:

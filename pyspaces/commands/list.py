@@ -119,7 +119,7 @@ def _words(texts: Sequence[str]) -> list[str]:
 def _types(texts: Sequence[str]) -> tuple[str, ...]:
     words = [_ALIASES.get(word, word) for word in _words(texts)]
     faults = [
-        f"type: {word!r} is no namespace; there are {', '.join(namespaces.NAMES)}"
+        f"type: {word!r} is not a namespace: choose from {', '.join(namespaces.NAMES)}"
         for word in words
         if word not in namespaces.NAMES
     ]
@@ -131,7 +131,7 @@ def _types(texts: Sequence[str]) -> tuple[str, ...]:
 def _columns(texts: Sequence[str]) -> tuple[str, ...]:
     words = _words(texts)
     faults = [
-        f"output: {word!r} is no column; there are {', '.join(COLUMNS)}"
+        f"output: {word!r} is not a column: choose from {', '.join(COLUMNS)}"
         for word in words
         if word not in COLUMNS
     ]
@@ -274,10 +274,10 @@ list_ = Command(
             bare=OWNER,
             metavar=f"{OWNER}|{PARENT}",
             type=click.Choice([OWNER, PARENT]),
-            help="draw what hangs below what: by owning user namespace, or by parent",
+            help="print a tree, by owning user namespace or by parent",
         ),
         click.Option(["as_json", "-J", "--json"], is_flag=True, help="JSON with stable keys"),
-        click.Option(["-n", "--noheadings"], is_flag=True, help="leave the line of headings out"),
+        click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
         help_option(),
     ],
 )

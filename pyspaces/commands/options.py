@@ -44,7 +44,7 @@ def general_options() -> list[click.Option]:
         ),
         click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
         click.Option(["as_json", "--json"], is_flag=True, help="with --dry-run: the plan as JSON"),
-        click.Option(["-v", "--verbose"], is_flag=True, help="tell each step as it happens"),
+        click.Option(["-v", "--verbose"], is_flag=True, help="print each step"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks with errors"),
     ]
 

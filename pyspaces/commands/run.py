@@ -107,7 +107,7 @@ def default_command() -> tuple[str, ...]:
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageFault(
-            ["command: there is none, and standard input is no terminal"],
+            ["no command given, and standard input is not a terminal"],
             hint="name it after the options: pyspaces run --user -- ls -l",
         )
     return (os.environ.get("SHELL") or "/bin/sh",)

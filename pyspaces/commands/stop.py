@@ -8,7 +8,7 @@ from pyspaces.commands.help import help_option
 from pyspaces.commands.targets import complete_name
 from pyspaces.host import targets
 
-_HELP = """End what runs, or holds, under each NAME, and wait until it has ended.
+_HELP = """Stop the command or the namespaces called NAME, and wait until they have ended.
 
 A command gets TERM through its launcher, as if the launcher had been asked to end.
 """
@@ -22,7 +22,7 @@ def _stop(names: tuple[str, ...], grace: float) -> None:
 stop = click.Command(
     "stop",
     help=_HELP,
-    short_help="End what runs, or holds, under a name.",
+    short_help="Stop the command or the namespaces called NAME.",
     add_help_option=False,
     callback=_stop,
     params=[
@@ -31,7 +31,7 @@ stop = click.Command(
             type=click.FloatRange(min=0),
             default=10,
             metavar="SECONDS",
-            help="how long it may take; then it is killed (10)",
+            help="seconds to wait before sending KILL (10)",
         ),
         help_option(),
         click.Argument(

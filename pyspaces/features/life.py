@@ -47,7 +47,7 @@ class Life(Record):
     def faults(self) -> Iterator[str]:
         """Yield what is wrong, a line each."""
         if self.kill_child is not None and not 1 <= self.kill_child <= constants.SIGNAL_MAX:
-            yield f"kill-child: {self.kill_child}: is no signal"
+            yield f"kill-child: {self.kill_child}: is not a signal"
         if self.init_wait and not self.init:
             yield "init-wait: needs --init"
         if self.timeout is not None and not 0 < self.timeout <= _LONGEST:
@@ -68,7 +68,7 @@ class Life(Record):
         )
         for used, setting, why in rows:
             if used:
-                yield f"no-fork: not with --{setting}: {why}"
+                yield f"no-fork: cannot be combined with --{setting}: {why}"
 
 
 class Outputs(Record):
@@ -100,7 +100,7 @@ class Outputs(Record):
     def faults(self) -> Iterator[str]:
         """Yield what is wrong with the values by themselves, a line each."""
         if self.status_fd is not None and self.status_fd < 0:
-            yield f"status-fd: {self.status_fd}: is no descriptor"
+            yield f"status-fd: {self.status_fd}: is not a descriptor"
         for field in ("status_file", "pid_file", "overlay_diff"):
             name, path = field.replace("_", "-"), getattr(self, field)
             if path is not None and (fault := c_string_fault(path)):
@@ -117,7 +117,7 @@ def seconds_of(text: str) -> float:
     digits = whole + fraction
     if not (digits.isascii() and digits.isdecimal()) or len(whole) > 12:
         raise ValueError(
-            f"{text[:40]!r} is no duration: a number that is not negative, and s, m, h or d"
+            f"{text[:40]!r} is not a duration: a number that is not negative, and s, m, h or d"
         )
     return float(number) * _UNITS.get(unit, 1)
 
@@ -138,5 +138,5 @@ def signal_of(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"signal: has to be a number, and is {told(number)}")
     if not 0 <= number <= constants.SIGNAL_MAX:
-        raise ValueError(f"signal: {told(number)}: is no signal")
+        raise ValueError(f"signal: {told(number)}: is not a signal")
     return int(number)

@@ -40,7 +40,7 @@ def no_proc_folder(case: Case) -> str | None:
         errno.ENOTDIR,
     ):
         return None
-    return "the new root has no folder proc; create it there, or use --no-mount-proc"
+    return "the new root has no directory proc: create it there, or use --no-mount-proc"
 
 
 def missing_source(case: Case) -> str | None:

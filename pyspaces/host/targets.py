@@ -59,7 +59,7 @@ def find(text: str) -> Target:
     """
     if text.isascii() and text.isdecimal():
         if not 0 < int(text) < 1 << 31:
-            raise UsageFault([f"target: {text} is no process id"])
+            raise UsageFault([f"target: {text} is not a process id"])
         return Target(pid=int(text), start=_start_of(int(text)))
     if "/" in text:
         return Target(path=text)
@@ -172,4 +172,4 @@ def _type_of(path: str) -> str:
     for row in namespaces.NAMESPACES:
         if row.flag == flag:
             return row.name
-    raise SpaceError(f"target: {path}: is no namespace")
+    raise SpaceError(f"target: {path}: is not a namespace")

@@ -186,7 +186,7 @@ def _checked_pid(process: int) -> int:
     if type(process) is not int:
         raise UsageFault([f"target_pid: has to be a process id, and is {told(process)}"])
     if not 0 < process < _PIDS:
-        raise UsageFault([f"target_pid: {told(process)} is no process id"])
+        raise UsageFault([f"target_pid: {told(process)} is not a process id"])
     return process
 
 

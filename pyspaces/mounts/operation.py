@@ -50,7 +50,7 @@ class Operation(Record):
         kind = rest.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
             shown = repr(kind) if isinstance(kind, str) else told(kind)
-            raise TypeError(f"{shown} is no operation; there are {', '.join(KINDS)}")
+            raise TypeError(f"{shown} is not an operation: choose from {', '.join(KINDS)}")
         return KINDS[kind].from_data(rest)  # type: ignore[return-value]
 
     def describe(self) -> str:
@@ -97,7 +97,7 @@ def path_faults(what: str, path: str) -> Iterator[str]:
 def mode_faults(perms: int) -> Iterator[str]:
     """Yield why `perms` are no permissions."""
     if not 0 <= perms <= 0o7777:
-        yield f"perms: {perms:o}: is no mode; the largest is 7777"
+        yield f"perms: {perms:o}: is not a mode; the largest is 7777"
 
 
 def faults_of(operations: Iterable[Operation]) -> Iterator[str]:

@@ -36,7 +36,7 @@ class _Layers(Operation):
         for path in self.lower:
             yield from path_faults("source", path)
         if not self.lower:
-            yield "needs a folder to begin with: --overlay-src"
+            yield "requires a layer: add --overlay-src"
         yield from super().faults()
 
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
@@ -74,7 +74,9 @@ class Overlay(_Layers):
         """Make what is attached later, out of sight."""
         *lower, upper, work = found
         if os.fstat(upper).st_dev != os.fstat(work).st_dev:
-            raise Refusal("is not on the file system of the folder for changes", path=self.work)
+            raise Refusal(
+                "is not on the same file system as the directory for changes", path=self.work
+            )
         return (_mounted_inner(tree, lower, upper, work),)
 
 
@@ -123,7 +125,7 @@ class RoOverlay(_Layers):
         """Yield what is wrong, a line each."""
         yield from super().faults()
         if len(self.lower) == 1:
-            yield "needs two folders, one to lie over the other: --overlay-src"
+            yield "requires two layers or more: add --overlay-src"
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
         """Make what is attached later, out of sight."""
@@ -177,7 +179,7 @@ def _why_not(lower: Sequence[int], upper: int | None, error: KernelError) -> str
         return ""
     kinds = {number: kind for number, _, _, kind in procfs.mount_rows()}
     if upper is not None and kinds.get(procfs.mount_number(upper)) == "overlay":
-        return "the folder for changes lies on an overlay, and overlayfs takes none there"
+        return "the directory for changes is on an overlay, which overlayfs does not allow"
     if any(kinds.get(procfs.mount_number(fd)) == "overlay" for fd in lower):
-        return "one of the folders lies on an overlay, and overlayfs goes two levels deep at most"
+        return "a layer is on an overlay, and overlayfs can be stacked two levels deep at most"
     return ""

@@ -45,7 +45,7 @@ class Tmpfs(Operation):
         yield from super().faults()
         yield from mode_faults(self.perms)
         if self.size is not None and self.size < 1:
-            yield f"size: {self.size}: is no number of bytes"
+            yield f"size: {self.size}: is not a number of bytes"
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         """Do it."""
@@ -100,7 +100,7 @@ class Dir(Operation):
 
     def describe(self) -> str:
         """Say it in words."""
-        return f"make the folder {self.target}, mode {self.perms:04o}"
+        return f"create the directory {self.target}, mode {self.perms:04o}"
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong, a line each."""
@@ -116,7 +116,7 @@ class Dir(Operation):
         is_folder = stat.S_ISDIR(os.fstat(there).st_mode)
         os.close(there)
         if not is_folder:
-            raise Refusal("is there already, and no folder", path=self.target)
+            raise Refusal("exists, and is not a directory", path=self.target)
 
 
 class Symlink(Operation):
@@ -223,7 +223,7 @@ class Chmod(Operation):
         """Do it."""
         there = tree.top_inner(self.target)
         if not tree.is_ours(there):
-            raise Refusal("is the host's, and stays as it is", path=self.target)
+            raise Refusal("belongs to the host, and is not changed", path=self.target)
         # The old root's /proc: chmod(2) takes no O_PATH descriptor.
         os.chmod(f"/proc/self/fd/{there}", self.perms)
         os.close(there)

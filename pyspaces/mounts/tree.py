@@ -234,7 +234,7 @@ class Tree:
         if os.fstat(folder).st_dev not in self._ours:
             os.close(folder)
             raise Refusal(
-                "it would have to be made in a folder of the host, and nothing is",
+                "it would have to be created in a directory of the host, which is left as it is",
                 number=errno.ENOENT,
                 path=target,
             )

@@ -147,14 +147,14 @@ class _Reading:
             return
         waiting, self._waiting = self._waiting, {}
         if name not in _MAKERS:
-            raise _Fault(f"mounts: {name!r} is no operation; there are {', '.join(_MAKERS)}")
+            raise _Fault(f"mounts: {name!r} is not an operation: choose from {', '.join(_MAKERS)}")
         count, taken, maker = _MAKERS[name]
         if len(words) != count:
             raise _Fault(f"{name}: takes {count} words, and here are {len(words)}")
         for modifier in waiting:
             if modifier not in taken:
                 word = SOURCE if modifier == _LOWER else modifier
-                raise _Fault(f"{word}: says nothing about --{name}, which follows it")
+                raise _Fault(f"{word}: does not apply to --{name}, the next option")
         try:
             known = {modifier: value for modifier, value in waiting.items() if value is not None}
             self.operations.append(maker(*words, **known))
@@ -197,19 +197,19 @@ def _texts(item: object) -> list[str]:
 def _size(text: str) -> int:
     number, suffix = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")) :].lower()
     if not (number.isascii() and number.isdecimal()) or suffix not in _FACTORS or len(number) > 18:
-        raise _Fault(f"size: {text!r} is no size: a number of bytes, or as 512K, 512M, 2G")
+        raise _Fault(f"size: {text!r} is not a size: a number of bytes, or as 512K, 512M, 2G")
     return int(number) * _FACTORS[suffix]
 
 
 def _mode(text: str) -> int:
     if not text or len(text) > 5 or text.strip("01234567"):
-        raise _Fault(f"perms: {text!r} is no mode: octal digits, such as 0755")
+        raise _Fault(f"perms: {text!r} is not a mode: octal digits, such as 0755")
     return int(text, 8)
 
 
 def _descriptor(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise _Fault(f"{text!r} is no number of a descriptor")
+        raise _Fault(f"{text!r} is not the number of a descriptor")
     return int(text)
 
 

@@ -151,7 +151,7 @@ def _record_faults(kind: type[Record], data: Any, where: str) -> Iterator[str]:
     fields = types_of(kind)
     for name in data:
         if name not in fields:
-            yield f"{_place(where, name)}: is no field of a {kind.__name__.lower()}"
+            yield f"{_place(where, name)}: is not a field of a {kind.__name__.lower()}"
     for name, type_ in fields.items():
         if name in data:
             yield from faults_of(type_, data[name], _place(where, name))

@@ -176,7 +176,7 @@ class Plan(Record):
 
     def _command_faults(self) -> Iterator[str]:
         if not self.command:
-            yield "command: there is none"
+            yield "no command given"
         elif not self.command[0]:
             yield "command: the name of a command cannot be empty"
         for word in self.command:
@@ -191,7 +191,7 @@ class Plan(Record):
     def _namespace_faults(self) -> Iterator[str]:
         for name in self.namespaces:
             if name not in namespaces.NAMES:
-                yield f"{name}: is no namespace; there are {', '.join(namespaces.NAMES)}"
+                yield f"{name}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
         needs = (
             ("map-uid", bool(self.uid_map), "user"),
             ("map-gid", bool(self.gid_map), "user"),
@@ -211,11 +211,11 @@ class Plan(Record):
         )
         for setting, used, namespace in needs:
             if used and not self.has(namespace):
-                yield f"{setting}: needs a new {namespace} namespace, and it is shared"
+                yield f"{setting}: needs a new {namespace} namespace"
 
     def _mount_faults(self) -> Iterator[str]:
         if self.root is not None and self.empty_root:
-            yield "empty-root: contradicts root"
+            yield "empty-root: cannot be combined with root"
         if self.outputs.overlay_diff is not None and not any(
             type(one).__name__ == "TmpOverlay" for one in self.mounts
         ):
@@ -232,11 +232,11 @@ class Plan(Record):
         if not self.life.in_place:
             return
         if self.has("pid"):
-            yield "no-fork: not with a new pid namespace: its process 1 is a child of the launcher"
+            yield "no-fork: cannot be combined with --pid: process 1 is a child of the launcher"
         for name in self.outputs.used():
-            yield f"no-fork: not with --{name}: nobody is left to tell how the command ended"
+            yield f"no-fork: cannot be combined with --{name}: no launcher is left to write it"
         if self.name is not None:
-            yield "no-fork: not with --name: nobody is left to take the name back"
+            yield "no-fork: cannot be combined with --name: no launcher is left to release it"
 
     def _existing_faults(self) -> Iterator[str]:
         yield from self.joining.faults()
@@ -257,7 +257,7 @@ class Plan(Record):
         if self.name is None:
             yield "hold: needs a name, by which to stop it: add --name"
         if not self.namespaces:
-            yield "hold: there is no new namespace to keep"
+            yield "hold: no new namespace to keep"
         life = self.life
         rows = [
             ("init", life.init),
@@ -268,7 +268,7 @@ class Plan(Record):
             ("setenv or another change of the environment", self.environment != Environment()),
         ]
         for setting in (*(name for name, used in rows if used), *self.outputs.used()):
-            yield f"hold: not with --{setting}: there is no command"
+            yield f"hold: cannot be combined with --{setting}: there is no command"
 
     def _map_faults(self) -> Iterator[str]:
         for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):
@@ -286,7 +286,7 @@ class Plan(Record):
             if number is None:
                 continue
             if not 0 <= number <= idmap.LARGEST_ID:
-                yield f"{setting}: {number}: is no id; the largest is {idmap.LARGEST_ID}"
+                yield f"{setting}: {number}: is not an id; the largest is {idmap.LARGEST_ID}"
             elif self.has("user") and not idmap.maps(extents, number):
                 yield (
                     f"{setting}: {number}: is not mapped inside"

@@ -58,7 +58,7 @@ def _pairs(value: object) -> list[tuple[object, object]]:
     pairs = []
     for item in items:
         if not isinstance(item, list | tuple) or len(item) != 2:
-            raise Misfit(f"takes {what} has an item that is no pair")
+            raise Misfit(f"takes {what} has an item that is not a pair")
         first, second = (_scalar(part, f"{what} has one that is") for part in item)
         pairs.append((first, second))
     return pairs

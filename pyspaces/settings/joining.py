@@ -22,7 +22,7 @@ JOINING = (
         group=EXISTING,
         metavar="NS=PATH|PID",
         words=_WORDS,
-        help="start in this namespace, of a file or a process, instead of a new one; repeatable",
+        help="join this namespace, of a file or a process, instead of creating one; repeatable",
     ),
     Setting(
         name="keep",
@@ -30,20 +30,20 @@ JOINING = (
         group=EXISTING,
         metavar="NS=FILE",
         words=_WORDS,
-        help="make a new namespace and bind it to FILE, which keeps it; repeatable",
+        help="create a namespace and persist it by binding it to FILE; repeatable",
     ),
     Setting(
         name="name",
         kind=VALUE,
         group=EXISTING,
         metavar="NAME",
-        help="a name for `pyspaces enter`, `list` and `stop`, as long as the command runs",
+        help="register NAME for `pyspaces enter`, `list` and `stop` while the command runs",
     ),
     Setting(
         name="hold",
         kind=FLAG,
         group=EXISTING,
-        help="run no command: keep the namespaces until `pyspaces stop NAME`",
+        help="run no command; keep the namespaces until `pyspaces stop NAME`",
     ),
 )
 

@@ -23,88 +23,88 @@ LIFE_ROWS = (
         group=LIFE,
         metavar="SIGNAL",
         words=SIGNAL_NAMES,
-        help="what the command gets when the launcher dies (KILL)",
+        help="signal to send to the command when the launcher dies (KILL)",
     ),
     Setting(
         name="no_kill_child",
         kind=FLAG,
         group=LIFE,
-        help="let the command live on when the launcher dies",
+        help="let the command outlive the launcher",
     ),
     Setting(
         name="init",
         kind=FLAG,
         group=LIFE,
         implies=("pid",),
-        help="process 1 is ours: it reaps orphans and passes signals on to the command",
+        help="run an init as process 1 that reaps orphans and forwards signals to the command",
     ),
     Setting(
         name="init_wait",
         kind=FLAG,
         group=LIFE,
         implies=("pid",),
-        help="the same, and it waits until every process inside has ended",
+        help="like --init, and wait until every process inside has ended",
     ),
     Setting(
         name="no_fork",
         short="-F",
         kind=FLAG,
         group=LIFE,
-        help="become the command: no launcher stays",
+        help="execute the command in place of the launcher",
     ),
     Setting(
         name="timeout",
         kind=VALUE,
         group=LIFE,
         metavar="DURATION",
-        help="how long the command may run, such as 90, 1.5s, 2m or 1h; then TERM, and status 124",
+        help="send TERM after DURATION, such as 90, 1.5s, 2m or 1h; exit with status 124",
     ),
     Setting(
         name="kill_after",
         kind=VALUE,
         group=LIFE,
         metavar="DURATION",
-        help="how long after TERM everything is killed (10)",
+        help="send KILL this long after the TERM of --timeout (10)",
     ),
     Setting(
         name="pty",
         short="-t",
         kind=FLAG,
         group=TERMINAL,
-        help="a terminal of its own for the command, in a new session",
+        help="run the command in a new session with a terminal of its own",
     ),
     Setting(
         name="new_session",
         kind=FLAG,
         group=TERMINAL,
-        help="a new session without a terminal",
+        help="run the command in a new session without a terminal",
     ),
     Setting(
         name="status_fd",
         kind=VALUE,
         group=RECORDS,
         metavar="N",
-        help="write the status record, a JSON object a line, to this open descriptor",
+        help="write the status record, one JSON object per line, to the open descriptor N",
     ),
     Setting(
         name="status_file",
         kind=VALUE,
         group=RECORDS,
         metavar="PATH",
-        help="write it to this file, which appears whole at the end",
+        help="write the status record to PATH when the command has ended",
     ),
     Setting(
         name="pid_file",
         kind=VALUE,
         group=RECORDS,
         metavar="PATH",
-        help="the file that holds the command's pid while it runs",
+        help="write the command's process ID to PATH while it runs",
     ),
     Setting(
         name="report",
         kind=FLAG,
         group=RECORDS,
-        help="at the end tell what ran, how it ended, its time and memory",
+        help="print a summary at the end: exit status, time and memory",
     ),
 )
 
@@ -117,12 +117,12 @@ def life_from(values: Mapping[str, Any], faults: list[str]) -> Life:
     timeout = _seconds("timeout", values, faults)
     kill_after = _seconds("kill_after", values, faults)
     if kill_after is not None and "timeout" not in values:
-        faults.append("kill-after: is about --timeout, and that is not given")
+        faults.append("kill-after: requires --timeout")
     init_wait = bool(values.get("init_wait"))
     in_place = bool(values.get("no_fork"))
     if in_place:
         faults.extend(
-            f"no-fork: not with --{name.replace('_', '-')}: there is no launcher left"
+            f"no-fork: cannot be combined with --{name.replace('_', '-')}: no launcher is left"
             for name in ("kill_child", "no_kill_child")
             if values.get(name)
         )
@@ -166,7 +166,7 @@ def _number(name: str, values: Mapping[str, Any], faults: list[str]) -> int | No
         return None
     text = str(given)
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        faults.append(f"{name.replace('_', '-')}: {text[:40]!r} is no number of a descriptor")
+        faults.append(f"{name.replace('_', '-')}: {text[:40]!r} is not the number of a descriptor")
         return None
     return int(text)
 
@@ -180,7 +180,7 @@ def _kill_child(values: Mapping[str, Any], faults: list[str]) -> int | None:
     given = values.get("kill_child")
     if values.get("no_kill_child"):
         if given is not None:
-            faults.append("kill-child: contradicts --no-kill-child")
+            faults.append("kill-child: cannot be combined with --no-kill-child")
         return None
     if given is None:
         return constants.SIGKILL

@@ -96,7 +96,7 @@ class _Reading:
         values = given
         self.has_misfits = bool(misfits)
         self.faults = misfits + [
-            f"{name}: is no setting"
+            f"{name}: unknown setting"
             for name in values
             if name not in BY_NAME and name not in ("command", "mounts")
         ]
@@ -157,7 +157,9 @@ class _Reading:
         if not hold:
             return life
         if self.values.get("kill_child") is not None:
-            self.faults.append("kill-child: not with --hold: the launcher does not stay")
+            self.faults.append(
+                "kill-child: cannot be combined with --hold: the launcher does not stay"
+            )
         return life.replace(kill_child=None)
 
     def _command(self) -> list[str]:
@@ -198,11 +200,11 @@ class _Reading:
         if self.values.get("all"):
             wanted.update(set(namespaces.supported()).difference(shared, joined))
         elif shared:
-            self.faults.append("share: takes namespaces out of --all, and --all is not given")
+            self.faults.append("share: requires --all")
         for name in shared:
             if name not in namespaces.NAMES:
                 self.faults.append(
-                    f"share: {name!r} is no namespace; there are {', '.join(namespaces.NAMES)}"
+                    f"share: {name!r} is not a namespace: choose from {', '.join(namespaces.NAMES)}"
                 )
             elif name in reasons:
                 self.faults.append(f"share: {name}: {reasons[name]} asks for a new one")
@@ -267,7 +269,7 @@ class _Reading:
             bool(self.values.get(name)) for name in ("no_new_privs", "allow_new_privs")
         )
         if asked and allowed:
-            self.faults.append("allow-new-privs: contradicts no-new-privs")
+            self.faults.append("allow-new-privs: cannot be combined with no-new-privs")
         return asked or (not allowed and (bool(uid) or capabilities.ALL in dropped))
 
     def _groups(self, names: Iterable[str]) -> tuple[tuple[int, ...] | None, bool]:

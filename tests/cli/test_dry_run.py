@@ -325,7 +325,7 @@ def test_wrong_usage_is_wrong_in_a_dry_run_too(pyspaces: Run) -> None:
         ('{"command": ["a"], "uid": 1' + "0" * 5000 + "}", "is not JSON: "),
         ("null", "is null, and has to be an object"),
         ("{}", "command: is missing"),
-        ('{"command": ["a"], "hostnam": "b"}', "hostnam: is no field of a plan"),
+        ('{"command": ["a"], "hostnam": "b"}', "hostnam: is not a field of a plan"),
         ('{"command": "a b"}', "command: is a text, and has to be a list"),
         ('{"command": ["a", 1]}', "command[1]: is a whole number, and has to be a text"),
         (
@@ -344,7 +344,7 @@ def test_wrong_usage_is_wrong_in_a_dry_run_too(pyspaces: Run) -> None:
             '{"command": ["a"], "environment": {"set": [["A"]]}}',
             "environment.set[0]: is a list of 1, and has to be one of 2",
         ),
-        ('{"command": ["a"], "boottime": {"second": 1}}', "boottime.second: is no field of a"),
+        ('{"command": ["a"], "boottime": {"second": 1}}', "boottime.second: is not a field of a"),
         ('{"command": ["a"], "groups": [null]}', "groups[0]: is null, and has to be a whole"),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_plan_that_contradicts_itself_is_refused(pyspaces: Run) -> None:
     text = json.dumps({"command": ["echo", "ran"], "hostname": "a", "namespaces": ["flying"]})
     done = pyspaces("run", "--plan", "-", input=text)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "flying: is no namespace" in done.stderr
+    assert "flying: is not a namespace" in done.stderr
     assert "hostname: needs a new uts namespace" in done.stderr
 
 

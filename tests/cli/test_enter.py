@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Wait = Callable[..., None]
 
-NO_TARGET = "pyspaces: target: there is none; give a process id, a name or a namespace file\n"
+NO_TARGET = "pyspaces: no target given: give a process id, a name or a namespace file\n"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_no_target(pyspaces: Run) -> None:
     done = pyspaces("enter", "--uts", "--join=net=/proc/self/ns/net", "true")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: target: there is none to which these namespaces belong\n",
+        "pyspaces: no target given for these namespaces\n",
     )
     for option in ("--root", "--join-cgroup", "--env-of-target"):
         done = pyspaces("enter", option, "--join=net=/proc/self/ns/net", "true")
@@ -96,11 +96,11 @@ def test_no_target(pyspaces: Run) -> None:
 
 def test_what_cannot_be_a_target(pyspaces: Run, tmp_path: object) -> None:
     for target, status, text in (
-        ("0", 2, "target: 0 is no process id"),
-        ("9999999999", 2, "target: 9999999999 is no process id"),
+        ("0", 2, "target: 0 is not a process id"),
+        ("9999999999", 2, "target: 9999999999 is not a process id"),
         ("what?", 2, "name: 'what?': a name is made of letters, digits and ._-"),
         ("no-such-name", 125, "name: no-such-name: nothing runs under it"),
-        ("/etc/passwd", 125, "target: /etc/passwd: is no namespace"),
+        ("/etc/passwd", 125, "target: /etc/passwd: is not a namespace"),
         ("./nonexistent", 125, "target: ./nonexistent: No such file or directory"),
     ):
         done = pyspaces("enter", target, "true")
@@ -123,7 +123,7 @@ def test_a_file_of_another_type(pyspaces: Run) -> None:
 def test_a_fifo_is_no_namespace_and_nothing_waits_at_it(pyspaces: Run, tmp_path: object) -> None:
     os.mkfifo(f"{tmp_path}/fifo")
     done = pyspaces("enter", f"{tmp_path}/fifo", "true")
-    assert (done.returncode, "is no namespace" in done.stderr) == (125, True)
+    assert (done.returncode, "is not a namespace" in done.stderr) == (125, True)
 
 
 @pytest.mark.needs("userns")
@@ -138,7 +138,7 @@ def test_status_of_the_command(pyspaces: Run, box: str) -> None:
 def test_without_a_command_there_is_a_shell_at_a_terminal_only(pyspaces: Run, box: str) -> None:
     done = pyspaces("enter", box)
     assert done.returncode == 2
-    assert "command: there is none, and standard input is no terminal" in done.stderr
+    assert "no command given, and standard input is not a terminal" in done.stderr
 
 
 @pytest.mark.needs("userns")

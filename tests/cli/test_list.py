@@ -112,11 +112,11 @@ def test_the_value_of_tree_is_taken_behind_an_equals_sign_only(pyspaces: Run) ->
 def test_wrong_words_are_wrong_usage(pyspaces: Run) -> None:
     done = pyspaces("list", "-t", "net,nonsense,what")
     assert done.returncode == 2
-    assert "type: 'nonsense' is no namespace" in done.stderr
-    assert "type: 'what' is no namespace" in done.stderr
+    assert "type: 'nonsense' is not a namespace" in done.stderr
+    assert "type: 'what' is not a namespace" in done.stderr
     done = pyspaces("list", "-o", "ns,size")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "output: 'size' is no column; there are ns, type" in done.stderr
+    assert "output: 'size' is not a column: choose from ns, type" in done.stderr
     assert pyspaces("list", "-p", "0").returncode == 2
     assert pyspaces("list", "extra").returncode == 2
 

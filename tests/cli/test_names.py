@@ -294,11 +294,13 @@ def test_a_hold_takes_nothing_that_is_about_a_command(pyspaces: Run, name: str) 
     assert done.returncode == 2
     told = [line.split("hold: ")[1] for line in done.stderr.splitlines() if "hold: " in line]
     settings = ("init", "pty", "timeout", "setenv or another change of the environment", "report")
-    assert told == [f"not with --{setting}: there is no command" for setting in settings]
+    assert told == [
+        f"cannot be combined with --{setting}: there is no command" for setting in settings
+    ]
     done = pyspaces("run", "--name", name, "--hold")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: hold: there is no new namespace to keep\n",
+        "pyspaces: hold: no new namespace to keep\n",
     )
     assert registry.find(name) is None
 
@@ -328,7 +330,7 @@ def test_no_name_where_nobody_stays(pyspaces: Run, name: str) -> None:
     done = pyspaces("run", "--name", name, "--no-fork", "--", "true")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: no-fork: not with --name: nobody is left to take the name back\n",
+        "pyspaces: no-fork: cannot be combined with --name: no launcher is left to release it\n",
     )
     assert registry.find(name) is None
 

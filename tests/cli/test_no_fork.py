@@ -112,4 +112,4 @@ def test_what_needs_a_launcher_is_refused_with_the_reason(pyspaces: Launch) -> N
     assert done.returncode == 2
     assert "its process 1 is a child of the launcher" in done.stderr
     assert "somebody has to watch the clock" in done.stderr
-    assert "nobody is left to tell how the command ended" in done.stderr
+    assert "no launcher is left to write it" in done.stderr

@@ -97,7 +97,7 @@ def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
     done = pyspaces("run", "--user")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "pyspaces: command: there is none, and standard input is no terminal",
+        "pyspaces: no command given, and standard input is not a terminal",
         "hint: name it after the options: pyspaces run --user -- ls -l",
     ]
 
@@ -116,8 +116,8 @@ def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
         (["-M", "0,0,2", "-M", "1,9,1", "true"], "map-uid: 1 9 1: overlaps with 0 0 2"),
         (["-r", "-c", "true"], "overlaps with"),
         (["-M", "none", "-M", "0,1,1", "true"], "none: leaves the map unwritten"),
-        (["--share", "net", "true"], "takes namespaces out of --all, and --all is not given"),
-        (["--all", "--share", "nets", "true"], "share: 'nets' is no namespace"),
+        (["--share", "net", "true"], "share: requires --all"),
+        (["--all", "--share", "nets", "true"], "share: 'nets' is not a namespace"),
         (["--all", "--share", "uts", "--hostname", "x", "true"], "--hostname asks for a new one"),
         (["--boottime", "soon", "true"], "boottime: 'soon' is not a number of seconds"),
         (["--propagation", "all", "true"], "propagation: all: is none of private"),

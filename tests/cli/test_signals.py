@@ -243,9 +243,12 @@ def test_no_kill_child_lets_the_command_live() -> None:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["--kill-child", "NOPE"], "kill-child: 'NOPE' is no signal: a name such as TERM"),
-        (["--kill-child", "999"], "kill-child: '999' is no signal"),
-        (["--kill-child", "TERM", "--no-kill-child"], "kill-child: contradicts --no-kill-child"),
+        (["--kill-child", "NOPE"], "kill-child: 'NOPE' is not a signal: a name such as TERM"),
+        (["--kill-child", "999"], "kill-child: '999' is not a signal"),
+        (
+            ["--kill-child", "TERM", "--no-kill-child"],
+            "kill-child: cannot be combined with --no-kill-child",
+        ),
     ],
 )
 def test_bad_signals_are_wrong_usage(

@@ -105,7 +105,7 @@ def test_settings(value: Any) -> None:
 
 @values
 def test_a_mapping_of_settings(value: Any) -> None:
-    try_out(("settings", "is no setting", "command"), lambda: settings.plan_from(value))
+    try_out(("settings", "unknown setting", "command"), lambda: settings.plan_from(value))
 
 
 @values
@@ -163,7 +163,7 @@ _SAID_OTHERWISE = {
     "gid": ("setgid",),
     "uid_map": ("map-uid",),
     "gid_map": ("map-gid",),
-    "namespaces": ("is no namespace",),
+    "namespaces": ("is not a namespace",),
 }
 
 

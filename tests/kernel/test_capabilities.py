@@ -269,7 +269,7 @@ def test_what_this_kernel_does_not_have(pyspaces: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["--cap-drop", "flying"], "cap-drop: CAP_FLYING: is no capability"),
+        (["--cap-drop", "flying"], "cap-drop: CAP_FLYING: is not a capability"),
         (["--cap-add", "all"], "cap-add: ALL: each has to be named"),
         (["--cap-drop", "kill", "--cap-add", "cap_kill"], "CAP_KILL: is dropped by cap-drop"),
     ],

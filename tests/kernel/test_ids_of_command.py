@@ -100,9 +100,9 @@ def test_ids_that_need_a_capability(pyspaces: Run, options: list[str], name: str
         (["--groups", "keep", "--groups", "0"], "groups: keep cannot be combined"),
         (["--groups", "0", "--setgroups", "deny"], "groups: setgroups(2) is needed"),
         (["--groups", "none", "-G", "none"], "works only with a group map"),
-        (["--setuid", "no such user"], "setuid: 'no such user': there is no user of this name"),
-        (["--setgid", ""], "setgid: '': there is no group of this name"),
-        (["--setuid", "4294967295"], "setuid: 4294967295: is no id"),
+        (["--setuid", "no such user"], "setuid: 'no such user': no such user"),
+        (["--setgid", ""], "setgid: '': no such group"),
+        (["--setuid", "4294967295"], "setuid: 4294967295: is not an id"),
     ],
 )
 def test_refused_before_anything_is_created(pyspaces: Run, options: list[str], fault: str) -> None:

@@ -220,7 +220,9 @@ def test_nothing_is_made_on_the_host(src: Path) -> None:
     ):
         told = refused(*words)
         assert f"{src}/no" in told
-        assert "it would have to be made in a folder of the host, and nothing is" in told
+        assert (
+            "it would have to be created in a directory of the host, which is left as it is" in told
+        )
     assert sorted(str(path) for path in src.rglob("*")) == before
 
 
@@ -243,13 +245,13 @@ def test_tmpfs_with_size_and_mode() -> None:
 
 def test_modifiers_belong_to_the_next_operation() -> None:
     assert "size: no operation follows" in refused("--size", "1M", code=2)
-    assert "perms: says nothing about --bind" in refused(
+    assert "perms: does not apply to --bind" in refused(
         *("--perms", "0700", "--bind", "/usr", "/mnt"), code=2
     )
     assert "size: is given twice" in refused(*("--size", "1M") * 2, "--tmpfs", "/mnt", code=2)
     for word in ("x", "-1", "1X", ""):
-        assert "is no size" in refused("--size", word, "--tmpfs", "/mnt", code=2)
-    assert "is no mode" in refused("--perms", "9", "--tmpfs", "/mnt", code=2)
+        assert "is not a size" in refused("--size", word, "--tmpfs", "/mnt", code=2)
+    assert "is not a mode" in refused("--perms", "9", "--tmpfs", "/mnt", code=2)
 
 
 def test_dir_symlink_chmod() -> None:
@@ -268,8 +270,8 @@ def test_dir_symlink_chmod() -> None:
     script = "stat -c %a /mnt/a /mnt/a/b; readlink /mnt/l; ls /mnt/a"
     assert inside(script, *options).split() == ["1777", "700", "a", "b", "c"]
     assert "something else is there" in refused(*options, "--symlink", "b", "/mnt/l")
-    assert "is there already, and no folder" in refused("--dir", "/etc/passwd")
-    assert "is the host's, and stays as it is" in refused("--chmod", "0700", "/usr")
+    assert "exists, and is not a directory" in refused("--dir", "/etc/passwd")
+    assert "belongs to the host, and is not changed" in refused("--chmod", "0700", "/usr")
 
 
 def test_proc_is_of_the_new_namespace() -> None:
@@ -330,7 +332,7 @@ def test_proc_of_a_pid_namespace_that_is_joined() -> None:
 
 def test_a_root_without_proc_where_proc_was_asked(tmp_path: Path) -> None:
     told = refused("--pid", "--root", str(tmp_path), "--proc", "/proc")
-    assert "hint: the new root has no folder proc" in told
+    assert "hint: the new root has no directory proc" in told
 
 
 def test_sysfs_and_mqueue_are_of_new_namespaces() -> None:
@@ -781,7 +783,7 @@ def test_overlays(src: Path, tmp_path: Path) -> None:
 
 @pytest.mark.needs("overlay")
 def test_overlays_that_cannot_be(src: Path) -> None:
-    assert "needs a folder to begin with: --overlay-src" in refused("--tmp-overlay", "/mnt", code=2)
+    assert "requires a layer: add --overlay-src" in refused("--tmp-overlay", "/mnt", code=2)
     lower = ["--overlay-src", str(src)]
     assert "needs two folders" in refused(*lower, "--ro-overlay", "/mnt", code=2)
     assert "overlay-src: no operation follows" in refused(*lower, code=2)
@@ -789,7 +791,7 @@ def test_overlays_that_cannot_be(src: Path) -> None:
         "--overlay-src", "/no/such", "--tmp-overlay", "/mnt"
     )
     told = refused(*lower, "--overlay", str(src), "/dev/shm", "/mnt")
-    assert "is not on the file system of the folder for changes" in told
+    assert "is not on the same file system as the directory for changes" in told
     nested = [SCRIPT, "run", "--user", *lower, "--tmp-overlay", "/mnt", "--"]
     for _ in range(2):
         nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
@@ -832,7 +834,7 @@ def test_faults_are_told_all_at_once() -> None:
     )
     told = "\n".join(plan.faults())
     assert "'x': a target is a path inside" in told
-    assert "size: 0: is no number of bytes" in told
+    assert "size: 0: is not a number of bytes" in told
     assert "used by another operation" in told
 
 

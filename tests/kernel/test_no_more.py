@@ -174,7 +174,7 @@ def test_functions_take_the_other_settings_too() -> None:
     held = box.result(timeout=10)
     box.close()
     assert held == {"NoNewPrivs": "1", "CapEff": f"{1 << 5 | 1 << 12:016x}"}
-    with pytest.raises(UsageFault, match="CAP_FLYING: is no capability"):
+    with pytest.raises(UsageFault, match="CAP_FLYING: is not a capability"):
         Container(status, user=True, cap_drop="flying")
 
 

@@ -168,7 +168,7 @@ def test_not_without_a_launcher(pyspaces: Run, tmp_path: Path) -> None:
         "run", "--user", "-F", "--throwaway", "--overlay-diff", str(tmp_path / "d"), "--", "true"
     )
     assert done.returncode == 2
-    assert "no-fork: not with --overlay-diff" in done.stderr
+    assert "no-fork: cannot be combined with --overlay-diff" in done.stderr
 
 
 def test_a_launch_that_fails_leaves_no_file_and_no_descriptor(

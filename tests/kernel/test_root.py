@@ -82,7 +82,7 @@ def test_a_root_without_a_folder_for_proc_is_told(pyspaces: Run, tree: Path) -> 
     done = pyspaces("run", "-Up", "-R", str(tree), "--", "true")
     assert done.returncode == 125
     assert f"cannot mount a new /proc: openat2 {tree}/proc: No such file" in done.stderr
-    assert "hint: the new root has no folder proc" in done.stderr
+    assert "hint: the new root has no directory proc" in done.stderr
     assert not (tree / "proc").exists()
     done = pyspaces("run", "-Up", "--no-mount-proc", "-R", str(tree), "--", "true")
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,7 @@ def test_all_faults_at_once() -> None:
             Join(namespace="ipc", path="\0"),
         )
     )
-    assert [fault.partition(": there are")[0] for fault in joining.faults()] == [
+    assert [fault.partition(": is not a namespace")[0] for fault in joining.faults()] == [
         "join: what=1",
         "join: net=/a: a process is in one net namespace",
         "join: uts=-1: names neither a file nor a process",
@@ -58,7 +58,9 @@ def test_all_faults_at_once() -> None:
         Keep(namespace="net", path="/b"),
         Keep(namespace="uts", path="/b"),
     )
-    assert [fault.partition(": there are")[0] for fault in values.keep_faults(keeps, ["net"])] == [
+    assert [
+        fault.partition(": is not a namespace")[0] for fault in values.keep_faults(keeps, ["net"])
+    ] == [
         "keep: what=/a",
         "keep: net=/b: a file keeps one namespace",
         "keep: uts=/b: the uts namespace is not new",

@@ -33,7 +33,7 @@ def test_every_whole_number_of_a_unit_is_a_duration(number: int, unit: str) -> N
     "text", ["", "s", ".", "-1", "+1", "1e3", "inf", "nan", "1_0", "1 s", "1.2.3", "1x", "٣", "1sm"]
 )
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         life.seconds_of(text)
 
 
@@ -44,7 +44,7 @@ def test_signals_by_name_and_number(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "SIG", "NOPE", "0", "-9", "65", "SIGSIGTERM"])
 def test_what_is_no_signal(text: str) -> None:
-    with pytest.raises(ValueError, match="is no signal"):
+    with pytest.raises(ValueError, match="is not a signal"):
         status.signal_number(text)
 
 
@@ -75,26 +75,29 @@ def test_a_life_is_plain_data() -> None:
     ("mapping", "fault"),
     [
         ({"timeout": "0"}, "timeout: 0 s: is not more than 0 and up to 100 years"),
-        ({"timeout": "-1"}, "timeout: '-1' is no duration"),
+        ({"timeout": "-1"}, "timeout: '-1' is not a duration"),
         ({"timeout": "99999d"}, "timeout: 8.63991e+09 s: is not more than 0"),
         ({"timeout": float("nan")}, "timeout: nan s: is not more than 0"),
-        ({"kill_after": "1"}, "kill-after: is about --timeout, and that is not given"),
-        ({"timeout": "1", "kill_after": "x"}, "kill-after: 'x' is no duration"),
+        ({"kill_after": "1"}, "kill-after: requires --timeout"),
+        ({"timeout": "1", "kill_after": "x"}, "kill-after: 'x' is not a duration"),
         ({"pty": True, "new_session": True}, "new-session: comes with --pty"),
-        ({"status_fd": "x"}, "status-fd: 'x' is no number of a descriptor"),
-        ({"status_fd": "-1"}, "status-fd: '-1' is no number of a descriptor"),
+        ({"status_fd": "x"}, "status-fd: 'x' is not the number of a descriptor"),
+        ({"status_fd": "-1"}, "status-fd: '-1' is not the number of a descriptor"),
         ({"status_file": "a\0b"}, "status-file: 'a\\x00b': holds a NUL"),
         ({"pid_file": ""}, "pid-file: a path cannot be empty"),
-        ({"no_fork": True, "pid": True}, "no-fork: not with a new pid namespace"),
-        ({"no_fork": True, "init": True}, "no-fork: not with --init"),
-        ({"no_fork": True, "timeout": "1"}, "no-fork: not with --timeout"),
-        ({"no_fork": True, "pty": True}, "no-fork: not with --pty"),
-        ({"no_fork": True, "new_session": True}, "no-fork: not with --new-session"),
-        ({"no_fork": True, "report": True}, "no-fork: not with --report"),
-        ({"no_fork": True, "status_fd": 3}, "no-fork: not with --status-fd"),
-        ({"no_fork": True, "pid_file": "x"}, "no-fork: not with --pid-file"),
-        ({"no_fork": True, "kill_child": "TERM"}, "no-fork: not with --kill-child"),
-        ({"no_fork": True, "no_kill_child": True}, "no-fork: not with --no-kill-child"),
+        ({"no_fork": True, "pid": True}, "no-fork: cannot be combined with --pid"),
+        ({"no_fork": True, "init": True}, "no-fork: cannot be combined with --init"),
+        ({"no_fork": True, "timeout": "1"}, "no-fork: cannot be combined with --timeout"),
+        ({"no_fork": True, "pty": True}, "no-fork: cannot be combined with --pty"),
+        ({"no_fork": True, "new_session": True}, "no-fork: cannot be combined with --new-session"),
+        ({"no_fork": True, "report": True}, "no-fork: cannot be combined with --report"),
+        ({"no_fork": True, "status_fd": 3}, "no-fork: cannot be combined with --status-fd"),
+        ({"no_fork": True, "pid_file": "x"}, "no-fork: cannot be combined with --pid-file"),
+        ({"no_fork": True, "kill_child": "TERM"}, "no-fork: cannot be combined with --kill-child"),
+        (
+            {"no_fork": True, "no_kill_child": True},
+            "no-fork: cannot be combined with --no-kill-child",
+        ),
     ],
 )
 def test_what_cannot_be_meant(mapping: dict[str, object], fault: str) -> None:
@@ -105,4 +108,4 @@ def test_what_cannot_be_meant(mapping: dict[str, object], fault: str) -> None:
 
 def test_an_init_needs_its_namespace() -> None:
     plan = Plan(command=("true",), life=Life(init=True))
-    assert list(plan.faults()) == ["init: needs a new pid namespace, and it is shared"]
+    assert list(plan.faults()) == ["init: needs a new pid namespace"]

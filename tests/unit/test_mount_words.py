@@ -98,8 +98,8 @@ def test_every_fault_is_told() -> None:
     told = "\n".join(caught.value.faults)
     for fault in (
         "bind: takes 2 words, and here are 1",
-        "perms: '9' is no mode",
-        "mounts: 'what' is no operation",
+        "perms: '9' is not a mode",
+        "mounts: 'what' is not an operation",
         "size: no operation follows",
         "bind: its place is in the list `mounts`, whose order counts",
     ):

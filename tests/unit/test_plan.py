@@ -171,9 +171,9 @@ def test_all_faults_are_told_at_once() -> None:
     )
     faults = "\n".join(plan.faults())
     for part in (
-        "command: there is none",
+        "no command given",
         "workdir: a path cannot be empty",
-        "fish: is no namespace",
+        "fish: is not a namespace",
         "map-uid: needs a new user",
         "setgroups: needs a new user",
         "hostname: needs a new uts",

@@ -129,7 +129,7 @@ def test_shared_user_leaves_the_ids_alone() -> None:
 
 
 def test_share_without_all_is_a_fault() -> None:
-    assert any("--all is not given" in fault for fault in faults(share=["net"]))
+    assert any("share: requires --all" in fault for fault in faults(share=["net"]))
 
 
 def test_share_of_what_is_no_namespace_is_a_fault() -> None:
@@ -336,7 +336,7 @@ def test_one_text_is_one_item() -> None:
 
 
 def test_an_unknown_setting_is_a_fault() -> None:
-    assert faults(hostnam="x") == ("hostnam: is no setting",)
+    assert faults(hostnam="x") == ("hostnam: unknown setting",)
 
 
 @pytest.mark.parametrize("command", [(), [], None])
@@ -372,7 +372,7 @@ def test_every_fault_is_told_at_once_and_once() -> None:
         unsetenv=["A=B"],
     )
     for part in (
-        "colour: is no setting",
+        "colour: unknown setting",
         "map-uid: 0,1,0",
         "map-uid: x",
         "map-gid: 0 2 1",

@@ -73,7 +73,7 @@ class Joining(Record):
             )
         for join in self.joins:
             if join.namespace not in namespaces.NAMES:
-                yield f"join: {join}: there are {', '.join(namespaces.NAMES)}"
+                yield f"join: {join}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
             elif join.namespace in seen:
                 yield f"join: {join}: a process is in one {join.namespace} namespace"
             if join.pid <= 0 and not join.path:
@@ -119,7 +119,7 @@ def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
         (doubles if keep.path in seen else seen).add(keep.path)
     for keep in keeps:
         if keep.namespace not in namespaces.NAMES:
-            yield f"keep: {keep}: there are {', '.join(namespaces.NAMES)}"
+            yield f"keep: {keep}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
         elif keep.namespace not in made:
             yield f"keep: {keep}: the {keep.namespace} namespace is not new"
         if fault := c_string_fault(keep.path):

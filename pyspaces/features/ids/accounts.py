@@ -57,7 +57,7 @@ def user_id(text: str) -> int:
     try:
         return _number(text) if _is_number(text) else pwd.getpwnam(text).pw_uid
     except (KeyError, ValueError):
-        raise NoSuchName(f"{text!r}: there is no user of this name") from None
+        raise NoSuchName(f"{text!r}: no such user") from None
 
 
 def group_id(text: str) -> int:
@@ -67,7 +67,7 @@ def group_id(text: str) -> int:
     try:
         return _number(text) if _is_number(text) else grp.getgrnam(text).gr_gid
     except (KeyError, ValueError):
-        raise NoSuchName(f"{text!r}: there is no group of this name") from None
+        raise NoSuchName(f"{text!r}: no such group") from None
 
 
 def _is_number(text: str) -> bool:

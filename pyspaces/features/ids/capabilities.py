@@ -51,7 +51,7 @@ def faults(drop: Iterable[str], add: Iterable[str]) -> Iterator[str]:
                 if setting == "cap-add":
                     yield "cap-add: ALL: each has to be named; keep-caps keeps what there is"
             elif name not in NAMES:
-                yield f"{setting}: {name}: is no capability; capabilities(7) lists them"
+                yield f"{setting}: {name}: is not a capability; capabilities(7) lists them"
     for name in drop:
         if name in add:
             yield f"cap-add: {name}: is dropped by cap-drop"

@@ -168,7 +168,7 @@ def _check_range(extent: Extent, shown: str) -> None:
         raise MapFault(f"{shown}: the count is {extent.count}, so nothing would be mapped")
     for first in (extent.inside, extent.outside):
         if first < 0:
-            raise MapFault(f"{shown}: {first} is no id")
+            raise MapFault(f"{shown}: {first} is not an id")
         if first > LARGEST_ID:
             raise MapFault(f"{shown}: {first} is larger than {LARGEST_ID}, the largest id")
         if first + extent.count - 1 > LARGEST_ID:
