@@ -27,6 +27,7 @@ _SYSCTL_KINDS = {"mount": "mnt"}
 
 
 def needs_user_namespace(case: Case) -> str | None:
+    """clone(2): EPERM for a namespace without CAP_SYS_ADMIN."""
     if not case.is_creation() or case.report.errno != errno.EPERM or "user" in case.namespaces:
         return None
     if not case.namespaces or procfs.has_capability(constants.CAP_SYS_ADMIN):
@@ -38,6 +39,7 @@ def needs_user_namespace(case: Case) -> str | None:
 
 
 def user_namespaces_disabled(case: Case) -> str | None:
+    """Name the switch of Debian's kernels."""
     if not case.is_creation() or case.report.errno != errno.EPERM or os.geteuid() == 0:
         return None
     if procfs.sysctl(_DEBIAN) != "0":
@@ -70,6 +72,7 @@ def chrooted(case: Case) -> str | None:
 
 
 def seccomp(case: Case) -> str | None:
+    """seccomp(2): a filter answers in place of the kernel."""
     if case.report.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return None
     flags = namespaces.flags_of(case.namespaces)
@@ -120,6 +123,7 @@ def explain_apparmor(case: Case, confinement: Confinement) -> str | None:
 
 
 def apparmor(case: Case) -> str | None:
+    """Blame AppArmor last, where the host restricts user namespaces by it."""
     if case.report.path.endswith("_map") and not _maps_own_ids(case):
         return None
     return explain_apparmor(case, Confinement.of_this_process())
@@ -170,6 +174,7 @@ def limit_reached(case: Case) -> str | None:
 
 
 def not_in_kernel(case: Case) -> str | None:
+    """clone(2): EINVAL for a namespace that the kernel was built without."""
     if not case.is_creation() or case.report.errno != errno.EINVAL:
         return None
     missing = set(case.namespaces).difference(namespaces.supported())
@@ -181,18 +186,21 @@ def not_in_kernel(case: Case) -> str | None:
 
 
 def process_limit(case: Case) -> str | None:
+    """clone(2): EAGAIN at RLIMIT_NPROC or pids.max."""
     if case.report.errno != errno.EAGAIN or not case.is_creation():
         return None
     return "a limit on processes is reached: see `ulimit -u`, and pids.max of this cgroup"
 
 
 def descriptor_limit(case: Case) -> str | None:
+    """open(2): EMFILE at RLIMIT_NOFILE."""
     if case.report.errno != errno.EMFILE:
         return None
     return "this process may not open more files: see `ulimit -n`"
 
 
 def read_only_sysctls(case: Case) -> str | None:
+    """Say that the sysctls are mounted read-only, as container runtimes do."""
     if case.report.errno != errno.EROFS or not case.report.path.startswith("/proc/sys/"):
         return None
     return (
@@ -202,6 +210,7 @@ def read_only_sysctls(case: Case) -> str | None:
 
 
 def clock_range(case: Case) -> str | None:
+    """time_namespaces(7): what an offset may be."""
     if case.report.errno != errno.ERANGE or not case.report.path.endswith("timens_offsets"):
         return None
     uptime = (procfs.read_or_none("/proc/uptime") or "?").split()[0]

@@ -64,6 +64,7 @@ def _needs_setfcap(extents: Sequence[Extent], *, uid: bool) -> str | None:
 
 
 def setgroups_rule(case: Case) -> str | None:
+    """user_namespaces(7): who may call setgroups(2)."""
     if case.report.errno != errno.EPERM:
         return None
     if case.report.call == "setgroups" and "user" in case.namespaces:
@@ -77,6 +78,7 @@ def setgroups_rule(case: Case) -> str | None:
 
 
 def ids_need_capability(case: Case) -> str | None:
+    """credentials(7): a process without CAP_SETUID or CAP_SETGID keeps its ids."""
     if case.report.errno != errno.EPERM or "user" in case.namespaces:
         return None
     user = case.report.call == "setresuid"

@@ -86,7 +86,9 @@ def test_the_clock_runs_and_the_callers_group_is_untouched(
 def test_each_signal_alone(options: list[str], target: str) -> None:
     for number in EVERY:
         words = ["run", *options, *QUICK, "--", sys.executable, "-IS", "-c", ATTACK, target, number]
-        assert attacked(*words)[0] in (124, 137), number
+        # Two signals the C library keeps to itself: a command that is not process 1 dies of them.
+        own = {128 + int(number)} if number in ("32", "33") else set[int]()
+        assert attacked(*words)[0] in {124, 137, *own}, number
 
 
 def test_a_command_that_is_stopped_beneath_process_1() -> None:

@@ -29,6 +29,10 @@ class Handle(Record):
     path: str
 
 
+# How long, in seconds, a process may take from losing its namespaces to its end.
+_DYING = 0.2
+
+
 class Visit(Record):
     """What to join, all of it held open.
 
@@ -82,7 +86,8 @@ def open_visit(joining: Joining) -> Visit:
         for descriptor in opening.opened:
             os.close(descriptor)
         if isinstance(error, KernelError):
-            opening.check()
+            # A process on its way out has lost its namespaces before its pidfd tells of the end.
+            opening.check(patience=_DYING if error.errno == errno.ENOENT else 0)
         raise
     finally:
         opening.forget()
@@ -214,13 +219,15 @@ class _Opening:
                 file = cgroupfs.procs_file(hierarchy, path)
                 yield Handle(name="cgroup", descriptor=self.open(file, os.O_WRONLY), path=file)
 
-    def check(self) -> None:
+    def check(self, *, patience: float = 0) -> None:
         """Raise KernelError if one of the processes has gone: what was opened may be another's.
+
+        patience: seconds to wait for that.
 
         The files of a process that has ended are missing one by one; the process is what is.
         """
         for pid, (pidfd, _) in self._processes.items():
-            if nsfs.has_ended(pidfd):
+            if nsfs.has_ended(pidfd, timeout=patience):
                 raise _gone(pid)
 
     def forget(self) -> None:

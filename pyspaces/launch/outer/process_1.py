@@ -29,6 +29,9 @@ _UNSURE_LOOKS = 12
 # What a process gets to end by itself that may have had the signal before we could look: from the
 # terminal, or from a kill of its whole group. Its handlers may be down already, on its way out.
 GRACE = 0.1
+# What one gets that has had a handler for the same signal within so many seconds before: it is on
+# its way out, as where timeout(1) sends a signal to its child and then to the group.
+_ON_ITS_WAY, _RECENT = 1.0, 10.0
 
 
 class Process1:
@@ -42,6 +45,7 @@ class Process1:
         self._pidfd = pidfd
         self._looks: dict[int, tuple[float, float]] = {}  # signal: when to look, and the pause
         self._unsure: dict[int, int] = {}  # signal: how many looks in a row did not tell
+        self._taken: dict[int, float] = {}  # signal: when it was last seen to be taken
         self._kills: dict[int, float] = {}  # signal: when to kill what has not ended by then
         self.killed_for: int | None = None
 
@@ -51,7 +55,7 @@ class Process1:
         group: the process group that gets it, if not this process alone. grace: seconds for which
         a process that drops it may still end by itself.
         """
-        before = self.fate(number) if number in signals.ENDING else signals.TAKEN
+        before = self._look(number) if number in signals.ENDING else signals.TAKEN
         if group:
             group.send(number)
         else:
@@ -68,7 +72,7 @@ class Process1:
     def expect(self, number: int) -> None:
         """Look before a terminal sends a signal, which it does a moment later, on its own."""
         # The look is the one before sending; the next one comes when it has been sent.
-        if number in signals.ENDING and self.fate(number) != signals.TAKEN:
+        if number in signals.ENDING and self._look(number) != signals.TAKEN:
             self._looks[number] = (time.monotonic() + _FIRST_LOOK * 2, _FIRST_LOOK)
 
     def next_look(self) -> float | None:
@@ -98,10 +102,18 @@ class Process1:
         except KernelError:
             return signals.TAKEN
 
+    def _look(self, number: int) -> str:
+        fate = self.fate(number)
+        if fate == signals.TAKEN:
+            self._taken[number] = time.monotonic()
+        return fate
+
     def _judge(self, number: int, pause: float, grace: float) -> None:
         self._looks.pop(number, None)
-        fate = self.fate(number)
+        fate = self._look(number)
         if fate == signals.DEFAULT:
+            if time.monotonic() - self._taken.get(number, -_RECENT) < _RECENT:
+                grace = max(grace, _ON_ITS_WAY)
             # The verdict stands: who sets a handler up now is not on the way out.
             self._kills.setdefault(number, time.monotonic() + grace)
             if not grace:
