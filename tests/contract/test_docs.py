@@ -316,7 +316,10 @@ def _copy_tree(target: Path) -> None:
     """Copy what a checkout of this state would hold; without git, all but what tools have made."""
     names = _names_of_git()
     if names is None:
-        made = shutil.ignore_patterns(".venv*", ".git", "__pycache__", ".*_cache", ".hypothesis")
+        # fish leaves a FIFO, .notifier, where it has no directory of its own.
+        made = shutil.ignore_patterns(
+            *(".venv*", ".git", "__pycache__", ".*_cache", ".hypothesis", ".notifier")
+        )
         shutil.copytree(ROOT, target, ignore=made)
         return
     for name in names:
