@@ -101,8 +101,9 @@ def test_a_hold_has_nothing_to_read(pyspaces: Run) -> None:
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout)["found"] == []
         finally:
-            launcher.terminate()
             launcher.wait(10)
+            stopped = pyspaces("stop", "--grace", "0", name)
+    assert stopped.returncode == 0, stopped.stderr
 
 
 @pytest.mark.needs("userns", "pidns")
