@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _RENEWAL = 0.05
 # How long the sentinel has, in seconds, to tell its last.
 _LAST_WORDS = 1.0
+# What one read(2) takes of what it tells: all that a pipe holds, a whole number of records.
+_MOST_TOLD = sentinel.SIZE << 15
 
 
 class Job:
@@ -78,25 +80,36 @@ class Job:
         """Yield the signals that the command's group got, and whether they are the terminal's."""
         if self._sentinel and signals.stopped_by(self._sentinel.pid):
             signals.send(self._sentinel.pidfd, signals.CONT)
-        kept, self._kept = self._kept, []
-        yield from kept
-        while self._reading >= 0:
-            try:
-                record = os.read(self._reading, sentinel.SIZE)
-            except BlockingIOError:
-                return
-            if not record:
-                self._end_sentinel()
-                self._renewal = time.monotonic() + _RENEWAL
-                return
-            yield record[0], bool(record[1])
+        self._read()
+        while self._kept:
+            yield self._kept.pop(0)
+
+    def _read(self) -> None:
+        """Take what the sentinel has told by now.
+
+        Process 1 cannot stop for SIGTTIN and tries again and again: a thousand records, and one use
+        of the terminal. A SIGCONT for each would discard a SIGTSTP that comes meanwhile (seen).
+        """
+        if self._reading < 0:
+            return
+        try:
+            data = os.read(self._reading, _MOST_TOLD)
+        except BlockingIOError:
+            return
+        if not data:
+            self._end_sentinel()
+            self._renewal = time.monotonic() + _RENEWAL
+        for record in zip(data[::2], map(bool, data[1::2]), strict=True):
+            if record[0] not in signals.BACKGROUND or self._kept[-1:] != [record]:
+                self._kept.append(record)
 
     def forget_stops(self) -> None:
         """Leave out what the sentinel has told of stops: they are over.
 
         Sent on to our group now, SIGTSTP would discard the SIGCONT that we have not read yet.
         """
-        self._kept = [one for one in self.told() if one[0] not in signals.STOPPING]
+        self._read()
+        self._kept = [one for one in self._kept if one[0] not in signals.STOPPING]
 
     def drain(self) -> None:
         """Have the sentinel tell all that it knows, and end: the command has."""

@@ -78,7 +78,10 @@ def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
     for descriptor in (received, launcher):
         poller.register(descriptor, select.POLLIN)
     while all(descriptor != launcher for descriptor, _ in poller.poll()):
-        data = os.read(received, constants.SIGNALFD_SIGINFO_SIZE)
+        try:
+            data = os.read(received, constants.SIGNALFD_SIGINFO_SIZE)
+        except BlockingIOError:  # a SIGCONT has discarded the stop that poll(2) told of (seen)
+            continue
         number, _, code, sender = struct.unpack_from("IiiI", data)
         if number == signals.TERM:  # read behind those with lower numbers, INT and QUIT
             if sender == parent:
