@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # By these the terminal stops a group: at Ctrl-Z, and where one of it uses it in the background.
-_BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
-STOPPING = (signal.SIGTSTP, *_BACKGROUND)
+BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
+STOPPING = (signal.SIGTSTP, *BACKGROUND)
 FORWARDED = (
     *(*ENDING, signal.SIGUSR1, signal.SIGUSR2),
     *(signal.SIGWINCH, signal.SIGCONT, *STOPPING),
@@ -32,10 +32,9 @@ CONT, STOP = signal.SIGCONT, signal.SIGSTOP
 CHLD, WINCH, HUP, TERM, KILL = (
     *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
 )
-INT, QUIT = signal.SIGINT, signal.SIGQUIT
+INT, QUIT, TSTP = signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP
 # What a terminal sends, and always to a whole group.
-OF_TERMINAL = (INT, QUIT, signal.SIGTSTP, *_BACKGROUND)
-BACKGROUND = _BACKGROUND
+OF_TERMINAL = (INT, QUIT, signal.SIGTSTP, *BACKGROUND)
 
 # What becomes of a signal to a process: it has a handler for it or ignores it, or waits for it by
 # other means; the signal is pending; the kernel's default action is taken; or the process blocks

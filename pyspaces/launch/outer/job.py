@@ -111,6 +111,17 @@ class Job:
         self._read()
         self._kept = [one for one in self._kept if one[0] not in signals.STOPPING]
 
+    @property
+    def is_to_stop(self) -> bool:
+        """Tell whether the terminal has sent a SIGTSTP that the sentinel has not told of yet.
+
+        A SIGCONT to the group would discard it.
+        """
+        if any(number == signals.TSTP for number, _ in self._kept):
+            return True
+        pending = self._sentinel and procfs.status_field(self._sentinel.pid, "ShdPnd")
+        return bool(pending and int(pending, 16) >> (signals.TSTP - 1) & 1)
+
     def drain(self) -> None:
         """Have the sentinel tell all that it knows, and end: the command has."""
         if self._sentinel:

@@ -288,7 +288,8 @@ class Watch:
                 return False
             # Nobody would ever give it to us. The kernel tells a group which is left like that.
             self._send(signals.HUP, group=self._group)
-        self._stops.forget()
+        if not job.is_to_stop:  # else it is continued by the `fg` to come
+            self._stops.forget()
         return True
 
     def _follow(self, stopped_by: int | None) -> None:
