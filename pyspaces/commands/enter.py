@@ -14,7 +14,6 @@ from pyspaces.features.existing.values import Join, Joining
 from pyspaces.host import targets
 from pyspaces.kernel import namespaces
 from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
-from pyspaces.settings import joining as joining_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +103,8 @@ def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: An
             # What is set-user-ID in there belongs to the target, whose rules hold.
             "allow_new_privs": True,
         }
-    ).replace(joining=joining)
+    )
+    plan = plan.replace(existing=plan.existing.replace(joining=joining))
     plan.check()
     if values["dry_run"] or values["as_json"]:
         return show(plan, values)
@@ -114,7 +114,7 @@ def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: An
 def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
     """Return which namespaces to join. Raises UsageFault where that is not said, or twice."""
     faults: list[str] = []
-    named = list(joining_settings.joining_from(values["join"], faults).joins)
+    named = list(joins_from(values["join"], faults))
     named.extend(
         Join(namespace=name, path=_as_path(values[option]))
         for name, option in _FILES.items()

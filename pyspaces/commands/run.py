@@ -43,7 +43,7 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
     plan = plan_of(command, values)
     if values["dry_run"] or values["as_json"]:
         return show(plan, values)
-    if plan.hold:
+    if plan.existing.hold:
         launch.start(plan, observe=observe if verbose else keep_quiet, tell=tell).close()
         return 0
     return in_foreground(plan, verbose=verbose)

@@ -1,15 +1,27 @@
 """The clocks of a new time namespace: time_namespaces(7).
 
-`parse` is pure; `enter_inner` runs in the child.
+Pure, but for what ends in _inner, which runs in the child.
 """
 
 from __future__ import annotations
 
 import os
 
+from pyspaces.feature import Feature, Missing, Part, Step
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
+from pyspaces.setting import SETUP, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar
+
+    from pyspaces.given import Given
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+    from pyspaces.plan.equivalent import Caller
 
 _NANOSECONDS = 1_000_000_000
 
@@ -25,6 +37,20 @@ class Offset(Record):
         whole, part = divmod(abs(total), _NANOSECONDS)
         fraction = f".{part:09d}".rstrip("0") if part else ""
         return f"{'-' if total < 0 else ''}{whole}{fraction}"
+
+
+class Clocks(Part):
+    """How far the clocks of the new time namespace are ahead; None leaves one as it is."""
+
+    boottime: Offset | None = None
+    monotonic: Offset | None = None
+
+    _nested: ClassVar = {"boottime": Offset, "monotonic": Offset}
+
+
+def _read(given: Given, plan: Plan) -> Clocks:
+    del plan
+    return Clocks(**{name: given.parsed(name, parse) for name in Clocks._fields})
 
 
 def parse(text: str) -> Offset:
@@ -92,3 +118,48 @@ def _write_offsets_inner(lines: str, offsets: int) -> None:
         os.write(offsets, lines.encode())
     except OSError as error:
         raise KernelError(error.errno or 0, "write", [lines], path) from None
+
+
+def _enter(context: Context) -> None:
+    if context.plan.makes_clocks_by_joining():
+        return  # by whoever has joined: see Visit.new_clocks
+    clocks = context.plan.clocks
+    enter_inner(boottime=clocks.boottime, monotonic=clocks.monotonic)
+
+
+def _text(plan: Plan) -> str:
+    rows = (("boottime", plan.clocks.boottime), ("monotonic", plan.clocks.monotonic))
+    return ", ".join(f"{name} {offset}" for name, offset in rows if offset)
+
+
+def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
+    del caller
+    for name in Clocks._fields:
+        offset: Offset | None = getattr(plan.clocks, name)
+        if offset is not None and offset.nanoseconds:
+            yield Missing(f"{name}: unshare(1) takes whole seconds")
+        elif offset is not None:
+            yield f"--{name}={offset}"
+
+
+ENTER = Step(
+    title="enter a new time namespace",
+    applies=lambda plan: plan.has("time"),
+    act=_enter,
+    detail=_text,
+)
+
+_TIME = ("time",)
+FEATURE = Feature(
+    name="clocks",
+    part=Clocks,
+    settings=(
+        value("boottime", SETUP, "SECONDS", "offset of the boot-time clock", implies=_TIME),
+        value("monotonic", SETUP, "SECONDS", "offset of the monotonic clock", implies=_TIME),
+    ),
+    read=_read,
+    needs={"boottime": _TIME, "monotonic": _TIME},
+    quiet=Clocks._fields,
+    equivalent=_equivalent,
+    translated=Clocks._fields,
+)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.feature import Feature, Part
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.pattern import matches
-from pyspaces.record import Record
+from pyspaces.setting import ENVIRONMENT, PAIRS, Setting, flag, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from pyspaces.given import Given
+    from pyspaces.plan import Plan
 
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
@@ -29,7 +33,7 @@ _STEERING = (
 )
 
 
-class Environment(Record):
+class Environment(Part):
     """Changes to an environment, in this precedence: set, unset, keep, clear.
 
     set: (name, value) pairs, the last of a name wins. unset: names. clear: whether everything
@@ -40,6 +44,16 @@ class Environment(Record):
     keep: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
     set: tuple[tuple[str, str], ...] = ()
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        del plan
+        for name, text in self.set:
+            if fault := name_fault(name) or value_fault(name, text):
+                yield f"setenv: {fault}"
+        for setting, names in (("unsetenv", self.unset), ("keep-env", self.keep)):
+            for name in names:
+                if fault := name_fault(name):
+                    yield f"{setting}: {fault}"
 
     def apply(self, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Return the environment that results from `base`."""
@@ -103,3 +117,45 @@ def without_coercion(
     if initial is not None and b"LC_CTYPE" not in initial:
         kept.pop(b"LC_CTYPE", None)
     return kept
+
+
+def _read(given: Given, plan: Plan) -> Environment:
+    del plan
+    keep = tuple(given.words("keep_env"))
+    pairs = given.values.get("setenv", ())
+    return Environment(
+        clear=bool(keep) or given.flag("clearenv"),
+        keep=keep,
+        unset=tuple(given.texts("unsetenv")),
+        set=tuple((str(name), str(text)) for name, text in pairs),
+    )
+
+
+FEATURE = Feature(
+    name="environment",
+    part=Environment,
+    settings=(
+        Setting(
+            name="setenv",
+            kind=PAIRS,
+            group=ENVIRONMENT,
+            metavar="VAR VALUE",
+            help="set a variable; repeatable, takes precedence over the other three",
+        ),
+        many("unsetenv", ENVIRONMENT, "VAR", "unset a variable; repeatable"),
+        flag("clearenv", ENVIRONMENT, "start with an empty environment"),
+        many(
+            "keep_env",
+            ENVIRONMENT,
+            "VAR[,VAR...]",
+            "clear the environment except for these variables; patterns such as LC_* match",
+            listed=True,
+        ),
+    ),
+    read=_read,
+    options={"clear": "clearenv", "keep": "keep-env", "unset": "unsetenv", "set": "setenv"},
+    quiet=Environment._fields,
+    no_equivalent=dict.fromkeys(
+        Environment._fields, "unshare(1) leaves the environment as it is; env(1) changes it"
+    ),
+)

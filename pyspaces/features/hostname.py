@@ -1,17 +1,39 @@
 """Host and domain name of a new UTS namespace: uts_namespaces(7).
 
-`name_fault` is pure; what ends in _inner runs in the child.
+Pure, but for the steps, which the child takes.
 """
 
 from __future__ import annotations
 
 import os
 
+from pyspaces.feature import Feature, Part, Step
 from pyspaces.kernel import constants, libc
+from pyspaces.setting import SETUP, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspaces.given import Given
+    from pyspaces.plan import Plan
+
+
+class Uts(Part):
+    """Names of the new UTS namespace; None leaves one as it is."""
+
+    hostname: str | None = None
+    domainname: str | None = None
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        del plan
+        for field in self._fields:
+            name = getattr(self, field)
+            if name is not None and (fault := name_fault(name)):
+                yield f"{field}: {fault}"
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a host or domain name; None where nothing is."""
     if not name:
         return "a name cannot be empty"
     if fault := libc.c_string_fault(name):
@@ -22,11 +44,33 @@ def name_fault(name: str) -> str | None:
     return None
 
 
-def set_hostname_inner(name: str) -> None:
-    """Set the host name. Raises KernelError."""
-    libc.sethostname(name)
+def _read(given: Given, plan: Plan) -> Uts:
+    del plan
+    return Uts(hostname=given.text("hostname"), domainname=given.text("domainname"))
 
 
-def set_domainname_inner(name: str) -> None:
-    """Set the NIS domain name. Raises KernelError."""
-    libc.setdomainname(name)
+SET_HOSTNAME = Step(
+    title="set the host name",
+    applies=lambda plan: plan.uts.hostname is not None,
+    act=lambda context: libc.sethostname(context.plan.uts.hostname or ""),
+    detail=lambda plan: plan.uts.hostname,
+)
+SET_DOMAINNAME = Step(
+    title="set the domain name",
+    applies=lambda plan: plan.uts.domainname is not None,
+    act=lambda context: libc.setdomainname(context.plan.uts.domainname or ""),
+    detail=lambda plan: plan.uts.domainname,
+)
+
+FEATURE = Feature(
+    name="uts",
+    part=Uts,
+    settings=(
+        value("hostname", SETUP, "NAME", "set the host name", implies=("uts",)),
+        value("domainname", SETUP, "NAME", "set the NIS domain name", implies=("uts",)),
+    ),
+    read=_read,
+    needs={"hostname": ("uts",), "domainname": ("uts",)},
+    quiet=Uts._fields,
+    no_equivalent=dict.fromkeys(Uts._fields, "unshare(1) sets none"),
+)

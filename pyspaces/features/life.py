@@ -1,24 +1,34 @@
-"""The life of a command: how it is tied to its launcher, how long it may run, where that is told.
+"""The life of a command: how it is tied to its launcher, how long it may run, its terminal.
 
-Pure; runs in any process. Plain data that any command which starts a process can carry.
+Pure, but for the steps, which the child takes.
 """
 
 from __future__ import annotations
 
-from pyspaces.kernel import constants
-from pyspaces.kernel.libc import c_string_fault
-from pyspaces.record import Record, told
+import os
+
+from pyspaces.feature import Feature, Missing, Part, Step
+from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.kernel.libc import KernelError
+from pyspaces.record import told
+from pyspaces.setting import LIFE, TERMINAL, flag, value
+from pyspaces.status import SIGNAL_NAMES, signal_name, signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pyspaces.given import Given
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+    from pyspaces.plan.equivalent import Caller
 
 KILL_AFTER = 10.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST = 100 * 365 * 86400.0
 
 
-class Life(Record):
+class Life(Part):
     """How the launcher looks after its command.
 
     kill_child: the signal that the command gets when the thread that launched it ends, or None.
@@ -44,69 +54,47 @@ class Life(Record):
         """Tell whether what the caller's terminal sends does not reach the command by itself."""
         return self.new_session or self.pty
 
-    def faults(self) -> Iterator[str]:
-        """Yield what is wrong, a line each."""
+    def faults(self, plan: Plan) -> Iterator[str]:
+        del plan
         if self.kill_child is not None and not 1 <= self.kill_child <= constants.SIGNAL_MAX:
             yield f"kill-child: {self.kill_child}: is not a signal"
-        if self.init_wait and not self.init:
-            yield "init-wait: needs --init"
         if self.timeout is not None and not 0 < self.timeout <= _LONGEST:
             yield f"timeout: {self.timeout:g} s: is not more than 0 and up to 100 years"
         if not 0 <= self.kill_after <= _LONGEST:
             yield f"kill-after: {self.kill_after:g} s: is not between 0 and 100 years"
-        if self.pty and self.new_session:
-            yield "new-session: comes with --pty, which gives the new session a terminal"
-        if self.in_place:
-            yield from self._faults_in_place()
-
-    def _faults_in_place(self) -> Iterator[str]:
-        rows = (
-            (self.init, "init", "process 1 is a child of the launcher"),
-            (self.pty, "pty", "somebody has to relay what the terminal reads and writes"),
-            (self.new_session, "new-session", "the leader of a process group cannot begin one"),
-            (self.timeout is not None, "timeout", "somebody has to watch the clock"),
-        )
-        for used, setting, why in rows:
-            if used:
-                yield f"no-fork: cannot be combined with --{setting}: {why}"
 
 
-class Outputs(Record):
-    """Where the launcher tells machines and people what became of a command.
+def _read(given: Given, plan: Plan) -> Life:
+    init_wait = given.flag("init_wait")
+    in_place = given.flag("no_fork")
+    kill_after = _seconds(given, "kill_after")
+    # Where no launcher stays, its death says nothing.
+    stays = not (in_place or plan.existing.hold)
+    return Life(
+        kill_child=_kill_child(given) if stays else None,
+        init=init_wait or given.flag("init"),
+        init_wait=init_wait,
+        in_place=in_place,
+        new_session=given.flag("new_session"),
+        pty=given.flag("pty"),
+        timeout=_seconds(given, "timeout"),
+        kill_after=KILL_AFTER if kill_after is None else kill_after,
+    )
 
-    status_fd: number of an open descriptor that the caller gave, for the status record.
-    status_file: the file for it. pid_file: the file that holds the pid while the command runs.
-    report: whether people get a summary at the end. overlay_diff: the file for what the command
-    changed in overlays whose changes vanish; JSON where its name ends in .json, else text.
-    """
 
-    status_fd: int | None = None
-    status_file: str | None = None
-    pid_file: str | None = None
-    report: bool = False
-    overlay_diff: str | None = None
+def _seconds(given: Given, name: str) -> float | None:
+    number = given.values.get(name)
+    if isinstance(number, float):
+        return number
+    found: float | None = given.parsed(name, seconds_of)
+    return found
 
-    def __bool__(self) -> bool:
-        return self != Outputs()
 
-    def used(self) -> tuple[str, ...]:
-        """Return the names of the options that are in use."""
-        return tuple(
-            name.replace("_", "-")
-            for name in self._fields
-            if getattr(self, name) not in (None, False)
-        )
-
-    def faults(self) -> Iterator[str]:
-        """Yield what is wrong with the values by themselves, a line each."""
-        if self.status_fd is not None and self.status_fd < 0:
-            yield f"status-fd: {self.status_fd}: is not a descriptor"
-        for field in ("status_file", "pid_file", "overlay_diff"):
-            name, path = field.replace("_", "-"), getattr(self, field)
-            if path is not None and (fault := c_string_fault(path)):
-                yield f"{name}: {path!r}: {fault}"
-            if path == "":
-                yield f"{name}: a path cannot be empty"
+def _kill_child(given: Given) -> int | None:
+    if given.flag("no_kill_child"):
+        return None
+    number: int | None = given.parsed("kill_child", signal_number)
+    return constants.SIGKILL if number is None else number
 
 
 def seconds_of(text: str) -> float:
@@ -140,3 +128,120 @@ def signal_of(number: object) -> int:
     if not 0 <= number <= constants.SIGNAL_MAX:
         raise ValueError(f"signal: {told(number)}: is not a signal")
     return int(number)
+
+
+def _tie_to_launcher(context: Context) -> None:
+    """Die when the launcher dies, and do it at once where it is dead already.
+
+    After the ids have changed, since that clears the signal again (commit_creds() in
+    kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
+    """
+    libc.set_parent_death_signal(context.plan.life.kill_child or 0)
+    if nsfs.has_ended(context.launcher):
+        os._exit(0)
+
+
+def _begin_session(context: Context) -> None:
+    del context
+    try:
+        os.setsid()
+    except OSError as error:
+        raise KernelError(error.errno or 0, "setsid") from None
+
+
+def _attach_terminal(context: Context) -> None:
+    assert context.attach
+    context.attach()
+
+
+def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
+    """Fork where it has to be: otherwise unshare(1) becomes the command."""
+    del caller
+    if not (plan.has("pid") or plan.has("time")):
+        return
+    yield "--fork"
+    number = plan.life.kill_child
+    if number == constants.SIGKILL:
+        yield "--kill-child"
+    elif number is not None:
+        name = signal_name(number)
+        yield f"--kill-child={name}"
+        if not name.startswith("SIG"):
+            yield Missing(f"life.kill_child: {name} has no name for unshare(1)")
+
+
+TIE = Step(
+    title="tie the command to the life of the launcher",
+    applies=lambda plan: plan.life.kill_child is not None,
+    act=_tie_to_launcher,
+)
+TIE_AGAIN = Step(
+    title="tie the command to the life of the launcher again",
+    applies=lambda plan: plan.life.kill_child is not None and plan.identity.changes,
+    act=_tie_to_launcher,
+    for_command=True,
+)
+BEGIN_SESSION = Step(
+    title="begin a new session",
+    applies=lambda plan: plan.life.new_session,
+    act=_begin_session,
+    for_command=True,
+)
+ATTACH_TERMINAL = Step(
+    title="give the command a terminal",
+    applies=lambda plan: plan.life.pty,
+    act=_attach_terminal,
+    for_command=True,
+)
+
+
+FEATURE = Feature(
+    name="life",
+    part=Life,
+    settings=(
+        value(
+            "kill_child",
+            LIFE,
+            "SIGNAL",
+            "signal to send to the command when the launcher dies (KILL)",
+            words=SIGNAL_NAMES,
+        ),
+        flag("no_kill_child", LIFE, "let the command outlive the launcher"),
+        flag(
+            "init",
+            LIFE,
+            "run an init as process 1 that reaps orphans and forwards signals to the command",
+            implies=("pid",),
+        ),
+        flag(
+            "init_wait",
+            LIFE,
+            "like --init, and wait until every process inside has ended",
+            implies=("pid",),
+        ),
+        flag("no_fork", LIFE, "execute the command in place of the launcher", short="-F"),
+        value(
+            "timeout",
+            LIFE,
+            "DURATION",
+            "send TERM after DURATION, such as 90, 1.5s, 2m or 1h; exit with status 124",
+        ),
+        value(
+            "kill_after", LIFE, "DURATION", "send KILL this long after the TERM of --timeout (10)"
+        ),
+        flag(
+            "pty",
+            TERMINAL,
+            "run the command in a new session with a terminal of its own",
+            short="-t",
+        ),
+        flag("new_session", TERMINAL, "run the command in a new session without a terminal"),
+    ),
+    read=_read,
+    needs={"init": ("pid",)},
+    # That the launcher's death is to be survived is said by an option of its own.
+    options={"in_place": "no-fork", "kill_child": ""},
+    quiet=("new_session", "pty"),
+    equivalent=_equivalent,
+    translated=("kill_child", "in_place"),  # unshare(1) becomes the command by itself
+)

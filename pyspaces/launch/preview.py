@@ -10,8 +10,7 @@ import shlex
 from pyspaces.errors import EXECUTE
 from pyspaces.features.ids import idmap
 from pyspaces.launch.inner import STEPS
-from pyspaces.plan import Plan
-from pyspaces.plan.equivalent import changed
+from pyspaces.plan.features import FEATURES
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
@@ -20,20 +19,11 @@ if TYPE_CHECKING:
 
     from pyspaces.features.environment import Environment
     from pyspaces.features.existing.values import Joining
+    from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Equivalent
 
-# What a line below, or the text of a step, tells. Any other field that is not as a plan has it by
-# itself is told as it is, so that none is ever silent.
-_TOLD = frozenset(
-    (
-        *("command", "namespaces", "uid_map", "gid_map", "setgroups", "uid", "gid", "groups"),
-        *("keep_groups", "keep_caps", "cap_drop", "cap_add", "no_new_privs", "no_nested_users"),
-        *("hostname", "domainname", "boottime", "monotonic", "propagation", "root", "mount_proc"),
-        *("empty_root", "mounts", "guard_proc"),
-        *("loopback", "workdir", "environment", "life.new_session", "life.pty"),
-        *("keeps", "hold", "joining"),
-    )
-)
+# Fields of the plan itself that a line below describes.
+_TOLD = frozenset(("command", "namespaces", "workdir"))
 
 
 def text(plan: Plan, same: Equivalent) -> str:
@@ -49,10 +39,8 @@ def happenings(plan: Plan) -> Iterator[str]:
     """Yield what would happen, a line each, in its order."""
     if plan.environment != type(plan.environment)():
         yield f"change the environment: {', '.join(_environment(plan.environment))}"
-    for name in changed(plan, Plan(command=plan.command)):
-        if name not in _TOLD:
-            yield f"with {name} = {_value(plan, name)!r}"
-    yield from _joining(plan.joining)
+    yield from _rest(plan)
+    yield from _joining(plan.existing.joining)
     # The time namespace is entered by a step of its own.
     created = [name for name in plan.namespaces if name != "time"]
     yield f"create the namespaces: {', '.join(created) or 'none'}"
@@ -69,8 +57,20 @@ def happenings(plan: Plan) -> Iterator[str]:
     for step in own:
         if step.applies(plan):
             yield step.text(plan)
-    stays = f"keep the namespaces until they are released: pyspaces stop {plan.name}"
-    yield stays if plan.hold else f"{EXECUTE}: {_join(plan.command)}"
+    stays = f"keep the namespaces until they are released: pyspaces stop {plan.existing.name}"
+    yield stays if plan.existing.hold else f"{EXECUTE}: {_join(plan.command)}"
+
+
+def _rest(plan: Plan) -> Iterator[str]:
+    """Yield every field that no other line describes, so that none is ever silent."""
+    for name in plan._fields:
+        if name not in _TOLD and name not in (feature.name for feature in FEATURES):
+            yield f"with {name} = {getattr(plan, name)!r}"
+    for feature in FEATURES:
+        for field in feature.used(plan):
+            if field not in feature.quiet:
+                value = getattr(getattr(plan, feature.name), field)
+                yield f"with {feature.name}.{field} = {value!r}"
 
 
 def _joining(joining: Joining) -> Iterator[str]:
@@ -99,13 +99,16 @@ def _joining(joining: Joining) -> Iterator[str]:
 
 
 def _maps(plan: Plan) -> Iterator[str]:
-    yield f"map user ids: {idmap.arrows(plan.uid_map) or 'none'}"
-    if plan.setgroups is not None:
-        yield f"{plan.setgroups} setgroups(2)"
-    yield f"map group ids: {idmap.arrows(plan.gid_map) or 'none'}"
-    rows = (("user", idmap.inside_id(plan.uid_map)), ("group", idmap.inside_id(plan.gid_map)))
+    yield f"map user ids: {idmap.arrows(plan.maps.uid_map) or 'none'}"
+    if plan.maps.setgroups is not None:
+        yield f"{plan.maps.setgroups} setgroups(2)"
+    yield f"map group ids: {idmap.arrows(plan.maps.gid_map) or 'none'}"
+    rows = (
+        ("user", idmap.inside_id(plan.maps.uid_map)),
+        ("group", idmap.inside_id(plan.maps.gid_map)),
+    )
     ids = [f"{name} {number}" for name, number in rows if number is not None]
-    ids += ["groups as they are"] if plan.keep_groups else []
+    ids += ["groups as they are"] if plan.identity.keep_groups else []
     if ids:
         yield f"become the mapped user: {', '.join(ids)}"
 
@@ -132,10 +135,3 @@ def _quote(word: str) -> str:
     if word.isprintable():
         return shlex.quote(word)
     return "$'" + visible(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
-
-
-def _value(plan: Plan, name: str) -> object:
-    value: object = plan
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

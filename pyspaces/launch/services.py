@@ -139,29 +139,35 @@ class Gear:
     def _open_existing(self) -> None:
         """Take the name, and open what is to be joined: all of it, before any of it is."""
         plan = self._plan
-        if plan.keeps:
+        if plan.existing.keeps:
             from pyspaces.features.existing import keeping
 
-            keeping.check(plan.keeps)
-        if plan.name is not None:
+            keeping.check(plan.existing.keeps)
+        if plan.existing.name is not None:
             from pyspaces.features.existing.registry import Claim
 
-            self._claim = Claim(plan.name)
-        if plan.joining:
+            self._claim = Claim(plan.existing.name)
+        if plan.existing.joining:
             from pyspaces.features.existing import joining
             from pyspaces.launch.inner import join  # noqa: F401 - loaded before imports are sealed
 
             if plan.life.in_place:  # and so is what explains a failure in the same process
                 from pyspaces import hints  # noqa: F401
 
-            self._observe(f"join the namespaces: {', '.join(plan.joining.names()) or 'none'}")
+            self._observe(
+                f"join the namespaces: {', '.join(plan.existing.joining.names()) or 'none'}"
+            )
             try:
-                visit = joining.open_visit(plan.joining)
+                visit = joining.open_visit(plan.existing.joining)
             except KernelError as error:
                 raise outer.failure(Report.of(JOIN, error), plan) from error
-            clocks = (plan.boottime, plan.monotonic) if plan.makes_clocks_by_joining() else None
+            clocks = (
+                (plan.clocks.boottime, plan.clocks.monotonic)
+                if plan.makes_clocks_by_joining()
+                else None
+            )
             self._visit = visit.replace(
-                keep_groups=plan.keep_groups,
+                keep_groups=plan.identity.keep_groups,
                 new_clocks=clocks,
                 open_child=_may_be_open(plan, visit),
                 variables=self._variables_of(visit),
@@ -238,17 +244,19 @@ class Gear:
     def guard(self) -> Callable[[], object] | None:
         """Return what closes /proc, in the child; None where it stays as it is."""
         plan = self._plan
-        if not plan.guard_proc:
+        if not plan.mounts.guard_proc:
             return None
         from pyspaces.mounts.guard import Guard
 
-        return Guard(builds_tree=plan.builds_tree(), sysfs="ALL" in plan.cap_drop).guard_inner
+        return Guard(
+            builds_tree=plan.mounts.builds_tree, sysfs="ALL" in plan.privileges.cap_drop
+        ).guard_inner
 
     def leading(self) -> Leading | None:
         """Return what tells where exec would lead; None where the root is the caller's own."""
         joining = self._plan.joining
         joined = joining.root or "mount" in joining.names()
-        if not (joined or self._plan.builds_tree()):
+        if not (joined or self._plan.mounts.builds_tree):
             return None
         from pyspaces.launch.inner.leading import Leading
 
@@ -274,7 +282,7 @@ class Gear:
                 number = procfs.pid_of_pidfd(child.pidfd)
                 # Who is told to stop a name asks the process that watches it: a program that
                 # has started a function is no mere launcher, and must not be the one.
-                watched = not (plan.hold or self._calls)
+                watched = not (plan.existing.hold or self._calls)
                 members = self._members(child)
                 claim.pass_to(number, made=plan.namespaces, watched=watched, members=members)
             if journal:

@@ -77,7 +77,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     gear = Gear(plan, tell, observe, calls=function is not None, foreground=reader is not None)
     if function and variables is None:
         variables = dict(os.environb)
-    function = _holder(plan) if plan.hold else function
+    function = _holder(plan) if plan.existing.hold else function
     try:
         try:
             child, ends = _spawn(plan, variables, inherited, observe, function, before, gear, hold)
@@ -96,7 +96,7 @@ def not_created(error: KernelError, plan: Plan) -> SpaceError:
     if error.errno == errno.ETIMEDOUT and error.call == "clone":
         return outer.too_late(plan, JOIN)
     # Where namespaces are joined, whatever is not the creation itself belongs to that.
-    other = JOIN if plan.joining else PREPARE
+    other = JOIN if plan.existing.joining else PREPARE
     return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
 
 

@@ -6,9 +6,7 @@ keywords.
 
 from __future__ import annotations
 
-from pyspaces.settings.life import life_from, outputs_from
-from pyspaces.settings.reading import plan_from
-from pyspaces.settings.shape import (
+from pyspaces.setting import (
     ENVIRONMENT,
     EXISTING,
     FLAG,
@@ -27,6 +25,7 @@ from pyspaces.settings.shape import (
     VALUE,
     Setting,
 )
+from pyspaces.settings.reading import plan_from
 from pyspaces.settings.table import BY_NAME, SETTINGS
 
 __all__ = [
@@ -49,7 +48,5 @@ __all__ = [
     "TOGGLE",
     "VALUE",
     "Setting",
-    "life_from",
-    "outputs_from",
     "plan_from",
 ]

@@ -1,19 +1,24 @@
-"""What a launch has to do with what is there: joined namespaces, files that keep some.
+"""What a launch has to do with what exists: joined namespaces, files that keep some, names.
 
-Pure: these are the values, as plans hold them; runs in any process. `joining.py` and `keeping.py`
-act on them.
+Pure: these are the values, as plans hold them; runs in any process. `joining.py`, `keeping.py` and
+`registry.py` act on them.
 """
 
 from __future__ import annotations
 
+from pyspaces.feature import Feature, Part
 from pyspaces.kernel import namespaces
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.record import Record
+from pyspaces.setting import EXISTING, flag, many, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import ClassVar
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, ClassVar
+
+    from pyspaces.given import Given
+    from pyspaces.plan import Plan
 
 # What stands in a plan in place of a command where there is none: a label.
 HOLDING = ("hold",)
@@ -111,8 +116,7 @@ def parse_keep(text: str) -> Keep:
     return Keep(namespace=name, path=path)
 
 
-def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong, a line each. made: the namespaces that are new."""
+def _keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
     seen: set[str] = set()
     doubles: set[str] = set()
     for keep in keeps:
@@ -126,3 +130,117 @@ def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
             yield f"keep: {keep.namespace}: {keep.path!r}: {fault}"
         if keep.path in doubles:
             yield f"keep: {keep}: a file keeps one namespace"
+
+
+class Existing(Part):
+    """What a launch has to do with what exists.
+
+    joining: the existing namespaces in which the command starts. keeps: the files that keep new
+    namespaces. name: under which the command is registered while it runs; None for none. hold:
+    whether there is no command but a process that keeps the namespaces.
+    """
+
+    joining: Joining = Joining()
+    keeps: tuple[Keep, ...] = ()
+    name: str | None = None
+    hold: bool = False
+
+    _nested: ClassVar = {"joining": Joining, "keeps": Keep}
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        yield from self.joining.faults()
+        yield from _keep_faults(self.keeps, plan.namespaces)
+        for name in set(self.joining.names()).intersection(plan.namespaces):
+            yield f"join: {name}: a namespace cannot be both new and joined"
+        if self.name is not None:
+            from pyspaces.features.existing.names import name_fault  # most launches have no name
+
+            if fault := name_fault(self.name):
+                yield f"name: {fault}"
+        if not self.hold:
+            return
+        if plan.command != HOLDING:
+            yield "hold: takes no command; without --hold, the command itself holds"
+        if self.name is None:
+            yield "hold: needs a name, by which to stop it: add --name"
+        if not plan.namespaces:
+            yield "hold: no new namespace to keep"
+
+
+def namespaces_of(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the names in values of the form NS=..., wrong ones left out."""
+    for text in texts:
+        name = text.partition("=")[0]
+        if name in namespaces.NAMES:
+            yield name
+
+
+def joins_from(texts: Sequence[str], faults: list[str]) -> tuple[Join, ...]:
+    """Read the values of `join`; add what is wrong to `faults`."""
+    return _all_parsed("join", texts, parse_join, faults)
+
+
+def _all_parsed(
+    name: str, texts: Sequence[str], parse: Callable[[str], Any], faults: list[str]
+) -> tuple[Any, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    return tuple(found)
+
+
+def _read(given: Given, plan: Plan) -> Existing:
+    del plan
+    return Existing(
+        joining=Joining(joins=joins_from(given.texts("join"), given.faults)),
+        keeps=_all_parsed("keep", given.texts("keep"), parse_keep, given.faults),
+        name=given.text("name"),
+        hold=given.flag("hold"),
+    )
+
+
+_WORDS = tuple(f"{name}=" for name in namespaces.NAMES)
+
+FEATURE = Feature(
+    name="existing",
+    part=Existing,
+    settings=(
+        many(
+            "join",
+            EXISTING,
+            "NS=PATH|PID",
+            "join this namespace, of a file or a process, instead of creating one; repeatable",
+            words=_WORDS,
+        ),
+        many(
+            "keep",
+            EXISTING,
+            "NS=FILE",
+            "create a namespace and persist it by binding it to FILE; repeatable",
+            words=_WORDS,
+        ),
+        value(
+            "name",
+            EXISTING,
+            "NAME",
+            "register NAME for `pyspaces enter`, `list` and `stop` while the command runs",
+        ),
+        flag(
+            "hold",
+            EXISTING,
+            "run no command; keep the namespaces until `pyspaces stop NAME`",
+        ),
+    ),
+    read=_read,
+    options={"joining": "join", "keeps": "keep"},
+    quiet=("joining", "keeps", "hold"),
+    no_equivalent={
+        "joining": "unshare(1) joins none; nsenter(1) does",
+        "keeps": "unshare(1) keeps a namespace only by a file that is there already",
+        "name": "unshare(1) gives none",
+        "hold": "unshare(1) always runs a command",
+    },
+)

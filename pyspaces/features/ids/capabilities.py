@@ -2,7 +2,7 @@
 
 Names of capabilities are `CAP_*`, in capitals.
 
-Pure, but for what ends in _inner, which runs in the child. Must not know a Plan.
+Pure, but for what ends in _inner, which runs in the child.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from __future__ import annotations
 import errno
 import os
 
+from pyspaces.errors import BOUNDING, CAPABILITIES
+from pyspaces.feature import Feature, Part, Step
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.setting import IDENTITY, flag, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from pyspaces.given import Given
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+    from pyspaces.setting import Setting
 
 ALL = "ALL"
 
@@ -42,19 +50,65 @@ def canonical(text: str) -> str:
     return name if name == ALL or name.startswith("CAP_") else f"CAP_{name}"
 
 
-def faults(drop: Iterable[str], add: Iterable[str]) -> Iterator[str]:
-    """Yield what is wrong with the names, a line each."""
-    drop, add = tuple(drop), tuple(add)
-    for setting, names in (("cap-drop", drop), ("cap-add", add)):
-        for name in names:
-            if name == ALL:
-                if setting == "cap-add":
-                    yield "cap-add: ALL: each has to be named; keep-caps keeps what there is"
-            elif name not in NAMES:
-                yield f"{setting}: {name}: is not a capability; capabilities(7) lists them"
-    for name in drop:
-        if name in add:
-            yield f"cap-add: {name}: is dropped by cap-drop"
+class Privileges(Part):
+    """What the command may do, and what it can never gain.
+
+    keep_caps: whether a user other than root keeps its capabilities over exec.
+    cap_drop, cap_add: capabilities (CAP_*) that the command cannot have, and that it has.
+    no_new_privs: whether no program gives the command more than it has, not even a set-user-ID one.
+    no_nested_users: whether no user namespace can be made inside the new one.
+    """
+
+    keep_caps: bool = False
+    cap_drop: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    no_new_privs: bool = False
+    no_nested_users: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether the sets of the command are others than exec would give it."""
+        return bool(self.keep_caps or self.cap_drop or self.cap_add)
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        for setting, names in (("cap-drop", self.cap_drop), ("cap-add", self.cap_add)):
+            for name in names:
+                if name == ALL:
+                    if setting == "cap-add":
+                        yield "cap-add: ALL: each has to be named; keep-caps keeps what there is"
+                elif name not in NAMES:
+                    yield f"{setting}: {name}: is not a capability; capabilities(7) lists them"
+        for name in self.cap_drop:
+            if name in self.cap_add:
+                yield f"cap-add: {name}: is dropped by cap-drop"
+        if self.no_nested_users and not plan.has("user"):
+            yield (
+                "no-nested-users: needs a new user namespace: the limit holds in a whole one, and"
+                " in the caller's own it would bind others too: add --user"
+            )
+        if self.no_nested_users and "CAP_SYS_RESOURCE" in self.cap_add:
+            yield "cap-add: CAP_SYS_RESOURCE: whoever has it can undo no-nested-users"
+
+
+def _read(given: Given, plan: Plan) -> Privileges:
+    dropped = _names(given, "cap_drop")
+    # Asked for, or implied where the command gives up much.
+    implied = not given.flag("allow_new_privs") and (bool(plan.identity.uid) or ALL in dropped)
+    return Privileges(
+        keep_caps=given.flag("keep_caps"),
+        cap_drop=dropped,
+        cap_add=_names(given, "cap_add"),
+        no_new_privs=given.flag("no_new_privs") or implied,
+        no_nested_users=given.flag("no_nested_users"),
+    )
+
+
+def _names(given: Given, setting: str) -> tuple[str, ...]:
+    names = tuple(canonical(text) for text in given.words(setting))
+    option = setting.replace("_", "-")
+    for unknown in unknown_here(names):
+        given.faults.append(f"{option}: {unknown}: this kernel does not have it")
+    return names
 
 
 def unknown_here(names: Iterable[str]) -> list[str]:
@@ -157,3 +211,85 @@ def _is_root() -> bool:
     Not even user 0 has them where the caller has set SECBIT_NOROOT; a new user namespace clears it.
     """
     return os.geteuid() == 0 and not libc.secure_bits() >> constants.SECURE_NOROOT & 1
+
+
+def _drop_bounding(context: Context) -> None:
+    privileges = context.plan.privileges
+    drop_bounding_inner(privileges.cap_drop, privileges.cap_add)
+
+
+def _set(context: Context) -> None:
+    privileges = context.plan.privileges
+    set_inner(privileges.cap_drop, privileges.cap_add, keep=privileges.keep_caps)
+
+
+def _text(plan: Plan) -> str:
+    privileges = plan.privileges
+    rows = [f"without {','.join(privileges.cap_drop)}"] if privileges.cap_drop else []
+    rows += [f"with {','.join(privileges.cap_add)}"] if privileges.cap_add else []
+    return ", ".join([*rows, *(["kept over exec"] if privileges.keep_caps else [])])
+
+
+FORBID_USER_NAMESPACES = Step(
+    title="forbid user namespaces inside",
+    applies=lambda plan: plan.privileges.no_nested_users,
+    act=lambda context: forbid_user_namespaces_inner(),
+)
+DROP_BOUNDING = Step(
+    title=BOUNDING,
+    applies=lambda plan: plan.privileges.cap_drop,
+    act=_drop_bounding,
+    detail=lambda plan: f"without {','.join(plan.privileges.cap_drop)}",
+)
+FORBID_NEW_PRIVILEGES = Step(
+    title="forbid new privileges",
+    applies=lambda plan: plan.privileges.no_new_privs,
+    act=lambda context: libc.set_no_new_privs(),
+)
+SET_CAPABILITIES = Step(
+    title=CAPABILITIES,
+    applies=lambda plan: plan.privileges.changes,
+    act=_set,
+    detail=_text,
+    for_command=True,
+)
+
+
+def _list(name: str, text: str, *words: str) -> Setting:
+    names = (*words, *(cap.removeprefix("CAP_").lower() for cap in NAMES))
+    return many(name, IDENTITY, "CAP[,CAP...]", text, words=names, listed=True)
+
+
+FEATURE = Feature(
+    name="privileges",
+    part=Privileges,
+    settings=(
+        flag("keep_caps", IDENTITY, "let a user other than root retain its capabilities"),
+        _list("cap_drop", "drop these capabilities from the command, or all of them", "all"),
+        _list("cap_add", "give these capabilities to the command, whichever user it runs as"),
+        flag(
+            "no_new_privs",
+            IDENTITY,
+            "do not let programs such as set-user-ID ones gain privileges",
+        ),
+        flag(
+            "allow_new_privs",
+            IDENTITY,
+            "do not imply --no-new-privs with --setuid and --cap-drop all",
+        ),
+        flag(
+            "no_nested_users",
+            IDENTITY,
+            "prevent the creation of user namespaces inside; requires --user",
+        ),
+    ),
+    read=_read,
+    quiet=Privileges._fields,
+    translated=("keep_caps",),  # with the ids, whose change takes them
+    no_equivalent={
+        "cap_drop": "unshare(1) drops none; setpriv(1) does",
+        "cap_add": "unshare(1) keeps all of them or none",
+        "no_new_privs": "unshare(1) does not set it; setpriv(1) does",
+        "no_nested_users": "unshare(1) sets no limit",
+    },
+)

@@ -11,7 +11,9 @@ import os
 
 from pyspaces import launch, settings
 from pyspaces.errors import PREPARE, Report, SpaceError, UsageFault
-from pyspaces.features.life import Life, Outputs
+from pyspaces.features.existing.values import Existing
+from pyspaces.features.life import Life
+from pyspaces.features.outputs import Outputs
 from pyspaces.host.check.row import NO, YES, Row
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer
@@ -46,15 +48,16 @@ def attempt_plan(
 
     Returns what went wrong, with its hint; None if nothing did. Raises UsageFault.
     """
-    if plan.keeps:
+    if plan.existing.keeps:
         from pyspaces.features.existing import keeping  # noqa: PLC0415 - few launches keep anything
 
         try:
-            keeping.check(plan.keeps)
+            keeping.check(plan.existing.keeps)
         except SpaceError as error:
             return error
     # Whatever is told to files or terminals is not: they would be created, or waited for.
-    plan = plan.replace(life=Life(), outputs=Outputs(), name=None, hold=False, keeps=())
+    existing = Existing(joining=plan.existing.joining)
+    plan = plan.replace(life=Life(), outputs=Outputs(), existing=existing)
     reading, writing = os.pipe()
     try:
         try:

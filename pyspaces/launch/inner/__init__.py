@@ -179,7 +179,7 @@ def _become(telling: _Telling, told: bytes = b"") -> NoReturn:
         execute(context)
     _take_environment(context.environment, clear=context.plan.environment.clear)
     unseal_imports()
-    if context.post and not context.plan.joining:
+    if context.post and not context.plan.existing.joining:
         # A child of our process 1, which nobody may look into; this one is the caller's function.
         libc.set_dumpable(dumpable=True)
     context.channel.close()
@@ -221,8 +221,8 @@ def _wait_for_maps(context: Context) -> None:
 
 
 def _become_mapped(plan: Plan, message: channel.Message) -> None:
-    allowed = message.body == channel.ALLOWED and not plan.keep_groups
-    become_mapped(plan.uid_map, plan.gid_map, may_set_groups=allowed)
+    allowed = message.body == channel.ALLOWED and not plan.identity.keep_groups
+    become_mapped(plan.maps.uid_map, plan.maps.gid_map, may_set_groups=allowed)
 
 
 def _wait_for_word(context: Context, kind: bytes) -> channel.Message:

@@ -22,7 +22,7 @@ def change(context: Context) -> None:
     workdir = context.plan.workdir
     if workdir is None:
         root.find_workdir_inner(context.directory, context.environment)
-    elif context.plan.builds_tree():
+    elif context.plan.mounts.builds_tree:
         # The working directory is the new root by now; a relative path begins where the caller is.
         os.chdir(os.path.join(context.directory or "/", workdir))
     else:
@@ -31,9 +31,9 @@ def change(context: Context) -> None:
 
 def is_named(plan: Plan) -> bool:
     """Tell whether PWD is to be set: the directory may change, and nothing is said about PWD."""
-    joining = plan.joining
+    joining = plan.existing.joining
     moved = plan.workdir is not None or joining.root or "mount" in joining.names()
-    return plan.environment.leaves("PWD") and (moved or plan.builds_tree())
+    return plan.environment.leaves("PWD") and (moved or plan.mounts.builds_tree)
 
 
 def name(context: Context) -> None:

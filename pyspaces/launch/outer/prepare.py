@@ -123,9 +123,9 @@ def _hint(report: Report, plan: Plan) -> str | None:
     case = hints.Case(
         report=report,
         namespaces=plan.namespaces,
-        uids=plan.uid_map,
-        gids=plan.gid_map,
-        joined=plan.joining.names(),
+        uids=plan.maps.uid_map,
+        gids=plan.maps.gid_map,
+        joined=plan.existing.joining.names(),
     )
     return hints.explain(case)
 
@@ -134,15 +134,15 @@ def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
     """Write the id maps of a new user namespace; tell whether setgroups(2) is allowed inside."""
     if not plan.has("user"):
         return False
-    observe(f"map user ids: {idmap.arrows(plan.uid_map) or 'none'}")
-    observe(f"map group ids: {idmap.arrows(plan.gid_map) or 'none'}")
+    observe(f"map user ids: {idmap.arrows(plan.maps.uid_map) or 'none'}")
+    observe(f"map group ids: {idmap.arrows(plan.maps.gid_map) or 'none'}")
     return idmap.write_outer(
         procfs.pid_of_pidfd(child.pidfd),
-        uids=plan.uid_map,
-        gids=plan.gid_map,
-        setgroups=plan.setgroups,
-        write_uids=_helper(plan.uid_map, os.geteuid(), constants.CAP_SETUID),
-        write_gids=_helper(plan.gid_map, os.getegid(), constants.CAP_SETGID),
+        uids=plan.maps.uid_map,
+        gids=plan.maps.gid_map,
+        setgroups=plan.maps.setgroups,
+        write_uids=_helper(plan.maps.uid_map, os.geteuid(), constants.CAP_SETUID),
+        write_gids=_helper(plan.maps.gid_map, os.getegid(), constants.CAP_SETGID),
     )
 
 
@@ -223,11 +223,11 @@ def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
 
 def files_of(plan: Plan) -> Kept | None:
     """Return what will keep the namespaces; None where nothing is to, as in most launches."""
-    if not plan.keeps:
+    if not plan.existing.keeps:
         return None
     from pyspaces.features.existing.keeping import Kept
 
-    return Kept(plan.keeps)
+    return Kept(plan.existing.keeps)
 
 
 def keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
@@ -299,6 +299,6 @@ def _poller(*descriptors: int) -> select.poll:
 
 def _mapping_detail(report: Report, plan: Plan) -> str:
     groups = report.call == "newgidmap" or report.path.endswith("gid_map")
-    extents = plan.gid_map if groups else plan.uid_map
+    extents = plan.maps.gid_map if groups else plan.maps.uid_map
     kind = "group" if groups or report.path.endswith("setgroups") else "user"
     return f"while mapping {kind} ids for the new user namespace ({idmap.arrows(extents)})"

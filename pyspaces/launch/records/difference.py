@@ -56,7 +56,7 @@ class Difference:
         # By their place inside; found by paths of outside, as they were when it began.
         self._lower = {
             one.target: tuple(os.path.abspath(path) for path in reversed(one.lower))
-            for one in plan.mounts
+            for one in plan.mounts.operations
             if isinstance(one, TmpOverlay)
         }
         self._place = _place(self._given)

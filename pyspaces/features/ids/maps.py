@@ -1,0 +1,209 @@
+"""The id maps of a new user namespace, as a plan has them: user_namespaces(7).
+
+Pure but for the caller's own ids; runs in the parent. `idmap.py` has their grammar, their
+arithmetic and what writes them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.feature import Feature, Missing, Part
+from pyspaces.features.ids import idmap
+from pyspaces.features.ids.idmap import Extent, MapFault
+from pyspaces.kernel import procfs
+from pyspaces.setting import IDENTITY, flag, many, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import ClassVar
+
+    from pyspaces.given import Given
+    from pyspaces.plan import Plan
+    from pyspaces.plan.equivalent import Caller
+
+
+class Maps(Part):
+    """The maps of a new user namespace.
+
+    uid_map, gid_map: extents; empty leaves the map unwritten. setgroups: allow, deny, or None for
+    the kernel's rule.
+    """
+
+    uid_map: tuple[Extent, ...] = ()
+    gid_map: tuple[Extent, ...] = ()
+    setgroups: str | None = None
+
+    _nested: ClassVar = {"uid_map": Extent, "gid_map": Extent}
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        del plan
+        for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):
+            try:
+                idmap.check(extents)
+            except MapFault as fault:
+                yield f"{setting}: {fault}"
+        if self.setgroups not in (None, idmap.ALLOW, idmap.DENY):
+            yield f"setgroups: {self.setgroups}: is neither {idmap.ALLOW} nor {idmap.DENY}"
+
+
+def _read(given: Given, plan: Plan) -> Maps:
+    del plan
+    uids: tuple[Extent, ...] = ()
+    gids: tuple[Extent, ...] = ()
+    if "user" in given.namespaces:
+        uids, gids = _maps(given)
+    return Maps(uid_map=uids, gid_map=gids, setgroups=given.text("setgroups"))
+
+
+def _maps(given: Given) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
+    flags = (idmap.ROOT, idmap.CURRENT, idmap.AUTO)
+    words = [word for word in flags if given.flag(f"map_{word}")]
+    uids = [*words, *_items(given, "map_uid")]
+    gids = [*words, *_items(given, "map_gid")]
+    if not gids:
+        gids = [item for item in uids if isinstance(item, str)]
+    return (
+        _extents(given, "uid", uids or [idmap.ROOT], os.geteuid()),
+        _extents(given, "gid", gids or [idmap.ROOT], os.getegid()),
+    )
+
+
+def _items(given: Given, name: str) -> list[Extent | str]:
+    spec = given.values.get(name)
+    # A list of texts one by one, as options give them: each can have a fault of its own.
+    of_texts = isinstance(spec, list | tuple) and all(isinstance(one, str) for one in spec)
+    items: list[Extent | str] = []
+    for one in spec if of_texts and spec else [spec]:
+        try:
+            items.extend(idmap.entries([one] if of_texts else one))
+        except MapFault as fault:
+            given.faults.append(f"{name.replace('_', '-')}: {fault}")
+    return items
+
+
+def _extents(
+    given: Given, kind: str, items: Iterable[Extent | str], caller: int
+) -> tuple[Extent, ...]:
+    items = list(items)
+    own = procfs.id_map(f"{kind}_map") if idmap.ALL in items else []
+    subordinate = idmap.AUTO in items or idmap.SUBIDS in items
+    try:
+        ranges = _ranges(given, kind) if subordinate else []
+        return idmap.build(items, caller=caller, own=own, ranges=ranges)
+    except MapFault as fault:
+        given.faults.append(f"map-{kind}: {fault}")
+        return ()
+
+
+def _ranges(given: Given, kind: str) -> list[tuple[int, int]]:
+    from pyspaces.features.ids import accounts
+
+    user = accounts.caller()
+    ranges = accounts.subordinate_ranges(kind, user)
+    if not ranges:
+        given.lacking = given.lacking or accounts.no_ranges(kind, user)
+    return ranges
+
+
+def is_denied(plan: Plan, caller: Caller) -> bool:
+    """Tell whether setgroups(2) is denied inside; `idmap.write_outer` has the rule."""
+    maps = plan.maps
+    if maps.setgroups is not None or not idmap.is_own(maps.gid_map, caller.gid):
+        return maps.setgroups == idmap.DENY
+    return not caller.privileged
+
+
+def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
+    if plan.has("user"):
+        yield from _map_equivalent("user", plan.maps.uid_map, caller.uid, caller)
+        yield from _groups_equivalent(plan, caller)
+
+
+def _map_equivalent(
+    kind: str, extents: Sequence[Extent], own: int, caller: Caller
+) -> Iterator[str]:
+    """Map the own id by one option, and a range by another, which has the outside id first."""
+    alone = [row for row in extents if idmap.is_own([row], own)]
+    ranges = [row for row in extents if row not in alone]
+    # Before 2.40 newuidmap writes ranges, for root too, who has no subordinate ids as a rule.
+    if ranges and caller.privileged:
+        yield Missing(f"{kind[0]}id_map: unshare(1) before 2.40 writes no range for root")
+    elif len(ranges) > 1:
+        yield Missing(f"{kind[0]}id_map: unshare(1) before 2.40 takes one range only")
+    yield from (f"--map-{kind}={row.inside}" for row in alone)
+    yield from (f"--map-{kind}s={row.outside},{row.inside},{row.count}" for row in ranges)
+
+
+def _groups_equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
+    """Map groups: --map-group alone always denies setgroups(2), a range leaves it as it is."""
+    maps = plan.maps
+    if not maps.gid_map:
+        yield from [f"--setgroups={maps.setgroups}"] if maps.setgroups else []
+    elif idmap.is_own(maps.gid_map, caller.gid):
+        yield f"--map-group={maps.gid_map[0].inside}"
+        if not is_denied(plan, caller):
+            yield Missing("setgroups: unshare(1) denies it here, as --setgroups deny does")
+    else:
+        yield from _map_equivalent("group", maps.gid_map, caller.gid, caller)
+        if maps.setgroups == idmap.DENY:
+            yield Missing(
+                "setgroups: unshare(1) denies it after the group map, which the kernel refuses"
+            )
+
+
+_HELP = (
+    f"INSIDE,OUTSIDE,COUNT (in this order), N, or one of {', '.join(idmap.WORDS)}; repeatable,"
+    " records add up"
+)
+_USER = ("user",)
+
+FEATURE = Feature(
+    name="maps",
+    part=Maps,
+    settings=(
+        many(
+            *("map_uid", IDENTITY, "SPEC", f"map user IDs: {_HELP}"),
+            short="-M",
+            words=idmap.WORDS,
+            implies=_USER,
+        ),
+        many(
+            *("map_gid", IDENTITY, "SPEC", f"map group IDs: {_HELP}"),
+            short="-G",
+            words=idmap.WORDS,
+            implies=_USER,
+        ),
+        flag(
+            *("map_root", IDENTITY, "map the caller to root inside (the default with --user)"),
+            short="-r",
+            implies=_USER,
+        ),
+        flag(
+            *("map_current", IDENTITY, "map the caller to its own IDs inside"),
+            short="-c",
+            implies=_USER,
+        ),
+        flag(
+            "map_auto",
+            IDENTITY,
+            "map the caller to root inside, followed by its subordinate IDs",
+            implies=_USER,
+        ),
+        value(
+            "setgroups",
+            IDENTITY,
+            "allow|deny",
+            "allow or deny setgroups(2) inside (default: deny for an ordinary user)",
+            words=(idmap.ALLOW, idmap.DENY),
+            implies=_USER,
+        ),
+    ),
+    read=_read,
+    needs={"uid_map": _USER, "gid_map": _USER, "setgroups": _USER},
+    options={"uid_map": "map-uid", "gid_map": "map-gid"},
+    quiet=Maps._fields,
+    equivalent=_equivalent,
+    translated=Maps._fields,
+)

@@ -1,0 +1,80 @@
+"""Where the launcher tells machines and people what became of a command.
+
+Pure; runs in any process.
+"""
+
+from __future__ import annotations
+
+from pyspaces.feature import Feature, Part
+from pyspaces.kernel.libc import c_string_fault
+from pyspaces.setting import RECORDS, flag, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspaces.given import Given
+    from pyspaces.plan import Plan
+
+
+class Outputs(Part):
+    """Where the launcher tells machines and people what became of a command.
+
+    status_fd: number of an open descriptor that the caller gave, for the status record.
+    status_file: the file for it. pid_file: the file that holds the pid while the command runs.
+    report: whether people get a summary at the end. overlay_diff: the file for what the command
+    changed in overlays whose changes vanish; JSON where its name ends in .json, else text.
+    """
+
+    status_fd: int | None = None
+    status_file: str | None = None
+    pid_file: str | None = None
+    report: bool = False
+    overlay_diff: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Outputs()
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        if self.status_fd is not None and self.status_fd < 0:
+            yield f"status-fd: {self.status_fd}: is not a descriptor"
+        for field in ("status_file", "pid_file", "overlay_diff"):
+            name, path = field.replace("_", "-"), getattr(self, field)
+            if path is not None and (fault := c_string_fault(path)):
+                yield f"{name}: {path!r}: {fault}"
+            if path == "":
+                yield f"{name}: a path cannot be empty"
+        if self.overlay_diff is not None and not any(
+            type(one).__name__ == "TmpOverlay" for one in plan.mounts.operations
+        ):
+            yield "overlay-diff: needs --tmp-overlay or --throwaway, whose changes it tells"
+
+
+def _read(given: Given, plan: Plan) -> Outputs:
+    del plan
+    return Outputs(
+        status_fd=given.parsed("status_fd", _descriptor),
+        status_file=given.text("status_file"),
+        pid_file=given.text("pid_file"),
+        report=given.flag("report"),
+        overlay_diff=given.text("overlay_diff"),
+    )
+
+
+def _descriptor(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise ValueError(f"{text[:40]!r} is not the number of a descriptor")
+    return int(text)
+
+
+FEATURE = Feature(
+    name="outputs",
+    part=Outputs,
+    settings=(
+        value("status_fd", RECORDS, "N", "write the status record, one JSON object per line, to the open descriptor N"),
+        value("status_file", RECORDS, "PATH", "write the status record to PATH when the command has ended"),
+        value("pid_file", RECORDS, "PATH", "write the command"s process ID to PATH while it runs"),
+        flag("report", RECORDS, "print a summary at the end: exit status, time and memory"),
+    ),
+    read=_read,
+)

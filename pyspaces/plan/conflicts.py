@@ -1,0 +1,54 @@
+"""Which options cannot be used together, and which need another: one table of each.
+
+Pure; runs in any process.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
+_NO_COMMAND = "there is no command"
+_NO_LAUNCHER = "no launcher is left"
+
+# One option, others, and why they exclude each other.
+_CONFLICTS = (
+    ("empty-root", ("root",), ""),
+    ("allow-new-privs", ("no-new-privs",), ""),
+    ("kill-child", ("no-kill-child",), ""),
+    ("kill-child", ("hold",), "the launcher does not stay"),
+    ("new-session", ("pty",), "which begins a session, with a terminal"),
+    ("no-fork", ("pid",), "process 1 is a child of the launcher"),
+    ("no-fork", ("init",), "process 1 is a child of the launcher"),
+    ("no-fork", ("pty",), "somebody has to relay what the terminal reads and writes"),
+    ("no-fork", ("new-session",), "the leader of a process group cannot begin one"),
+    ("no-fork", ("timeout",), "somebody has to watch the clock"),
+    ("no-fork", ("kill-child", "no-kill-child"), _NO_LAUNCHER),
+    ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
+    ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
+    ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
+    ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
+)
+# One option, and the other that it is about.
+_REQUIREMENTS = (
+    ("init-wait", "init"),
+    ("kill-after", "timeout"),
+    ("share", "all"),
+)
+
+
+def conflicts(used: Collection[str]) -> Iterator[str]:
+    """Yield what is wrong with options that are used together, a line each.
+
+    used: names of options, without dashes in front, and of new namespaces.
+    """
+    for option, others, why in _CONFLICTS:
+        if option in used:
+            for other in others:
+                if other in used:
+                    yield f"{option}: cannot be combined with --{other}{why and ': ' + why}"
+    for option, other in _REQUIREMENTS:
+        if option in used and other not in used:
+            yield f"{option}: requires --{other}"
