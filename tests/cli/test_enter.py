@@ -289,7 +289,7 @@ def test_without_a_fork_nothing_that_needs_a_launcher(pyspaces: Run, box: str) -
     for option in ("--timeout=1", "--pty", "--new-session", "--report", "--status-fd=1"):
         done = pyspaces("enter", box, "-F", option, "--", "true")
         assert done.returncode == 2
-        assert f"no-fork: not with {option.partition('=')[0]}: " in done.stderr
+        assert f"no-fork: cannot be combined with {option.partition('=')[0]}: " in done.stderr
 
 
 # --- without doing it --------------------------------------------------------------------------

@@ -79,7 +79,9 @@ def test_make_ends_at_ctrl_c(shell: Screen, options: str, tmp_path: Path) -> Non
     shell.type(b"\x03")
     shown = shell.expect(b"ready> ")
     assert b"second" not in shown
-    assert b"nterrupt" in shown
+    # A race of make's own: its handler waits for a child that it was about to count as reaped (GNU
+    # make 4.3 with `sleep` alone and no launcher: 31 of 800 Ctrl-C on a busy machine).
+    assert b"nterrupt" in shown or b"*** wait: No child processes" in shown
 
 
 @SPACES

@@ -110,6 +110,6 @@ def test_the_hint_is_that_of_the_host_outside(pyspaces: Launch) -> None:
 def test_what_needs_a_launcher_is_refused_with_the_reason(pyspaces: Launch) -> None:
     done = pyspaces(*HEAD, "--user", "--pid", "--timeout", "1", "--report", "--", "true")
     assert done.returncode == 2
-    assert "its process 1 is a child of the launcher" in done.stderr
+    assert "process 1 is a child of the launcher" in done.stderr
     assert "somebody has to watch the clock" in done.stderr
     assert "no launcher is left to write it" in done.stderr
