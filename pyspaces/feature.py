@@ -59,7 +59,7 @@ class Feature(Record):
     name: of its part in a plan. part: the type of that. settings: how people ask for it. read:
     makes the part of the settings given; the plan holds the parts of the features before this one.
     needs: by field, the new namespaces without which it cannot be used. options: by field, the
-    option that it comes from where that has another name; empty for a field that no option turns on.
+    option that it comes from where that has another name; empty where no option turns it on.
     quiet: fields that a preview need not list, since steps or lines of its own describe them.
     equivalent: yields the words of unshare(1) for the part, and what it cannot do, as Missing.
     translated: the fields that it looks at; for any other there are none. no_equivalent: by field,

@@ -10,7 +10,7 @@ from pyspaces.commands.options import GroupedCommand, general_options, options_f
 from pyspaces.commands.run import complete_command, default_command, in_foreground, show
 from pyspaces.commands.targets import TargetWord
 from pyspaces.errors import UsageFault
-from pyspaces.features.existing.values import Join, Joining
+from pyspaces.features.existing.values import Join, Joining, joins_from
 from pyspaces.host import targets
 from pyspaces.kernel import namespaces
 from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP

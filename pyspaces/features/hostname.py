@@ -34,6 +34,7 @@ class Uts(Part):
 
 
 def name_fault(name: str) -> str | None:
+    """Say what is wrong with a host or domain name; None where nothing is."""
     if not name:
         return "a name cannot be empty"
     if fault := libc.c_string_fault(name):

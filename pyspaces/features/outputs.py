@@ -71,9 +71,19 @@ FEATURE = Feature(
     name="outputs",
     part=Outputs,
     settings=(
-        value("status_fd", RECORDS, "N", "write the status record, one JSON object per line, to the open descriptor N"),
-        value("status_file", RECORDS, "PATH", "write the status record to PATH when the command has ended"),
-        value("pid_file", RECORDS, "PATH", "write the command"s process ID to PATH while it runs"),
+        value(
+            "status_fd",
+            RECORDS,
+            "N",
+            "write the status record, one JSON object per line, to the open descriptor N",
+        ),
+        value(
+            "status_file",
+            RECORDS,
+            "PATH",
+            "write the status record to PATH when the command has ended",
+        ),
+        value("pid_file", RECORDS, "PATH", "write the command's process ID to PATH while it runs"),
         flag("report", RECORDS, "print a summary at the end: exit status, time and memory"),
     ),
     read=_read,

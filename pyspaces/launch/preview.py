@@ -63,8 +63,9 @@ def happenings(plan: Plan) -> Iterator[str]:
 
 def _rest(plan: Plan) -> Iterator[str]:
     """Yield every field that no other line describes, so that none is ever silent."""
+    known = {*_TOLD, *(feature.name for feature in FEATURES)}
     for name in plan._fields:
-        if name not in _TOLD and name not in (feature.name for feature in FEATURES):
+        if name not in known and getattr(plan, name) != getattr(type(plan), name, None):
             yield f"with {name} = {getattr(plan, name)!r}"
     for feature in FEATURES:
         for field in feature.used(plan):

@@ -225,14 +225,14 @@ class Gear:
 
     def building(self) -> Building | None:
         """Return what carries out the mounts of the plan; None where it has none."""
-        if not self._plan.mounts:
+        if not self._plan.mounts.operations:
             return None
         from pyspaces.mounts.building import Building
         from pyspaces.mounts.tree import Tree
 
         keep = self._difference.keep_inner if self._difference else None
-        tree = Tree(empty=self._plan.empty_root, keep=keep)
-        return Building(self._plan.mounts, tree)
+        tree = Tree(empty=self._plan.mounts.empty_root, keep=keep)
+        return Building(self._plan.mounts.operations, tree)
 
     def release_descriptors(self) -> None:
         """Close what the child has no need for, being open on directories of the host."""
@@ -254,7 +254,7 @@ class Gear:
 
     def leading(self) -> Leading | None:
         """Return what tells where exec would lead; None where the root is the caller's own."""
-        joining = self._plan.joining
+        joining = self._plan.existing.joining
         joined = joining.root or "mount" in joining.names()
         if not (joined or self._plan.mounts.builds_tree):
             return None

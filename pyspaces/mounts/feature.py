@@ -249,7 +249,8 @@ FEATURE = Feature(
         _row(
             "host_ro",
             "",
-            "show the host's programs and /etc read-only, with /dev, /proc and /tmp, on an empty root",
+            "show the host's programs and /etc read-only, with /dev, /proc and /tmp, on an empty"
+            " root",
         ),
         _row("throwaway", "", "show the host's file systems, and discard all changes at the end"),
         _row("read_only", "", "make everything mounted so far read-only, including submounts"),

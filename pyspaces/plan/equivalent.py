@@ -62,7 +62,7 @@ def _unknown(plan: Plan) -> Iterator[str]:
     """Yield what no feature could say a word about: a field that was added to the plan alone."""
     known = {*_KNOWN, *(feature.name for feature in FEATURES)}
     for name in plan._fields:
-        if name not in known and getattr(plan, name) != getattr(Plan, name, None):
+        if name not in known and getattr(plan, name) != getattr(type(plan), name, None):
             yield Missing(f"{name}: unshare(1) has no such thing")
 
 

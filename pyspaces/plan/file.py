@@ -16,7 +16,7 @@ from typing import Any
 
 from pyspaces.errors import UsageFault
 from pyspaces.mounts.operations import KINDS, Operation
-from pyspaces.plan.plan import Plan
+from pyspaces.plan.plan import VERSION, Plan, version_fault
 from pyspaces.record import Record
 
 STDIN = "-"
@@ -49,9 +49,13 @@ def read(path: str) -> Plan:
     """
     name = "standard input" if path == STDIN else path
     data = _decode(_bytes_of(path, name), name)
+    if fault := version_fault(data):
+        raise UsageFault([f"plan: {name}: {fault}"])
+    if isinstance(data, dict):
+        data.pop("version", None)
     if faults := _few(f"plan: {name}: {fault}" for fault in faults_of(Plan, data)):
         raise UsageFault(faults)
-    plan = Plan.from_data(data)
+    plan = Plan.from_data({**data, "version": VERSION})
     if faults := _few(plan.faults()):
         raise UsageFault(faults)
     return plan

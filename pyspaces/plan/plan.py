@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, ClassVar, Self
 
+    from pyspaces.feature import Feature
+
 # Of the JSON; a change of its meaning raises it. Version 1 was flat, and had no number.
 VERSION = 2
 
@@ -107,16 +109,21 @@ class Plan(Record):
         for name in self.namespaces:
             if name not in namespaces.NAMES:
                 yield f"{name}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
-        used = [(feature, field) for feature in FEATURES for field in feature.used(self)]
-        for feature, field in used:
+        used = {*self.namespaces, *given}
+        for feature in FEATURES:
+            fields = tuple(feature.used(self))
+            used.update(map(feature.option, fields))
+            yield from self._need_faults(feature, fields)
+            if fields:
+                yield from getattr(self, feature.name).faults(self)
+        yield from conflicts(used)
+
+    def _need_faults(self, feature: Feature, fields: Iterable[str]) -> Iterator[str]:
+        for field in fields:
             for namespace in feature.needs.get(field, ()):
                 if not self.has(namespace):
                     name = feature.option(field) or field.replace("_", "-")
                     yield f"{name}: needs a new {namespace} namespace"
-        for feature in dict.fromkeys(feature for feature, _ in used):
-            yield from getattr(self, feature.name).faults(self)
-        options = {feature.option(field) for feature, field in used}
-        yield from conflicts({*options, *self.namespaces, *given})
 
     def _field_faults(self) -> Iterator[str]:
         """Yield fields of a wrong type: every other rule relies on it that there are none."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 
 from pyspaces.record import told
-from pyspaces.settings.shape import FLAG, MANY, PAIRS, TOGGLE
+from pyspaces.setting import FLAG, MANY, PAIRS, TOGGLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.settings.shape import Setting
+    from pyspaces.setting import Setting
 
 # Id maps have forms of their own: `idmap.entries` reads them.
 MAPS = ("map_uid", "map_gid")

@@ -14,6 +14,7 @@ from conftest import processes_with
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
+from pyspaces.feature import Step
 from pyspaces.kernel import nsfs
 from pyspaces.launch import channel, inner
 from pyspaces.launch.channel import Conversation, Message
@@ -37,7 +38,7 @@ PLANS: dict[str, dict[str, object]] = {
 POINTS = ["before the maps", "before the word", "after the word", "at stage 1", "at stage 2"]
 
 
-def slow(step: inner.Step) -> inner.Step:
+def slow(step: Step) -> Step:
     """Take a step only after a while: the child does not wait, and would be through with all."""
 
     def act(context: inner.Context) -> None:

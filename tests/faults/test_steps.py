@@ -9,9 +9,11 @@ import pytest
 
 from pyspaces import launch, settings
 from pyspaces.errors import REPORT_BUG, SpaceError
+from pyspaces.feature import Step
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
 from pyspaces.launch.inner import STEPS
+from pyspaces.mounts.feature import Mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
     if not STEPS[index].applies(plan):
         session = plan.replace(life=plan.life.replace(pty=False, new_session=True))
         plan = (
-            session if STEPS[index].applies(session) else plan.replace(mounts=(), mount_proc=True)
+            session
+            if STEPS[index].applies(session)
+            else plan.replace(mounts=Mounts(operations=(), mount_proc=True))
         )
     assert STEPS[index].applies(plan)
     left = {step.title for step in STEPS if not step.applies(plan)} - {KEEPING}
@@ -63,7 +67,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
     return plan
 
 
-def broken_step(index: int, act: Callable[[inner.Context], None]) -> tuple[inner.Step, ...]:
+def broken_step(index: int, act: Callable[[inner.Context], None]) -> tuple[Step, ...]:
     return (*STEPS[:index], STEPS[index].replace(act=act), *STEPS[index + 1 :])
 
 

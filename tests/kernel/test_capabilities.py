@@ -12,7 +12,9 @@ from conftest import SCRIPT
 
 from pyspaces import launch
 from pyspaces.features.ids import capabilities
+from pyspaces.features.ids.capabilities import Privileges
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.ids.maps import Maps
 from pyspaces.plan import Plan
 
 TYPE_CHECKING = False
@@ -209,10 +211,11 @@ def test_a_function_has_what_the_plan_leaves() -> None:
         plan = Plan(
             command=("f",),
             namespaces=("user",),
-            uid_map=(Extent(inside=who, outside=UID, count=1),),
-            gid_map=(Extent(inside=who, outside=GID, count=1),),
-            cap_drop=("CAP_KILL",),
-            cap_add=add,
+            maps=Maps(
+                uid_map=(Extent(inside=who, outside=UID, count=1),),
+                gid_map=(Extent(inside=who, outside=GID, count=1),),
+            ),
+            privileges=Privileges(cap_drop=("CAP_KILL",), cap_add=add),
         )
         read, write = os.pipe()
         call = functools.partial(tell_sets, write)

@@ -18,7 +18,7 @@ from conftest import IS_ROOT, PROBE, SCRIPT
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import joining
-from pyspaces.features.existing.values import Join, Joining
+from pyspaces.features.existing.values import Existing, Join, Joining
 from pyspaces.kernel import namespaces, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
@@ -428,7 +428,7 @@ def test_a_target_that_is_killed_meanwhile_is_never_mistaken(tmp_path: Path) -> 
                 target.wait()
             elif number:
                 killer.start()
-            refusal = _enter_once(plan.replace(joining=Joining(joins=joins)))
+            refusal = _enter_once(plan.replace(existing=Existing(joining=Joining(joins=joins))))
             if number not in (0, 199):
                 killer.join()
             target.kill()
@@ -528,7 +528,7 @@ def test_plans_with_joins_are_plain_data() -> None:
     )
     again: Any = json.loads(json.dumps(plan.to_data()))
     assert type(plan).from_data(again) == plan
-    assert plan.joining.names() == ("user", "net")
+    assert plan.existing.joining.names() == ("user", "net")
     assert plan.namespaces == ("uts",)
 
 

@@ -13,6 +13,7 @@ from conftest import IS_ROOT, SCRIPT, processes_of
 
 from pyspaces import Container, launch, settings
 from pyspaces.errors import SpaceError
+from pyspaces.mounts.feature import Mounts
 from pyspaces.mounts.operations import Bind, Dir, File, Proc, ReadOnly, Symlink, Tmpfs
 from pyspaces.plan import Plan
 
@@ -309,7 +310,9 @@ def test_that_proc_leads_into_no_other_process(options: tuple[str, ...]) -> None
 
 def test_a_plan_with_a_new_proc_of_a_shared_pid_namespace() -> None:
     """What --proc never makes; as root without a user namespace it can be."""
-    plan = Plan(command=("true",), namespaces=("user", "mount"), mounts=(Proc(),))
+    plan = Plan(
+        command=("true",), namespaces=("user", "mount"), mounts=Mounts(operations=(Proc(),))
+    )
     with pytest.raises(SpaceError, match="mount a new /proc: mount /proc: Operation not permitted"):
         launch.start(plan)
     with pytest.raises(SpaceError, match="add --pid, or show the existing one with --bind /proc"):
@@ -830,7 +833,9 @@ def test_faults_are_told_all_at_once() -> None:
     plan = Plan(
         command=("true",),
         namespaces=("mount",),
-        mounts=(Tmpfs(target="x", size=0), File(target="/a", fd=5), File(target="/b", fd=5)),
+        mounts=Mounts(
+            operations=(Tmpfs(target="x", size=0), File(target="/a", fd=5), File(target="/b", fd=5))
+        ),
     )
     told = "\n".join(plan.faults())
     assert "'x': a target is a path inside" in told

@@ -23,7 +23,7 @@ from pathlib import Path
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import constants, libc
-from pyspaces.settings.shape import ORDERED
+from pyspaces.setting import ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

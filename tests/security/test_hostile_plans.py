@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pyspaces.errors import UsageFault
 from pyspaces.features.existing.values import Join, Joining, Keep
 from pyspaces.features.ids.idmap import Extent
-from pyspaces.features.life import Life, Outputs
+from pyspaces.features.life import Life
+from pyspaces.features.outputs import Outputs
 from pyspaces.launch import preview
 from pyspaces.mounts.operations import KINDS
 from pyspaces.plan import Plan, equivalent

@@ -82,12 +82,12 @@ def test_what_is_joined_is_not_made() -> None:
 def test_a_keep_makes_what_it_keeps() -> None:
     plan = settings.plan_from({"command": ["x"], "keep": ["net=/a"]})
     assert plan.namespaces == ("net",)
-    assert plan.keeps == (Keep(namespace="net", path="/a"),)
+    assert plan.existing.keeps == (Keep(namespace="net", path="/a"),)
 
 
 def test_a_hold_is_a_plan_without_a_command() -> None:
     plan = settings.plan_from({"hold": True, "name": "box", "user": True})
-    assert plan.hold
+    assert plan.existing.hold
     assert plan.life.kill_child is None
 
 

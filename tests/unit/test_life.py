@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pyspaces import settings, status
 from pyspaces.errors import UsageFault
 from pyspaces.features import life
-from pyspaces.features.life import Life, Outputs
+from pyspaces.features.life import Life
+from pyspaces.features.outputs import Outputs
 from pyspaces.plan import Plan
 
 
@@ -80,7 +81,7 @@ def test_a_life_is_plain_data() -> None:
         ({"timeout": float("nan")}, "timeout: nan s: is not more than 0"),
         ({"kill_after": "1"}, "kill-after: requires --timeout"),
         ({"timeout": "1", "kill_after": "x"}, "kill-after: 'x' is not a duration"),
-        ({"pty": True, "new_session": True}, "new-session: comes with --pty"),
+        ({"pty": True, "new_session": True}, "new-session: cannot be combined with --pty"),
         ({"status_fd": "x"}, "status-fd: 'x' is not the number of a descriptor"),
         ({"status_fd": "-1"}, "status-fd: '-1' is not the number of a descriptor"),
         ({"status_file": "a\0b"}, "status-file: 'a\\x00b': holds a NUL"),

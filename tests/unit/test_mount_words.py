@@ -76,14 +76,14 @@ def test_what_follows_by_itself() -> None:
     """A /proc of the new pid namespace, and a /dev where the root was bound without devices."""
     base: dict[str, Any] = {"user": True, "command": ["true"]}
     plan = settings.plan_from({**base, "pid": True, "mounts": [["tmpfs", "/tmp"]]})
-    assert Proc() in plan.mounts
-    assert not plan.mount_proc
+    assert Proc() in plan.mounts.operations
+    assert not plan.mounts.mount_proc
     plan = settings.plan_from({**base, "mounts": [["ro-bind", "/", "/"]]})
-    assert plan.mounts == (Bind(source="/", target="/", read_only=True), Dev())
+    assert plan.mounts.operations == (Bind(source="/", target="/", read_only=True), Dev())
     plan = settings.plan_from({**base, "mounts": [["ro-bind", "/", "/"], ["dev", "/dev"]]})
-    assert plan.mounts.count(Dev()) == 1
+    assert plan.mounts.operations.count(Dev()) == 1
     plan = settings.plan_from({**base, "mounts": [["dev-bind", "/", "/"]]})
-    assert Dev() not in plan.mounts
+    assert Dev() not in plan.mounts.operations
 
 
 def test_every_fault_is_told() -> None:

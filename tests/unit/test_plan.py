@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import flat, nested
 
 from pyspaces.errors import UsageFault
-from pyspaces.features.clocks import Offset
+from pyspaces.features.clocks import Clocks, Offset
 from pyspaces.features.environment import Environment
+from pyspaces.features.hostname import Uts
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.ids.maps import Maps
+from pyspaces.features.loopback import Net
 from pyspaces.kernel.namespaces import NAMES
+from pyspaces.mounts.feature import Mounts
 from pyspaces.plan import Plan
+from pyspaces.plan.plan import VERSION
 
 numbers = st.integers(0, 2**32)
 extents = st.builds(lambda i, o, c: Extent(inside=i, outside=o, count=c), numbers, numbers, numbers)
@@ -51,7 +57,7 @@ def _plans(draw: st.DrawFn) -> Plan:
         "environment": environments,
     }
     values: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=optional))
-    return Plan(command=tuple(draw(st.lists(texts, min_size=1, max_size=3))), **values)
+    return flat(command=tuple(draw(st.lists(texts, min_size=1, max_size=3))), **values)
 
 
 plans = _plans()
@@ -77,9 +83,9 @@ def test_the_least_plan() -> None:
     plan = Plan(command=("true",))
     plan.check()
     assert plan.namespaces == ()
-    assert plan.propagation == "private"
-    assert plan.loopback is True
-    assert plan.mount_proc is False
+    assert plan.mounts.propagation == "private"
+    assert plan.net.loopback is True
+    assert plan.mounts.mount_proc is False
     assert plan.environment == Environment()
     assert not plan.has("user")
 
@@ -95,18 +101,17 @@ def full_plan() -> Plan:
     return Plan(
         command=("sh", "-c", "exit"),
         namespaces=NAMES,
-        uid_map=(Extent(inside=0, outside=1000, count=1),),
-        gid_map=(Extent(inside=0, outside=1000, count=1),),
-        setgroups="deny",
-        hostname="box",
-        domainname="example",
-        boottime=Offset(seconds=864000),
-        monotonic=Offset(seconds=-1, nanoseconds=5),
-        propagation="slave",
-        mount_proc=True,
-        loopback=False,
         workdir="/",
         environment=Environment(clear=True, keep=("LC_*",), unset=("A",), set=(("B", ""),)),
+        maps=Maps(
+            uid_map=(Extent(inside=0, outside=1000, count=1),),
+            gid_map=(Extent(inside=0, outside=1000, count=1),),
+            setgroups="deny",
+        ),
+        uts=Uts(hostname="box", domainname="example"),
+        clocks=Clocks(boottime=Offset(seconds=864000), monotonic=Offset(seconds=-1, nanoseconds=5)),
+        mounts=Mounts(propagation="slave", mount_proc=True),
+        net=Net(loopback=False),
     )
 
 
@@ -147,7 +152,7 @@ OFFSET = Offset(seconds=1)
     ],
 )
 def test_each_fault_is_the_only_one_told(changes: dict[str, Any], named: str) -> None:
-    plan = Plan(command=("true",)).replace(**changes)
+    plan = Plan(command=("true",)).replace(**nested(changes))
     faults = list(plan.faults())
     assert len(faults) == 1
     assert named in faults[0]
@@ -161,13 +166,12 @@ def test_all_faults_are_told_at_once() -> None:
     plan = Plan(
         command=(),
         namespaces=("mount", "fish"),
-        uid_map=(EXTENT, EXTENT),
-        setgroups="maybe",
-        hostname="",
-        boottime=OFFSET,
-        mount_proc=True,
         workdir="",
         environment=Environment(unset=("",), set=(("=", "\0"),)),
+        maps=Maps(uid_map=(EXTENT, EXTENT), setgroups="maybe"),
+        uts=Uts(hostname=""),
+        clocks=Clocks(boottime=OFFSET),
+        mounts=Mounts(mount_proc=True),
     )
     faults = "\n".join(plan.faults())
     for part in (
@@ -199,9 +203,10 @@ def test_plain_data_is_held_to_the_limits_of_id_maps(row: tuple[int, int, int]) 
     inside, outside, count = row
     plan = Plan.from_data(
         {
+            "version": VERSION,
             "command": ["true"],
             "namespaces": ["user"],
-            "uid_map": [{"inside": inside, "outside": outside, "count": count}],
+            "maps": {"uid_map": [{"inside": inside, "outside": outside, "count": count}]},
         }
     )
     assert any(fault.startswith("map-uid: ") for fault in plan.faults())
@@ -220,16 +225,27 @@ def test_plain_data_is_held_to_the_limits_of_id_maps(row: tuple[int, int, int]) 
 )
 def test_text_that_no_byte_string_can_be_is_a_fault(changes: dict[str, Any]) -> None:
     """A lone surrogate that stands for no byte: exec and the kernel could never be given it."""
-    plan = Plan(command=("true",)).replace(**changes)
+    plan = Plan(command=("true",)).replace(**nested(changes))
     with pytest.raises(UsageFault):
         plan.check()
 
 
 def test_from_data_names_what_it_does_not_know() -> None:
     with pytest.raises(TypeError, match="unknown field 'colour'"):
-        Plan.from_data({"command": ["true"], "colour": "red"})
+        Plan.from_data({"version": VERSION, "command": ["true"], "colour": "red"})
     with pytest.raises(TypeError, match="missing field 'command'"):
-        Plan.from_data({})
+        Plan.from_data({"version": VERSION})
     row = {"inside": 0, "outside": 0, "count": 1, "middle": 1}
     with pytest.raises(TypeError, match="unknown field 'middle'"):
-        Plan.from_data({"command": ["true"], "uid_map": [row]})
+        Plan.from_data({"version": VERSION, "command": ["true"], "maps": {"uid_map": [row]}})
+
+
+@pytest.mark.parametrize("version", [1, VERSION + 1, 1.5, True, "2", [], 10**30])
+def test_a_plan_of_another_version_is_refused(version: object) -> None:
+    with pytest.raises(UsageFault, match=r"^plan: version: is .*, and this program reads version"):
+        Plan.from_data({"version": version, "command": ["true"]})
+
+
+def test_a_plan_without_a_version_is_an_old_one() -> None:
+    with pytest.raises(UsageFault, match="has no version, as before version 2: make it again"):
+        Plan.from_data({"command": ["true"], "hostname": "box"})

@@ -125,7 +125,7 @@ def test_share_may_have_blanks_after_its_commas() -> None:
 
 def test_shared_user_leaves_the_ids_alone() -> None:
     made = plan(all=True, share=["user"])
-    assert (made.uid_map, made.gid_map) == ((), ())
+    assert (made.maps.uid_map, made.maps.gid_map) == ((), ())
 
 
 def test_share_without_all_is_a_fault() -> None:
@@ -158,53 +158,53 @@ def test_sharing_what_another_setting_wants_new_names_both(
 
 def test_user_alone_is_root_inside() -> None:
     made = plan(user=True)
-    assert made.uid_map == (extent(0, UID),)
-    assert made.gid_map == (extent(0, GID),)
+    assert made.maps.uid_map == (extent(0, UID),)
+    assert made.maps.gid_map == (extent(0, GID),)
 
 
 def test_map_current() -> None:
     made = plan(map_current=True)
-    assert made.uid_map == (extent(UID, UID),)
-    assert made.gid_map == (extent(GID, GID),)
+    assert made.maps.uid_map == (extent(UID, UID),)
+    assert made.maps.gid_map == (extent(GID, GID),)
 
 
 def test_a_word_for_uids_holds_for_gids() -> None:
-    assert plan(map_uid=["current"]).gid_map == (extent(GID, GID),)
-    assert plan(map_uid="root").gid_map == (extent(0, GID),)
+    assert plan(map_uid=["current"]).maps.gid_map == (extent(GID, GID),)
+    assert plan(map_uid="root").maps.gid_map == (extent(0, GID),)
     none = plan(map_uid=["none"])
-    assert (none.uid_map, none.gid_map) == ((), ())
+    assert (none.maps.uid_map, none.maps.gid_map) == ((), ())
     own = tuple(extent(row[0], row[0], row[2]) for row in procfs.id_map("gid_map"))
-    assert plan(map_uid=["all"]).gid_map == own
+    assert plan(map_uid=["all"]).maps.gid_map == own
 
 
 def test_a_word_for_uids_gives_way_to_map_gid() -> None:
     made = plan(map_uid=["current"], map_gid=["7,8,9"])
-    assert made.uid_map == (extent(UID, UID),)
-    assert made.gid_map == (extent(7, 8, 9),)
-    assert plan(map_uid=["none"], map_gid=["root"]).gid_map == (extent(0, GID),)
+    assert made.maps.uid_map == (extent(UID, UID),)
+    assert made.maps.gid_map == (extent(7, 8, 9),)
+    assert plan(map_uid=["none"], map_gid=["root"]).maps.gid_map == (extent(0, GID),)
 
 
 def test_records_for_uids_are_not_taken_for_gids() -> None:
     made = plan(map_uid=["0,7,1"])
-    assert made.uid_map == (extent(0, 7),)
-    assert made.gid_map == (extent(0, GID),)
+    assert made.maps.uid_map == (extent(0, 7),)
+    assert made.maps.gid_map == (extent(0, GID),)
 
 
 def test_map_gid_alone_leaves_uids_at_root() -> None:
     made = plan(map_gid=["3,4,5"])
-    assert made.uid_map == (extent(0, UID),)
-    assert made.gid_map == (extent(3, 4, 5),)
+    assert made.maps.uid_map == (extent(0, UID),)
+    assert made.maps.gid_map == (extent(3, 4, 5),)
 
 
 def test_records_add_up_in_the_order_given() -> None:
     made = plan(map_uid=["5,100,1", "0:200:1", "7 300 1,8 400 1"])
-    assert made.uid_map == (extent(5, 100), extent(0, 200), extent(7, 300), extent(8, 400))
+    assert made.maps.uid_map == (extent(5, 100), extent(0, 200), extent(7, 300), extent(8, 400))
 
 
 def test_a_word_and_records_add_up_and_only_the_word_is_inherited() -> None:
     made = plan(map_uid=["root", "1,100000,10"])
-    assert made.uid_map == (extent(0, UID), extent(1, 100000, 10))
-    assert made.gid_map == (extent(0, GID),)
+    assert made.maps.uid_map == (extent(0, UID), extent(1, 100000, 10))
+    assert made.maps.gid_map == (extent(0, GID),)
 
 
 @pytest.mark.parametrize("value", [0, "0", ["0"], [0]])
@@ -212,8 +212,8 @@ def test_zero_is_a_value(value: object) -> None:
     """0 as a Python int: user 0 outside is root inside; not the same as no value."""
     made = plan(map_uid=value)
     assert made.namespaces == ("user",)
-    assert made.uid_map == (extent(0, 0),)
-    assert made.gid_map == (extent(0, GID),)
+    assert made.maps.uid_map == (extent(0, 0),)
+    assert made.maps.gid_map == (extent(0, GID),)
 
 
 def test_a_map_that_cannot_be_meant_names_option_and_record() -> None:
@@ -237,12 +237,12 @@ def test_huge_numbers_of_zeros_are_no_crash(text: str) -> None:
         made = plan(map_uid=[text])
     except UsageFault:
         return
-    assert made.uid_map == (extent(0, 0),)
+    assert made.maps.uid_map == (extent(0, 0),)
 
 
 @pytest.mark.parametrize("word", ["allow", "deny"])
 def test_setgroups(word: str) -> None:
-    assert plan(setgroups=word).setgroups == word
+    assert plan(setgroups=word).maps.setgroups == word
 
 
 def test_setgroups_takes_no_other_word() -> None:
@@ -254,10 +254,10 @@ def test_setgroups_takes_no_other_word() -> None:
 
 
 def test_proc_comes_with_pid_and_mount_together() -> None:
-    assert plan(pid=True, mount=True).mount_proc is True
-    assert plan(pid=True).mount_proc is False
-    assert plan(mount=True).mount_proc is False
-    assert plan(pid=True, mount=True, mount_proc=False).mount_proc is False
+    assert plan(pid=True, mount=True).mounts.mount_proc is True
+    assert plan(pid=True).mounts.mount_proc is False
+    assert plan(mount=True).mounts.mount_proc is False
+    assert plan(pid=True, mount=True, mount_proc=False).mounts.mount_proc is False
     assert plan(mount_proc=True).namespaces == ("mount", "pid")
 
 
@@ -266,18 +266,18 @@ def test_no_mount_proc_implies_nothing() -> None:
 
 
 def test_loopback_is_up_unless_told() -> None:
-    assert plan(net=True).loopback is True
-    assert plan(net=True, loopback=False).loopback is False
-    assert plan(net=True, loopback=None).loopback is True
+    assert plan(net=True).net.loopback is True
+    assert plan(net=True, loopback=False).net.loopback is False
+    assert plan(net=True, loopback=None).net.loopback is True
 
 
 @pytest.mark.parametrize("value", ["-1.5", -1.5])
 def test_clocks(value: object) -> None:
     made = plan(boottime=value)
-    assert made.boottime == Offset(seconds=-2, nanoseconds=500_000_000)
-    assert made.monotonic is None
-    assert plan(monotonic=10).monotonic == Offset(seconds=10)
-    assert plan(boottime=0).boottime == Offset(seconds=0)
+    assert made.clocks.boottime == Offset(seconds=-2, nanoseconds=500_000_000)
+    assert made.clocks.monotonic is None
+    assert plan(monotonic=10).clocks.monotonic == Offset(seconds=10)
+    assert plan(boottime=0).clocks.boottime == Offset(seconds=0)
 
 
 def test_a_clock_that_is_no_number_is_a_fault() -> None:
@@ -289,7 +289,7 @@ def test_a_clock_that_is_no_number_is_a_fault() -> None:
 
 def test_names_and_directory() -> None:
     made = plan(hostname="box", domainname="example", workdir="/tmp")
-    assert (made.hostname, made.domainname, made.workdir) == ("box", "example", "/tmp")
+    assert (made.uts.hostname, made.uts.domainname, made.workdir) == ("box", "example", "/tmp")
 
 
 def test_an_empty_text_is_a_value_and_a_fault() -> None:
@@ -298,7 +298,7 @@ def test_an_empty_text_is_a_value_and_a_fault() -> None:
 
 @pytest.mark.parametrize("word", ["private", "slave", "shared", "unchanged"])
 def test_propagation(word: str) -> None:
-    assert plan(propagation=word).propagation == word
+    assert plan(propagation=word).mounts.propagation == word
 
 
 @pytest.mark.parametrize("word", ["", "odd"])

@@ -116,7 +116,8 @@ def parse_keep(text: str) -> Keep:
     return Keep(namespace=name, path=path)
 
 
-def _keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
+def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong, a line each. made: the namespaces that are new."""
     seen: set[str] = set()
     doubles: set[str] = set()
     for keep in keeps:
@@ -149,7 +150,7 @@ class Existing(Part):
 
     def faults(self, plan: Plan) -> Iterator[str]:
         yield from self.joining.faults()
-        yield from _keep_faults(self.keeps, plan.namespaces)
+        yield from keep_faults(self.keeps, plan.namespaces)
         for name in set(self.joining.names()).intersection(plan.namespaces):
             yield f"join: {name}: a namespace cannot be both new and joined"
         if self.name is not None:

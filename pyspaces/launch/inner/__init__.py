@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import EXECUTE, WAIT, Report, SpaceError
+from pyspaces.feature import Step
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
@@ -18,7 +19,7 @@ from pyspaces.launch import channel
 from pyspaces.launch.inner.execute import execute, path_of, text_of
 from pyspaces.launch.inner.identity import become_mapped
 from pyspaces.launch.inner.seal import seal_imports, unseal_imports
-from pyspaces.launch.inner.steps import STEPS, Context, Step, limit_of_process_1
+from pyspaces.launch.inner.steps import STEPS, Context, limit_of_process_1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _CRASHED = 70  # sysexits.h EX_SOFTWARE; as `spawn` has it
 
-__all__ = ["STEPS", "Context", "Step", "become_mapped", "replace_self", "run_inner"]
+__all__ = ["STEPS", "Context", "become_mapped", "replace_self", "run_inner"]
 
 
 def run_inner(context: Context) -> NoReturn:

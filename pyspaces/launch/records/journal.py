@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from pyspaces.features.life import Outputs
+    from pyspaces.features.outputs import Outputs
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.records.files import Place
