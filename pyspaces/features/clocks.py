@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import Feature, Missing, Part, Step
+from pyspaces.feature import SETUP, Feature, Missing, Part, Probe, Step, value
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
-from pyspaces.setting import SETUP, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import ClassVar
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.launch.inner.steps import Context
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
@@ -120,7 +119,7 @@ def _write_offsets_inner(lines: str, offsets: int) -> None:
         raise KernelError(error.errno or 0, "write", [lines], path) from None
 
 
-def _enter(context: Context) -> None:
+def _enter_by_plan_inner(context: Context) -> None:
     if context.plan.makes_clocks_by_joining():
         return  # by whoever has joined: see Visit.new_clocks
     clocks = context.plan.clocks
@@ -145,7 +144,7 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
 ENTER = Step(
     title="enter a new time namespace",
     applies=lambda plan: plan.has("time"),
-    act=_enter,
+    act=_enter_by_plan_inner,
     detail=_text,
 )
 
@@ -160,6 +159,13 @@ FEATURE = Feature(
     read=_read,
     needs={"boottime": _TIME, "monotonic": _TIME},
     quiet=Clocks._fields,
+    probes=(
+        Probe(
+            name="time-offsets",
+            settings={"time": True, "boottime": "86400"},
+            works="the boot clock was set ahead by a day",
+        ),
+    ),
     equivalent=_equivalent,
     translated=Clocks._fields,
 )

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import Feature, Part
+from pyspaces.feature import ENVIRONMENT, PAIRS, Feature, Part, Setting, flag, many
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.pattern import matches
-from pyspaces.setting import ENVIRONMENT, PAIRS, Setting, flag, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
 
 # PEP 538: started in the C locale, Python puts one of these into its own environment.

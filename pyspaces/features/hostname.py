@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import Feature, Part, Step
+from pyspaces.feature import SETUP, Feature, Part, Step, value
 from pyspaces.kernel import constants, libc
-from pyspaces.setting import SETUP, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
 
 

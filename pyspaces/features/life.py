@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import Feature, Missing, Part, Step
+from pyspaces.feature import LIFE, TERMINAL, Feature, Missing, Part, Step, flag, value
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import told
-from pyspaces.setting import LIFE, TERMINAL, flag, value
 from pyspaces.status import SIGNAL_NAMES, signal_name, signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.launch.inner.steps import Context
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
@@ -130,7 +129,7 @@ def signal_of(number: object) -> int:
     return int(number)
 
 
-def _tie_to_launcher(context: Context) -> None:
+def _tie_to_launcher_inner(context: Context) -> None:
     """Die when the launcher dies, and do it at once where it is dead already.
 
     After the ids have changed, since that clears the signal again (commit_creds() in
@@ -141,7 +140,7 @@ def _tie_to_launcher(context: Context) -> None:
         os._exit(0)
 
 
-def _begin_session(context: Context) -> None:
+def _begin_session_inner(context: Context) -> None:
     del context
     try:
         os.setsid()
@@ -149,7 +148,7 @@ def _begin_session(context: Context) -> None:
         raise KernelError(error.errno or 0, "setsid") from None
 
 
-def _attach_terminal(context: Context) -> None:
+def _attach_terminal_inner(context: Context) -> None:
     assert context.attach
     context.attach()
 
@@ -173,24 +172,24 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
 TIE = Step(
     title="tie the command to the life of the launcher",
     applies=lambda plan: plan.life.kill_child is not None,
-    act=_tie_to_launcher,
+    act=_tie_to_launcher_inner,
 )
 TIE_AGAIN = Step(
     title="tie the command to the life of the launcher again",
     applies=lambda plan: plan.life.kill_child is not None and plan.identity.changes,
-    act=_tie_to_launcher,
+    act=_tie_to_launcher_inner,
     for_command=True,
 )
 BEGIN_SESSION = Step(
     title="begin a new session",
     applies=lambda plan: plan.life.new_session,
-    act=_begin_session,
+    act=_begin_session_inner,
     for_command=True,
 )
 ATTACH_TERMINAL = Step(
     title="give the command a terminal",
     applies=lambda plan: plan.life.pty,
-    act=_attach_terminal,
+    act=_attach_terminal_inner,
     for_command=True,
 )
 

@@ -9,16 +9,15 @@ import fcntl
 import os
 import struct
 
-from pyspaces.feature import Feature, Missing, Part, Step
+from pyspaces.feature import SETUP, Feature, Missing, Part, Probe, Step, toggle
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
-from pyspaces.setting import SETUP, toggle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
 
@@ -75,6 +74,13 @@ FEATURE = Feature(
     ),
     read=_read,
     quiet=Net._fields,
+    probes=(
+        Probe(
+            name="loopback",
+            settings={"net": True, "loopback": True},
+            works="lo of a new network namespace was brought up",
+        ),
+    ),
     equivalent=_equivalent,
     translated=Net._fields,
 )

@@ -5,15 +5,14 @@ Pure; runs in any process.
 
 from __future__ import annotations
 
-from pyspaces.feature import Feature, Part
+from pyspaces.feature import RECORDS, Feature, Part, flag, value
 from pyspaces.kernel.libc import c_string_fault
-from pyspaces.setting import RECORDS, flag, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
 
 

@@ -7,17 +7,28 @@ out in the order in which they are written: in a mapping they stand in one list,
 from __future__ import annotations
 
 from pyspaces.errors import PROC
-from pyspaces.feature import Feature, Part, Step
+from pyspaces.feature import (
+    MOUNTS,
+    ORDERED,
+    SETUP,
+    Feature,
+    Part,
+    Probe,
+    Setting,
+    Step,
+    flag,
+    toggle,
+    value,
+)
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.mounts import proc, propagation, root
-from pyspaces.setting import MOUNTS, ORDERED, SETUP, Setting, flag, toggle, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.launch.inner.steps import Context
     from pyspaces.mounts.operations import Operation
     from pyspaces.plan import Plan
@@ -129,12 +140,12 @@ def _guards_proc(given: Given, plan: Plan, *, empty_root: bool) -> bool:
     return bool(sandbox) and not given.flag("proc_open")
 
 
-def _find(context: Context) -> None:
+def _find_inner(context: Context) -> None:
     assert context.building
     context.building.find_inner()
 
 
-def _attach_root(context: Context) -> None:
+def _attach_root_inner(context: Context) -> None:
     mounts = context.plan.mounts
     if mounts.empty_root:
         root.attach_empty_inner()
@@ -144,12 +155,12 @@ def _attach_root(context: Context) -> None:
         root.attach_inner(mounts.root or "/")
 
 
-def _build_tree(context: Context) -> None:
+def _build_tree_inner(context: Context) -> None:
     assert context.building
     context.building.mount_inner(context.tell)
 
 
-def _guard_proc(context: Context) -> None:
+def _guard_proc_inner(context: Context) -> None:
     assert context.guard
     context.guard()
 
@@ -163,18 +174,18 @@ SET_PROPAGATION = Step(
 FIND = Step(
     title="find what is to be mounted",
     applies=lambda plan: plan.mounts.operations,
-    act=_find,
+    act=_find_inner,
 )
 ATTACH_ROOT = Step(
     title="attach the new root",
     applies=lambda plan: plan.mounts.builds_tree,
-    act=_attach_root,
+    act=_attach_root_inner,
     detail=lambda plan: "an empty tmpfs" if plan.mounts.empty_root else plan.mounts.root or "/",
 )
 BUILD_TREE = Step(
     title="build the tree",
     applies=lambda plan: plan.mounts.operations,
-    act=_build_tree,
+    act=_build_tree_inner,
     detail=lambda plan: f"{len(plan.mounts.operations)} operations",
     parts=lambda plan: (operation.describe() for operation in plan.mounts.operations),
 )
@@ -186,7 +197,7 @@ MOUNT_PROC = Step(
 GUARD_PROC = Step(
     title="close what is the host's in /proc",
     applies=lambda plan: plan.mounts.guard_proc,
-    act=_guard_proc,
+    act=_guard_proc_inner,
     detail=lambda plan: "where its root is inside",
 )
 CHANGE_ROOT = Step(
@@ -313,6 +324,13 @@ FEATURE = Feature(
     },
     options={"operations": "mounts"},
     quiet=Mounts._fields,
+    probes=(
+        Probe(
+            name="mount-proc",
+            settings={"pid": True, "mount": True, "mount_proc": True},
+            works="a fresh /proc was mounted",
+        ),
+    ),
     equivalent=_equivalent,
     translated=("propagation", "mount_proc"),
     no_equivalent={

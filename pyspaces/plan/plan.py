@@ -26,7 +26,7 @@ from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar, Self
 
     from pyspaces.feature import Feature
@@ -60,6 +60,7 @@ class Plan(Record):
     life: Life = Life()
     outputs: Outputs = Outputs()
 
+    _is_checked = False
     _nested: ClassVar = {feature.name: feature.part for feature in FEATURES}
 
     def has(self, namespace: str) -> bool:
@@ -92,10 +93,15 @@ class Plan(Record):
             raise UsageFault([f"plan: {fault}"])
         return super().from_data({name: data[name] for name in data if name != "version"})
 
-    def check(self) -> None:
-        """Raise UsageFault with everything that is wrong, if anything is."""
-        if faults := list(self.faults()):
-            raise UsageFault(faults)
+    def check(self, given: Iterable[str] = (), faults: Sequence[str] = ()) -> None:
+        """Raise UsageFault with everything that is wrong, if anything is.
+
+        given: as for `faults`. faults: what is wrong with what the plan was made of.
+        """
+        found = [*faults, *(fault for fault in self.faults(given) if fault not in faults)]
+        if found:
+            raise UsageFault(found)
+        self.__dict__["_is_checked"] = True  # frozen, it stays so: nobody has to look again
 
     def faults(self, given: Iterable[str] = ()) -> Iterator[str]:
         """Yield what is wrong with the plan, a line each.
@@ -173,5 +179,6 @@ def checked(plan: object) -> Plan:
         raise UsageFault(
             [f"plan: has to be a Plan, as settings.plan_from makes it, and is {told(plan)}"]
         )
-    plan.check()
+    if not plan._is_checked:
+        plan.check()
     return plan

@@ -6,7 +6,7 @@ keywords.
 
 from __future__ import annotations
 
-from pyspaces.setting import (
+from pyspaces.feature import (
     ENVIRONMENT,
     EXISTING,
     FLAG,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.feature import FLAG, MANY, PAIRS, TOGGLE
 from pyspaces.record import told
-from pyspaces.setting import FLAG, MANY, PAIRS, TOGGLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.setting import Setting
+    from pyspaces.feature import Setting
 
 # Id maps have forms of their own: `idmap.entries` reads them.
 MAPS = ("map_uid", "map_gid")

@@ -6,13 +6,12 @@ Pure but for the caller's own ids; runs in the parent.
 from __future__ import annotations
 
 from pyspaces.errors import UsageFault
+from pyspaces.feature import ORDERED, TOGGLE, VALUE, Given
 from pyspaces.features.existing.values import HOLDING, namespaces_of
-from pyspaces.given import Given
 from pyspaces.kernel import namespaces
 from pyspaces.plan import Plan
 from pyspaces.plan.features import FEATURES
 from pyspaces.record import told
-from pyspaces.setting import ORDERED, TOGGLE, VALUE
 from pyspaces.settings.fitting import Misfit, fitted, words_of
 from pyspaces.settings.table import BY_NAME
 
@@ -45,9 +44,7 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     if given.lacking and not faults:
         raise given.lacking
     options = (name.replace("_", "-") for name, value in values.items() if value is not False)
-    faults += [fault for fault in plan.faults(options) if fault not in faults]
-    if faults:
-        raise UsageFault(faults)
+    plan.check(options, faults)
     return plan
 
 

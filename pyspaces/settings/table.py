@@ -5,9 +5,9 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
+from pyspaces.feature import NAMESPACES, SETUP, Setting, flag, many, value
 from pyspaces.kernel import namespaces
 from pyspaces.plan.features import FEATURES
-from pyspaces.setting import NAMESPACES, SETUP, Setting, flag, many, value
 
 
 def _namespace(name: str, short: str) -> Setting:

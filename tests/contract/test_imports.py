@@ -17,17 +17,17 @@ ROOT = Path(pyspaces.__file__).parents[1]
 
 # By room; a room itself is loaded with what is in it.
 ROOMS = {
-    "pyspaces": "errors pattern record status visible",
-    "pyspaces.features": "clocks environment hostname life loopback",
+    "pyspaces": "errors feature pattern record status visible",
+    "pyspaces.features": "clocks environment hostname life loopback outputs",
     "pyspaces.features.existing": "values",
-    "pyspaces.features.ids": "capabilities idmap",
+    "pyspaces.features.ids": "capabilities identity idmap maps",
     "pyspaces.kernel": "constants libc namespaces nsfs procfs spawn",
     "pyspaces.launch": "channel command in_place running services signals starting",
     "pyspaces.launch.inner": "directory execute identity seal steps",
     "pyspaces.launch.outer": "ending prepare process_1 stops watch",
-    "pyspaces.mounts": "proc propagation root",
-    "pyspaces.plan": "plan",
-    "pyspaces.settings": "fitting joining life mounts reading shape table",
+    "pyspaces.mounts": "feature proc propagation root",
+    "pyspaces.plan": "conflicts features plan",
+    "pyspaces.settings": "fitting reading table",
 }
 OURS = {*ROOMS, *(f"{room}.{name}" for room, names in ROOMS.items() for name in names.split())}
 

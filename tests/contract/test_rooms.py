@@ -19,7 +19,7 @@ ROOT = Path(pyspaces.__file__).parent
 
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
-WORDS = {"record", "pattern", "visible", "status", "errors"}
+WORDS = {"record", "pattern", "visible", "status", "errors", "feature"}
 DOORSTEP = {"", "__main__", "cli", "cloning"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
@@ -44,6 +44,7 @@ WORDS_KNOW = {
     "pyspaces.pattern": set[str](),
     "pyspaces.visible": set[str](),
     "pyspaces.status": {"pyspaces.record"},
+    "pyspaces.feature": {"pyspaces.record"},
     "pyspaces.errors": {
         "pyspaces.status",
         "pyspaces.visible",
@@ -361,6 +362,23 @@ HANDED_OVER = {
 }
 
 
+def acts() -> Iterator[tuple[str, int]]:
+    """Yield the lines of what the steps of features do, each of which the child takes."""
+    for module in PATHS:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Step":
+                for keyword in node.keywords:
+                    if keyword.arg == "act":
+                        yield from ((module, line) for line in lines_of(keyword.value))
+
+
+def lines_of(node: ast.expr) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+ACTS = set(acts())
+
+
 def side_errors(suffix: str, side: str) -> list[str]:
     """Return the uses of `*suffix` outside the room `side` and outside functions of that side."""
     return [
@@ -369,6 +387,7 @@ def side_errors(suffix: str, side: str) -> list[str]:
         if use.name.endswith(suffix)
         and not use.module.startswith(side)
         and not any(function.endswith(suffix) for function in use.functions)
+        and (use.module, use.line) not in ACTS
         and (use.module, use.name) not in HANDED_OVER
     ]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
-from pyspaces.setting import ORDERED
+from pyspaces.feature import ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
+from pyspaces.feature import ORDERED
 from pyspaces.kernel import constants, libc
-from pyspaces.setting import ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

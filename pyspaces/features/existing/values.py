@@ -6,18 +6,17 @@ Pure: these are the values, as plans hold them; runs in any process. `joining.py
 
 from __future__ import annotations
 
-from pyspaces.feature import Feature, Part
+from pyspaces.feature import EXISTING, Feature, Part, flag, many, value
 from pyspaces.kernel import namespaces
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.record import Record
-from pyspaces.setting import EXISTING, flag, many, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, ClassVar
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
 
 # What stands in a plan in place of a command where there is none: a label.

@@ -11,19 +11,17 @@ import errno
 import os
 
 from pyspaces.errors import BOUNDING, CAPABILITIES
-from pyspaces.feature import Feature, Part, Step
+from pyspaces.feature import IDENTITY, Feature, Part, Step, flag, many
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.setting import IDENTITY, flag, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given, Setting
     from pyspaces.launch.inner.steps import Context
     from pyspaces.plan import Plan
-    from pyspaces.setting import Setting
 
 ALL = "ALL"
 
@@ -213,12 +211,12 @@ def _is_root() -> bool:
     return os.geteuid() == 0 and not libc.secure_bits() >> constants.SECURE_NOROOT & 1
 
 
-def _drop_bounding(context: Context) -> None:
+def _drop_bounding_inner(context: Context) -> None:
     privileges = context.plan.privileges
     drop_bounding_inner(privileges.cap_drop, privileges.cap_add)
 
 
-def _set(context: Context) -> None:
+def _set_by_plan_inner(context: Context) -> None:
     privileges = context.plan.privileges
     set_inner(privileges.cap_drop, privileges.cap_add, keep=privileges.keep_caps)
 
@@ -238,7 +236,7 @@ FORBID_USER_NAMESPACES = Step(
 DROP_BOUNDING = Step(
     title=BOUNDING,
     applies=lambda plan: plan.privileges.cap_drop,
-    act=_drop_bounding,
+    act=_drop_bounding_inner,
     detail=lambda plan: f"without {','.join(plan.privileges.cap_drop)}",
 )
 FORBID_NEW_PRIVILEGES = Step(
@@ -249,7 +247,7 @@ FORBID_NEW_PRIVILEGES = Step(
 SET_CAPABILITIES = Step(
     title=CAPABILITIES,
     applies=lambda plan: plan.privileges.changes,
-    act=_set,
+    act=_set_by_plan_inner,
     detail=_text,
     for_command=True,
 )

@@ -6,17 +6,16 @@ Pure but for the look at names and ids of this host; runs in the parent. What ta
 
 from __future__ import annotations
 
-from pyspaces.feature import Feature, Missing, Part
+from pyspaces.feature import IDENTITY, Feature, Missing, Part, many, value
 from pyspaces.features.ids import idmap, maps
 from pyspaces.kernel import procfs
-from pyspaces.setting import IDENTITY, many, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pyspaces.feature import Given
     from pyspaces.features.ids.idmap import Extent
-    from pyspaces.given import Given
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
 

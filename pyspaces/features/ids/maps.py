@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import Feature, Missing, Part
+from pyspaces.feature import IDENTITY, Feature, Missing, Part, Probe, flag, many, value
 from pyspaces.features.ids import idmap
 from pyspaces.features.ids.idmap import Extent, MapFault
 from pyspaces.kernel import procfs
-from pyspaces.setting import IDENTITY, flag, many, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import ClassVar
 
-    from pyspaces.given import Given
+    from pyspaces.feature import Given
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
 
@@ -204,6 +203,7 @@ FEATURE = Feature(
     needs={"uid_map": _USER, "gid_map": _USER, "setgroups": _USER},
     options={"uid_map": "map-uid", "gid_map": "map-gid"},
     quiet=Maps._fields,
+    probes=(Probe(name="map-one", settings={"user": True}, works="0 inside is this user outside"),),
     equivalent=_equivalent,
     translated=Maps._fields,
 )

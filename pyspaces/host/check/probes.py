@@ -14,10 +14,13 @@ from pyspaces.host.check.row import DEGRADED, NO, YES, Row
 from pyspaces.host.check.trial import attempt, finding
 from pyspaces.kernel import constants, filtered, libc, namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
+from pyspaces.plan.features import FEATURES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from pyspaces.feature import Probe
 
 _TRY = "try it"
 # A place to mount on that is always there; the mount namespace is thrown away.
@@ -39,17 +42,20 @@ def new_namespace(name: str, *, user: bool) -> Row:
     return finding(label, attempt(mapping), works="made, and entered")
 
 
-def _around(*names: str) -> dict[str, object]:
+def _around(*names: str) -> Mapping[str, object]:
     """Return new namespaces to try a thing in: with a user namespace, where that can be made."""
-    mapping: dict[str, object] = dict.fromkeys(names, True)
+    return _with_user(dict.fromkeys(names, True))
+
+
+def _with_user(mapping: Mapping[str, object]) -> Mapping[str, object]:
     if procfs.has_capability(constants.CAP_SYS_ADMIN) and attempt({"user": True}):
         return mapping
     return {"user": True, **mapping}
 
 
-def map_one() -> Row:
-    """Map the own ids."""
-    return finding("map-one", attempt({"user": True}), works="0 inside is this user outside")
+def of_feature(probe: Probe) -> Row:
+    """Launch what a feature has declared."""
+    return finding(probe.name, attempt(_with_user(probe.settings)), works=probe.works)
 
 
 def map_many() -> Row:
@@ -83,12 +89,6 @@ def helper(kind: str) -> Row:
     if path is None:
         return Row(name=name, answer=NO, evidence="not installed", remedy=newidmap.PACKAGE)
     return finding(name, attempt({f"map_{kind}": ("auto",)}), works=f"{path} wrote a map")
-
-
-def mount_proc() -> Row:
-    """Mount a fresh /proc for a new pid namespace."""
-    mapping = {**_around("pid", "mount"), "mount_proc": True}
-    return finding("mount-proc", attempt(mapping), works="a fresh /proc was mounted")
 
 
 def mount_tmpfs() -> Row:
@@ -127,18 +127,6 @@ def mount_sysfs() -> Row:
 
 def _do_mount_sysfs() -> None:
     libc.mount("sysfs", _PLACE, "sysfs", 0)
-
-
-def loopback() -> Row:
-    """Bring up `lo` of a new network namespace."""
-    error = attempt({**_around("net"), "loopback": True})
-    return finding("loopback", error, works="lo of a new network namespace was brought up")
-
-
-def time_offsets() -> Row:
-    """Set the clock of a new time namespace ahead."""
-    error = attempt({**_around("time"), "boottime": "86400"})
-    return finding("time-offsets", error, works="the boot clock was set ahead by a day")
 
 
 def pidfd() -> Row:
@@ -237,18 +225,23 @@ def _namespace_probes() -> dict[str, Callable[[], Row]]:
     return found
 
 
+def _feature_probes() -> dict[str, Callable[[], Row]]:
+    return {
+        probe.name: lambda probe=probe: of_feature(probe)  # type: ignore[misc]
+        for feature in FEATURES
+        for probe in feature.probes
+    }
+
+
 PROBES: dict[str, Callable[[], Row]] = {
     **_namespace_probes(),
-    "map-one": map_one,
+    **_feature_probes(),
     "map-many": map_many,
     "newuidmap": lambda: helper("uid"),
     "newgidmap": lambda: helper("gid"),
-    "mount-proc": mount_proc,
     "mount-tmpfs": mount_tmpfs,
     "mount-overlay": mount_overlay,
     "mount-sysfs": mount_sysfs,
-    "loopback": loopback,
-    "time-offsets": time_offsets,
     "pidfd": pidfd,
     "clone3": newest_clone,
     "mount-setattr": mount_setattr,
