@@ -13,7 +13,6 @@ from pyspaces.feature import Step
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
 from pyspaces.launch.inner import STEPS
-from pyspaces.mounts.feature import Mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
         plan = (
             session
             if STEPS[index].applies(session)
-            else plan.replace(mounts=Mounts(operations=(), mount_proc=True))
+            else plan.replace(mounts=plan.mounts.replace(operations=(), mount_proc=True))
         )
     assert STEPS[index].applies(plan)
     left = {step.title for step in STEPS if not step.applies(plan)} - {KEEPING}

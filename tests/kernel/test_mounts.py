@@ -800,7 +800,7 @@ def test_overlays_that_cannot_be(src: Path) -> None:
         nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
     done = subprocess.run([*nested, "true"], capture_output=True, text=True, check=False)
     assert done.returncode == 125
-    assert "overlayfs goes two levels deep at most" in done.stderr
+    assert "overlayfs can be stacked two levels deep at most" in done.stderr
 
 
 # --- from Python -----------------------------------------------------------------------------
@@ -874,4 +874,4 @@ def test_a_plan_goes_through_json(pyspaces: Run, src: Path, tmp_path: Path) -> N
     plan.write_text(plan.read_text().replace('"Mask"', '"Flood"'))
     done = pyspaces("run", "--plan", str(plan))
     assert done.returncode == 2
-    assert "mounts[2].kind: 'Flood' is none of" in done.stderr
+    assert "mounts.operations[2].kind: 'Flood' is none of" in done.stderr
