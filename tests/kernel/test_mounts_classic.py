@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, without
 
-DENY = str(Path(__file__).parents[1] / "deny_call.py")
-ENOSYS = "38"
-OPEN_TREE, FSOPEN, MOUNT_SETATTR = "428", "430", "442"
-WITHOUT = {
+OPEN_TREE, FSOPEN, MOUNT_SETATTR = 428, 430, 442
+LACKING = {
     "open_tree": [OPEN_TREE],
     "mount_setattr": [MOUNT_SETATTR],
     "fsopen": [FSOPEN],
@@ -55,10 +51,9 @@ TREES = {
 }  # fmt: skip
 
 
-def tree(options: list[str], without: list[str], look: str = LOOK) -> tuple[int, str, str]:
+def tree(options: list[str], lacking: list[int], look: str = LOOK) -> tuple[int, str, str]:
     """Return what a command sees: its exit status, output and errors."""
-    deny = [word for number in without for word in (sys.executable, DENY, number, ENOSYS)]
-    words = [*deny, SCRIPT, "run", "--user", *options, "--", "sh", "-c", look]
+    words = [*without(*lacking), SCRIPT, "run", "--user", *options, "--", "sh", "-c", look]
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-ec", f'{AROUND} exec "$@"', "sh", *words],
         input="given\n", capture_output=True, text=True, timeout=60, check=False,
@@ -71,21 +66,21 @@ def test_the_same_tree(name: str) -> None:
     with_all = tree(TREES[name], [])
     assert with_all[0] == 0, with_all[2]
     assert with_all[1]
-    for without in WITHOUT.values():
-        assert tree(TREES[name], without) == with_all
+    for lacking in LACKING.values():
+        assert tree(TREES[name], lacking) == with_all
 
 
-@pytest.mark.parametrize("without", WITHOUT)
-def test_every_mount_beneath_is_read_only(without: str) -> None:
+@pytest.mark.parametrize("lacking", LACKING)
+def test_every_mount_beneath_is_read_only(lacking: str) -> None:
     look = "for p in /mnt/to /mnt/to/sub /mnt/to/sub/more; do touch $p/x; done"
-    told = tree(["--ro-bind", "/mnt/src", "/mnt/to"], WITHOUT[without], look)
+    told = tree(["--ro-bind", "/mnt/src", "/mnt/to"], LACKING[lacking], look)
     assert told[2].count("Read-only file system") == 3
 
 
-@pytest.mark.parametrize("without", WITHOUT)
-def test_locked_flags_are_repeated(without: str) -> None:
+@pytest.mark.parametrize("lacking", LACKING)
+def test_locked_flags_are_repeated(lacking: str) -> None:
     """mount_namespaces(7): a remount that leaves one out is EPERM."""
     look = "awk '$5 == \"/mnt/to/sub\" {print $6}' /proc/self/mountinfo"
-    code, told, errors = tree(["--ro-bind", "/mnt/src", "/mnt/to"], WITHOUT[without], look)
+    code, told, errors = tree(["--ro-bind", "/mnt/src", "/mnt/to"], LACKING[lacking], look)
     assert (code, errors) == (0, "")
     assert set(told.strip().split(",")) == {"ro", "nosuid", "nodev", "noexec", "noatime"}
