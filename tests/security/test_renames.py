@@ -11,7 +11,6 @@ import pytest
 from conftest import without
 
 LOOK = str(Path(__file__).with_name("renames.py"))
-# open_tree, fsopen and mount_setattr: without them mount(2) has to do.
 # As in renames.py, which compares its own with the table of settings.
 NAMES = (
     *("bind", "ro-bind", "dev-bind", "bind-try", "ro-bind-try", "dev-bind-try", "bind-suid"),
@@ -19,7 +18,7 @@ NAMES = (
     *("tmp-overlay", "ro-overlay", "dir", "symlink", "file", "bind-data", "ro-bind-data"),
     *("remount-ro", "chmod", "read-only"),
 )
-LACKING = {"all there": [], "mount(2) alone": [428, 430, 442]}
+LACKING = {"all there": [], "no mount_setattr": [442]}
 
 
 def look(directory: Path, rounds: int, name: str, *namespaces: str, lacking: list[int]) -> None:
