@@ -57,7 +57,7 @@ def test_every_operation_over_every_root(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("lacking", [[OPEN_TREE], [FSOPEN], [OPEN_TREE, FSOPEN]], ids=str)
 def test_without_calls_that_every_supported_kernel_has(tmp_path: Path, lacking: list[int]) -> None:
     """What needs them is refused in the kernel's words; what does not is as closed as ever."""
-    found = look(tmp_path, "user", "pid", lacking=lacking)
+    found = look(tmp_path, "user", lacking=lacking)
     assert found["faults"] == []
     assert 0 < found["lacking"] <= found["refused"] < found["count"]
 
