@@ -162,7 +162,7 @@ def test_a_file_is_made_only_in_what_is_ours(src: Path) -> None:
     options = ["--tmpfs", "/mnt", "--perms", "0640", "--file", "0", "/mnt/a/b/c"]
     assert inside("cat /mnt/a/b/c; stat -c %a /mnt/a/b/c", *options, input="x\n") == "x\n640\n"
     told = refused("--file", "0", f"{src}/new", input="x")
-    assert "made in a folder of the host, and nothing is" in told
+    assert "created in a directory of the host, which is left as it is" in told
     assert not (src / "new").exists()
 
 
@@ -786,7 +786,7 @@ def test_overlays(src: Path, tmp_path: Path) -> None:
 def test_overlays_that_cannot_be(src: Path) -> None:
     assert "requires a layer: add --overlay-src" in refused("--tmp-overlay", "/mnt", code=2)
     lower = ["--overlay-src", str(src)]
-    assert "needs two folders" in refused(*lower, "--ro-overlay", "/mnt", code=2)
+    assert "requires two layers or more" in refused(*lower, "--ro-overlay", "/mnt", code=2)
     assert "overlay-src: no operation follows" in refused(*lower, code=2)
     assert "source /no/such: No such file" in refused(
         "--overlay-src", "/no/such", "--tmp-overlay", "/mnt"
@@ -798,7 +798,7 @@ def test_overlays_that_cannot_be(src: Path) -> None:
         nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
     done = subprocess.run([*nested, "true"], capture_output=True, text=True, check=False)
     assert done.returncode == 125
-    assert "overlayfs goes two levels deep at most" in done.stderr
+    assert "overlayfs can be stacked two levels deep at most" in done.stderr
 
 
 # --- from Python -----------------------------------------------------------------------------
