@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 
 # As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
@@ -45,14 +45,11 @@ def remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> 
 
 def beneath(top: int) -> list[tuple[int, str]]:
     """Return number and path, from `top` on, of the mounts beneath that which it is the root of."""
-    rows = {number: (above, point) for number, above, point, _ in procfs.mount_rows()}
+    rows = {row.number: row for row in mountinfo.mounts()}
     first = procfs.mount_number(top)
-    prefix = rows[first][1].rstrip("/")
-    found = []
-    for number, (above, point) in rows.items():
-        up = above
-        while up in rows and up != first:
-            up = rows[up][0]
-        if up == first and number != first:
-            found.append((number, point.removeprefix(prefix)))
-    return found
+    prefix = rows[first].point.rstrip("/")
+    return [
+        (number, row.point.removeprefix(prefix))
+        for number, row in rows.items()
+        if first in mountinfo.line_of(rows, number)[1:]
+    ]
