@@ -6,6 +6,7 @@ the reason, or fails where PYSPACES_TESTS_MUST_RUN=1. Every test is checked for 
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -30,6 +31,7 @@ LIMIT = 240
 IS_ROOT = os.geteuid() == 0
 SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
 PROBE = str(Path(__file__).with_name("probe.py"))
+DENY = str(Path(__file__).with_name("deny_call.py"))
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
@@ -177,6 +179,11 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.005)
 
     return wait
+
+
+def without(*numbers: int | str, answer: int = errno.ENOSYS) -> list[str]:
+    """Return the words before a command for which filters answer system calls with an errno."""
+    return [word for one in numbers for word in (sys.executable, DENY, str(one), str(answer))]
 
 
 def processes_with(token: str) -> list[int]:

@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import EXECUTE
-from pyspaces.kernel import constants, filtered, namespaces, procfs
+from pyspaces.kernel import constants, filtered, mountinfo, namespaces, procfs
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def chrooted(case: Case) -> str | None:
     if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
         return None
     # mountinfo leaves out what lies outside the root: no row for "/" is the mark of a chroot.
-    if any(point == "/" for point, _ in procfs.mount_points()):
+    if any(row.point == "/" for row in mountinfo.mounts()):
         return None
     return "this process is in a chroot, where the kernel lets nobody make user namespaces"
 

@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import JOIN, KEEP
-from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel import constants, mountinfo, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -106,7 +106,7 @@ def keep_on_shared_mount(case: Case) -> str | None:
     if report.call != "mount" or "mount" not in case.namespaces:
         return None
     place = os.path.realpath(report.path)
-    if not procfs.is_shared_mount(place):
+    if not mountinfo.is_on_shared(place):
         return None
     folder = os.path.dirname(place)
     return (

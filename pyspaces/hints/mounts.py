@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from pyspaces.errors import PROC
-from pyspaces.kernel import procfs
+from pyspaces.kernel import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def masked_proc(case: Case) -> str | None:
             " fresh one; use --no-mount-proc, or start what is around this with --proc-open, a"
             " container with --security-opt systempaths=unconfined (podman: unmask=ALL)"
         )
-    if not any(kind == "proc" for _, kind in procfs.mount_points()):
+    if not any(row.kind == "proc" for row in mountinfo.mounts()):
         return "no procfs is mounted here, so the kernel allows no fresh one; use --no-mount-proc"
     return None
 
@@ -75,7 +75,7 @@ def namespace_of_its_own(case: Case) -> str | None:
 
 def masked_proc_paths() -> list[str]:
     """Return what is mounted below /proc and hides a part of it."""
-    points = [point for point, _ in procfs.mount_points()]
+    points = [row.point for row in mountinfo.mounts()]
     # An empty file system type for its purpose covers nothing: the kernel allows these too.
     harmless = ("/proc/sys/fs/binfmt_misc",)
     return [p for p in points if p.startswith("/proc/") and p not in harmless]

@@ -13,7 +13,7 @@ import pwd
 
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
-from pyspaces.kernel import held, namespaces, netnsid, nsfs, procfs
+from pyspaces.kernel import held, mountinfo, namespaces, netnsid, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -160,7 +160,7 @@ class _Scan:
 
     def read_files(self) -> None:
         """Read which namespaces are bound to files of this mount namespace."""
-        for link, inode, path in procfs.namespace_mounts():
+        for link, inode, path in mountinfo.namespace_files():
             if link in _BY_LINK:
                 self._add(inode, _BY_LINK[link]).files.append(path)
 
@@ -251,9 +251,8 @@ class _Scan:
     def ours(self) -> set[int]:
         """Return the namespaces that pyspaces made."""
         made = {inode for holder in self._holders for inode in holder.new_inodes()}
-        parents = {
-            pid: _parent(pid) for pid in {pid for f in self.found.values() for pid in f.pids}
-        }
+        pids = {pid for found in self.found.values() for pid in found.pids}
+        parents = {pid: procfs.parent_of(pid) for pid in pids}
         launchers = {pid for pid in parents if _is_launcher(pid)}
         below = {pid for pid in parents if _has_ancestor(pid, parents, launchers)}
         outside = {
@@ -308,11 +307,6 @@ def _opened(link: str, found: _Found) -> Iterator[int]:
             yield opened
 
 
-def _parent(pid: int) -> int:
-    fields = procfs.stat_fields(pid)
-    return int(fields[1]) if fields else 0
-
-
 def _is_launcher(pid: int) -> bool:
     """Tell whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
     words = procfs.words_of(pid)
@@ -336,5 +330,5 @@ def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> boo
 def _hides_processes() -> bool:
     """Tell whether /proc is mounted so that processes of other users do not show: proc(5)."""
     hiding = {"hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable"}
-    options = [options for _, point, _, options in procfs.mounts() if point == "/proc"]
+    options = [mount.options for mount in mountinfo.mounts() if mount.point == "/proc"]
     return bool(options) and not hiding.isdisjoint(options[-1])

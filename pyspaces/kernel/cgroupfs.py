@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 
 
@@ -31,9 +31,13 @@ def procs_file(controllers: str, path: str) -> str:
     Raises KernelError (ENOENT) where that hierarchy, or this part of it, is mounted nowhere here.
     """
     wanted = frozenset(controllers.split(",")) if controllers else None
-    for root, point, kind, options in procfs.mounts():
-        if kind == "cgroup2" if wanted is None else kind == "cgroup" and wanted <= options:
-            below = "" if root == "/" else root
+    for mount in mountinfo.mounts():
+        if wanted is None:
+            fits = mount.kind == "cgroup2"
+        else:
+            fits = mount.kind == "cgroup" and wanted <= mount.options
+        if fits:
+            below = "" if mount.root == "/" else mount.root
             if path == below or path.startswith(below + "/"):
-                return os.path.join(point, path[len(below) :].lstrip("/"), "cgroup.procs")
+                return os.path.join(mount.point, path[len(below) :].lstrip("/"), "cgroup.procs")
     raise KernelError(errno.ENOENT, "find", [], f"cgroup {controllers}:{path}")

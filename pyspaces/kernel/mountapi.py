@@ -11,14 +11,13 @@ import struct
 from pyspaces.kernel import constants, libc
 
 
-def open_tree(descriptor: int, *, recursive: bool) -> int:
-    """Return a descriptor of a copy, attached nowhere, of the mounts at `descriptor`.
+def open_tree(descriptor: int) -> int:
+    """Return a descriptor of a copy, attached nowhere, of the mounts at `descriptor` and beneath.
 
-    recursive: with those beneath it. Close-on-exec. open_tree(2), since Linux 5.2.
+    Close-on-exec. open_tree(2), since Linux 5.2.
     """
-    flags = constants.OPEN_TREE_CLONE | os.O_CLOEXEC | constants.AT_EMPTY_PATH
-    if recursive:
-        flags |= constants.AT_RECURSIVE
+    flags = constants.OPEN_TREE_CLONE | os.O_CLOEXEC
+    flags |= constants.AT_EMPTY_PATH | constants.AT_RECURSIVE
     return libc.call("open_tree", constants.SYS_open_tree, descriptor, b"", flags)
 
 

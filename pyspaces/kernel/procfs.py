@@ -12,7 +12,7 @@ from pyspaces.kernel.libc import KernelError, capabilities, mount_id, overwrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def read(path: str, directory: int | None = None) -> str:
@@ -152,16 +152,6 @@ def children_of(process: int) -> list[int]:
     return [child for child in processes() if parent_of(child) == process]
 
 
-def start_ticks(process: int) -> int | None:
-    """Return when `process` started, in clock ticks since the host did: proc_pid_stat(5).
-
-    With its pid that names a process for good, since a pid is used again. None if unknown.
-    """
-    text = read_or_none(f"/proc/{process}/stat") or ""
-    fields = text.rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 else None
-
-
 def peak_memory(process: int) -> int:
     """Return the most memory, in bytes, that `process` has had resident; 0 if unknown."""
     return int((status_field(process, "VmHWM") or "0").split()[0]) * 1024
@@ -189,21 +179,6 @@ def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]
     return rows
 
 
-def mount_points() -> Iterator[tuple[str, str]]:
-    """Yield (mount point, file system type), oldest first: proc_pid_mountinfo(5)."""
-    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
-        before, _, after = line.partition(" - ")
-        yield _unescape(before.split(" ")[4]), after.split(" ")[0]
-
-
-def mount_rows() -> Iterator[tuple[int, int, str, str]]:
-    """Yield (id, id of the one above, mount point, type) of each mount: proc_pid_mountinfo(5)."""
-    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
-        before, _, after = line.partition(" - ")
-        number, above, _, _, point, *_ = before.split(" ")
-        yield int(number), int(above), _unescape(point), after.split(" ")[0]
-
-
 def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
     """Return the id of the mount that a descriptor of this process is on. Raises KernelError.
 
@@ -217,36 +192,6 @@ def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
         if line.startswith("mnt_id:"):
             return int(line.split()[1])
     raise KernelError(3, "read", ["mnt_id"], path)
-
-
-def mounts() -> Iterator[tuple[str, str, str, frozenset[str]]]:
-    """Yield (root, mount point, file system type, its options): proc_pid_mountinfo(5)."""
-    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
-        before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(" "), after.split(" ", 2)
-        yield _unescape(fields[3]), _unescape(fields[4]), kind, frozenset(options.split(","))
-
-
-def is_shared_mount(path: str) -> bool:
-    """Tell whether the mount that `path` (absolute, without links) lies on is a shared one."""
-    shared, longest = False, -1
-    for line in read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
-        fields = line.partition(" - ")[0].split(" ")
-        point = _unescape(fields[4])
-        # The last one of a mount point covers those before it.
-        if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= longest:
-            longest = len(point)
-            shared = any(tag.startswith("shared:") for tag in fields[6:])
-    return shared
-
-
-def namespace_mounts() -> Iterator[tuple[str, int, str]]:
-    """Yield (link name, inode, mount point) of each namespace that is bound to a file here."""
-    for root, point, kind, _ in mounts():
-        # The root of such a mount is written as its link would read: `net:[4026532281]`.
-        link, _, inode = root.partition(":")
-        if kind == "nsfs" and inode[1:-1].isdecimal():
-            yield link, int(inode[1:-1]), point
 
 
 def processes() -> list[int]:
@@ -278,18 +223,9 @@ def words_of(process: int | str) -> list[str]:
     return text.rstrip("\0").split("\0") if text else []
 
 
-def _unescape(field: str) -> str:
-    """Undo the \\040-like octal escapes that the kernel writes for blanks and backslashes."""
-    parts = field.split("\\")
-    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
-
-
-def initial_environment() -> dict[bytes, bytes] | None:
-    """Return the environment this process was executed with; None where /proc does not show it."""
-    try:
-        block = os.fsencode(read("/proc/self/environ"))
-    except KernelError:
-        return None
+def initial_environment(process: int | str = "self") -> dict[bytes, bytes]:
+    """Return the environment that a process was executed with. Raises KernelError."""
+    block = os.fsencode(read(f"/proc/{process}/environ"))
     pairs = (entry.partition(b"=") for entry in block.split(b"\0") if b"=" in entry)
     return {name: value for name, _, value in pairs}
 

@@ -9,6 +9,7 @@ import os
 
 from pyspaces.features import environment
 from pyspaces.kernel import procfs
+from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ def caller_environment() -> dict[bytes, bytes]:
     """Return the environment that the caller of this process gave, without what Python added."""
     current = dict(os.environb)
     if environment.is_coerced(current):
-        return environment.without_coercion(current, procfs.initial_environment())
+        try:
+            initial = procfs.initial_environment()
+        except KernelError:
+            initial = None
+        return environment.without_coercion(current, initial)
     return current
 
 

@@ -1,7 +1,7 @@
-"""The keywords of Container, as type checkers read them: a row for each setting of a function.
+"""The keywords of Container and Inject, as type checkers read them: a row for each.
 
-For annotations: nothing here is needed at run time, and `space.plan_of` reads the values. A program
-that passes settings on can annotate them, too: `def start(**space: Unpack[Space])`.
+For annotations: nothing here is needed at run time; `space.plan_of` and `visit` read the values. A
+program that passes settings on can annotate them, too: `def start(**space: Unpack[Space])`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Record = tuple[int, int, int] | Extent
 IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
 
 
-class Common(TypedDict, total=False):
-    """What Container, Chroot and get_context all take."""
+class Namespaces(TypedDict, total=False):
+    """What Inject and setns take, too."""
 
     user: bool
     pid: bool
@@ -31,6 +31,11 @@ class Common(TypedDict, total=False):
     cgroup: bool
     time: bool
     all: bool
+
+
+class Common(Namespaces, total=False):
+    """What Container, Chroot and get_context all take."""
+
     share: Words
     join: Words
     keep: Words

@@ -23,9 +23,10 @@ from pyspaces.record import told
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, Unpack
 
     from pyspaces.launch import Running
+    from pyspaces.library.keywords import Namespaces
 
 # Where it is not the word itself, the file that says in what this thread's children will be.
 _LINKS = {"mount": "mnt", "pid": "pid_for_children"}
@@ -53,7 +54,7 @@ class Inject(FunctionProcess):
     before one is joined: a process that ends meanwhile is not mistaken for another.
     """
 
-    def __init__(  # noqa: PLR0913 - a keyword for each namespace
+    def __init__(
         self,
         target_pid: int,
         target: Callable[..., Any] | None = None,
@@ -62,31 +63,11 @@ class Inject(FunctionProcess):
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         daemon: bool | None = None,
-        user: bool = False,
-        pid: bool = False,
-        net: bool = False,
-        mount: bool = False,
-        uts: bool = False,
-        ipc: bool = False,
-        cgroup: bool = False,
-        time: bool = False,
-        all: bool = False,  # noqa: A002 - the name of the option
+        **wanted: Unpack[Namespaces],
     ) -> None:
         super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
         self.target_pid = _checked_pid(target_pid)
-        self._names = _chosen(
-            {
-                "user": user,
-                "pid": pid,
-                "net": net,
-                "mount": mount,
-                "uts": uts,
-                "ipc": ipc,
-                "cgroup": cgroup,
-                "time": time,
-            },
-            all_of_them=all,
-        )
+        self._names = _chosen(wanted, what="Inject()")
         plan = settings.plan_from({"command": [label_of(target)]})
         self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
@@ -99,19 +80,7 @@ class Inject(FunctionProcess):
 
 
 @contextlib.contextmanager
-def setns(  # noqa: PLR0913 - a keyword for each namespace
-    target_pid: int,
-    *,
-    user: bool = False,
-    pid: bool = False,
-    net: bool = False,
-    mount: bool = False,
-    uts: bool = False,
-    ipc: bool = False,
-    cgroup: bool = False,
-    time: bool = False,
-    all: bool = False,  # noqa: A002 - the name of the option
-) -> Iterator[tuple[str, ...]]:
+def setns(target_pid: int, **wanted: Unpack[Namespaces]) -> Iterator[tuple[str, ...]]:
     """Enter namespaces of another process, and come back at the end of the block: setns(2).
 
     target_pid: the process. user, pid, ...: as for Inject. Gives the names of the namespaces that
@@ -123,19 +92,7 @@ def setns(  # noqa: PLR0913 - a keyword for each namespace
     where it was: a user namespace can be left by nobody, and into mount and time namespaces only
     single-threaded processes can go (user_namespaces(7), setns(2)). For these there is Inject.
     """
-    names = _chosen(
-        {
-            "user": user,
-            "pid": pid,
-            "net": net,
-            "mount": mount,
-            "uts": uts,
-            "ipc": ipc,
-            "cgroup": cgroup,
-            "time": time,
-        },
-        all_of_them=all,
-    )
+    names = _chosen(wanted, what="setns()")
     visit = _opened(_checked_pid(target_pid), names)
     try:
         _refuse_one_way(visit)
@@ -170,16 +127,20 @@ def _only_named(visit: Visit) -> Visit:
     return visit.replace(owners=())
 
 
-def _chosen(flags: Mapping[str, object], *, all_of_them: object) -> tuple[str, ...]:
+def _chosen(wanted: Mapping[str, object], *, what: str) -> tuple[str, ...]:
+    """Return the names that keywords choose. what: who is given them, for the text."""
+    for name in wanted:
+        if name not in (*namespaces.NAMES, "all"):
+            raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
     wrong = [
         f"{name}: takes True or False, and is {told(value)}"
-        for name, value in {**flags, "all": all_of_them}.items()
+        for name, value in wanted.items()
         if not isinstance(value, bool)
     ]
     if wrong:
         raise UsageFault(wrong)
-    names = tuple(name for name, wanted in flags.items() if wanted)
-    return namespaces.supported() if all_of_them or not names else names
+    names = tuple(name for name in namespaces.NAMES if wanted.get(name))
+    return namespaces.supported() if wanted.get("all") or not names else names
 
 
 def _checked_pid(process: int) -> int:

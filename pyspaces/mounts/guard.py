@@ -9,7 +9,7 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts.tree import NO_SUID, READ_ONLY, Tree
 from pyspaces.record import Record
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Rows = Mapping[int, tuple[int, str, str]]
+    from pyspaces.kernel.mountinfo import Mount
 
 # The lists of the OCI runtimes: config.md of the runtime-spec, oci/defaults.go of moby.
 KEPT_AS_IT_IS = ("bus", "fs", "irq", "sys", "sysrq-trigger")
@@ -79,13 +79,14 @@ def _whole_ones_inner(root: int) -> list[int]:
     """Open each procfs beneath the root that can be reached, and shows all of itself."""
     found = []
     for _ in range(_MOST_TRIES):
-        rows = {number: (up, path, kind) for number, up, path, kind in procfs.mount_rows()}
+        rows = {row.number: row for row in mountinfo.mounts()}
+        first = procfs.mount_number(root)
         # Somebody may be renaming what leads there: once more, for all of them.
         missed = False
-        for number in _beneath(rows, procfs.mount_number(root)):
-            if rows[number][2] != "proc":
+        for number, row in rows.items():
+            if row.kind != "proc" or first not in mountinfo.line_of(rows, number):
                 continue
-            top = _open_inner(root, rows[number][1], number)
+            top = _open_inner(root, row.point, number)
             if top is not None:
                 found.append(top)
             elif not _is_covered(rows, number):
@@ -117,25 +118,12 @@ def _open_inner(root: int, path: str, number: int) -> int | None:
     return None
 
 
-def _beneath(rows: Rows, first: int) -> list[int]:
-    """Return the numbers of the mounts on the one with the number `first`, and of that itself."""
-    return [number for number in rows if first in _line(rows, number)]
-
-
-def _line(rows: Rows, number: int) -> list[int]:
-    """Return a mount and those above it."""
-    line = [number]
-    while line[-1] in rows and rows[line[-1]][0] not in line:
-        line.append(rows[line[-1]][0])
-    return line
-
-
-def _is_covered(rows: Rows, number: int) -> bool:
+def _is_covered(rows: Mapping[int, Mount], number: int) -> bool:
     """Tell whether another mount lies over this one, or over what leads to it."""
-    path, line = rows[number][1], _line(rows, number)
+    path, line = rows[number].point, mountinfo.line_of(rows, number)
     return any(
-        f"{path}/".startswith(f"{point.rstrip('/')}/") and other not in line
-        for other, (_, point, _) in rows.items()
+        f"{path}/".startswith(f"{row.point.rstrip('/')}/") and other not in line
+        for other, row in rows.items()
     )
 
 
@@ -155,8 +143,7 @@ def _guard_sysfs_inner(tree: Tree, null: int, *, whole: bool) -> None:
     top = tree.look_inner("/sys")
     if top is None:
         return
-    kinds = {number: kind for number, _, _, kind in procfs.mount_rows()}
-    if kinds.get(procfs.mount_number(top)) == "sysfs":
+    if mountinfo.kind_of(top) == "sysfs":
         if (point := _look_inner(top, "firmware")) is not None:
             _hide_inner(tree, point, "/sys/firmware", null)
         if whole:

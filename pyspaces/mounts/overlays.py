@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel import constants, mountinfo, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts.operation import Operation, path_faults
 
@@ -177,9 +177,8 @@ def _why_not(lower: Sequence[int], upper: int | None, error: KernelError) -> str
     """Explain EINVAL, which is all that mount(2) says of overlays that cannot be."""
     if error.errno != errno.EINVAL:
         return ""
-    kinds = {number: kind for number, _, _, kind in procfs.mount_rows()}
-    if upper is not None and kinds.get(procfs.mount_number(upper)) == "overlay":
+    if upper is not None and mountinfo.kind_of(upper) == "overlay":
         return "the directory for changes is on an overlay, which overlayfs does not allow"
-    if any(kinds.get(procfs.mount_number(fd)) == "overlay" for fd in lower):
+    if any(mountinfo.kind_of(fd) == "overlay" for fd in lower):
         return "a layer is on an overlay, and overlayfs can be stacked two levels deep at most"
     return ""

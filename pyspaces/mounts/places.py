@@ -9,7 +9,7 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, procfs
+from pyspaces.kernel import constants, mountinfo
 from pyspaces.mounts import classic
 from pyspaces.mounts.operation import Operation, mode_faults, path_faults
 from pyspaces.mounts.tree import READ_ONLY
@@ -196,10 +196,9 @@ def _writable_proc_inner(tree: Tree) -> int | None:
     there = tree.look_inner("/proc")
     if there is None:
         return None
-    kinds = {number: kind for number, _, _, kind in procfs.mount_rows()}
     whole = os.fstat(there).st_ino == _PROC_ROOT_INO
     read_only = os.fstatvfs(there).f_flag & os.ST_RDONLY
-    if whole and not read_only and kinds.get(procfs.mount_number(there)) == "proc":
+    if whole and not read_only and mountinfo.kind_of(there) == "proc":
         return there
     os.close(there)
     return None

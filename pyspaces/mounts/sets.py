@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel import constants, mountinfo, nsfs
 from pyspaces.mounts.binds import Bind
 from pyspaces.mounts.devices import Dev
 from pyspaces.mounts.overlays import TmpOverlay
@@ -76,7 +76,7 @@ def in_pieces(*, user: bool) -> bool:
 
 def _visible_mounts() -> dict[str, str]:
     """Return mount points and file system types, without those beneath one of the kernel's."""
-    kinds = {point: kind for _, _, point, kind in procfs.mount_rows()}
+    kinds = {row.point: row.kind for row in mountinfo.mounts()}
     visible: dict[str, str] = {}
     covered: tuple[str, ...] = ()
     for point in sorted(kinds):

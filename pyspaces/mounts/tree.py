@@ -43,42 +43,26 @@ class Tree:
         self._made = 0
         self._keep = keep
         self._root = -1
-        self._base = -1
-        # What the kernel, or a filter before it, turns out to lack.
-        self._copies = True
-        self._contexts = True
+        # Whether the kernel, and a filter before it, has mount_setattr(2).
         self._attributes = True
 
     # Before the root moves, and around the operations.
 
     def leave_scratch_inner(self) -> None:
         """Hide the scratch directory, once all that belongs in it has been made. Moves to it."""
-        if self._scratch < 0:
-            return
-        os.fchdir(self._scratch)
-        if self._copies:
+        if self._scratch >= 0:
             # Nobody needs its place: there are copies of all that was made in it.
+            os.fchdir(self._scratch)
             libc.umount(".", constants.MNT_DETACH)
-        else:
-            libc.mount(None, ".", None, constants.MS_UNBINDABLE)
 
     def enter_inner(self) -> None:
         """Take the working directory for the root to be."""
         self.begin_inner(os.open(".", _FOLDER))
         if self._empty:
             self._ours.add(os.fstat(self._root).st_dev)
-        if not self._copies:
-            # What is mounted over the old root is beneath it: unless it is unbindable, a bind of
-            # "/" would take it along, and show it in place of the old root.
-            libc.mount(None, ".", None, constants.MS_UNBINDABLE)
-            self._base = os.dup(self._root)
 
     def leave_inner(self) -> None:
         """Make what is the root to be by now the working directory, and release everything."""
-        if self._base >= 0:
-            os.fchdir(self._base)
-            os.close(self._base)
-            libc.mount(None, ".", None, constants.MS_PRIVATE)
         os.fchdir(self._root)
         self.end_inner()
         if self._scratch >= 0:
@@ -104,21 +88,10 @@ class Tree:
             raise Refusal(number=error.errno or 0, what="source", path=path) from None
 
     def copy_inner(self, descriptor: int) -> int:
-        """Return a copy of the mounts behind a descriptor, which is closed; else itself.
-
-        Where open_tree(2) is missing, mount(2) makes the copy later, of what is there then.
-        """
-        if self._copies:
-            try:
-                copy = mountapi.open_tree(descriptor, recursive=True)
-            except KernelError as error:
-                if error.errno != errno.ENOSYS:
-                    raise
-                self._copies = False
-            else:
-                os.close(descriptor)
-                return copy
-        return descriptor
+        """Return a copy of the mounts behind a descriptor, which is closed."""
+        copy = mountapi.open_tree(descriptor)
+        os.close(descriptor)
+        return copy
 
     def scratch_inner(self) -> int:
         """Return a folder of ours that nobody will see: a descriptor of a tmpfs over the old root.
@@ -254,20 +227,13 @@ class Tree:
         Nothing is looked up by its path a second time: it may lead elsewhere by then.
         """
         try:
-            if self._copies:
-                attributes = self._set_inner(source, attributes)
-                mountapi.move_mount(source, point)
-                top = os.dup(source)
-            else:
-                top = classic.bind_inner(source, point, self._root, self._scratch)
+            attributes = self._set_inner(source, attributes)
+            mountapi.move_mount(source, point)
         finally:
             os.close(point)
-        try:
-            self._follow_root_inner()
-            if attributes:
-                self.restrict_inner(top, attributes, recursive=True)
-        finally:
-            os.close(top)
+        self._follow_root_inner()
+        if attributes:
+            self.restrict_inner(source, attributes, recursive=True)
 
     def fresh_inner(self, target: str, kind: str, flags: int, data: str = "") -> int:
         """Mount a new file system of type `kind` on the folder `target`; return its root.
@@ -279,7 +245,9 @@ class Tree:
     def fresh_on_inner(self, point: int, target: str, kind: str, flags: int, data: str = "") -> int:
         """Do the same on what `point` is open on, and close that. target: for an error."""
         try:
-            top = self._new_inner(point, kind, flags, data)
+            # Of these flags, MS_* and MOUNT_ATTR_* have the same bits.
+            top = mountapi.fresh(kind, flags, data)
+            mountapi.move_mount(top, point)
         except KernelError as error:
             raise Refusal(number=error.errno or 0, what="mount", path=target) from error
         finally:
@@ -288,20 +256,6 @@ class Tree:
         if kind == "tmpfs":
             self.own_inner(top)
         return top
-
-    def _new_inner(self, point: int, kind: str, flags: int, data: str) -> int:
-        if self._contexts:
-            try:
-                # Of these flags, MS_* and MOUNT_ATTR_* have the same bits.
-                made = mountapi.fresh(kind, flags, data)
-                mountapi.move_mount(made, point)
-            except KernelError as error:
-                if error.errno != errno.ENOSYS:
-                    raise
-                self._contexts = False
-            else:
-                return made
-        return classic.fresh_inner(point, self._root, kind, flags, data)
 
     def own_inner(self, top: int) -> None:
         """Take the file system of `top` for ours: things may be made in it."""

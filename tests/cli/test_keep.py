@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import IS_ROOT, PROBE, SCRIPT
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PYTHON = [sys.executable, "-I", "-S", PROBE]
 
 
 def mounts_below(folder: Path) -> list[str]:
-    return [point for _, _, point in procfs.namespace_mounts() if point.startswith(f"{folder}/")]
+    return [point for _, _, point in mountinfo.namespace_files() if point.startswith(f"{folder}/")]
 
 
 def within(script: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyspaces import Chroot, Container, UsageFault, get_context, settings
+from pyspaces import Chroot, Container, Inject, UsageFault, get_context, setns, settings
+from pyspaces.kernel import namespaces
 from pyspaces.library import keywords, space
 from pyspaces.settings import FLAG, ORDERED, TOGGLE
 
@@ -61,10 +62,16 @@ def test_a_context_refuses_what_is_of_one_process(name: str) -> None:
 
 
 def test_what_is_no_setting_at_all() -> None:
-    uses: list[Any] = [Container, get_context]
+    uses: list[Any] = [Container, get_context, lambda **more: Inject(1, **more)]
+    uses.append(lambda **more: setns(1, **more).__enter__())
     for use in uses:
         with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
             use(colour="red")
+
+
+def test_visits_take_each_namespace_as_a_keyword() -> None:
+    types = typing.get_type_hints(keywords.Namespaces)
+    assert types == dict.fromkeys((*namespaces.NAMES, "all"), bool)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ HEADERS = {
         name: (MOUNT, name)
         for name in (
             *("MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REC", "MS_PRIVATE", "MS_SLAVE"),
-            *("MS_BIND", "MS_SHARED", "MS_RDONLY", "MS_REMOUNT", "MS_UNBINDABLE"),
+            *("MS_BIND", "MS_SHARED", "MS_RDONLY", "MS_REMOUNT"),
             *("OPEN_TREE_CLONE", "MOVE_MOUNT_F_EMPTY_PATH", "MOVE_MOUNT_T_EMPTY_PATH"),
             *("MOUNT_ATTR_RDONLY", "MOUNT_ATTR_NODEV", "MOUNT_ATTR_NOSUID"),
             *("FSOPEN_CLOEXEC", "FSMOUNT_CLOEXEC", "FSCONFIG_SET_FLAG", "FSCONFIG_SET_STRING"),

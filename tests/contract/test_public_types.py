@@ -76,6 +76,8 @@ def what_a_type_checker_refuses() -> None:
     Container(timeout=5)  # type: ignore[call-arg]
     Chroot("/srv", root="/")  # type: ignore[call-arg]
     get_context(registered="box")  # type: ignore[call-arg]
+    Inject(1, hostname="box")  # type: ignore[call-arg]
+    setns(1, net="yes")  # type: ignore[arg-type]
 
 
 def use_of_a_container(container: Container) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_with
+from conftest import SCRIPT, processes_with, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DENY = str(Path(__file__).parents[1] / "deny_call.py")
-MOUNT = {"x86_64": "165", "aarch64": "40"}.get(os.uname().machine, "")
-EIO = "5"
+MOUNT = {"x86_64": 165, "aarch64": 40}.get(os.uname().machine, 0)
 
 pytestmark = pytest.mark.needs("userns", "overlay")
 
@@ -43,7 +41,7 @@ OPERATIONS = {
     ],
 }
 # Of each: the calls without which it cannot be done, new and old.
-CALLS = {"open_tree": "428", "move_mount": "429", "mount_setattr": "442", "openat2": "437"}
+CALLS = {"open_tree": 428, "move_mount": 429, "mount_setattr": 442, "openat2": 437}
 
 
 @pytest.mark.parametrize("call", [*CALLS, "mount"])
@@ -52,7 +50,7 @@ def test_a_call_that_is_refused(operation: str, call: str) -> None:
     """Either it is not needed, or the error names the operation; a filter may refuse anything."""
     number = CALLS.get(call, MOUNT)
     before = Path("/proc/self/mountinfo").read_text()
-    words = [sys.executable, DENY, number, EIO, SCRIPT, "run", "--user"]
+    words = [*without(number, answer=errno.EIO), SCRIPT, "run", "--user"]
     words += [*OPERATIONS[operation], "--", "echo", "ran"]
     with open("/etc/hostname") as given:
         done = subprocess.run(
@@ -73,7 +71,7 @@ def test_a_call_that_is_refused(operation: str, call: str) -> None:
 def test_each_call_is_needed_by_some_operation() -> None:
     """Or the test above would show nothing."""
     for call, number in CALLS.items():
-        words = [sys.executable, DENY, number, EIO, SCRIPT, "run", "--user"]
+        words = [*without(number, answer=errno.EIO), SCRIPT, "run", "--user"]
         words += ["--ro-bind", "/usr", "/mnt", "--", "true"]
         done = subprocess.run(words, capture_output=True, check=False, timeout=60)
         assert done.returncode == 125, call
@@ -82,7 +80,7 @@ def test_each_call_is_needed_by_some_operation() -> None:
 @pytest.mark.as_root
 @pytest.mark.parametrize("call", ["open_tree", "move_mount", "mount_setattr"])
 def test_a_proc_that_cannot_be_closed_ends_the_launch(call: str) -> None:
-    words = [sys.executable, DENY, CALLS[call], EIO, SCRIPT, "run", "--mount", "--cap-drop", "all"]
+    words = [*without(CALLS[call], answer=errno.EIO), SCRIPT, "run", "--mount", "--cap-drop", "all"]
     done = subprocess.run(
         [*words, "--", "true"], capture_output=True, text=True, check=False, timeout=60
     )

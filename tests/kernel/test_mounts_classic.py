@@ -1,24 +1,13 @@
-"""The same trees with and without the calls that take descriptors: older kernels, and filters."""
+"""The same trees with and without mount_setattr(2), which kernels have since Linux 5.12."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, without
 
-DENY = str(Path(__file__).parents[1] / "deny_call.py")
-ENOSYS = "38"
-OPEN_TREE, FSOPEN, MOUNT_SETATTR = "428", "430", "442"
-WITHOUT = {
-    "open_tree": [OPEN_TREE],
-    "mount_setattr": [MOUNT_SETATTR],
-    "fsopen": [FSOPEN],
-    "both": [OPEN_TREE, MOUNT_SETATTR],
-    "all three": [OPEN_TREE, FSOPEN, MOUNT_SETATTR],
-}
+OPEN_TREE, FSOPEN, OPENAT2, MOUNT_SETATTR = 428, 430, 437, 442
 
 pytestmark = pytest.mark.needs("userns", "unshare", "overlay")
 
@@ -55,10 +44,9 @@ TREES = {
 }  # fmt: skip
 
 
-def tree(options: list[str], without: list[str], look: str = LOOK) -> tuple[int, str, str]:
+def tree(options: list[str], *lacking: int, look: str = LOOK) -> tuple[int, str, str]:
     """Return what a command sees: its exit status, output and errors."""
-    deny = [word for number in without for word in (sys.executable, DENY, number, ENOSYS)]
-    words = [*deny, SCRIPT, "run", "--user", *options, "--", "sh", "-c", look]
+    words = [*without(*lacking), SCRIPT, "run", "--user", *options, "--", "sh", "-c", look]
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-ec", f'{AROUND} exec "$@"', "sh", *words],
         input="given\n", capture_output=True, text=True, timeout=60, check=False,
@@ -68,24 +56,37 @@ def tree(options: list[str], without: list[str], look: str = LOOK) -> tuple[int,
 
 @pytest.mark.parametrize("name", TREES)
 def test_the_same_tree(name: str) -> None:
-    with_all = tree(TREES[name], [])
+    with_all = tree(TREES[name])
     assert with_all[0] == 0, with_all[2]
     assert with_all[1]
-    for without in WITHOUT.values():
-        assert tree(TREES[name], without) == with_all
+    assert tree(TREES[name], MOUNT_SETATTR) == with_all
 
 
-@pytest.mark.parametrize("without", WITHOUT)
-def test_every_mount_beneath_is_read_only(without: str) -> None:
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        (OPEN_TREE, "cannot bind /mnt/src on /mnt/to: open_tree: Function not implemented\n"),
+        (OPENAT2, "cannot bind /mnt/src on /mnt/to: openat2 /mnt/to: Function not implemented\n"),
+        (FSOPEN, "cannot mount a tmpfs on /tmp, mode 0755: mount /tmp: Function not implemented\n"),
+    ],
+)
+def test_what_no_operation_can_do_without(lacking: int, said: str) -> None:
+    """All of these are in Linux since 5.6."""
+    options = ["--bind", "/mnt/src", "/mnt/to", "--tmpfs", "/tmp"]
+    assert tree(options, lacking) == (125, "", f"pyspaces: {said}")
+
+
+@pytest.mark.parametrize("lacking", [(), (MOUNT_SETATTR,)], ids=str)
+def test_every_mount_beneath_is_read_only(lacking: tuple[int, ...]) -> None:
     look = "for p in /mnt/to /mnt/to/sub /mnt/to/sub/more; do touch $p/x; done"
-    told = tree(["--ro-bind", "/mnt/src", "/mnt/to"], WITHOUT[without], look)
+    told = tree(["--ro-bind", "/mnt/src", "/mnt/to"], *lacking, look=look)
     assert told[2].count("Read-only file system") == 3
 
 
-@pytest.mark.parametrize("without", WITHOUT)
-def test_locked_flags_are_repeated(without: str) -> None:
+@pytest.mark.parametrize("lacking", [(), (MOUNT_SETATTR,)], ids=str)
+def test_locked_flags_are_repeated(lacking: tuple[int, ...]) -> None:
     """mount_namespaces(7): a remount that leaves one out is EPERM."""
     look = "awk '$5 == \"/mnt/to/sub\" {print $6}' /proc/self/mountinfo"
-    code, told, errors = tree(["--ro-bind", "/mnt/src", "/mnt/to"], WITHOUT[without], look)
+    code, told, errors = tree(["--ro-bind", "/mnt/src", "/mnt/to"], *lacking, look=look)
     assert (code, errors) == (0, "")
     assert set(told.strip().split(",")) == {"ro", "nosuid", "nodev", "noexec", "noatime"}

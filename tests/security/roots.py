@@ -2,9 +2,9 @@
 
     python roots.py DIRECTORY [WORD...]
 
-Prints, as JSON, how many launches there were, how many of them were refused, and what was found
-that should not be. DIRECTORY is
-a fresh one of the caller's. WORD is a namespace that each launch has, besides a mount namespace.
+Prints, as JSON, how many launches there were, how many of them were refused, how many of those for
+a call that is not there (ENOSYS), and what was found that should not be. DIRECTORY is a fresh one
+of the caller's. WORD is a namespace that each launch has, besides a mount namespace.
 The function that looks is called in the new process in place of a command, so that roots without
 any program can be looked at too.
 """
@@ -12,6 +12,7 @@ any program can be looked at too.
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
 import json
 import os
@@ -190,7 +191,7 @@ def main() -> None:
     for name in ("proc", "dev"):
         (Path(TREE) / name).mkdir()
         (Path(OTHER) / name).mkdir()
-    count, faults, refused = 0, [], 0
+    count, faults, refused, lacking = 0, [], 0, 0
     alone: list[tuple[str, ...]] = [(name,) for name in OPERATIONS]
     # Each kind of root alone with each operation, and all pairs over one of them.
     several = [*itertools.product(COVERING, repeat=2), *((name,) * 3 for name in COVERING)]
@@ -207,12 +208,15 @@ def main() -> None:
         except SpaceError as error:
             # The kernel mounts no sysfs over itself, and in a procfs there is no place for another.
             refused += 1
+            if error.report and error.report.errno == errno.ENOSYS:
+                lacking += 1
+                continue
             # In an empty root that has become read-only, no directory for /proc can be made.
             if not {"proc", "sysfs", "mqueue", "remount-ro"}.intersection(names):
                 faults.append(f"{label}: {error.message}")
         else:
             faults += [f"{label}: {fault}" for fault in found]
-    print(json.dumps({"count": count, "refused": refused, "faults": faults}))
+    print(json.dumps({"count": count, "refused": refused, "lacking": lacking, "faults": faults}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
 LURKER = str(Path(__file__).with_name("lurker.py"))
-DENY = str(Path(__file__).parents[1] / "deny_call.py")
 VISITS = int(os.environ.get("PYSPACES_TESTS_VISITS", "20"))
 
 pytestmark = pytest.mark.needs("userns")

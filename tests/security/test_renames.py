@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import without
 
 LOOK = str(Path(__file__).with_name("renames.py"))
-DENY = str(Path(__file__).parents[1] / "deny_call.py")
-ENOSYS = "38"
-# open_tree, fsopen and mount_setattr: without them mount(2) has to do.
 # As in renames.py, which compares its own with the table of settings.
 NAMES = (
     *("bind", "ro-bind", "dev-bind", "bind-try", "ro-bind-try", "dev-bind-try", "bind-suid"),
@@ -20,13 +18,12 @@ NAMES = (
     *("tmp-overlay", "ro-overlay", "dir", "symlink", "file", "bind-data", "ro-bind-data"),
     *("remount-ro", "chmod", "read-only"),
 )
-WITHOUT = {"all there": [], "mount(2) alone": ["428", "430", "442"]}
+LACKING = {"all there": [], "no mount_setattr": [442]}
 
 
-def look(directory: Path, rounds: int, name: str, *namespaces: str, without: list[str]) -> None:
-    deny = [word for number in without for word in (sys.executable, DENY, number, ENOSYS)]
+def look(directory: Path, rounds: int, name: str, *namespaces: str, lacking: list[int]) -> None:
     done = subprocess.run(
-        [*deny, sys.executable, LOOK, str(directory), str(rounds), name, *namespaces],
+        [*without(*lacking), sys.executable, LOOK, str(directory), str(rounds), name, *namespaces],
         capture_output=True, text=True, timeout=230, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -38,21 +35,21 @@ def look(directory: Path, rounds: int, name: str, *namespaces: str, without: lis
 
 
 @pytest.mark.needs("userns", "overlay", "proc")
-@pytest.mark.parametrize("way", WITHOUT)
+@pytest.mark.parametrize("way", LACKING)
 def test_every_operation(tmp_path: Path, way: str) -> None:
-    look(tmp_path, 4, "all", "user", without=WITHOUT[way])
+    look(tmp_path, 4, "all", "user", lacking=LACKING[way])
 
 
 @pytest.mark.as_root
 @pytest.mark.needs("overlay", "proc")
-@pytest.mark.parametrize("way", WITHOUT)
+@pytest.mark.parametrize("way", LACKING)
 def test_every_operation_of_root(tmp_path: Path, way: str) -> None:
-    look(tmp_path, 4, "all", without=WITHOUT[way])
+    look(tmp_path, 4, "all", lacking=LACKING[way])
 
 
 @pytest.mark.stress
 @pytest.mark.needs("userns", "overlay", "proc")
-@pytest.mark.parametrize("way", WITHOUT)
+@pytest.mark.parametrize("way", LACKING)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_a_thousand_times(tmp_path: Path, name: str, way: str) -> None:
-    look(tmp_path, 500, name, "user", without=WITHOUT[way])
+    look(tmp_path, 500, name, "user", lacking=LACKING[way])

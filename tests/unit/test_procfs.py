@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 
 
@@ -174,8 +174,8 @@ def test_a_descriptor_that_is_no_pidfd() -> None:
 
 
 def test_mount_points_are_those_of_mountinfo() -> None:
-    points = list(procfs.mount_points())
-    assert ("/proc", "proc") in points
+    points = list(mountinfo.mounts())
+    assert ("/proc", "proc") in [(mount.point, mount.kind) for mount in points]
     with open("/proc/self/mountinfo", "rb") as file:
         assert len(points) == file.read().count(b"\n")
 
@@ -187,7 +187,7 @@ def escape(text: str) -> str:
 
 @given(st.text(st.characters() | st.sampled_from(" \t\n\\#0147"), max_size=20))
 def test_escapes_of_mountinfo_are_undone(path: str) -> None:
-    assert procfs._unescape(escape(path)) == path
+    assert mountinfo._unescape(escape(path)) == path
 
 
 @pytest.mark.parametrize(
@@ -201,20 +201,20 @@ def test_escapes_of_mountinfo_are_undone(path: str) -> None:
     ],
 )
 def test_an_escape_is_three_digits(field: str, text: str) -> None:
-    assert procfs._unescape(field) == text
+    assert mountinfo._unescape(field) == text
 
 
 _MOUNT_AND_LIST = """
 import os, sys
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountinfo, procfs
 uid, gid = os.geteuid(), os.getegid()
 libc.unshare(constants.CLONE_NEWUSER | constants.CLONE_NEWNS)
 procfs.write_once("/proc/self/setgroups", "deny")
 procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
 procfs.write_once("/proc/self/gid_map", f"0 {gid} 1")
 libc.mount("none", sys.argv[1], "tmpfs", 0)
-points = list(procfs.mount_points())
-sys.stdout.write(repr([point for point, kind in points if kind == "tmpfs"][-1]))
+points = [mount.point for mount in mountinfo.mounts() if mount.kind == "tmpfs"]
+sys.stdout.write(repr(points[-1]))
 """
 
 

@@ -117,19 +117,12 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
         root_path=root_path,
         cgroups=tuple(opening.cgroups(process)) if joining.cgroup else (),
         keep_ids=joining.keep_ids,
-        variables=_environment_of(process) if joining.environment else None,
+        variables=procfs.initial_environment(process) if joining.environment else None,
     )
 
 
 def _is_own_root(descriptor: int) -> bool:
     return os.path.samestat(os.fstat(descriptor), os.stat("/"))
-
-
-def _environment_of(process: int) -> dict[bytes, bytes]:
-    """Return the environment that a process was executed with. Raises KernelError."""
-    block = os.fsencode(procfs.read(f"/proc/{process}/environ"))
-    pairs = (entry.partition(b"=") for entry in block.split(b"\0"))
-    return {name: value for name, sign, value in pairs if sign}
 
 
 class _Opening:

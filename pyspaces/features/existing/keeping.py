@@ -11,7 +11,7 @@ import os
 import stat
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import constants, libc, namespaces, nsfs, procfs
+from pyspaces.kernel import constants, libc, mountinfo, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ _TRIES = 64
 
 def check(keeps: Sequence[Keep]) -> None:
     """Refuse what could not work, before anything is created. Raises SpaceError."""
-    taken = {point for _, _, point in procfs.namespace_mounts()}
+    taken = {point for _, _, point in mountinfo.namespace_files()}
     for keep in keeps:
         if fault := _file_fault(keep.path, taken):
             raise SpaceError(f"cannot keep the {keep.namespace} namespace: {fault}")
@@ -113,14 +113,14 @@ def drop(paths: Sequence[str]) -> None:
     All are looked at before the first is released. Raises SpaceError naming the one that keeps
     none, or KernelError.
     """
-    taken = {point for _, _, point in procfs.namespace_mounts()}
+    taken = {point for _, _, point in mountinfo.namespace_files()}
     for path in paths:
         if _place(path) not in taken:
             why = "no namespace is kept there" if os.path.lexists(path) else "there is no such file"
             raise SpaceError(f"cannot drop {path}: {why}")
     for path in paths:
         # Once for each time that something was bound there.
-        while _place(path) in {point for _, _, point in procfs.namespace_mounts()}:
+        while _place(path) in {point for _, _, point in mountinfo.namespace_files()}:
             libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         try:
             os.unlink(path)
@@ -130,7 +130,7 @@ def drop(paths: Sequence[str]) -> None:
 
 def is_on_shared_mount(path: str) -> bool:
     """Tell whether `path` lies on a mount whose changes go on to others: mount_namespaces(7)."""
-    return procfs.is_shared_mount(_place(path))
+    return mountinfo.is_on_shared(_place(path))
 
 
 def _place(path: str) -> str:

@@ -11,7 +11,7 @@ import os
 from pyspaces.hints.creation import Confinement
 from pyspaces.hints.mounts import masked_proc_paths
 from pyspaces.host.check.row import DEGRADED, NO, YES, Row
-from pyspaces.kernel import constants, filtered, namespaces, procfs
+from pyspaces.kernel import constants, filtered, mountinfo, namespaces, procfs
 
 _DEBIAN = "kernel.unprivileged_userns_clone"
 _TIOCSTI = "dev.tty.legacy_tiocsti"
@@ -129,7 +129,7 @@ def visible_proc() -> Row:
     """Tell whether all of /proc is to be seen, which the kernel wants for a fresh one."""
     name = "proc-visible"
     try:
-        mounts = list(procfs.mount_points())
+        mounts = list(mountinfo.mounts())
     except OSError:
         return Row(
             name=name, answer=NO, evidence="no /proc here", remedy="mount -t proc proc /proc"
@@ -139,5 +139,5 @@ def visible_proc() -> Row:
             "--security-opt systempaths=unconfined (podman: unmask=ALL) when the container starts"
         )
         return Row(name=name, answer=NO, evidence=f"covered: {', '.join(covered)}", remedy=remedy)
-    points = [point for point, kind in mounts if kind == "proc"]
+    points = [mount.point for mount in mounts if mount.kind == "proc"]
     return Row(name=name, answer=YES, evidence=f"nothing covers {points[0] if points else '/proc'}")

@@ -65,7 +65,7 @@ class Journal:
         process = procfs.pid_of_pidfd(child.pidfd)
         self._facts = {
             "command": list(plan.command),
-            "start_ticks": procfs.start_ticks(process),
+            "start_ticks": procfs.start_time(process),
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),

@@ -1,0 +1,87 @@
+"""The mounts of this process's namespace, as /proc tells them: proc_pid_mountinfo(5).
+
+Runs in any process. Off the launch path: loaded where a plan has to do with mounts.
+"""
+
+from __future__ import annotations
+
+from pyspaces.kernel import procfs
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Mount(Record):
+    """A mount.
+
+    number: its id; above: that of the mount it is on. root: which directory of its file system it
+    shows. point: where it is. kind: the type of the file system, and options: its options. shared:
+    whether it is in a peer group: mount_namespaces(7).
+    """
+
+    number: int
+    above: int
+    root: str
+    point: str
+    kind: str
+    options: frozenset[str]
+    shared: bool
+
+
+def mounts() -> Iterator[Mount]:
+    """Yield the mounts, oldest first. Raises KernelError."""
+    for line in procfs.read("/proc/self/mountinfo").removesuffix("\n").split("\n"):
+        before, _, after = line.partition(" - ")
+        number, above, _, root, point, _, *tags = before.split(" ")
+        kind, _, options = after.split(" ", 2)
+        yield Mount(
+            number=int(number),
+            above=int(above),
+            root=_unescape(root),
+            point=_unescape(point),
+            kind=kind,
+            options=frozenset(options.split(",")),
+            shared=any(tag.startswith("shared:") for tag in tags),
+        )
+
+
+def _unescape(field: str) -> str:
+    """Undo the \\040-like octal escapes that the kernel writes for blanks and backslashes."""
+    parts = field.split("\\")
+    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
+
+
+def kind_of(descriptor: int) -> str | None:
+    """Return the type of the file system that a descriptor is on; None for one that is detached."""
+    number = procfs.mount_number(descriptor)
+    return next((mount.kind for mount in mounts() if mount.number == number), None)
+
+
+def line_of(rows: Mapping[int, Mount], number: int) -> list[int]:
+    """Return the number of a mount, and of each above it. rows: the mounts by their numbers."""
+    line = [number]
+    while line[-1] in rows and rows[line[-1]].above not in line:
+        line.append(rows[line[-1]].above)
+    return line
+
+
+def is_on_shared(path: str) -> bool:
+    """Tell whether the mount that `path` (absolute, without links) lies on is a shared one."""
+    shared, longest = False, -1
+    for mount in mounts():
+        point = mount.point
+        # The last one of a mount point covers those before it.
+        if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= longest:
+            longest, shared = len(point), mount.shared
+    return shared
+
+
+def namespace_files() -> Iterator[tuple[str, int, str]]:
+    """Yield (link name, inode, mount point) of each namespace that is bound to a file here."""
+    for mount in mounts():
+        # The root of such a mount is written as its link would read: `net:[4026532281]`.
+        link, _, inode = mount.root.partition(":")
+        if mount.kind == "nsfs" and inode[1:-1].isdecimal():
+            yield link, int(inode[1:-1]), mount.point
