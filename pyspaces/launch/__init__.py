@@ -11,10 +11,11 @@ from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer, signals
 from pyspaces.launch.command import caller_environment, candidates
-from pyspaces.launch.in_place import replace
+from pyspaces.launch.in_place import replace, replace_launcher
 from pyspaces.launch.running import Running
+from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
-from pyspaces.launch.starting import start, tell_people
+from pyspaces.launch.starting import start, start_launch, tell_people
 from pyspaces.plan import checked
 
 TYPE_CHECKING = False
@@ -44,40 +45,30 @@ def run(
     /proc/PID/environ shows it; only for a process that is nothing but a launcher. The rest, and
     errors, as for `start`. Only from the main thread.
     """
-    plan = checked(plan)
-    if plan.life.pty:
+    launch = Launch(checked(plan), tell=tell, observe=observe)
+    launch.before, launch.hold = before, hold
+    if launch.plan.life.pty:
         from pyspaces.features.terminal import fill_streams
 
         fill_streams()
-    variables = caller_environment()
-    if forget_environment and plan.environment.clear:
+    launch.variables = caller_environment()
+    if forget_environment and launch.plan.environment.clear:
         procfs.erase_initial_environment()
-    inherited = Inherited.capture()
-    if plan.life.in_place:
-        replace(
-            plan,
-            variables=variables,
-            observe=observe,
-            inherited=inherited,
-            before=before,
-            tell=tell,
-        )
+    launch.inherited = Inherited.capture()
+    if launch.plan.life.in_place:
+        replace_launcher(launch)
+    return _wait_for(launch)
+
+
+def _wait_for(launch: Launch) -> Ended:
+    """Start the command, and wait for it in the foreground."""
     try:
         with (
-            signals.Reader(wake_after=plan.life.timeout) as reader,
-            start(
-                plan,
-                variables=variables,
-                observe=observe,
-                inherited=inherited,
-                reader=reader,
-                before=before,
-                hold=hold,
-                tell=tell,
-            ) as running,
+            signals.Reader(wake_after=launch.plan.life.timeout) as launch.reader,
+            start_launch(launch) as running,
         ):
             running.wait()
             assert running.watch.ended is not None
             return running.watch.ended
     except KernelError as error:
-        raise outer.failure(Report.of(PREPARE, error), plan) from error
+        raise outer.failure(Report.of(PREPARE, error), launch.plan) from error

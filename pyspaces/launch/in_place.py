@@ -9,10 +9,10 @@ from pyspaces.errors import SpaceError
 from pyspaces.kernel import libc, namespaces, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner, signals
-from pyspaces.launch.command import candidates
-from pyspaces.launch.services import Gear, working_directory
+from pyspaces.launch.command import context_of
+from pyspaces.launch.services import Launch, Services
 from pyspaces.launch.signals import Inherited
-from pyspaces.launch.starting import environment_of, not_created, tell_people
+from pyspaces.launch.starting import created_at_once, not_created, tell_people
 from pyspaces.plan import checked
 
 TYPE_CHECKING = False
@@ -38,33 +38,26 @@ def replace(
     Arguments as for `start`; `before` is called in this process. Raises SpaceError where the launch
     fails; this process may be in the new namespaces by then, and should end.
     """
-    plan = checked(plan)
-    plan = checked(plan.replace(life=plan.life.replace(in_place=True, kill_child=None)))
+    launch = Launch(checked(plan), tell=tell, observe=observe)
+    launch.variables, launch.inherited, launch.before = variables, inherited, before
+    replace_launcher(launch)
+
+
+def replace_launcher(launch: Launch) -> NoReturn:
+    """Become the command of a launch; raises as `replace` does."""
+    life = launch.plan.life.replace(in_place=True, kill_child=None)
+    plan = launch.plan = checked(launch.plan.replace(life=life))
     if procfs.thread_count() != 1:
         raise SpaceError("no-fork: a process with threads cannot move into new namespaces")
     from pyspaces.launch.outer.helper import start_helper
 
-    gear = Gear(plan, tell, observe)
-    before = gear.before(before)
-    environ = environment_of(plan, gear, variables)
-    created = [name for name in plan.namespaces if name != "time"]
-    observe(f"create the namespaces: {', '.join(created) or 'none'}")
-    inherited = inherited or Inherited.capture()
+    before = Services(launch).before()
+    launch.inherited = launch.inherited or Inherited.capture()
+    created = created_at_once(launch)
     try:
         with signals.Blocked():
             # All of it before the first namespace is joined, which seals imports.
-            context = inner.Context(
-                plan=plan,
-                channel=start_helper(plan, observe),
-                launcher=-1,
-                inherited=inherited,
-                candidates=candidates(plan.command[0], environ),
-                environment=environ,
-                directory=working_directory(),
-                building=gear.building(),
-                guard=gear.guard(),
-                leading=gear.leading(),
-            )
+            context = context_of(launch, start_helper(plan, launch.observe))
             if before:
                 before()
             if created:

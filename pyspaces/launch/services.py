@@ -1,8 +1,7 @@
-"""What a launch takes along besides the child, each loaded only where the plan asks for it.
+"""What a launch takes along besides the child: a loop over the services that it asks for.
 
-Runs in the parent: the records (`outer.journal`, `outer.report`, `outer.difference`), a terminal
-(`terminal`, `outer.relay`), our own process 1 (`init`, `outer.link`), a name (`names.registry`) and
-existing namespaces (`joining`), which the process that creates the child joins.
+Runs in the parent. What a service is, and when each of its moments comes, is in `service`. Which
+there are is said by `ROWS` alone: a new one is a file, and a row at its place.
 """
 
 from __future__ import annotations
@@ -10,406 +9,306 @@ from __future__ import annotations
 import os
 import time
 
-from pyspaces.errors import JOIN, Report, SpaceError
-from pyspaces.features import environment
-from pyspaces.kernel import constants, namespaces, nsfs, procfs
+from pyspaces.errors import PREPARE, Report
+from pyspaces.kernel import constants, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer, signals
 from pyspaces.launch.inner.identity import drop_groups
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pyspaces.features.existing.joining import Visit
-    from pyspaces.features.existing.registry import Claim
-    from pyspaces.features.terminal import Pty
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
-    from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.outer import Ended, Observer
+    from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
-    from pyspaces.launch.records.difference import Difference
-    from pyspaces.launch.records.journal import Journal
-    from pyspaces.launch.signals import Reader
-    from pyspaces.mounts.building import Building
+    from pyspaces.launch.outer.relay import Relay
+    from pyspaces.launch.service import Service
+    from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
 
 
-# What the set-up gets at least, in seconds, of a shorter time limit; it takes milliseconds.
-_SET_UP = 1.0
+class Launch:
+    """One launch: what its caller brings, and what the services add to that.
 
+    Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
+    function, before, hold, and reader. begun: when it began, by the monotonic clock.
 
-class Gear:
-    """What one launch takes along, from before it starts to the end of the command.
+    Added for the child. target_variables: the environment of the process that is entered, where
+    that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
+    keep: what takes the changes of an overlay that vanish. not_for_others: what each new process
+    calls first, to close what only the launcher may have.
 
-    calls: whether a function is called instead of a command. foreground: whether the launcher waits
-    in the foreground and passes signals on. own_group: whether the command gets a process group of
-    its own. deadline: when its time is over, by the monotonic clock, or None. start_by: when it
-    is given up if it has not started. attach: what gives the command its terminal, in the child.
-    post: what process 1 needs.
+    Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
+    launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
+    watch takes them.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        tell: Callable[[str], object],
-        observe: Observer,
-        *,
-        calls: bool = False,
-        foreground: bool = False,
-    ) -> None:
-        begun = time.monotonic()
-        limit = plan.life.timeout
-        self.deadline = None if limit is None else begun + limit
-        # A limit shorter than that is one for the command, which is then started and ended.
-        self.start_by = None if limit is None else begun + max(limit, _SET_UP)
-        self.own_group = False
-        self._foreground = foreground
-        self._job: Job | None = None
-        self._plan = plan
-        self._calls = calls
-        self._tell = tell
-        self._observe = observe
-        self._visit: Visit | None = None
-        self._claim: Claim | None = None
-        self._journal: Journal | None = None
-        self._pty: Pty | None = None
-        self._link: Link | None = None
-        self._difference: Difference | None = None
-        self._peak_floor = 0
-        self._inodes: dict[str, int] = {}  # of the namespaces that are joined
-        self.post: Post | None = None
-        if plan.outputs:
-            from pyspaces.launch.records.journal import Journal
+    def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
+        self.plan, self.tell, self.observe = plan, tell, observe
+        self.begun = time.monotonic()
+        self.variables: Mapping[bytes, bytes] | None = None
+        self.inherited: Inherited | None = None
+        self.function: Callable[[], object] | None = None
+        self.before: Callable[[], object] | None = None
+        self.hold: Callable[[Spawned], object] | None = None
+        self.reader: Reader | None = None
 
-            self._journal = Journal(plan.outputs, tell)
+        self.target_variables: Mapping[bytes, bytes] | None = None
+        self.attach: Callable[[], object] | None = None
+        self.post: Post | None = None
+        self.keep: Callable[[str, int], object] | None = None
+        self.not_for_others: list[Callable[[], object]] = []
+
+        self.inodes: dict[str, int] = {}
+        self.start_by: float | None = None
+        self.clock: Clock | None = None
+        self.link: Link | None = None
+        self.relay: Relay | None = None
+        self.job: Job | None = None
+        self.peak_floor = 0
+
+    @property
+    def calls(self) -> bool:
+        """Whether a Python function is called, and no program executed."""
+        return self.function is not None
+
+    def leaves_group(self) -> bool:
+        """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
+
+        Only where we are in the foreground, and it is in another pid namespace: elsewhere it can
+        name us all the same. And not where our own group is out of our sight, and could never be
+        given the terminal back.
+        """
+        apart = self.plan.has("pid") or "pid" in self.inodes
+        if self.reader is None or not apart or self.plan.life.own_session:
+            return False
+        return os.getpgrp() != 0 or not signals.has_terminal()
+
+
+class Row(Record):
+    """A service: whether a launch asks for it, and where it is."""
+
+    when: Callable[[Launch], object]
+    load: Callable[[], type[Service]]
+
+
+def _report() -> type[Service]:
+    from pyspaces.launch.records.report import Report
+
+    return Report
+
+
+def _journal() -> type[Service]:
+    from pyspaces.launch.records.journal import Journal
+
+    return Journal
+
+
+def _peak() -> type[Service]:
+    from pyspaces.launch.records.peak import Peak
+
+    return Peak
+
+
+def _keeping() -> type[Service]:
+    from pyspaces.launch.existing.keeping import Keeping
+
+    return Keeping
+
+
+def _name() -> type[Service]:
+    from pyspaces.launch.existing.name import Name
+
+    return Name
+
+
+def _joined() -> type[Service]:
+    from pyspaces.launch.existing.joined import Joined
+
+    return Joined
+
+
+def _terminal() -> type[Service]:
+    from pyspaces.launch.outer.terminal import Terminal
+
+    return Terminal
+
+
+def _difference() -> type[Service]:
+    from pyspaces.launch.records.difference import Difference
+
+    return Difference
+
+
+def _time_limit() -> type[Service]:
+    from pyspaces.launch.outer.clock import TimeLimit
+
+    return TimeLimit
+
+
+def _init() -> type[Service]:
+    from pyspaces.launch.outer.link import Init
+
+    return Init
+
+
+def _job_control() -> type[Service]:
+    from pyspaces.launch.outer.job import JobControl
+
+    return JobControl
+
+
+def _is_recorded(launch: Launch) -> bool:
+    outputs = launch.plan.outputs
+    places = (outputs.status_fd, outputs.status_file, outputs.pid_file)
+    return any(place is not None for place in places)
+
+
+# In the order in which they are opened. `before` comes in this order, too; every later moment in
+# the opposite one, with those last that tell of the launch (`Service.tells`).
+ROWS = (
+    # Of these three kinds of records the report is told last: people see what else went wrong above
+    # it. It opens nothing.
+    Row(when=lambda launch: launch.plan.outputs.report, load=_report),
+    # Before anything that the host may refuse: that is recorded, too. Told that the launch failed,
+    # or how the command ended, when all else is released: who reads it finds the name free.
+    Row(when=_is_recorded, load=_journal),
+    Row(when=lambda launch: launch.plan.outputs, load=_peak),
+    # Before the name, which would be taken from others for a moment and for nothing.
+    Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
+    # Before all that takes long or that others notice: of two launches of one name, one does that.
+    Row(when=lambda launch: launch.plan.existing.name is not None, load=_name),
+    # The last in the process that creates the child: what is to be done there with the rights and
+    # the paths of the caller has to stand above. Says whether the command is in another pid
+    # namespace, which job control asks.
+    Row(when=lambda launch: launch.plan.existing.joining, load=_joined),
+    Row(when=lambda launch: launch.plan.life.pty, load=_terminal),
+    # Behind the name: the file of an earlier command goes only where this one can start. Ended
+    # before the journal, so that who waits for that finds the file.
+    Row(when=lambda launch: launch.plan.outputs.overlay_diff is not None, load=_difference),
+    # Behind the name and the terminal: at the end it says why, before what they may have to say.
+    Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
+    Row(when=lambda launch: launch.plan.life.init, load=_init),
+    # Behind what decides on the process group. The terminal goes to the command's group before
+    # anything else is done for a child that waits, and comes back before anything is told.
+    Row(when=lambda launch: launch.leaves_group() and signals.has_terminal(), load=_job_control),
+)
+
+
+class Services:
+    """The services of one launch; makes and opens them.
+
+    Raises SpaceError and UsageFault where one cannot be opened; those before it are released then.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._opened: list[Service] = []
         try:
             self._open()
+        except KernelError as error:
+            failure = outer.failure(Report.of(PREPARE, error), launch.plan)
+            self.failed(failure)
+            raise failure from error
         except BaseException as error:
-            self.fail(error)
+            self.failed(error)
             raise
 
     def _open(self) -> None:
-        self._open_existing()
-        life = self._plan.life
-        if life.pty:
-            from pyspaces.features.terminal import Pty
+        for row in ROWS:
+            if row.when(self._launch):
+                service = row.load()(self._launch)
+                service.open()
+                self._opened.append(service)
 
-            self._pty = Pty()
-        if self._plan.outputs.overlay_diff is not None:
-            from pyspaces.launch.records.difference import Difference
-
-            self._difference = Difference(self._plan, self._tell)
-        if life.init:
-            from pyspaces.launch import init
-            from pyspaces.launch.outer.link import Link
-
-            reading, writing = os.pipe()
-            self._link = Link(reading)
-            self.post = init.make_post(
-                link=writing,
-                wait_all=life.init_wait,
-                own_session=life.own_session,
-                shares_memory=self._calls,
-            )
-        self._open_group()
-
-    def _open_group(self) -> None:
-        """Decide whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
-
-        Only where it is in another pid namespace: elsewhere it can name us all the same.
-        """
-        visit, life = self._visit, self._plan.life
-        apart = self._plan.has("pid") or (
-            visit is not None and any(handle.name == "pid" for handle in visit.handles)
-        )
-        if not (self._foreground and apart) or life.own_session:
-            return
-        if signals.has_terminal():
-            # A group that is out of our sight could never be given the terminal back.
-            if not os.getpgrp():
-                return
-            from pyspaces.launch.outer.job import open_job
-
-            self._job = open_job()
-        self.own_group = True
-
-    def _open_existing(self) -> None:
-        """Take the name, and open what is to be joined: all of it, before any of it is."""
-        plan = self._plan
-        if plan.existing.keeps:
-            from pyspaces.features.existing import keeping
-
-            keeping.check(plan.existing.keeps)
-        if plan.existing.name is not None:
-            from pyspaces.features.existing.registry import Claim
-
-            self._claim = Claim(plan.existing.name)
-        if plan.existing.joining:
-            from pyspaces.features.existing import joining
-            from pyspaces.launch.inner import join  # noqa: F401 - loaded before imports are sealed
-
-            if plan.life.in_place:  # and so is what explains a failure in the same process
-                from pyspaces import hints  # noqa: F401
-
-            self._observe(
-                f"join the namespaces: {', '.join(plan.existing.joining.names()) or 'none'}"
-            )
-            try:
-                visit = joining.open_visit(plan.existing.joining)
-            except KernelError as error:
-                raise outer.failure(Report.of(JOIN, error), plan) from error
-            clocks = (
-                (plan.clocks.boottime, plan.clocks.monotonic)
-                if plan.makes_clocks_by_joining()
-                else None
-            )
-            self._visit = visit.replace(
-                keep_groups=plan.identity.keep_groups,
-                new_clocks=clocks,
-                open_child=_may_be_open(plan, visit),
-                variables=self._variables_of(visit),
-            )
-            self._inodes = {h.name: os.fstat(h.descriptor).st_ino for h in visit.handles}
-
-    def _variables_of(self, visit: Visit) -> Mapping[bytes, bytes] | None:
-        """Return the environment of the target, as far as the command may have it.
-
-        Where the target has neither a root nor a mount namespace of its own, the command is a
-        program of this host: what the target says does not decide what that loads.
-        """
-        if visit.variables is None or visit.root >= 0:
-            return visit.variables
-        if any(handle.name == "mount" for handle in visit.handles):
-            return visit.variables
-        kept, dropped = environment.without_steering(visit.variables)
-        if dropped:
-            self._observe(f"leave out of the environment: {', '.join(dropped)}")
-        return kept
-
-    def before(self, given: Callable[[], object] | None) -> Callable[[], object] | None:
-        """Return what the process that creates the child does first: the given, then joining."""
-        acts = [given] if given else []
-        # Root of the host may, as long as it is outside; anybody else may not, inside or outside.
-        stranded = self._plan.strands_groups() and procfs.has_capability(constants.CAP_SETGID)
-        if stranded and os.getgroups():
-            acts.append(drop_groups)
-        if visit := self._visit:
-            from pyspaces.launch.inner.join import join
-
-            acts += [self.release_descriptors, lambda: join(visit)]
+    def before(self) -> Callable[[], object] | None:
+        """Return what the process that creates the child does first; None where that is nothing."""
+        given = self._launch.before
+        services = [service for service in self._opened if service.prepares]
+        groups = _has_groups_to_drop(self._launch.plan)
+        if given is None and not groups and not services:
+            return None
 
         def prepare() -> None:
-            for act in acts:
-                act()
+            if given:
+                given()
+            if groups:
+                drop_groups()
+            self.leave_to_launcher()
+            for service in services:
+                service.before()
 
-        return prepare if acts else None
+        return prepare
 
-    @property
-    def variables(self) -> Mapping[bytes, bytes] | None:
-        """The environment of the process that is entered; None where that is not asked for."""
-        return self._visit.variables if self._visit else None
+    def leave_to_launcher(self) -> None:
+        """Close, in a new process, what only the launcher may have: it is open on the host."""
+        for close in self._launch.not_for_others:
+            close()
 
-    def joined(self) -> None:
-        """Release what is held open for joining: the child is created."""
-        if self._visit:
-            self._visit.close()
-            self._visit = None
-
-    @property
-    def attach(self) -> Callable[[], object] | None:
-        """What gives the command its terminal, in the child; None where it keeps its own."""
-        return self._pty.attach_inner if self._pty else None
-
-    def building(self) -> Building | None:
-        """Return what carries out the mounts of the plan; None where it has none."""
-        if not self._plan.mounts.operations:
-            return None
-        from pyspaces.mounts.building import Building
-        from pyspaces.mounts.tree import Tree
-
-        keep = self._difference.keep_inner if self._difference else None
-        tree = Tree(empty=self._plan.mounts.empty_root, keep=keep)
-        return Building(self._plan.mounts.operations, tree)
-
-    def release_descriptors(self) -> None:
-        """Close what the child has no need for, being open on directories of the host."""
-        if self._journal:
-            self._journal.release()
-        if self._difference:
-            self._difference.release_descriptors()
-
-    def guard(self) -> Callable[[], object] | None:
-        """Return what closes /proc, in the child; None where it stays as it is."""
-        plan = self._plan
-        if not plan.mounts.guard_proc:
-            return None
-        from pyspaces.mounts.guard import Guard
-
-        return Guard(
-            builds_tree=plan.mounts.builds_tree, sysfs="ALL" in plan.privileges.cap_drop
-        ).guard_inner
-
-    def leading(self) -> Leading | None:
-        """Return what tells where exec would lead; None where the root is the caller's own."""
-        joining = self._plan.existing.joining
-        joined = joining.root or "mount" in joining.names()
-        if not (joined or self._plan.mounts.builds_tree):
-            return None
-        from pyspaces.launch.inner.leading import Leading
-
-        return Leading()
-
-    def holding(
-        self, hold: Callable[[Spawned], object] | None
-    ) -> Callable[[Spawned], object] | None:
+    def holding(self) -> Callable[[Spawned], object] | None:
         """Return what happens while the child is held; None where nothing has to."""
-        journal, claim, difference = self._journal, self._claim, self._difference
-        plan, job = self._plan, self._job
-        if journal is None and claim is None and difference is None and job is None:
-            return hold
+        given = self._launch.hold
+        services = [service for service in self._in_turn() if service.holds]
+        if not services:
+            return given
 
-        def hold_all(child: Spawned) -> None:
-            if hold:
-                hold(child)
-            if job:
-                job.begin(child.pid, has_init=self.post is not None)
-            if difference:
-                difference.held(user=plan.has("user"))
-            if claim:
-                number = procfs.pid_of_pidfd(child.pidfd)
-                # Who is told to stop a name asks the process that watches it: a program that
-                # has started a function is no mere launcher, and must not be the one.
-                watched = not (plan.existing.hold or self._calls)
-                members = self._members(child)
-                claim.pass_to(number, made=plan.namespaces, watched=watched, members=members)
-            if journal:
-                self._peak_floor = journal.held(plan, child, self._members(child))
+        def hold(child: Spawned) -> None:
+            if given:
+                given(child)
+            for service in services:
+                service.held(child)
 
-        return hold_all
+        return hold
 
-    def _members(self, child: Spawned) -> dict[str, int]:
-        """Return the inode of each namespace that the command will be in, as far as it is known."""
-        number = procfs.pid_of_pidfd(child.pidfd)
-        told = dict(child.told)
-        found = {}
-        for row in namespaces.NAMESPACES:
-            is_new = row.name in self._plan.namespaces
-            places = [f"/proc/{number}/ns/{row.link}"]
-            if not is_new and row.name not in (*self._inodes, "user"):
-                places.append(f"/proc/self/ns/{row.link}")
-            # What was joined, we have held in our hands; what is new, the child alone may see.
-            inode = self._inodes.get(row.name) or (told.get(row.name) if is_new else None)
-            for place in places:
-                inode = inode or nsfs.inode_or_none(place)
-            if inode:
-                found[row.name] = inode
-        return found
+    def started(self, child: Spawned) -> None:
+        """Say that the command runs. Raises what a service raises: the launch has then failed."""
+        for service in self._in_turn():
+            service.started(child)
 
-    def watch(self, child: Spawned, reader: Reader | None) -> outer.Watch:
-        """Return the watch over the command, which runs now."""
-        group = None
-        if self.own_group:
-            delegate = child.pidfd if self.post else -1
-            group = signals.Group(number=child.pid, delegate=delegate)
-        self._close_post()
-        relay = None
-        if self._pty:
-            from pyspaces.launch.outer.relay import Relay
+    def failed(self, error: BaseException) -> None:
+        """Say that the launch has failed, and release everything."""
+        self._close(lambda service: service.failed(error))
 
-            relay = Relay(self._pty, child)
-        if self._journal:
-            self._journal.started(child.pid)
-        return outer.Watch(
-            child,
-            self._plan.life,
-            pid_1=self._plan.has("pid") and not self.post,
-            alone=self._plan.has("pid"),
-            reader=reader,
-            link=self._link,
-            relay=relay,
-            group=group,
-            job=self._job,
-            deadline=self.deadline,
-            peak_floor=self._peak_floor,
-            finished=self._finish,
-        )
+    def ended(self, ended: Ended) -> None:
+        """Say how the command has ended, and release everything."""
+        self._close(lambda service: service.ended(ended))
 
-    def fail(self, error: BaseException) -> None:
-        """Release everything after a launch that failed, and record why."""
-        self._close_post()
-        self.joined()
-        if self._job:
-            self._job.close()
-        if self._claim:
-            self._claim.give_up()
-        if self._link:
-            self._link.close()
-        if self._pty:
-            self._pty.close()
-        if self._difference:
-            self._difference.close()
-        if self._journal:
-            if isinstance(error, SpaceError):
-                self._journal.failed(error)
-            self._journal.close()
+    def _in_turn(self) -> list[Service]:
+        latest_first = self._opened[::-1]
+        return sorted(latest_first, key=lambda service: service.tells)
 
-    def _close_post(self) -> None:
-        if self.post and self.post.link >= 0:
-            os.close(self.post.link)
-            self.post = self.post.replace(link=-1)
+    def _close(self, act: Callable[[Service], object]) -> None:
+        """Give each its last moment, whatever becomes of the others'.
 
-    def _finish(self, ended: Ended) -> None:
-        if self._job:
-            self._job.close()
-        if self._link:
-            self._link.close()
-        if ended.timed_out:
-            self._tell(_time_is_over(self._plan, ended))
-        if self._claim:
-            self._attempt("give up the name", self._claim.give_up)
-        if self._difference:
-            self._attempt("tell what was changed", self._difference.ended)
-        if journal := self._journal:
-            self._attempt("write the records", lambda: journal.ended(ended))
-        if self._plan.outputs.report:
-            self._attempt("report", lambda: self._report(ended))
+        What goes wrong is told and changes nothing else: how the command ended is worth more. Only
+        what ends a program, such as KeyboardInterrupt, is raised, behind the last.
+        """
+        services, self._opened = self._in_turn(), []
+        interruption: BaseException | None = None
+        for service in services:
+            try:
+                self._attempt(service, act)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = interruption or error
+        if interruption:
+            raise interruption
 
-    def _report(self, ended: Ended) -> None:
-        from pyspaces.launch.records.report import report
-
-        self._tell(report(self._plan, ended))
-
-    def _attempt(self, what: str, act: Callable[[], object]) -> None:
-        """Do what comes after the command; if that fails, say so: how it ended is worth more."""
+    def _attempt(self, service: Service, act: Callable[[Service], object]) -> None:
         try:
-            act()
+            act(service)
         except Exception as error:  # noqa: BLE001 - whatever it is, the status comes first
-            self._tell(f"cannot {what}: {error}")
+            self._launch.tell(f"cannot {service.task}: {error}")
 
 
-def _may_be_open(plan: Plan, visit: Visit) -> bool:
-    """Tell whether a process that joins, with a user namespace to be made, may be open to others.
+def _has_groups_to_drop(plan: Plan) -> bool:
+    """Tell whether the caller's groups have to go before the child is created.
 
-    Where no user namespace is joined, nobody there has a right over it. Where one is, whoever has
-    all capabilities in it can trace the command as well, which has the same root directory unless
-    that is changed on the way.
+    Root of the host may drop them, as long as it is outside; anybody else may not, inside or out.
     """
-    return plan.has("user") and not (visit.joins_user and plan.has("mount"))
-
-
-def working_directory() -> str | None:
-    """Return the path of the working directory; None where it has none, being removed."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
-
-
-def _time_is_over(plan: Plan, ended: Ended) -> str:
-    wall = ended.usage.wall if ended.usage else 0.0
-    limit = plan.life.timeout or 0.0
-    what = "it was killed" if ended.killed else "it was sent SIGTERM"
-    return f"the command ran for {wall:.1f} s, and its time is {limit:g} s: {what}"
+    stranded = plan.strands_groups() and procfs.has_capability(constants.CAP_SETGID)
+    return bool(stranded and os.getgroups())

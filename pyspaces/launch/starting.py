@@ -12,10 +12,9 @@ from pyspaces.errors import CREATE, JOIN, PREPARE, Report, UsageFault
 from pyspaces.kernel import namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import channel, inner, outer, signals
-from pyspaces.launch.command import caller_environment, candidates
+from pyspaces.launch.command import context_of
 from pyspaces.launch.running import Running
-from pyspaces.launch.services import Gear, working_directory
-from pyspaces.launch.signals import Inherited
+from pyspaces.launch.services import Launch, Services
 from pyspaces.plan import checked
 from pyspaces.visible import visible_lines
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer import Observer
-    from pyspaces.launch.signals import Reader
+    from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
 
 
@@ -63,32 +62,59 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     observe: called with each step, as it begins. inherited: the signal state that the command
     gets; this thread's if None. reader: signals that abort the launch; none if None. function:
     what to call in the new process instead of the command, whose name then is a label; the plan's
-    environment is there in `os.environ`. before:
-    what the process that creates the new one does first, such as joining namespaces. hold: called
-    once everything is set up, with the child, which waits right before exec until it returns.
-    tell: called with what people are told apart from errors; standard error if not given. The
-    command dies with the thread that calls this, unless the plan says otherwise.
+    environment is there in `os.environ`. before: what the process that creates the new one does
+    first, such as joining namespaces. hold: called once everything is set up, with the child, which
+    waits right before exec until it returns. tell: called with what people are told apart from
+    errors; standard error if not given. The command dies with the thread that calls this, unless
+    the plan says otherwise.
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
-    plan = checked(plan)
+    launch = Launch(checked(plan), tell=tell, observe=observe)
+    launch.variables, launch.inherited, launch.reader = variables, inherited, reader
+    launch.function, launch.before, launch.hold = function, before, hold
+    return start_launch(launch)
+
+
+def start_launch(launch: Launch) -> Running:
+    """Start the command of a launch; returns and raises as `start` does."""
+    plan = launch.plan
     if plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
-    gear = Gear(plan, tell, observe, calls=function is not None, foreground=reader is not None)
-    if function and variables is None:
-        variables = dict(os.environb)
-    function = _holder(plan) if plan.existing.hold else function
+    services = Services(launch)
+    if launch.function and launch.variables is None:
+        launch.variables = dict(os.environb)
     try:
-        try:
-            child, ends = _spawn(plan, variables, inherited, observe, function, before, gear, hold)
-        except KernelError as error:
-            raise not_created(error, plan) from error
-        gear.joined()
-        _prepare(plan, child, ends, gear, observe=observe, reader=reader, hold=hold)
+        child = _started(launch, services)
     except BaseException as error:
-        gear.fail(error)
+        services.failed(error)
         raise
-    return Running(child, gear.watch(child, reader))
+    return Running(child, _watch(launch, services, child))
+
+
+def _started(launch: Launch, services: Services) -> Spawned:
+    """Create the child and bring it to exec. Raises with no child left."""
+    if launch.plan.existing.hold:
+        launch.function = _holder(launch.plan)
+    try:
+        child, ends = _create(launch, services)
+    except KernelError as error:
+        raise not_created(error, launch.plan) from error
+    try:
+        _prepare(launch, services, child, ends)
+        _tell_of_start(launch, services, child)
+    except BaseException:
+        os.close(child.pidfd)
+        raise
+    return child
+
+
+def _holder(plan: Plan) -> Callable[[], object]:
+    """Return what the child does where there is no command."""
+    from pyspaces.launch.inner.hold import hold
+
+    environment = procfs.visible_memory()[1:]
+    return lambda: hold(plan, environment)
 
 
 def not_created(error: KernelError, plan: Plan) -> SpaceError:
@@ -100,98 +126,25 @@ def not_created(error: KernelError, plan: Plan) -> SpaceError:
     return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
 
 
-def _holder(plan: Plan) -> Callable[[], object]:
-    """Return what the child does where there is no command."""
-    from pyspaces.launch.inner.hold import hold
-
-    environment = procfs.visible_memory()[1:]
-    return lambda: hold(plan, environment)
-
-
-def _prepare(
-    plan: Plan,
-    child: Spawned,
-    ends: channel.Channel,
-    gear: Gear,
-    *,
-    observe: Observer,
-    reader: Reader | None,
-    hold: Callable[[Spawned], object] | None,
-) -> None:
-    hold = gear.holding(hold)
-    try:
-        outer.prepare_child(
-            *(plan, child, ends),
-            observe=observe,
-            reader=reader,
-            hold=hold,
-            deadline=gear.start_by,
-        )
-    except BaseException:
-        os.close(child.pidfd)
-        raise
-    finally:
-        ends.close()
-
-
-def environment_of(
-    plan: Plan, gear: Gear, variables: Mapping[bytes, bytes] | None
-) -> dict[bytes, bytes]:
-    """Return the environment of the command: changed as the plan says."""
-    base = gear.variables if variables is None or gear.variables is not None else variables
-    return plan.environment.apply(caller_environment() if base is None else base)
-
-
-def _spawn(
-    plan: Plan,
-    base: Mapping[bytes, bytes] | None,
-    inherited: Inherited | None,
-    observe: Observer,
-    function: Callable[[], object] | None,
-    before: Callable[[], object] | None,
-    gear: Gear,
-    hold: Callable[[Spawned], object] | None,
-) -> tuple[Spawned, channel.Channel]:
-    """Create the child, with every signal blocked until its set-up is done."""
-    variables = environment_of(plan, gear, base)
+def created_at_once(launch: Launch) -> list[str]:
+    """Say which namespaces are created at once, and return their names."""
     # The kernel takes CLONE_NEWTIME in clone3 too, but offsets can then no longer be written.
-    created = [name for name in plan.namespaces if name != "time"]
-    observe(f"create the namespaces: {', '.join(created) or 'none'}")
+    created = [name for name in launch.plan.namespaces if name != "time"]
+    launch.observe(f"create the namespaces: {', '.join(created) or 'none'}")
+    return created
+
+
+def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channel]:
+    """Create the child; return it, and the end of the channel by which it is spoken to."""
+    created = created_at_once(launch)
     with spawn.forks_held():
         ours, theirs = channel.pair()
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())
-            context = inner.Context(
-                plan=plan,
-                channel=theirs,
-                launcher=launcher,
-                inherited=inherited or Inherited.capture(),
-                candidates=candidates(plan.command[0], variables),
-                environment=variables,
-                directory=working_directory(),
-                function=function,
-                held=gear.holding(hold) is not None,
-                own_group=gear.own_group,
-                attach=gear.attach,
-                post=gear.post,
-                building=gear.building(),
-                guard=gear.guard(),
-                leading=gear.leading(),
-            )
-
-            def start_inner() -> None:
-                ours.close()
-                gear.release_descriptors()
-                inner.run_inner(context)
-
-            with signals.Blocked():
-                child = spawn.spawn(
-                    start_inner,
-                    flags=namespaces.flags_of(created),
-                    before=gear.before(before),
-                    deadline=gear.start_by,
-                )
+            held = services.holding() is not None
+            context = context_of(launch, theirs, launcher, held=held)
+            child = _spawn(launch, services, context, ours, namespaces.flags_of(created))
         except BaseException:
             ours.close()
             raise
@@ -200,3 +153,64 @@ def _spawn(
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
+
+
+def _spawn(
+    launch: Launch, services: Services, context: inner.Context, ours: channel.Channel, flags: int
+) -> Spawned:
+    """Create the child, with every signal blocked until its set-up is done."""
+
+    def start_inner() -> None:
+        ours.close()
+        services.leave_to_launcher()
+        inner.run_inner(context)
+
+    with signals.Blocked():
+        return spawn.spawn(
+            start_inner, flags=flags, before=services.before(), deadline=launch.start_by
+        )
+
+
+def _prepare(launch: Launch, services: Services, child: Spawned, ends: channel.Channel) -> None:
+    try:
+        outer.prepare_child(
+            *(launch.plan, child, ends),
+            observe=launch.observe,
+            reader=launch.reader,
+            hold=services.holding(),
+            deadline=launch.start_by,
+        )
+    finally:
+        ends.close()
+
+
+def _tell_of_start(launch: Launch, services: Services, child: Spawned) -> None:
+    try:
+        services.started(child)
+    except BaseException as error:
+        outer.end_child(child)
+        if isinstance(error, KernelError):
+            raise outer.failure(Report.of(PREPARE, error), launch.plan) from error
+        raise
+
+
+def _watch(launch: Launch, services: Services, child: Spawned) -> outer.Watch:
+    """Return the watch over the command, which runs now."""
+    group = None
+    if launch.leaves_group():
+        group = signals.Group(number=child.pid, delegate=child.pidfd if launch.post else -1)
+    has_pid = launch.plan.has("pid")
+    return outer.Watch(
+        child,
+        launch.plan.life,
+        pid_1=has_pid and not launch.post,
+        alone=has_pid,
+        reader=launch.reader,
+        link=launch.link,
+        relay=launch.relay,
+        group=group,
+        job=launch.job,
+        clock=launch.clock,
+        peak_floor=launch.peak_floor,
+        finished=services.ended,
+    )

@@ -358,7 +358,9 @@ HANDED_OVER = {
     ("pyspaces.launch.starting", "start_inner"),
     # What the processes beside the launcher do, handed to the fork.
     *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
-    *(("pyspaces.launch.services", name) for name in ("attach_inner", "keep_inner", "guard_inner")),
+    ("pyspaces.launch.outer.terminal", "attach_inner"),
+    ("pyspaces.launch.records.difference", "keep_inner"),
+    ("pyspaces.launch.command", "guard_inner"),
 }
 
 

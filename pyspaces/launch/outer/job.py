@@ -18,12 +18,14 @@ import time
 from pyspaces.kernel import nsfs, procfs
 from pyspaces.launch import signals
 from pyspaces.launch.outer import sentinel
+from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer import Ended
 
 # A command may kill the sentinel, whom its own group includes: how soon there is the next one.
 _RENEWAL = 0.05
@@ -31,6 +33,33 @@ _RENEWAL = 0.05
 _LAST_WORDS = 1.0
 # What one read(2) takes of what it tells: all that a pipe holds, a whole number of records.
 _MOST_TOLD = sentinel.SIZE << 15
+
+
+class JobControl(Service):
+    """The caller's terminal, which the command's process group gets and gives back."""
+
+    task = "give the terminal back"
+
+    def open(self) -> None:
+        """Take hold of the controlling terminal, where there still is one."""
+        self.launch.job = open_job()
+
+    def held(self, child: Spawned) -> None:
+        """Look after the process group of the child."""
+        if self.launch.job:
+            self.launch.job.begin(child.pid, has_init=self.launch.post is not None)
+
+    def failed(self, error: BaseException) -> None:
+        """Put everything back."""
+        self._close()
+
+    def ended(self, ended: Ended) -> None:
+        """Put everything back."""
+        self._close()
+
+    def _close(self) -> None:
+        if self.launch.job:
+            self.launch.job.close()
 
 
 class Job:

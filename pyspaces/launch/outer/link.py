@@ -1,4 +1,4 @@
-"""What our own process 1 tells the launcher about the command: its stops, and how it ended.
+"""Our own process 1, as a service, and what it tells the launcher: stops, and how a command ended.
 
 Runs in the parent; the other end is in `init`, to which the command has no access. Records of five
 bytes through a pipe: each is one write, and so arrives whole. Anything else ends the dialogue.
@@ -9,16 +9,61 @@ from __future__ import annotations
 import os
 import struct
 
-from pyspaces.launch import signals
+from pyspaces.launch import init, signals
 from pyspaces.launch.channel import ENDED, RECORD, STOPPED
+from pyspaces.launch.service import Service
 from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer import Ended
+
 _SIZE = struct.calcsize(RECORD)
 _AT_ONCE = 64
+
+
+class Init(Service):
+    """Our own process 1 above the command, and the pipe by which it tells."""
+
+    task = "close the pipe of process 1"
+
+    def open(self) -> None:
+        """Make the pipe, and what process 1 needs. Raises KernelError."""
+        life = self.launch.plan.life
+        reading, self._writing = os.pipe()
+        self._link = Link(reading)
+        try:
+            self.launch.post = init.make_post(
+                link=self._writing,
+                wait_all=life.init_wait,
+                own_session=life.own_session,
+                shares_memory=self.launch.calls,
+            )
+        except BaseException as error:
+            self.failed(error)
+            raise
+        self.launch.link = self._link
+
+    def started(self, child: Spawned) -> None:
+        """Leave the far end to process 1."""
+        self._close_far_end()
+
+    def failed(self, error: BaseException) -> None:
+        """Close both ends."""
+        self._close_far_end()
+        self._link.close()
+
+    def ended(self, ended: Ended) -> None:
+        """Close our end."""
+        self._link.close()
+
+    def _close_far_end(self) -> None:
+        if self._writing >= 0:
+            descriptor, self._writing = self._writing, -1
+            os.close(descriptor)
 
 
 class Link:

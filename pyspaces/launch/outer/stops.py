@@ -14,6 +14,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyspaces.features.life import Life
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
@@ -41,19 +42,18 @@ class _Asked(Record):
 class Stops:
     """What the launcher does about stops of one command, and about its own.
 
-    drops: whether the kernel drops what stops the command where that has no handler: it does on
-    process 1, and on the only process group of a session (orphaned: setpgid(2)). own_session:
-    whether the command is out of the caller's terminal's reach. group: the process group of its
-    own that the command has; None where it is in the launcher's. job: who of the two has the
+    pid_1: whether the command is the first process of a pid namespace. life: whether the command
+    is in a session of its own, out of the caller's terminal's reach. group: the process group of
+    its own that the command has; None where it is in the launcher's. job: who of the two has the
     terminal.
     """
 
     def __init__(
         self,
         child: Spawned,
+        life: Life,
         *,
-        drops: bool,
-        own_session: bool,
+        pid_1: bool,
         link: Link | None,
         relay: Relay | None,
         group: Group | None = None,
@@ -62,8 +62,10 @@ class Stops:
         self._group = group
         self._job = job
         self._child = child
-        self._drops = drops and link is None
-        self._own_session = own_session
+        # The kernel drops what stops a process that has no handler for it, if that is process 1,
+        # or in the only process group of a session (orphaned: setpgid(2)).
+        self._drops = (pid_1 or life.own_session) and link is None
+        self._own_session = life.own_session
         self._link = link
         self._relay = relay
         self._was_asked = False

@@ -1,7 +1,8 @@
-"""Watch over a started child until it ends: signals and the clock.
+"""Watch over a started child until it ends: signals, and whose turn it is.
 
-Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`. Takes
-a child and plain settings; how the child was started is nobody's business here.
+Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`, the
+time limit is in `clock`. Takes a child and plain settings; how the child was started is nobody's
+business here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
     from pyspaces.launch.outer.relay import Relay
@@ -62,8 +64,8 @@ class Watch:
     behind. reader: the signals that are passed on; none if None. link: what our own process 1 has
     to tell. relay: the terminal between us and the command. group: the process group of its own
     that the command has, None where it is in ours; job: who of the two has the terminal, if there
-    is one. deadline: when its time is over, by the monotonic clock. peak_floor: the most memory
-    that the child had before exec, if known. finished: called once with how the command ended.
+    is one. clock: how long it may run; None without limit. peak_floor: the most memory that the
+    child had before exec, if known. finished: called once with how the command ended.
     """
 
     def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
@@ -78,7 +80,7 @@ class Watch:
         relay: Relay | None = None,
         group: Group | None = None,
         job: Job | None = None,
-        deadline: float | None = None,
+        clock: Clock | None = None,
         peak_floor: int = 0,
         finished: Callable[[Ended], object] = lambda ended: None,
     ) -> None:
@@ -91,7 +93,7 @@ class Watch:
         self._relay = relay
         self._group = group
         self._job = job
-        self._deadline = deadline
+        self._clock = clock
         self._dying_of: int | None = None
         if relay and self._process_1:
             relay.expect = self._process_1.expect
@@ -99,17 +101,7 @@ class Watch:
         self._finished = finished
         self._begun = time.monotonic()
         self._received: set[int] = set()
-        self._stops = Stops(
-            child,
-            drops=pid_1 or life.own_session,
-            own_session=life.own_session,
-            link=link,
-            relay=relay,
-            group=group,
-            job=job,
-        )
-        self._timed_out_at: float | None = None
-        self._killed = False
+        self._stops = Stops(child, life, pid_1=pid_1, link=link, relay=relay, group=group, job=job)
         self._ended: Ended | None = None
         self._lock = _thread.allocate_lock()
 
@@ -192,10 +184,9 @@ class Watch:
     def _pause(self, until: float | None) -> float:
         """Return the milliseconds up to the next moment at which there is something to do."""
         moments = [] if until is None else [until]
-        moments += self._deadlines()
-        for part in (self._stops, self._process_1, self._relay, self._job):
-            if part and (look := part.next_look()) is not None:
-                moments.append(look)
+        parts = (self._clock, self._stops, self._process_1, self._relay, self._job)
+        looks = (part.next_look() for part in parts if part)
+        moments += [look for look in looks if look is not None]
         now = time.monotonic()
         first = min(moments, default=now + _LONGEST_POLL)
         return max(0.0, min(first - now, _LONGEST_POLL)) * 1000
@@ -326,34 +317,21 @@ class Watch:
         if self._link:
             yield from self._link.stops()
 
-    # --- the clock ----------------------------------------------------------------------------
-
-    def _deadlines(self) -> list[float]:
-        if self._life.timeout is None or self._killed:
-            return []
-        if self._timed_out_at is None:
-            return [self._begun + self._life.timeout if self._deadline is None else self._deadline]
-        return [self._timed_out_at + self._life.kill_after]
+    # --- when the time is over ----------------------------------------------------------------
 
     def _keep_time(self) -> None:
-        now = time.monotonic()
-        for deadline in self._deadlines():
-            if now < deadline:
-                return
-            if self._timed_out_at is None:
-                self._timed_out_at = now
-                if self._life.kill_after:
-                    self._send(signals.TERM)
-                    # A process that is stopped notices nothing else.
-                    signals.send(self._child.pidfd, signals.CONT)
-                    if self._group:
-                        self._group.send(signals.CONT)
-                    return
-            self._kill()
+        if self._clock:
+            self._clock.look_again(self._ask_to_end, self._kill)
+
+    def _ask_to_end(self) -> None:
+        self._send(signals.TERM)
+        # A process that is stopped notices nothing else.
+        signals.send(self._child.pidfd, signals.CONT)
+        if self._group:
+            self._group.send(signals.CONT)
 
     def _kill(self) -> None:
         """Kill the command and what it has started, as far as they can be told."""
-        self._killed = True
         signals.send(self._child.pidfd, signals.KILL)
         if not self._alone and self._life.own_session:
             signals.send_to_group(self._child.pid, signals.KILL)
@@ -387,8 +365,8 @@ class Watch:
             status=status,
             signal=self._dying_of or (cause if cause in self._received else None),
             usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
-            timed_out=self._timed_out_at is not None,
-            killed=self._killed and status.signal == signals.KILL,
+            timed_out=bool(self._clock and self._clock.is_over),
+            killed=bool(self._clock and self._clock.killed and status.signal == signals.KILL),
         )
         self._finished(self._ended)
         return self._ended

@@ -21,15 +21,15 @@ from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
 from pyspaces.launch import signals
 from pyspaces.launch.inner.identity import drop_groups
 from pyspaces.launch.records import files
+from pyspaces.launch.service import Service
 from pyspaces.mounts import changes
 from pyspaces.mounts.operations import TmpOverlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.plan import Plan
+    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.services import Launch
 
 # How long nothing may come, in seconds, before we look whether the process was stopped.
 _PATIENCE = 0.5
@@ -41,30 +41,38 @@ _MOST_PATHS, _MOST_MEMORY, _MOST_ANSWER = 1 << 26, 1 << 31, 1 << 29
 VERSION = 1  # of the JSON
 
 
-class Difference:
-    """The changes of one launch, from before it starts to the end of the command.
+class Difference(Service):
+    """The changes of one launch, from before it starts to the end of the command."""
 
-    say: called with a line for people where they cannot be told. Raises UsageFault where the file
-    could not be written.
-    """
+    tells = True
+    task = "tell what was changed"
 
-    def __init__(self, plan: Plan, say: Callable[[str], object]) -> None:
-        self._given = plan.outputs.overlay_diff or ""
-        self._say = say
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self._say = launch.tell
         self._user_namespace = -1
         self._uppers: list[tuple[str, int]] = []
         # By their place inside; found by paths of outside, as they were when it began.
         self._lower = {
             one.target: tuple(os.path.abspath(path) for path in reversed(one.lower))
-            for one in plan.mounts.operations
+            for one in launch.plan.mounts.operations
             if isinstance(one, TmpOverlay)
         }
-        self._place = _place(self._given)
-        self._ours, self._theirs = _socket.socketpair(
-            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        )
+
+    def open(self) -> None:
+        """Try the place of the file, and clear it. Raises UsageFault where that cannot be."""
+        self._place = _place(self.launch.plan.outputs.overlay_diff or "")
+        try:
+            self._ours, self._theirs = _socket.socketpair(
+                _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+            )
+        except BaseException:
+            self._place.close()
+            raise
         # Full where nobody reads yet: that is an error of the launch, and no reason to wait.
         self._theirs.setblocking(False)
+        self.launch.keep = self.keep_inner
+        self.launch.not_for_others.append(self._place.close)
 
     def keep_inner(self, target: str, upper: int) -> None:
         """Give the launcher descriptors of the folder with the changes of `target`, and of where.
@@ -79,12 +87,9 @@ class Difference:
         finally:
             os.close(namespace)
 
-    def release_descriptors(self) -> None:
-        """Close what the child has no need for."""
-        self._place.close()
-
-    def held(self, *, user: bool) -> None:
-        """Take what the child has given; it waits right before exec. user: as in the plan."""
+    def held(self, child: Spawned) -> None:
+        """Take what the child has given."""
+        user = self.launch.plan.has("user")
         for _ in self._lower:
             name, rights, *_ = self._ours.recvmsg(
                 _PATH_MAX, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
@@ -97,7 +102,11 @@ class Difference:
                 else:
                     os.close(namespace)
 
-    def ended(self) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Release everything."""
+        self.close()
+
+    def ended(self, ended: Ended) -> None:
         """Compare, and write the file; where that fails, say so, and raise nothing."""
         try:
             found = self._answered()

@@ -17,18 +17,17 @@ from pyspaces.errors import Interrupted, SpaceError, UsageFault
 from pyspaces.kernel import namespaces, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.records import files
+from pyspaces.launch.service import Service, members_of
 from pyspaces.status import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from typing import Any
 
-    from pyspaces.features.outputs import Outputs
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.records.files import Place
-    from pyspaces.plan import Plan
+    from pyspaces.launch.services import Launch
 
 # What a pipe takes whole without blocking: PIPE_BUF of pipe(7).
 _PIECE = 4096
@@ -36,35 +35,39 @@ _PIECE = 4096
 _PATIENCE = 2000
 
 
-class Journal:
-    """The records of one launch, from before it starts to the end of the command.
+class Journal(Service):
+    """The records of one launch, from before it starts to the end of the command."""
 
-    say: called with a line for people where a record cannot be written.
-    """
+    tells = True
+    task = "write the records"
 
-    def __init__(self, outputs: Outputs, say: Callable[[str], object]) -> None:
-        self._outputs = outputs
-        self._say = say
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self._outputs = launch.plan.outputs
+        self._say = launch.tell
         self._lines: list[str] = []
         self._facts: dict[str, Any] = {}
         self._status: Place | None = None
         self._pid: Place | None = None
+
+    def open(self) -> None:
+        """Try all places, and clear them. Raises UsageFault where one could not be written."""
         try:
             self._check()
         except BaseException:
             self.close()
             raise
+        self.launch.not_for_others.append(self.release)
 
-    def held(self, plan: Plan, child: Spawned, members: Mapping[str, int]) -> int:
+    def held(self, child: Spawned) -> None:
         """Note what the command will be, while it waits right before exec; write the pid file.
 
-        members: the inodes of the namespaces that it is in, by name.
-        Returns the most memory that the child has had so far, in bytes. Raises SpaceError where
-        the pid file cannot be written: the command then does not run.
+        Raises SpaceError where the pid file cannot be written: the command then does not run.
         """
         process = procfs.pid_of_pidfd(child.pidfd)
+        members = members_of(self.launch, child)
         self._facts = {
-            "command": list(plan.command),
+            "command": list(self.launch.plan.command),
             "start_ticks": procfs.start_time(process),
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
@@ -75,11 +78,10 @@ class Journal:
                 self._pid.write(f"{child.pid}\n")
             except OSError as error:
                 raise SpaceError(f"cannot write the pid file: {files.told(error)}") from error
-        return procfs.peak_memory(process)
 
-    def started(self, pid: int) -> None:
+    def started(self, child: Spawned) -> None:
         """Record that the command runs."""
-        self._record("started", pid=pid, **self._facts)
+        self._record("started", pid=child.pid, **self._facts)
 
     def ended(self, ended: Ended) -> None:
         """Record how the command ended."""
@@ -100,8 +102,15 @@ class Journal:
         )
         self._close()
 
-    def failed(self, error: SpaceError) -> None:
-        """Record that the command has not run, and why."""
+    def failed(self, error: BaseException) -> None:
+        """Record that the command has not run, and why, where that is an error of the launch."""
+        try:
+            if isinstance(error, SpaceError):
+                self._record_failure(error)
+        finally:
+            self.close()
+
+    def _record_failure(self, error: SpaceError) -> None:
         report = error.report
         number = report.errno if report else 0
         self._record(

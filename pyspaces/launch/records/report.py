@@ -1,10 +1,11 @@
 """What became of a command, told to people: the summary of --report.
 
-Pure; runs in the parent. Loaded only where it was asked for.
+Runs in the parent. Loaded only where it was asked for.
 """
 
 from __future__ import annotations
 
+from pyspaces.launch.service import Service
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 
 _MARGIN = 1 << 20  # what the process touches between our last look and exec
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+class Report(Service):
+    """The summary for people."""
+
+    tells = True
+    task = "report"
+
+    def ended(self, ended: Ended) -> None:
+        """Tell what became of the command."""
+        self.launch.tell(report(self.launch.plan, ended))
 
 
 def report(plan: Plan, ended: Ended) -> str:

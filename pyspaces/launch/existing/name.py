@@ -1,0 +1,46 @@
+"""The name of a command: taken before it is created, and given up once it has ended.
+
+Runs in the parent.
+"""
+
+from __future__ import annotations
+
+from pyspaces.features.existing.registry import Claim
+from pyspaces.kernel import procfs
+from pyspaces.launch.service import Service, members_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer import Ended
+
+
+class Name(Service):
+    """The claim to a name: first for the launcher, then for the command."""
+
+    task = "give up the name"
+
+    def open(self) -> None:
+        """Take the name. Raises SpaceError, saying who has it."""
+        assert self.launch.plan.existing.name is not None
+        self._claim = Claim(self.launch.plan.existing.name)
+
+    def held(self, child: Spawned) -> None:
+        """Pass the name to the child."""
+        launch = self.launch
+        # Who is told to stop a name asks the process that watches it: a program that has started a
+        # function is no mere launcher, and must not be the one.
+        self._claim.pass_to(
+            procfs.pid_of_pidfd(child.pidfd),
+            made=launch.plan.namespaces,
+            watched=not (launch.plan.existing.hold or launch.calls),
+            members=members_of(launch, child),
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """Give the name up."""
+        self._claim.give_up()
+
+    def ended(self, ended: Ended) -> None:
+        """Give the name up."""
+        self._claim.give_up()

@@ -1,0 +1,21 @@
+"""How much memory the launch itself has taken, which the kernel counts with the command's.
+
+Runs in the parent. Loaded only where something is told of the command.
+"""
+
+from __future__ import annotations
+
+from pyspaces.kernel import procfs
+from pyspaces.launch.service import Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.kernel.spawn import Spawned
+
+
+class Peak(Service):
+    """The most memory that the child had before exec."""
+
+    def held(self, child: Spawned) -> None:
+        """Take note of it."""
+        self.launch.peak_floor = procfs.peak_memory(procfs.pid_of_pidfd(child.pidfd))

@@ -1,0 +1,80 @@
+"""A service: what a launch takes along besides its child, and the six moments of it.
+
+Runs in the parent but for `before`. Loaded with the first service that a launch asks for.
+"""
+
+from __future__ import annotations
+
+from pyspaces.kernel import namespaces, nsfs, procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.services import Launch
+
+
+class Service:
+    """Something that a launch takes along, from before there is a child to the end of the command.
+
+    Made where the plan asks for it, by a row of `services.ROWS`. Each moment comes once at most;
+    after `open` has returned, either `failed` or `ended` comes last. In a launch without a fork
+    there are only `open` and `before`. What the child, the watch or another service needs of it
+    goes into `launch`.
+
+    tells: whether it tells what becomes of the launch; such a service comes after all others, but
+    in `open` and `before`. task: what it does in `failed` and `ended`, as in "cannot TASK: why".
+    """
+
+    tells = False
+    task = "release what the launch has taken along"
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+
+    def open(self) -> None:
+        """In the launcher, first of all: get hold of what it takes, or raise and hold nothing."""
+
+    def before(self) -> None:
+        """In the process that creates the child, right before it does: KernelError fails it."""
+
+    def held(self, child: Spawned) -> None:
+        """In the launcher, while the child waits for this, set up, right before exec."""
+
+    def started(self, child: Spawned) -> None:
+        """In the launcher, once exec has succeeded: the command runs in `child`."""
+
+    def failed(self, error: BaseException) -> None:
+        """In the launcher, once the launch has failed by `error`, and no child is left: release."""
+
+    def ended(self, ended: Ended) -> None:
+        """In the launcher, once the command has ended and was reaped: tell of it, and release."""
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it has something to do in `before`: that takes a process of its own."""
+        return type(self).before is not Service.before
+
+    @property
+    def holds(self) -> bool:
+        """Whether the child has to wait for `held`."""
+        return type(self).held is not Service.held
+
+
+def members_of(launch: Launch, child: Spawned) -> dict[str, int]:
+    """Return the inode of each namespace that the command will be in, as far as it is known."""
+    number = procfs.pid_of_pidfd(child.pidfd)
+    told = dict(child.told)
+    found = {}
+    for row in namespaces.NAMESPACES:
+        is_new = row.name in launch.plan.namespaces
+        places = [f"/proc/{number}/ns/{row.link}"]
+        if not is_new and row.name not in (*launch.inodes, "user"):
+            places.append(f"/proc/self/ns/{row.link}")
+        # What was joined, we have held in our hands; what is new, the child alone may see.
+        inode = launch.inodes.get(row.name) or (told.get(row.name) if is_new else None)
+        for place in places:
+            inode = inode or nsfs.inode_or_none(place)
+        if inode:
+            found[row.name] = inode
+    return found
