@@ -41,14 +41,7 @@ LIBRARY = {
     *("os", "os.path", "posixpath", "genericpath", "stat", "_stat", "_collections_abc"),
     # struct and ctypes
     *("struct", "_struct", "ctypes", "_ctypes", "ctypes._endian", "types"),
-    # signal, which makes its numbers with enum
-    *("signal", "enum"),
 }
-if sys.version_info < (3, 13):  # before, signal and enum were made with functools and operator
-    LIBRARY |= {
-        *("functools", "_functools", "operator", "_operator", "collections", "_collections"),
-        *("itertools", "keyword", "reprlib"),
-    }
 
 EXPECTED = OURS | LIBRARY
 
@@ -123,5 +116,6 @@ def test_nor_does_a_launch_with_all_that_there_is_load_more(
 def test_what_would_cost_most_is_not_on_the_list() -> None:
     assert not EXPECTED & {
         *("click", "typing", "dataclasses", "inspect", "re", "subprocess", "logging", "traceback"),
+        *("signal", "enum", "functools", "collections", "operator"),
         *("socket", "selectors", "json", "tomllib", "pathlib", "threading", "argparse", "shutil"),
     }
