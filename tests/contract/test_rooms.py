@@ -63,7 +63,7 @@ OFF_THE_LAUNCH_PATH = {
     *("pyspaces.kernel.netnsid", "pyspaces.plan.file", "pyspaces.launch.preview"),
 }
 LAUNCH_PATH_LIBRARY = {
-    *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "ctypes"),
+    *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("_signal", "__future__", "_thread", "warnings"),
@@ -292,7 +292,10 @@ def test_json_is_for_what_is_told_at_the_end() -> None:
 
 
 def test_one_door_to_ctypes() -> None:
-    assert importers_of("ctypes") == {"pyspaces.kernel.libc"}
+    assert importers_of("ctypes") == set()
+    assert importers_of("_ctypes") == {"pyspaces.kernel.foreign"}
+    importers = {row.importer for row in ALL_IMPORTS if row.imported == "pyspaces.kernel.foreign"}
+    assert importers == {"pyspaces.kernel.libc"}
 
 
 def test_who_may_know_signals() -> None:
