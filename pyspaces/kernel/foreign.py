@@ -28,7 +28,8 @@ else:
 
     def _simple(name: str, code: str) -> type:
         """Return a C type by its letter: those of struct, z for char * and P for void *."""
-        return type(name, (_ctypes._SimpleCData,), {"_type_": code})
+        text = f"ctypes.{name}: the C type whose letter is {code}."
+        return type(name, (_ctypes._SimpleCData,), {"_type_": code, "__doc__": text})
 
     c_char, c_int, c_uint = _simple("c_char", "c"), _simple("c_int", "i"), _simple("c_uint", "I")
     c_long, c_ulong = _simple("c_long", "l"), _simple("c_ulong", "L")

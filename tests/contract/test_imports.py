@@ -23,7 +23,7 @@ ROOMS = {
     "pyspaces.features.existing": "values",
     "pyspaces.features.ids": "capabilities idmap",
     "pyspaces.kernel": "constants foreign libc namespaces nsfs procfs spawn",
-    "pyspaces.launch": "channel command in_place running services signals starting",
+    "pyspaces.launch": "channel command running services signals starting",
     "pyspaces.launch.inner": "directory execute identity seal steps",
     "pyspaces.launch.outer": "ending prepare process_1 stops watch",
     "pyspaces.mounts": "proc propagation root",
