@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # plain numbers: see status.py
 
 
 def main() -> None:

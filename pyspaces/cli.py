@@ -1,17 +1,14 @@
-"""The click group, and the only place where an error becomes text and an exit status.
+"""The command line, and the only place where an error becomes text and an exit status.
 
-Knows its commands by name: a module is imported when its command is used.
+The usual launch is read by `commands.fast`; everything else by click, in `commands.group`.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 
-import click
-
 from pyspaces import status
-from pyspaces.commands.help import help_option, version_option
+from pyspaces.commands import fast
 from pyspaces.commands.say import say
 from pyspaces.errors import InternalError, Interrupted, SpaceError, trace_of
 
@@ -19,54 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# name: (module and object, summary). The summary stands here, so that the list of commands
-# needs no import.
-COMMANDS = {
-    "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
-    "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
-    "check": ("pyspaces.commands.check:check", "Check what this host allows, by trying it."),
-    "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
-    "stop": ("pyspaces.commands.stop:stop", "Stop the command or the namespaces called NAME."),
-    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that files keep."),
-    "completion": (
-        "pyspaces.commands.completion:completion",
-        "Print the completion script of a shell.",
-    ),
-}
+    from pyspaces.commands.group import COMMANDS, group
 
-
-class LazyGroup(click.Group):
-    """A group that imports a command when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order of COMMANDS."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command, or None where there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing one."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-group = LazyGroup(
-    "pyspaces",
-    help="Run commands in Linux namespaces, without root, daemon or compiled code.",
-    no_args_is_help=False,
-    add_help_option=False,
-    params=[
-        version_option(),
-        help_option(),
-    ],
-)
+__all__ = ["COMMANDS", "group", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,14 +28,16 @@ def main(arguments: Sequence[str]) -> int:
     """
     talk = {"debug": False}  # set by the command, once it knows its options
     try:
-        result = group.main(list(arguments), prog_name="pyspaces", standalone_mode=False, obj=talk)
-        return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        return _tell_usage(error)
+        ended = fast.launch(arguments)
+        if ended is not None:
+            return ended
+        from pyspaces.commands import group as by_click  # 20 ms, which few launches need
+
+        return by_click.main(arguments, talk)
     except Interrupted as error:
         status.die_of(error.signal)
         return status.SIGNAL_BASE + error.signal
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return status.SIGNAL_BASE + 2
     except SpaceError as error:
         return _tell(error, debug=talk["debug"])
@@ -91,26 +45,6 @@ def main(arguments: Sequence[str]) -> int:
         return _tell(SpaceError(_os_error_text(error)), debug=talk["debug"])
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is told like any other failure
         return _tell(InternalError(error), debug=talk["debug"])
-
-
-def _tell_usage(error: click.ClickException) -> int:
-    """Tell a wrong command line in the form that all our errors have."""
-    ctx = getattr(error, "ctx", None)
-    path = ctx.command_path if ctx else "pyspaces"
-    where = path.partition(" ")[2]
-    text = error.format_message().rstrip(".")
-    hint = f"`{path} --help` shows what there is"
-    if isinstance(error, click.NoSuchOption):
-        text = f"no such option: {error.option_name}"
-        if error.possibilities:
-            hint = f"did you mean {' or '.join(sorted(error.possibilities))}? {hint}"
-    message = text[:1].lower() + text[1:]
-    return _tell(
-        SpaceError(
-            f"{where}: {message}" if where else message, hint=hint, exit_status=status.USAGE
-        ),
-        debug=False,
-    )
 
 
 def _tell(error: SpaceError, *, debug: bool) -> int:
@@ -136,3 +70,12 @@ def _os_error_text(error: OSError) -> str:
     call = getattr(error, "call", "")
     what = " ".join(part for part in (call, error.filename) if part)
     return f"{what}: {error.strerror}" if what else str(error.strerror)
+
+
+def __getattr__(name: str) -> object:
+    """Import what click has when it is asked for: the group, and the table of commands."""
+    if name not in ("COMMANDS", "group"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyspaces.commands import group as by_click
+
+    return getattr(by_click, name)

@@ -6,9 +6,16 @@ Runs in any process. Must not know who waited.
 from __future__ import annotations
 
 import os
-import signal as _signal
 
 from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    # What `signal` is made of, without its enums: these cost 3 ms, with enum and functools. The
+    # numbers and what the calls return are plain ints here.
+    import _signal
 
 # The launcher's own exit codes; README "Exit status" and pyspaces-run(1) hold the same table.
 USAGE = 2
@@ -18,7 +25,7 @@ CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 SIGNAL_BASE = 128
 
-SIGPIPE = int(_signal.SIGPIPE)
+SIGPIPE: int = _signal.SIGPIPE
 # The signals that people send, as options name them.
 SIGNAL_NAMES = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2")
 
@@ -77,18 +84,21 @@ class Usage(Record):
 
 def signal_name(number: int) -> str:
     """Return SIGTERM for 15; the number as text where it has no name."""
-    try:
-        return _signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    names = (
+        name
+        for name, value in vars(_signal).items()
+        if value == number and name.startswith("SIG") and not name.startswith("SIG_")
+    )
+    # Of two names, the first in the alphabet, as signal.Signals has it: SIGCHLD and SIGCLD.
+    return min(names, default=f"signal {number}")
 
 
 def signal_number(text: str) -> int:
     """Return 15 for TERM, SIGTERM, term or 15. Raises ValueError saying why not."""
     name = text.upper().removeprefix("SIG")
     for known in _signal.valid_signals():
-        if signal_name(known) == f"SIG{name}" or str(int(known)) == text:
-            return int(known)
+        if signal_name(known) == f"SIG{name}" or str(known) == text:
+            return known
     raise ValueError(f"{text!r} is not a signal: a name such as TERM, or a number")
 
 

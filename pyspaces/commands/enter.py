@@ -1,27 +1,22 @@
-"""`pyspaces enter`: a command in existing namespaces."""
+"""`pyspaces enter`: a command in existing namespaces; here its options, as click has them."""
 
 from __future__ import annotations
 
 import click
 
-from pyspaces import settings
+from pyspaces.commands import entering, launching
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, options_for
-from pyspaces.commands.run import complete_command, default_command, in_foreground, show
+from pyspaces.commands.run import complete_command, show
 from pyspaces.commands.targets import TargetWord
-from pyspaces.errors import UsageFault
-from pyspaces.features.existing.values import Join, Joining, joins_from
-from pyspaces.host import targets
 from pyspaces.kernel import namespaces
-from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
+from pyspaces.settings import NAMESPACES, SETUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from click.shell_completion import CompletionItem
-
-    from pyspaces.host.targets import Target
 
 _HELP = """Run COMMAND in namespaces of TARGET and pass its exit status back.
 
@@ -34,18 +29,6 @@ _EPILOG = (
     "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
     " 126 when it could not be executed; 125 when pyspaces itself failed; 124 when its time was"
     " over; 2 for wrong usage."
-)
-# What says how new namespaces are made; of the rest, a command in old ones takes everything.
-_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
-_TAKEN_ALL_THE_SAME = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
-# What makes a process 1 has no say in a pid namespace that has one; and --pid-file is the file of
-# a namespace here, like the seven others: the status record has the pid.
-_NOT_TAKEN = ("init", "init_wait", "pid_file")
-_TAKEN = frozenset(
-    setting.name
-    for setting in settings.SETTINGS
-    if (setting.group not in _ABOUT_NEW_ONES and setting.name not in _NOT_TAKEN)
-    or setting.name in _TAKEN_ALL_THE_SAME
 )
 _SHORT = {
     "user": "-U",
@@ -69,16 +52,8 @@ class EnterCommand(GroupedCommand):
         except click.UsageError:
             values = {}  # said below, or where completion does not mind
         rest = values.get("command")
-        # An option that was not given is not there, or, in newer clicks, an object that says so.
-        given = [name for name, value in values.items() if value and isinstance(value, str | list)]
-        if (
-            isinstance(rest, tuple)
-            and rest
-            and not {"target", "join", *_FILES.values()}.intersection(given)
-        ):
-            before = args[: len(args) - len(rest)]
-            if before[-1:] != ["--"]:
-                args = [*before, "--target", rest[0], *rest[1:]]
+        if isinstance(rest, tuple):
+            args = entering.with_target(args, len(rest), values)
         return super().parse_args(ctx, args)
 
     def heading_of(self, option: click.Option) -> str:
@@ -88,86 +63,19 @@ class EnterCommand(GroupedCommand):
         return SETUP if option in _COMMAND else super().heading_of(option)
 
 
-_FILES = {name: f"{name}_file" for name in namespaces.NAMES}
-
-
 def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    target = targets.find(values["target"]) if values["target"] is not None else None
-    joining = _joining(target, values)
-    plan = settings.plan_from(
-        {
-            **{name: values[name] for name in settings.BY_NAME if name in _TAKEN},
-            "join": [str(join) for join in joining.joins],
-            "command": command or default_command(),
-            # What is set-user-ID in there belongs to the target, whose rules hold.
-            "allow_new_privs": True,
-        }
-    )
-    plan = plan.replace(existing=plan.existing.replace(joining=joining))
-    plan.check()
+    plan = entering.plan_of(command, values)
     if values["dry_run"] or values["as_json"]:
         return show(plan, values)
-    return in_foreground(plan, verbose=verbose)
-
-
-def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
-    """Return which namespaces to join. Raises UsageFault where that is not said, or twice."""
-    faults: list[str] = []
-    named = list(joins_from(values["join"], faults))
-    named.extend(
-        Join(namespace=name, path=_as_path(values[option]))
-        for name, option in _FILES.items()
-        if values[option] is not None
-    )
-    flags = [name for name in namespaces.NAMES if values[name]]
-    if target is None and (flags or values["all"]):
-        faults.append("no target given for these namespaces")
-    if target is None and not named and not faults:
-        faults.append("no target given: give a process id, a name or a namespace file")
-    if faults:
-        raise UsageFault(faults)
-    if target is None:
-        for option in ("root", "join_cgroup", "env_of_target"):
-            if values[option]:
-                _process(option, target)
-        return Joining(joins=tuple(named), keep_ids=values["preserve_credentials"])
-    theirs: tuple[Join, ...] = ()
-    if flags or values["all"] or not named:
-        others = {join.namespace for join in named}
-        chosen = target.joins(() if values["all"] else flags)
-        theirs = tuple(join for join in chosen if join.namespace not in others or flags)
-    entered = any(join.namespace == "mount" and join.pid for join in theirs)
-    root = entered if values["root"] is None else values["root"]
-    wanted = {"root": root, **{name: values[name] for name in ("join_cgroup", "env_of_target")}}
-    for option, used in wanted.items():
-        if used:
-            _process(option, target)
-    return target.joining(
-        (*theirs, *named),
-        root=root,
-        cgroup=values["join_cgroup"],
-        environment=values["env_of_target"],
-        keep_ids=values["preserve_credentials"],
-    )
-
-
-def _process(option: str, target: Target | None) -> None:
-    """Refuse an option that is about a process where the target is none."""
-    if target is None or not target.pid:
-        raise UsageFault([f"{option.replace('_', '-')}: needs a target that is a process"])
-
-
-def _as_path(text: str) -> str:
-    """Return a path that cannot be taken for a process id."""
-    return f"./{text}" if text.isdecimal() else text
+    return launching.carry_out(plan, verbose=verbose)
 
 
 def _complete_word(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the target where it is still missing, then the command."""
-    words = ("target", "join", *_FILES.values())
+    words = ("target", "join", *entering.FILES.values())
     if any(ctx.params.get(name) for name in words):
         return complete_command(ctx, param, incomplete)
     return TargetWord().shell_complete(ctx, param, incomplete)
@@ -225,7 +133,9 @@ enter = EnterCommand(
     callback=_enter,
     params=[
         *_OWN,
-        *options_for(_TAKEN, without_short=[word for option in _OWN for word in option.opts]),
+        *options_for(
+            entering.TAKEN, without_short=[word for option in _OWN for word in option.opts]
+        ),
         *(option for option in general_options() if option.name != "plan_file"),
         version_option(),
         help_option(),

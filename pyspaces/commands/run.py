@@ -1,19 +1,18 @@
-"""`pyspaces run`: a command in new namespaces."""
+"""`pyspaces run`: a command in new namespaces; here its options, as click has them."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 from click.core import ParameterSource
 
-from pyspaces import launch, settings, status
+from pyspaces import settings
+from pyspaces.commands import launching
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
-from pyspaces.commands.say import put, say
+from pyspaces.commands.say import put
 from pyspaces.errors import UsageFault
-from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,10 +42,7 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
     plan = plan_of(command, values)
     if values["dry_run"] or values["as_json"]:
         return show(plan, values)
-    if plan.existing.hold:
-        launch.start(plan, observe=observe if verbose else keep_quiet, tell=tell).close()
-        return 0
-    return in_foreground(plan, verbose=verbose)
+    return launching.carry_out(plan, verbose=verbose)
 
 
 def show(plan: Plan, values: dict[str, Any]) -> int:
@@ -57,27 +53,11 @@ def show(plan: Plan, values: dict[str, Any]) -> int:
     return 0
 
 
-def in_foreground(plan: Plan, *, verbose: bool) -> int:
-    """Run the command of a plan and wait for it; return the exit status."""
-    ended = launch.run(
-        plan, observe=observe if verbose else keep_quiet, forget_environment=True, tell=tell
-    )
-    if verbose:
-        tell(f"process {ended.pid} {ended.status}")
-    if ended.signal is not None:
-        # The signal that ended the command was sent to us as well: a shell must see that its
-        # child died of it, or a loop would go on after Ctrl-C.
-        status.die_of(ended.signal)
-    return ended.shell_code
-
-
 def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     """Return the plan of the options, or that of --plan, which takes no other but a COMMAND."""
     mapping = used(values, settings.BY_NAME)
     if values["plan_file"] is None:
-        if not command and not mapping["hold"]:
-            command = default_command()
-        return settings.plan_from({**mapping, "command": command})
+        return launching.plan_of(command, mapping)
     ctx = click.get_current_context()
     given = [name for name in mapping if ctx.get_parameter_source(name) in _GIVEN]
     if given:
@@ -98,33 +78,6 @@ def _preview(plan: Plan, *, as_json: bool) -> str:
     from pyspaces.plan import equivalent
 
     return preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
-
-
-def default_command() -> tuple[str, ...]:
-    """Return the user's shell, but only for a person at a terminal.
-
-    In a script a lost backslash would otherwise turn the next line into a command on the host.
-    """
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageFault(
-            ["no command given, and standard input is not a terminal"],
-            hint="name it after the options: pyspaces run --user -- ls -l",
-        )
-    return (os.environ.get("SHELL") or "/bin/sh",)
-
-
-def observe(text: str) -> None:
-    """Print a step, as --verbose asks for."""
-    say(f"pyspaces: {visible(text)}")
-
-
-def tell(text: str) -> None:
-    """Print what people are told apart from errors, in one line or more."""
-    say(f"pyspaces: {text}")
-
-
-def keep_quiet(text: str) -> None:
-    """Tell nothing."""
 
 
 def complete_command(

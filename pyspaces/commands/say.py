@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import click
+import codecs
+import sys
 
 from pyspaces import status
 from pyspaces.errors import SpaceError
@@ -10,9 +11,21 @@ from pyspaces.visible import visible_lines
 
 
 def say(text: str) -> None:
-    """Write lines to standard error; one that is closed or full changes nothing else."""
+    """Write lines to standard error; one that is closed or full changes nothing else.
+
+    Without click, which a launch has not loaded. As click.echo does, in UTF-8 where the locale
+    would have nothing but ASCII.
+    """
+    stream, text = sys.stderr, f"{visible_lines(text)}\n"
+    if stream is None:  # closed when we were started
+        return
     try:
-        click.echo(visible_lines(text), err=True)
+        if hasattr(stream, "buffer") and codecs.lookup(stream.encoding).name == "ascii":
+            stream.flush()
+            stream.buffer.write(text.encode("utf-8", "replace"))
+        else:
+            stream.write(text)
+        stream.flush()
     except OSError:
         return
 
@@ -23,6 +36,8 @@ def put(text: str) -> None:
     What the encoding of standard output has no character for is written as \\uNNNN.
     Raises SpaceError where it cannot be written.
     """
+    import click  # most of a launch, which prints no result
+
     try:
         try:
             click.echo(text, nl=False)

@@ -1,4 +1,4 @@
-"""The only door to ctypes: thin typed system calls that name themselves when they fail.
+"""The only door to C: thin typed system calls that name themselves when they fail.
 
 Runs in any process. Every function raises `KernelError` with the call, its arguments and
 its path; none of them knows why it is called. The handle keeps the GIL, so that no other
@@ -8,12 +8,12 @@ Python thread runs between `clone3` and the bookkeeping that must follow it (CPy
 
 from __future__ import annotations
 
-import ctypes
 import errno as _errno
 import os
 import struct
 
 from pyspaces.kernel import constants
+from pyspaces.kernel import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,20 +36,19 @@ class KernelError(OSError):
         self.arguments = tuple(arguments)
 
 
-_libc = ctypes.PyDLL(None, use_errno=True)
+_libc = ctypes.Library(None)
 _int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
 
 
 def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
-    function = getattr(_libc, name)
-    function.argtypes = argtypes
-    function.restype = restype
-    return function
+    return _libc.function(name, *argtypes, restype=restype)
 
 
 _capget = _prototype("capget", _text, _pointer)
 _capset = _prototype("capset", _text, _text)
 _clearenv = _prototype("clearenv")
+_memmove = _prototype("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
+_memset = _prototype("memset", _pointer, _int, ctypes.c_size_t, restype=None)
 _mount = _prototype("mount", _text, _text, _text, _ulong, _text)
 _pivot_root = _prototype("pivot_root", _text, _text)
 _prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
@@ -68,10 +67,7 @@ _wait4 = _prototype("wait4", _int, _pointer, _int, _pointer)
 
 def _syscall_of(*argtypes: Any) -> Any:
     """Return syscall(2), which is variadic, for one shape: each has a prototype of its own."""
-    function = ctypes.PyDLL(None, use_errno=True).syscall
-    function.argtypes = (ctypes.c_long, *argtypes)
-    function.restype = ctypes.c_long
-    return function
+    return _libc.function("syscall", ctypes.c_long, *argtypes, restype=ctypes.c_long)
 
 
 _syscall_clone3 = _syscall_of(_pointer, ctypes.c_size_t)
@@ -84,23 +80,10 @@ _MOST_RACES = 10_000
 # The same numbers on all machines that pyspaces knows; asm-generic/signal-defs.h, linux/prctl.h.
 _SIG_SETMASK, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 2, 22, 2
 
-before_fork = ctypes.pythonapi.PyOS_BeforeFork
-after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
-after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
-for _hook in (before_fork, after_fork_parent, after_fork_child):
-    _hook.restype = None
-
-
-class _CloneArgs(ctypes.Structure):
-    """struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7)."""
-
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in (
-            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack"),
-            *("stack_size", "tls", "set_tid", "set_tid_size", "cgroup"),
-        )
-    ]
+before_fork, after_fork_parent, after_fork_child = (
+    _prototype(f"PyOS_{name}", restype=None)
+    for name in ("BeforeFork", "AfterFork_Parent", "AfterFork_Child")
+)
 
 
 def _checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:
@@ -116,12 +99,11 @@ def clone3(flags: int, *, exit_signal: int) -> tuple[int, int]:
     `before_fork` and `after_fork_*`. The pidfd is close-on-exec.
     """
     pidfd = _int(-1)
-    args = _CloneArgs(
-        flags=flags | constants.CLONE_PIDFD,
-        pidfd=ctypes.addressof(pidfd),
-        exit_signal=exit_signal,
-    )
-    result = _syscall_clone3(constants.SYS_clone3, ctypes.byref(args), ctypes.sizeof(args))
+    # struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7): flags, pidfd,
+    # child_tid, parent_tid, exit_signal, and six more.
+    words = (flags | constants.CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, exit_signal)
+    args = struct.pack("11Q", *words, *[0] * 6)
+    result = _syscall_clone3(constants.SYS_clone3, args, len(args))
     return _checked(result, "clone3", hex(flags)), pidfd.value
 
 
@@ -189,8 +171,9 @@ def mount_id(descriptor: int) -> int | None:
 
     The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no /proc.
     """
-    statx = getattr(_libc, "statx", None)  # in the GNU C library since 2.28
-    if statx is None:
+    try:
+        statx = _libc.function("statx")  # in the GNU C library since 2.28
+    except AttributeError:
         return None
     room = ctypes.create_string_buffer(constants.STATX_SIZE)
     if statx(descriptor, b"", constants.AT_EMPTY_PATH, constants.STATX_MNT_ID, room) == -1:
@@ -325,13 +308,17 @@ def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], ob
     timer_create(2), by the monotonic clock. No child inherits it. Returns what ends it.
     """
     # glibc before 2.34 has it in a library of its own.
-    library = _libc if hasattr(_libc, "timer_create") else ctypes.PyDLL("librt.so.1")
+    try:
+        create = (library := _libc).function("timer_create")
+    except AttributeError:
+        create = (library := ctypes.Library("librt.so.1")).function("timer_create")
     timer, event = _pointer(), struct.pack("Pii", 0, number, 0).ljust(64, b"\0")
     clock = constants.CLOCK_MONOTONIC
-    _checked(library.timer_create(clock, event, ctypes.byref(timer)), "timer_create")
+    _checked(create(clock, event, ctypes.byref(timer)), "timer_create")
     times = [part for one in (every, seconds) for part in (int(one), int(one % 1 * 1e9))]
-    _checked(library.timer_settime(timer, 0, struct.pack("4l", *times), None), "timer_settime")
-    return lambda: library.timer_delete(timer)
+    settime, delete = (library.function(f"timer_{name}") for name in ("settime", "delete"))
+    _checked(settime(timer, 0, struct.pack("4l", *times), None), "timer_settime")
+    return lambda: delete(timer)
 
 
 def c_string_fault(text: str) -> str | None:
@@ -353,21 +340,12 @@ def clear_environment() -> None:
 
 def overwrite(address: int, size: int) -> None:
     """Fill `size` bytes of this process's memory at `address` with zeros: memset(3)."""
-    ctypes.memset(address, 0, size)
+    _memset(address, 0, size)
 
 
 def write_memory(address: int, data: bytes) -> None:
     """Put `data` at `address` of this process's memory: memcpy(3)."""
-    ctypes.memmove(address, data, len(data))
-
-
-class _ResourceUsage(ctypes.Structure):
-    """struct rusage of the C library: getrusage(2)."""
-
-    _fields_ = [
-        (name, ctypes.c_long)
-        for name in ("user", "user_us", "system", "system_us", "peak", *map(str, range(13)))
-    ]
+    _memmove(address, data, len(data))
 
 
 def wait4(pid: int) -> tuple[int, float, float, int]:
@@ -376,13 +354,13 @@ def wait4(pid: int) -> tuple[int, float, float, int]:
     Returns the status word, the seconds of user and of system time, and the peak of resident
     memory in bytes. Not os.wait4, whose answer makes Python import the module `resource`.
     """
-    word, usage = _int(0), _ResourceUsage()
+    # struct rusage of the C library, getrusage(2): two times, the peak, and 13 more.
+    word, usage = _int(0), (ctypes.c_long * 18)()
     while _wait4(pid, ctypes.byref(word), 0, ctypes.byref(usage)) == -1:
         if ctypes.get_errno() != _errno.EINTR:
             raise KernelError(ctypes.get_errno(), "wait4", [pid])
-    user = usage.user + usage.user_us / 1e6
-    system = usage.system + usage.system_us / 1e6
-    return word.value, user, system, usage.peak * 1024
+    user, system = usage[0] + usage[1] / 1e6, usage[2] + usage[3] / 1e6
+    return word.value, user, system, usage[4] * 1024
 
 
 def unblock_signals() -> None:

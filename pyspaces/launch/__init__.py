@@ -11,7 +11,6 @@ from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer, signals
 from pyspaces.launch.command import caller_environment, candidates
-from pyspaces.launch.in_place import replace, replace_launcher
 from pyspaces.launch.running import Running
 from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
@@ -23,10 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.in_place import replace
     from pyspaces.launch.outer import Ended, Observer
     from pyspaces.plan import Plan
 
 __all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `replace` when it is asked for: few launches become the command."""
+    if name != "replace":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyspaces.launch import in_place
+
+    return in_place.replace
 
 
 def run(
@@ -56,6 +65,8 @@ def run(
         procfs.erase_initial_environment()
     launch.inherited = Inherited.capture()
     if launch.plan.life.in_place:
+        from pyspaces.launch.in_place import replace_launcher
+
         replace_launcher(launch)
     return _wait_for(launch)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import struct
 
 from pyspaces.kernel import constants, libc, procfs
@@ -16,8 +15,11 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from types import TracebackType
+else:
+    import _signal as signal  # plain numbers: see status.py
 
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -44,9 +46,9 @@ TAKEN, BLOCKED, DEFAULT, UNSURE = "taken", "blocked", "default", "unsure"
 # Python ignores these at its start; the command must find them as the caller of Python had them.
 # Whether the caller ignored them cannot be known any more, and hardly anybody does.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-# Made once: each call turns sixty numbers into enums. The C library keeps two signals to itself;
-# of the others, a process chooses the action of all but two.
-_ALL = frozenset(int(number) for number in signal.valid_signals())
+# The C library keeps two signals to itself; of the others, a process chooses the action of all but
+# two.
+_ALL = frozenset(signal.valid_signals())
 _KNOWN = _ALL - {signal.SIGKILL, signal.SIGSTOP}
 # What ends a process that has no handler, and is not passed on: signal(7).
 _FATAL = _KNOWN.difference(FORWARDED, (signal.SIGCHLD, signal.SIGURG))

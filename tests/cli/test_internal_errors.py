@@ -13,7 +13,7 @@ BROKEN = """
 import sys
 from pyspaces import cli
 from pyspaces.launch import inner
-from pyspaces.commands import run
+from pyspaces.commands import launching
 
 def crash(*values, **more):
     raise {error}
@@ -23,7 +23,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 STEP = "inner.STEPS = (*inner.STEPS[:-1], inner.STEPS[-1].replace(act=crash))"
 PLACES = {
-    "the launcher": ("run.plan_of = crash", [], "pyspaces: "),
+    "the launcher": ("launching.plan_of = crash", [], "pyspaces: "),
     "the child": (STEP, [], "pyspaces: cannot restore the signals: "),
     "in place": (STEP, ["--no-fork"], "pyspaces: cannot restore the signals: "),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +22,8 @@ ROOMS = {
     "pyspaces.features": "clocks environment hostname life loopback outputs",
     "pyspaces.features.existing": "values",
     "pyspaces.features.ids": "capabilities identity idmap maps",
-    "pyspaces.kernel": "constants libc namespaces nsfs procfs spawn",
-    "pyspaces.launch": "channel command in_place running services signals starting",
+    "pyspaces.kernel": "constants foreign libc namespaces nsfs procfs spawn",
+    "pyspaces.launch": "channel command running services signals starting",
     "pyspaces.launch.inner": "directory execute identity seal steps",
     "pyspaces.launch.outer": "ending prepare process_1 stops watch",
     "pyspaces.mounts": "feature proc propagation root",
@@ -39,18 +40,21 @@ LIBRARY = {
     "select",
     # os, which an interpreter without `site` has not loaded yet
     *("os", "os.path", "posixpath", "genericpath", "stat", "_stat", "_collections_abc"),
-    # struct and ctypes
-    *("struct", "_struct", "ctypes", "_ctypes", "ctypes._endian", "types"),
-    # signal, which makes its numbers with enum
-    *("signal", "enum"),
+    *("struct", "_struct", "_ctypes"),
 }
-if sys.version_info < (3, 13):  # before, signal and enum were made with functools and operator
-    LIBRARY |= {
-        *("functools", "_functools", "operator", "_operator", "collections", "_collections"),
-        *("itertools", "keyword", "reprlib"),
-    }
 
 EXPECTED = OURS | LIBRARY
+# What the command line needs besides: no click.
+OF_COMMAND_LINE = {
+    *("pyspaces.__main__", "pyspaces.cli", "pyspaces.settings._table"),
+    *("pyspaces.commands", *(f"pyspaces.commands.{name}" for name in ("fast", "launching", "say"))),
+    "gc",
+}
+OF_ENTER = {
+    *("pyspaces.commands.entering", "pyspaces.host", "pyspaces.host.targets"),
+    *(f"pyspaces.features.existing.{name}" for name in ("joining", "names", "registry")),
+    *("pyspaces.launch.inner.join", "pyspaces.kernel.cgroupfs"),
+}
 
 LAUNCH = """
 import sys
@@ -120,8 +124,41 @@ def test_nor_does_a_launch_with_all_that_there_is_load_more(
     assert modules == EXPECTED
 
 
+def loaded(script: Path, *words: str) -> set[str]:
+    """Return what an interpreter loads for a command line, beyond what a bare one loads."""
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pyspaces.__main__ import main\n"
+        "main()\n"
+    )
+    told = []
+    for rest in (["-c", ""], [str(script), *words]):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-X", "importtime", *rest],
+            capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, "")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+        told.append({line.rpartition("|")[2].strip() for line in lines})
+    return told[1] - told[0]
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_the_usual_command_line_loads_this_and_no_click(tmp_path: Path) -> None:
+    found = loaded(tmp_path / "run.py", "run", "--user", "--pid", "--", "true")
+    assert found - EXPECTED - OF_COMMAND_LINE == set()
+    assert OF_COMMAND_LINE - {"gc"} - found == set()
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_nor_does_enter(tmp_path: Path) -> None:
+    found = loaded(tmp_path / "enter.py", "enter", str(os.getpid()), "--uts", "--", "true")
+    assert found - EXPECTED - OF_COMMAND_LINE - OF_ENTER == set()
+
+
 def test_what_would_cost_most_is_not_on_the_list() -> None:
-    assert not EXPECTED & {
+    assert not (EXPECTED | OF_COMMAND_LINE | OF_ENTER) & {
         *("click", "typing", "dataclasses", "inspect", "re", "subprocess", "logging", "traceback"),
+        *("signal", "enum", "functools", "collections", "operator", "ctypes", "types"),
         *("socket", "selectors", "json", "tomllib", "pathlib", "threading", "argparse", "shutil"),
     }

@@ -73,6 +73,13 @@ def test_names_of_signals() -> None:
     assert status.signal_name(0) == "signal 0"
 
 
+def test_every_number_has_the_name_that_python_gives_it() -> None:
+    names = {int(known): known.name for known in signal.Signals}
+    for number in range(-1, signal.NSIG + 2):
+        assert status.signal_name(number) == names.get(number, f"signal {number}")
+    assert status.signal_name(signal.SIGCHLD) == "SIGCHLD"  # and not SIGCLD
+
+
 def test_the_table_of_exit_codes() -> None:
     codes = {
         "USAGE": 2,

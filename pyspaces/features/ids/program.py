@@ -10,13 +10,18 @@ import errno
 import fcntl
 import os
 import select
-import signal
 import struct
 
 from pyspaces.kernel import libc, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 from pyspaces.status import CANNOT_EXECUTE, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # plain numbers: see status.py
 
 _WORD = struct.Struct("i")
 # Behind the caller's own PATH, which may be bare under a service manager.

@@ -1,0 +1,132 @@
+"""What `pyspaces enter` makes of the values of its command line: a plan.
+
+Without click: whoever has read the command line, click or `fast`.
+"""
+
+from __future__ import annotations
+
+from pyspaces import settings
+from pyspaces.commands.launching import default_command
+from pyspaces.errors import UsageFault
+from pyspaces.features.existing.values import Join, Joining, joins_from
+from pyspaces.host import targets
+from pyspaces.kernel import namespaces
+from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pyspaces.host.targets import Target
+    from pyspaces.plan import Plan
+
+# What says how new namespaces are made; of the rest, a command in old ones takes everything.
+_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
+_TAKEN_ALL_THE_SAME = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
+# What makes a process 1 has no say in a pid namespace that has one; and --pid-file is the file of
+# a namespace here, like the seven others: the status record has the pid.
+_NOT_TAKEN = ("init", "init_wait", "pid_file")
+TAKEN = frozenset(
+    setting.name
+    for setting in settings.SETTINGS
+    if (setting.group not in _ABOUT_NEW_ONES and setting.name not in _NOT_TAKEN)
+    or setting.name in _TAKEN_ALL_THE_SAME
+)
+# The options that name a file of one namespace.
+FILES = {name: f"{name}_file" for name in namespaces.NAMES}
+# The values of our own options where they are not given.
+_ABSENT: dict[str, Any] = {
+    **dict.fromkeys(("target", "root", *FILES.values())),
+    **dict.fromkeys((*namespaces.NAMES, "all"), False),
+    **dict.fromkeys(("join_cgroup", "env_of_target", "preserve_credentials"), False),
+    "join": (),
+}
+
+
+def with_target(args: list[str], count: int, values: Mapping[str, object]) -> list[str]:
+    """Return `args` with the first word behind the options as --target, where nothing else is one.
+
+    count: the words behind the options. values: what the options in front of them say.
+    """
+    # An option that was not given is not there, or, in newer clicks, an object that says so.
+    kinds = (str, list, tuple)
+    given = {name for name, value in values.items() if value and isinstance(value, kinds)}
+    before = args[: len(args) - count]
+    if not count or before[-1:] == ["--"] or {"target", "join", *FILES.values()} & given:
+        return args
+    return [*before, "--target", *args[len(before) :]]
+
+
+def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
+    """Return the plan of a command line. An option that is not in `values` was not given.
+
+    Raises UsageFault, and SpaceError where there is no such target.
+    """
+    values = {**_ABSENT, **values}
+    target = targets.find(values["target"]) if values["target"] is not None else None
+    joining = _joining(target, values)
+    plan = settings.plan_from(
+        {
+            **{name: values[name] for name in settings.BY_NAME if name in TAKEN and name in values},
+            "join": [str(join) for join in joining.joins],
+            "command": command or default_command(),
+            # What is set-user-ID in there belongs to the target, whose rules hold.
+            "allow_new_privs": True,
+        }
+    )
+    plan = plan.replace(existing=plan.existing.replace(joining=joining))
+    plan.check()
+    return plan
+
+
+def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
+    """Return which namespaces to join. Raises UsageFault where that is not said, or twice."""
+    faults: list[str] = []
+    named = list(joins_from(values["join"], faults))
+    named.extend(
+        Join(namespace=name, path=_as_path(values[option]))
+        for name, option in FILES.items()
+        if values[option] is not None
+    )
+    flags = [name for name in namespaces.NAMES if values[name]]
+    if target is None and (flags or values["all"]):
+        faults.append("no target given for these namespaces")
+    if target is None and not named and not faults:
+        faults.append("no target given: give a process id, a name or a namespace file")
+    if faults:
+        raise UsageFault(faults)
+    if target is None:
+        for option in ("root", "join_cgroup", "env_of_target"):
+            if values[option]:
+                _process(option, target)
+        return Joining(joins=tuple(named), keep_ids=values["preserve_credentials"])
+    theirs: tuple[Join, ...] = ()
+    if flags or values["all"] or not named:
+        others = {join.namespace for join in named}
+        chosen = target.joins(() if values["all"] else flags)
+        theirs = tuple(join for join in chosen if join.namespace not in others or flags)
+    entered = any(join.namespace == "mount" and join.pid for join in theirs)
+    root = entered if values["root"] is None else values["root"]
+    wanted = {"root": root, **{name: values[name] for name in ("join_cgroup", "env_of_target")}}
+    for option, used in wanted.items():
+        if used:
+            _process(option, target)
+    return target.joining(
+        (*theirs, *named),
+        root=root,
+        cgroup=values["join_cgroup"],
+        environment=values["env_of_target"],
+        keep_ids=values["preserve_credentials"],
+    )
+
+
+def _process(option: str, target: Target | None) -> None:
+    """Refuse an option that is about a process where the target is none."""
+    if target is None or not target.pid:
+        raise UsageFault([f"{option.replace('_', '-')}: needs a target that is a process"])
+
+
+def _as_path(text: str) -> str:
+    """Return a path that cannot be taken for a process id."""
+    return f"./{text}" if text.isdecimal() else text

@@ -1,0 +1,109 @@
+"""The usual command line of `run` and `enter`, read without click, which takes 20 ms to import.
+
+`settings/_table.py` says what options there are, as click has them. What is not taken here in
+full is left to click before anything has happened: help, completion, every usage error, and what
+few people write.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Options = Mapping[str, tuple[str, int, str]]
+    Line = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def launch(arguments: Sequence[str]) -> int | None:
+    """Carry out a command line; return the exit status, or None where it is left to click.
+
+    arguments: without the program's name. Raises what the launch raises.
+    """
+    name, words = "".join(arguments[:1]), arguments[1:]
+    # The variable by which the scripts of `pyspaces completion` ask click.
+    if name not in ("run", "enter") or os.environ.get("_PYSPACES_COMPLETE"):
+        return None
+    line = line_of_run(words) if name == "run" else line_of_enter(words)
+    if line is None:
+        return None
+    from pyspaces.commands import launching
+
+    if name == "run":
+        return launching.carry_out(launching.plan_of(*line))
+    from pyspaces.commands import entering
+
+    return launching.carry_out(entering.plan_of(*line))
+
+
+def line_of_run(words: Sequence[str]) -> Line | None:
+    """Return the command and the values of a command line of `run`; None: it is click's."""
+    from pyspaces.settings import _table  # with all settings: for those who launch something
+
+    return read(words, _table.RUN)
+
+
+def line_of_enter(words: Sequence[str]) -> Line | None:
+    """Return the same of one of `enter`, its target among the values."""
+    from pyspaces.settings import _table
+
+    line = read(words, _table.ENTER)
+    if line is None:
+        return None
+    from pyspaces.commands import entering
+
+    command, values = line
+    return read(entering.with_target([*words], len(command), values), _table.ENTER)
+
+
+def read(words: Sequence[str], options: Options) -> Line | None:
+    """Return the words behind the options, and the values of those that are given; or None.
+
+    options: the name, number of values and kind of each. The values are those that click has, in
+    the order of the options; operations on mounts are in `mounts`, in their own order.
+    """
+    given: dict[str, Any] = {}
+    at = 0
+    while at < len(words) and words[at][:1] == "-" and words[at] not in ("-", "--"):
+        word, at = words[at], at + 1
+        for name, attached in _parts(word, options):
+            if name not in options:
+                return None
+            place, count, kind = options[name]
+            missing = count - len(attached)
+            if missing < 0 or at + missing > len(words):
+                return None
+            _put(given, place, kind, (*attached, *words[at : at + missing]))
+            at += missing
+    if at < len(words) and words[at] == "--":
+        at += 1
+    order = [place for place, _, _ in options.values()]
+    mounts = {"mounts": given.pop("mounts")} if "mounts" in given else {}
+    values = {place: given[place] for place in sorted(given, key=order.index)}
+    return tuple(words[at:]), {**values, **mounts}
+
+
+def _parts(word: str, options: Options) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the options that one word holds, each with the value that is attached to it."""
+    if word[1] == "-":
+        name, equals, value = word.partition("=")
+        return [(name, (value,) if equals else ())]
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for place, letter in enumerate(word[1:], 2):
+        name = f"-{letter}"
+        if name in options and options[name][1]:  # the rest of the word is its value
+            return [*found, (name, (word[place:],) if word[place:] else ())]
+        found.append((name, ()))
+    return found
+
+
+def _put(given: dict[str, Any], place: str, kind: str, values: tuple[str, ...]) -> None:
+    if kind == "ordered":
+        given.setdefault("mounts", []).append([place, *values])
+    elif kind == "many":
+        given[place] = (*given.get(place, ()), values if len(values) > 1 else values[0])
+    else:
+        given[place] = values[0] if kind == "one" else kind == "on"

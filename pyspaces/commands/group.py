@@ -1,0 +1,99 @@
+"""All commands, as click has them: for every command line that `fast` leaves.
+
+Knows its commands by name: a module is imported when its command is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from pyspaces import status
+from pyspaces.commands.help import help_option, version_option
+from pyspaces.errors import SpaceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# name: (module and object, summary). The summary stands here, so that the list of commands
+# needs no import.
+COMMANDS = {
+    "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
+    "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
+    "check": ("pyspaces.commands.check:check", "Check what this host allows, by trying it."),
+    "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
+    "stop": ("pyspaces.commands.stop:stop", "Stop the command or the namespaces called NAME."),
+    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that files keep."),
+    "completion": (
+        "pyspaces.commands.completion:completion",
+        "Print the completion script of a shell.",
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+group = LazyGroup(
+    "pyspaces",
+    help="Run commands in Linux namespaces, without root, daemon or compiled code.",
+    no_args_is_help=False,
+    add_help_option=False,
+    params=[
+        version_option(),
+        help_option(),
+    ],
+)
+
+
+def main(arguments: Sequence[str], talk: dict[str, bool]) -> int:
+    """Run a command line with click; return the exit status.
+
+    talk: gets `debug`, once a command knows its options. Raises SpaceError for a wrong command
+    line, and what the command raises.
+    """
+    try:
+        result = group.main(list(arguments), prog_name="pyspaces", standalone_mode=False, obj=talk)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        talk["debug"] = False
+        raise _wrong_usage(error) from error
+    except click.Abort:
+        return status.SIGNAL_BASE + 2
+
+
+def _wrong_usage(error: click.ClickException) -> SpaceError:
+    """Return a wrong command line in the form that all our errors have."""
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx else "pyspaces"
+    where = path.partition(" ")[2]
+    text = error.format_message().rstrip(".")
+    hint = f"`{path} --help` shows what there is"
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option: {error.option_name}"
+        if error.possibilities:
+            hint = f"did you mean {' or '.join(sorted(error.possibilities))}? {hint}"
+    message = text[:1].lower() + text[1:]
+    message = f"{where}: {message}" if where else message
+    return SpaceError(message, hint=hint, exit_status=status.USAGE)

@@ -1,0 +1,80 @@
+"""From the values of a command line to a command that runs, and to its exit status.
+
+Without click: for `run` and `enter`, whoever has read their command line, click or `fast`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspaces import launch, settings, status
+from pyspaces.commands.say import say
+from pyspaces.errors import UsageFault
+from pyspaces.visible import visible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pyspaces.plan import Plan
+
+
+def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
+    """Return the plan of a command line of `run`; without a command, that of the user's shell.
+
+    mapping: as for `settings.plan_from`.
+    """
+    if not command and not mapping.get("hold"):
+        command = default_command()
+    return settings.plan_from({**mapping, "command": command})
+
+
+def carry_out(plan: Plan, *, verbose: bool = False) -> int:
+    """Do what a plan says, and return the exit status: wait for the command, or leave a hold."""
+    if plan.existing.hold:
+        launch.start(plan, observe=observe if verbose else keep_quiet, tell=tell).close()
+        return 0
+    return in_foreground(plan, verbose=verbose)
+
+
+def in_foreground(plan: Plan, *, verbose: bool) -> int:
+    """Run the command of a plan and wait for it; return the exit status."""
+    ended = launch.run(
+        plan, observe=observe if verbose else keep_quiet, forget_environment=True, tell=tell
+    )
+    if verbose:
+        tell(f"process {ended.pid} {ended.status}")
+    if ended.signal is not None:
+        # The signal that ended the command was sent to us as well: a shell must see that its
+        # child died of it, or a loop would go on after Ctrl-C.
+        status.die_of(ended.signal)
+    return ended.shell_code
+
+
+def default_command() -> tuple[str, ...]:
+    """Return the user's shell, but only for a person at a terminal.
+
+    In a script a lost backslash would otherwise turn the next line into a command on the host.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageFault(
+            ["no command given, and standard input is not a terminal"],
+            hint="name it after the options: pyspaces run --user -- ls -l",
+        )
+    return (os.environ.get("SHELL") or "/bin/sh",)
+
+
+def observe(text: str) -> None:
+    """Print a step, as --verbose asks for."""
+    say(f"pyspaces: {visible(text)}")
+
+
+def tell(text: str) -> None:
+    """Print what people are told apart from errors, in one line or more."""
+    say(f"pyspaces: {text}")
+
+
+def keep_quiet(text: str) -> None:
+    """Tell nothing."""

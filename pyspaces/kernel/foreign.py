@@ -1,0 +1,90 @@
+"""What `libc` needs of ctypes, by the same names, on the C module that ctypes is made of.
+
+`import ctypes` makes types of every C type there is, in both byte orders, and functions of its
+own: more than a millisecond of each launch. Runs in any process. Must not know a system call.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+from _ctypes import addressof, byref, get_errno, sizeof
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctypes import (
+        Array,
+        c_char,
+        c_char_p,
+        c_int,
+        c_long,
+        c_size_t,
+        c_ssize_t,
+        c_uint,
+        c_ulong,
+        c_void_p,
+    )
+    from typing import Any
+else:
+
+    def _simple(name: str, code: str) -> type:
+        """Return a C type by its letter: those of struct, z for char * and P for void *."""
+        text = f"ctypes.{name}: the C type whose letter is {code}."
+        return type(name, (_ctypes._SimpleCData,), {"_type_": code, "__doc__": text})
+
+    c_char, c_int, c_uint = _simple("c_char", "c"), _simple("c_int", "i"), _simple("c_uint", "I")
+    c_long, c_ulong = _simple("c_long", "l"), _simple("c_ulong", "L")
+    c_char_p, c_void_p = _simple("c_char_p", "z"), _simple("c_void_p", "P")
+    # As wide as a pointer on every machine that Linux runs on.
+    c_size_t, c_ssize_t = c_ulong, c_long
+
+__all__ = [
+    "Library",
+    "addressof",
+    "byref",
+    "c_char_p",
+    "c_int",
+    "c_long",
+    "c_size_t",
+    "c_ssize_t",
+    "c_uint",
+    "c_ulong",
+    "c_void_p",
+    "create_string_buffer",
+    "get_errno",
+    "sizeof",
+]
+
+
+class _Function(_ctypes.CFuncPtr):
+    """A function that keeps the GIL, and whose errno is read by get_errno()."""
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = c_int
+
+
+class Library:
+    """A shared library, as ctypes.PyDLL(name, use_errno=True); None is this process."""
+
+    def __init__(self, name: str | None) -> None:
+        dlopen: Any = _ctypes.dlopen  # whose None typeshed does not know
+        self._handle = dlopen(name, _ctypes.RTLD_LOCAL)
+
+    def function(self, name: str, *argtypes: Any, restype: Any = c_int) -> Any:
+        """Return function `name`, a new one each time; without types, they are not checked.
+
+        Raises AttributeError where the library has none of that name.
+        """
+        function: Any = _Function((name, self))  # type: ignore[arg-type]  # takes any _handle
+        if argtypes:
+            function.argtypes = argtypes
+        function.restype = restype
+        return function
+
+
+def create_string_buffer(content: bytes | int, size: int | None = None) -> Array[c_char]:
+    """Return a buffer of `content` and a NUL, or of so many bytes, as ctypes does."""
+    if isinstance(content, int):
+        return (c_char * content)()
+    room = (c_char * (len(content) + 1 if size is None else size))()
+    room.raw = content
+    return room
