@@ -1,4 +1,4 @@
-"""How a command ended: with a code or by a signal, never both; and the table of exit codes.
+"""How a command ended: with an exit code or by a signal; and the exit codes of the launcher.
 
 Runs in any process. Must not know who waited.
 """
@@ -10,7 +10,7 @@ import signal as _signal
 
 from pyspaces.record import Record
 
-# The launcher's own exit codes; README "Exit status" and pyspaces-run(1) hold the same table.
+# The launcher's own exit codes; README "Exit status" and pyspaces-run(1) have the same table.
 USAGE = 2
 TIMED_OUT = 124
 FAILED = 125
@@ -19,39 +19,36 @@ NOT_FOUND = 127
 SIGNAL_BASE = 128
 
 SIGPIPE = int(_signal.SIGPIPE)
-# The signals that people send, as options name them.
+# The signals that completion offers for options.
 SIGNAL_NAMES = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
 class Status(Record):
-    """The end of a command: `code` is its exit status, `signal` the number that ended it.
-
-    Exactly one of the two is set.
-    """
+    """The end of a command: either `code`, its exit status, or `signal`, the number of a signal."""
 
     code: int | None = None
     signal: int | None = None
 
     @classmethod
     def from_wait(cls, wait_status: int) -> Status:
-        """Read the status word of wait(2)."""
+        """Return the status for the status word of wait(2)."""
         if os.WIFSIGNALED(wait_status):
             return cls(signal=os.WTERMSIG(wait_status))
         return cls(code=os.WEXITSTATUS(wait_status))
 
     @property
     def ok(self) -> bool:
-        """Tell whether the command exited with 0."""
+        """Whether the command exited with 0."""
         return self.code == 0
 
     @property
     def shell_code(self) -> int:
-        """The number that a shell would show in $?: the code, or 128 + the signal."""
+        """The value of $? in a shell: the code, or 128 + the signal."""
         return SIGNAL_BASE + self.signal if self.signal is not None else self.code or 0
 
     @property
     def python_code(self) -> int:
-        """The number that `subprocess` would give as returncode: the code, or minus the signal."""
+        """The value of `returncode` in `subprocess`: the code, or minus the signal."""
         return -self.signal if self.signal is not None else self.code or 0
 
     def __str__(self) -> str:
@@ -61,11 +58,11 @@ class Status(Record):
 
 
 class Usage(Record):
-    """What a command used: seconds of time, and bytes of memory.
+    """The time, in seconds, and memory, in bytes, that a command used.
 
-    wall: from exec to the end. user, system: of the processor, with that of the children that it
-    waited for. peak_memory: the most that it had resident at once, as getrusage(2) has it: the
-    kernel counts what the process had before exec, so that it is never less than `peak_floor`.
+    wall: from exec to the end. user, system: CPU time, including children that it waited for.
+    peak_memory: the maximum resident memory, from getrusage(2); the kernel includes what the
+    process used before exec, so it is never less than `peak_floor`.
     """
 
     wall: float
@@ -76,7 +73,7 @@ class Usage(Record):
 
 
 def signal_name(number: int) -> str:
-    """Return SIGTERM for 15; the number as text where it has no name."""
+    """Return the name of a signal, such as SIGTERM for 15; "signal N" if it has none."""
     try:
         return _signal.Signals(number).name
     except ValueError:
@@ -84,18 +81,18 @@ def signal_name(number: int) -> str:
 
 
 def signal_number(text: str) -> int:
-    """Return 15 for TERM, SIGTERM, term or 15. Raises ValueError saying why not."""
+    """Return the number of a signal: 15 for TERM, SIGTERM, term or 15. Raises ValueError."""
     name = text.upper().removeprefix("SIG")
     for known in _signal.valid_signals():
         if signal_name(known) == f"SIG{name}" or str(int(known)) == text:
             return int(known)
-    raise ValueError(f"{text!r} is not a signal: a name such as TERM, or a number")
+    raise ValueError(f"{text!r} is not a signal: use a name such as TERM, or a number")
 
 
 def die_of(number: int) -> None:
-    """End this process by signal `number`, with its default action, so that the caller sees why.
+    """End this process by signal `number`, with its default action, so that the caller can tell.
 
-    Returns only where the kernel ignores the signal, as it does for pid 1 of a namespace.
+    Returns only if the kernel ignores the signal, as it does for process 1 of a pid namespace.
     """
     if number not in (_signal.SIGKILL, _signal.SIGSTOP):
         _signal.signal(number, _signal.SIG_DFL)

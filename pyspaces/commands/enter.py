@@ -1,4 +1,4 @@
-"""`pyspaces enter`: a command in existing namespaces."""
+"""`pyspaces enter`: run a command in existing namespaces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import click
 from pyspaces import settings
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, options_for
-from pyspaces.commands.run import complete_command, default_command, in_foreground, show
+from pyspaces.commands.run import (
+    EPILOG,
+    complete_command,
+    default_command,
+    in_foreground,
+    show,
+)
 from pyspaces.commands.targets import TargetWord
 from pyspaces.errors import UsageFault
 from pyspaces.features.existing.values import Join, Joining
@@ -24,29 +30,24 @@ if TYPE_CHECKING:
 
     from pyspaces.host.targets import Target
 
-_HELP = """Run COMMAND in namespaces of TARGET and pass its exit status back.
+_HELP = """Run COMMAND in namespaces of TARGET and exit with its status.
 
-TARGET is a process id, a name that `pyspaces run --name` gave, or a namespace file (with a slash).
-It is left out where --target, --join or an option like --net-file says what to enter. Options may
-stand on both sides of it, and end at the first word after it that is none, or at `--`. Without
-COMMAND, on a terminal, your shell is run.
+TARGET is a process ID, a name registered with `pyspaces run --name`, or a namespace file (with a
+slash). It is omitted with --target, --join or an option such as --net-file. Options may be given
+before and after it, and end at the next word that is not an option, or at `--`. Without COMMAND,
+your shell is run if standard input is a terminal.
 """
-_EPILOG = (
-    "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
-    " 126 when it could not be executed; 125 when pyspaces itself failed; 124 when its time was"
-    " over; 2 for wrong usage."
-)
-# What says how new namespaces are made; of the rest, a command in old ones takes everything.
-_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
-_TAKEN_ALL_THE_SAME = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
-# What makes a process 1 has no say in a pid namespace that has one; and --pid-file is the file of
-# a namespace here, like the seven others: the status record has the pid.
+# The options under these headings describe new namespaces; `enter` takes only some of them.
+_FOR_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
+_FOR_OLD_ONES_TOO = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
+# A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
+# namespace here, like the seven others: the status record has the pid.
 _NOT_TAKEN = ("init", "init_wait", "pid_file")
 _TAKEN = frozenset(
     setting.name
     for setting in settings.SETTINGS
-    if (setting.group not in _ABOUT_NEW_ONES and setting.name not in _NOT_TAKEN)
-    or setting.name in _TAKEN_ALL_THE_SAME
+    if (setting.group not in _FOR_NEW_ONES and setting.name not in _NOT_TAKEN)
+    or setting.name in _FOR_OLD_ONES_TOO
 )
 _SHORT = {
     "user": "-U",
@@ -61,16 +62,16 @@ _SHORT = {
 
 
 class EnterCommand(GroupedCommand):
-    """A command whose first word is its TARGET, with options on both sides of it."""
+    """A command whose first word is its TARGET, with options before and after it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Turn the first word into --target where nothing else says what to enter."""
+        """Turn the first word into --target if no option says what to enter."""
         try:
             values, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
-            values = {}  # said below, or where completion does not mind
+            values = {}  # reported below; completion ignores it
         rest = values.get("command")
-        # An option that was not given is not there, or, in newer clicks, an object that says so.
+        # An option that was not given is missing or, in newer clicks, a sentinel object.
         given = [name for name, value in values.items() if value and isinstance(value, str | list)]
         if (
             isinstance(rest, tuple)
@@ -83,7 +84,7 @@ class EnterCommand(GroupedCommand):
         return super().parse_args(ctx, args)
 
     def heading_of(self, option: click.Option) -> str:
-        """Return the heading of the option; `--user` is about old namespaces here."""
+        """Return the heading of an option; `--user` is about existing namespaces here."""
         if option in _NAMESPACES:
             return NAMESPACES
         return SETUP if option in _COMMAND else super().heading_of(option)
@@ -101,7 +102,7 @@ def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: An
             **{name: values[name] for name in settings.BY_NAME if name in _TAKEN},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command(),
-            # What is set-user-ID in there belongs to the target, whose rules hold.
+            # Set-user-ID programs in there belong to the target, whose rules apply.
             "allow_new_privs": True,
         }
     ).replace(joining=joining)
@@ -112,7 +113,7 @@ def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: An
 
 
 def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
-    """Return which namespaces to join. Raises UsageFault where that is not said, or twice."""
+    """Return the namespaces to join. Raises UsageFault if none are given, or one twice."""
     faults: list[str] = []
     named = list(joining_settings.joining_from(values["join"], faults).joins)
     named.extend(
@@ -153,20 +154,20 @@ def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
 
 
 def _process(option: str, target: Target | None) -> None:
-    """Refuse an option that is about a process where the target is none."""
+    """Refuse an option that requires a process as the target."""
     if target is None or not target.pid:
-        raise UsageFault([f"{option.replace('_', '-')}: needs a target that is a process"])
+        raise UsageFault([f"{option.replace('_', '-')}: requires a process as the target"])
 
 
 def _as_path(text: str) -> str:
-    """Return a path that cannot be taken for a process id."""
+    """Return a path that cannot be mistaken for a process id."""
     return f"./{text}" if text.isdecimal() else text
 
 
 def _complete_word(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the target where it is still missing, then the command."""
+    """Complete the target if it is missing, and then the command."""
     words = ("target", "join", *_FILES.values())
     if any(ctx.params.get(name) for name in words):
         return complete_command(ctx, param, incomplete)
@@ -185,7 +186,7 @@ def _namespace_options() -> list[click.Option]:
             [f"--{name}-file"],
             metavar="FILE",
             type=click.Path(),
-            help=f"enter the {name} namespace behind FILE",
+            help=f"enter the {name} namespace that FILE refers to",
         )
         for name in namespaces.NAMES
     ]
@@ -194,31 +195,31 @@ def _namespace_options() -> list[click.Option]:
 
 _TARGET = (
     click.Option(
-        ["-t", "--target"], metavar="TARGET", type=TargetWord(), help="what to enter, as an option"
+        ["-t", "--target"], metavar="TARGET", type=TargetWord(), help="specify TARGET as an option"
     ),
-    click.Option(["-a", "--all"], is_flag=True, help="enter all of TARGET's (the default)"),
+    click.Option(["-a", "--all"], is_flag=True, help="enter all namespaces of TARGET (default)"),
 )
 _NAMESPACES = (*_TARGET, *_namespace_options())
 _COMMAND = (
     click.Option(
         ["--root/--no-root"],
         default=None,
-        help="move to TARGET's root and working directory (the default with its mount namespace)",
+        help="move to TARGET's root and working directory (default with its mount namespace)",
     ),
     click.Option(
         ["--preserve-credentials"],
         is_flag=True,
-        help="stay who you are, instead of becoming root of the user namespace",
+        help="keep the caller's user, group and supplementary groups instead of becoming root",
     ),
-    click.Option(["--env-of-target"], is_flag=True, help="start from TARGET's environment"),
-    click.Option(["--join-cgroup"], is_flag=True, help="go into TARGET's cgroups"),
+    click.Option(["--env-of-target"], is_flag=True, help="start with TARGET's environment"),
+    click.Option(["--join-cgroup"], is_flag=True, help="move to TARGET's cgroups"),
 )
 _OWN = (*_NAMESPACES, *_COMMAND)
 
 enter = EnterCommand(
     "enter",
     help=_HELP,
-    epilog=_EPILOG,
+    epilog=EPILOG,
     short_help="Run a command in existing namespaces.",
     options_metavar="[TARGET] [OPTIONS] [--]",
     add_help_option=False,

@@ -100,7 +100,7 @@ def test_the_hint_is_that_of_the_host_outside(pyspaces: Launch) -> None:
     done = pyspaces(*HEAD, "--map-uid", "0,1,1", "--", "true")
     assert done.returncode == 125
     assert "cannot write the id maps: " in done.stderr
-    own = "hint: without CAP_SETUID a user may map one id, its own"
+    own = "hint: without CAP_SETUID, a user can map only its own id"
     assert own in done.stderr or "hint: 0 1 1: not all of these outside ids" in done.stderr
     done = pyspaces(*HEAD, "--uts", "--", "true")
     assert "hint: without CAP_SYS_ADMIN, a new namespace (uts) needs a new user" in done.stderr
@@ -110,6 +110,6 @@ def test_the_hint_is_that_of_the_host_outside(pyspaces: Launch) -> None:
 def test_what_needs_a_launcher_is_refused_with_the_reason(pyspaces: Launch) -> None:
     done = pyspaces(*HEAD, "--user", "--pid", "--timeout", "1", "--report", "--", "true")
     assert done.returncode == 2
-    assert "its process 1 is a child of the launcher" in done.stderr
+    assert "process 1 is a child of the launcher" in done.stderr
     assert "somebody has to watch the clock" in done.stderr
     assert "no launcher is left to write it" in done.stderr
