@@ -126,7 +126,6 @@ def _report(error: SpaceError, *, debug: bool) -> int:
 
 
 def _trace_of_handled() -> str:
-    """Return the traceback of the exception being handled."""
     error = sys.exception()
     try:
         import traceback  # takes 5 ms, for developers only

@@ -131,7 +131,7 @@ def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
     if target is None:
         for option in ("root", "join_cgroup", "env_of_target"):
             if values[option]:
-                _process(option, target)
+                _require_process(option, target)
         return Joining(joins=tuple(named), keep_ids=values["preserve_credentials"])
     theirs: tuple[Join, ...] = ()
     if flags or values["all"] or not named:
@@ -143,7 +143,7 @@ def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
     wanted = {"root": root, **{name: values[name] for name in ("join_cgroup", "env_of_target")}}
     for option, used in wanted.items():
         if used:
-            _process(option, target)
+            _require_process(option, target)
     return target.joining(
         (*theirs, *named),
         root=root,
@@ -153,7 +153,7 @@ def _joining(target: Target | None, values: dict[str, Any]) -> Joining:
     )
 
 
-def _process(option: str, target: Target | None) -> None:
+def _require_process(option: str, target: Target | None) -> None:
     """Refuse an option that requires a process as the target."""
     if target is None or not target.pid:
         raise UsageFault([f"{option.replace('_', '-')}: requires a process as the target"])

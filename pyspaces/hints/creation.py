@@ -48,7 +48,7 @@ def user_namespaces_disabled(case: Case) -> str | None:
 
 
 def own_ids_unmapped(case: Case) -> str | None:
-    """clone(2): EPERM where the caller's own ids have no mapping in its user namespace."""
+    """clone(2): EPERM if the caller's own ids have no mapping in its user namespace."""
     if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
         return None
     for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):

@@ -111,7 +111,7 @@ def test_inside_a_user_namespace_of_one_id() -> None:
     assert rows["host"]["nested_user_namespace"] is True
     assert rows["host"]["uid"] == 0
     assert rows["map-many"]["answer"] == "no"
-    assert "has one user id" in rows["map-many"]["evidence"]
+    assert "only one user id" in rows["map-many"]["evidence"]
 
 
 def test_a_limit_of_zero() -> None:
