@@ -24,7 +24,7 @@ __all__ = ["COMMANDS", "group", "main"]
 def main(arguments: Sequence[str]) -> int:
     """Run the command line `arguments` (without the program's name); return the exit status.
 
-    Ends by a signal instead of returning where a signal to the launcher ended the command.
+    If a signal to the launcher ended the command, ends by that signal instead of returning.
     """
     talk = {"debug": False}  # set by the command, once it knows its options
     try:
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return status.SIGNAL_BASE + 2
     except SpaceError as error:
-        return _tell(error, debug=talk["debug"])
+        return _report(error, debug=talk["debug"])
     except OSError as error:
-        return _tell(SpaceError(_os_error_text(error)), debug=talk["debug"])
-    except Exception as error:  # noqa: BLE001 - what nobody foresaw is told like any other failure
-        return _tell(InternalError(error), debug=talk["debug"])
+        return _report(SpaceError(_os_error_text(error)), debug=talk["debug"])
+    except Exception as error:  # noqa: BLE001 - a bug is reported like any other failure
+        return _report(InternalError(error), debug=talk["debug"])
 
 
-def _tell(error: SpaceError, *, debug: bool) -> int:
+def _report(error: SpaceError, *, debug: bool) -> int:
     say(f"pyspaces: {error}")
     if debug:
         if error.report and error.report.trace:
@@ -57,11 +57,10 @@ def _tell(error: SpaceError, *, debug: bool) -> int:
 
 
 def _trace_of_handled() -> str:
-    """Return the traceback of the exception that is being handled."""
     error = sys.exception()
     try:
-        import traceback  # costs 5 ms, and only a developer wants it
-    except ImportError:  # this process was to become the command, and imports are sealed
+        import traceback  # takes 5 ms, for developers only
+    except ImportError:  # this process was about to become the command, and imports are sealed
         return trace_of(error) if error else ""
     return traceback.format_exc().rstrip()
 

@@ -1,6 +1,6 @@
 """Clone: a `multiprocessing` Popen whose child is created by clone(2), in new namespaces.
 
-The constants are those of the kernel's <linux/sched.h>, of <dlfcn.h> and of signal(7).
+The constants are those of <linux/sched.h>, <dlfcn.h> and signal(7).
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ CLONE_PIDFD = constants.CLONE_PIDFD  #: give the parent a pidfd; Clone always as
 CLONE_CLEAR_SIGHAND = constants.CLONE_CLEAR_SIGHAND  #: handlers become the default (clone3 only)
 CLONE_INTO_CGROUP = constants.CLONE_INTO_CGROUP  #: start in a given cgroup (clone3 only)
 
-STACK_SIZE = 1024 * 1024  #: bytes of stack; kept for programs that name it, clone3 copies the stack
-DEFAULT_MODE = 0  #: mode of loading a library: the platform's
-RTLD_GLOBAL = os.RTLD_GLOBAL  #: symbols of a loaded library serve later ones
-RTLD_LOCAL = os.RTLD_LOCAL  #: symbols of a loaded library do not
-SIGCHLD = constants.SIGCHLD  #: what the parent gets when a child ends
-SIGKILL = constants.SIGKILL  #: ends a process that cannot refuse
+STACK_SIZE = 1024 * 1024  #: bytes of stack; for compatibility only, clone3 copies the stack
+DEFAULT_MODE = 0  #: mode for loading a library: the platform's default
+RTLD_GLOBAL = os.RTLD_GLOBAL  #: make the symbols of a library available to later ones
+RTLD_LOCAL = os.RTLD_LOCAL  #: do not make them available
+SIGCHLD = constants.SIGCHLD  #: the signal to the parent when a child ends
+SIGKILL = constants.SIGKILL  #: the signal that ends a process and cannot be handled
 
 __all__ = [
     "CLONE_CHILD_CLEARTID",
@@ -100,9 +100,9 @@ _WRONG_FLAGS = {
     "CLONE_FILES": "the child would close the parent's descriptors",
     "CLONE_SIGHAND": "it needs CLONE_VM, and two interpreters cannot run in one memory",
     "CLONE_PTRACE": "nothing here traces the child",
-    "CLONE_VFORK": "the parent would sleep, and has to write the id maps",
+    "CLONE_VFORK": "the parent would sleep instead of writing the id maps",
     "CLONE_PARENT": "the child would not be a child of this process, which could not wait for it",
-    "CLONE_THREAD": "a thread is no process, and needs CLONE_VM",
+    "CLONE_THREAD": "a thread is not a process, and needs CLONE_VM",
     "CLONE_SETTLS": "the interpreter's thread-local storage would be lost",
     "CLONE_PARENT_SETTID": "it needs an address in memory",
     "CLONE_CHILD_CLEARTID": "it needs an address in memory",
@@ -110,7 +110,7 @@ _WRONG_FLAGS = {
     "CLONE_DETACHED": "clone3(2) refuses it",
     "CLONE_INTO_CGROUP": "it needs the descriptor of a cgroup",
 }
-# The low bits of clone(2) are the signal at the child's end; clone3(2) has them apart.
+# The low bits of clone(2) are the signal sent when the child ends; clone3(2) separates them.
 _EXIT_SIGNAL = 0x7F
 
 
@@ -118,17 +118,17 @@ class Clone(NamespacePopen):
     """Create a child process in the new namespaces of `process_obj.clone_flags`: clone(2).
 
     process_obj: a `multiprocessing` process. Its attributes, each optional: `clone_flags`
-    (CLONE_NEW* bits; SIGCHLD may be among them); `uid_map` and `gid_map` (True: the caller is root
-    inside; an id: that one is root inside; a list of ids: they are 0, 1, 2 and so on inside; a
-    tuple (inside, outside, count) or an Extent; a text in any form of the map grammar; a list of
-    records and texts); `map_zero` (True for both maps); `proc` (where procfs is mounted, `/proc`).
+    (CLONE_NEW* bits, and SIGCHLD); `uid_map` and `gid_map` (True: the caller is root inside; an id:
+    that id is root inside; a list of ids: they are 0, 1, 2 and so on inside; a tuple (inside,
+    outside, count) or an Extent; a string in any form of the map grammar; a list of records and
+    strings); `map_zero` (True for both maps); `proc` (where procfs is mounted, default `/proc`).
 
-    pid: the process id for the caller. pipe_fd: the (read, write) ends of the pipe whose
-    end-of-file lets the child go on. returncode: None while the child runs, else its exit code or
-    minus the signal. sentinel: a descriptor that is ready once the child has ended.
+    pid: the process id in the caller's pid namespace. pipe_fd: the (read, write) ends of the pipe
+    whose end-of-file lets the child continue. returncode: None while the child runs, then its exit
+    code or minus the signal. sentinel: a descriptor that is ready when the child has ended.
 
-    Raises OSError with errno and the call when the kernel refuses, ValueError for flags that
-    cannot work for a process that runs Python and for maps that cannot be meant.
+    Raises OSError with errno and the call if the kernel refuses, and ValueError for invalid maps
+    and for flags that cannot work in a process that runs Python.
     """
 
     def __init__(self, process_obj: BaseProcess) -> None:
@@ -150,7 +150,7 @@ class Clone(NamespacePopen):
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
         self._bootstrap = bootstrap
         # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
-        # a copy, and with it the end-of-file for which ours waits.
+        # a copy of it, and our child would not see the end-of-file that it waits for.
         with spawn.forks_held():
             self.pipe_fd = os.pipe()
             try:
@@ -163,7 +163,7 @@ class Clone(NamespacePopen):
                     self._end_now()
                 raise
             finally:
-                self._bootstrap = None  # the child's own: here it would only keep us alive
+                self._bootstrap = None  # for the child only: here it would only keep us alive
                 for descriptor in self.pipe_fd:
                     os.close(descriptor)
         return child.pid, child.pidfd
@@ -171,14 +171,14 @@ class Clone(NamespacePopen):
     def child(self) -> NoReturn:
         """Wait until the parent has updated the maps, then run the process object; never return.
 
-        Runs in the child. Raises RuntimeError if bytes come through the pipe instead of its end.
+        Runs in the child. Raises RuntimeError if the pipe has data instead of its end.
         """
         reading, writing = self.pipe_fd
         os.close(writing)
         if os.read(reading, 1):
             raise RuntimeError("the parent wrote to the pipe instead of closing it")
         os.close(reading)
-        # A parent that died closed the pipe as well; what it should have written is then missing.
+        # A parent that dies closes the pipe too, but has not written the maps.
         for kind, extents in (("uid_map", self._uids), ("gid_map", self._gids)):
             if extents and not procfs.id_map(kind):
                 os._exit(1)
@@ -190,10 +190,10 @@ class Clone(NamespacePopen):
         os._exit(0)
 
     def update_map(self, mapping: str, map_file: str) -> None:
-        """Write an id map: commas become newlines, and one write does it.
+        """Write an id map with a single write; commas become newlines.
 
-        mapping: `INSIDE OUTSIDE COUNT` records. map_file: such as /proc/PID/uid_map. Raises
-        IOError naming the file; the child is then killed and reaped.
+        mapping: `INSIDE OUTSIDE COUNT` records. map_file: the path, such as /proc/PID/uid_map.
+        Raises OSError, which names the file, after killing and reaping the child.
         """
         mapping, map_file = _text("mapping", mapping), _text("map_file", map_file)
         try:
@@ -216,17 +216,17 @@ class Clone(NamespacePopen):
 
 
 def _checked_flags(flags: object) -> int:
-    """Return the flags for clone3. Raises ValueError for those with which Python cannot run."""
+    """Return the flags for clone3. Raises ValueError for those that Python cannot run with."""
     if not isinstance(flags, int) or isinstance(flags, bool):
         raise TypeError(f"clone_flags: has to be a number of CLONE_* bits, and is {told(flags)}")
     if not 0 <= flags < 1 << 64:
-        raise ValueError("clone_flags: has to be a number of CLONE_* bits, of 64 at most")
+        raise ValueError("clone_flags: has to be a number of CLONE_* bits, 64 at most")
     for name, reason in _WRONG_FLAGS.items():
         if flags & globals()[name]:
             raise ValueError(f"{name}: {reason}")
     signal = flags & _EXIT_SIGNAL
     if signal not in (0, SIGCHLD):
-        raise ValueError(f"exit signal {signal}: only SIGCHLD lets a parent wait as usual")
+        raise ValueError(f"exit signal {signal}: only SIGCHLD allows the parent to wait as usual")
     return flags & ~_EXIT_SIGNAL & ~CLONE_PIDFD
 
 

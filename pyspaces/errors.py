@@ -1,7 +1,6 @@
-"""How a failure is told: the exception users see, and the report a child sends home.
+"""Errors: the exceptions that users see, and the report that a child sends to its parent.
 
-Runs in any process. Must not know click: turning an error into text and an exit status is
-the business of `cli`.
+Runs in any process. Must not know click: `cli` turns an error into text and an exit status.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Stage(str):
-    """A stage of a launch, as it reads behind `cannot`. `code` is what programs compare.
+    """A stage of a launch: the text after `cannot` in an error, and a code.
 
-    The text may be reworded at any time; a code stays.
+    The text may change at any time. `code` is stable: compare that.
     """
 
     __slots__ = ("code",)
     code: str
 
     def __new__(cls, text: str, code: str) -> Stage:
-        """Return the stage `text` with its code."""
+        """Return the stage `text` with the code `code`."""
         stage = super().__new__(cls, text)
         stage.code = code
         return stage
@@ -48,11 +47,11 @@ EXECUTE = Stage("execute the command", "execute")
 
 
 class SpaceError(Exception):
-    """A launch that pyspaces itself could not carry out.
+    """A launch that pyspaces could not carry out.
 
-    `message` says what failed, which one and why; `details` are further lines; `hint` is the
-    cure where the state of the host explains the failure; `report` is where it happened (None
-    for a fault found before anything ran). `exit_status` is what the command line ends with.
+    `message` says what failed, which one and why; `details` are further lines; `hint` is a remedy,
+    if the state of the host explains the failure; `report` says where it occurred (None for an
+    error found before anything ran); `exit_status` is the exit status of the command line.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class SpaceError(Exception):
         self.report = report
 
     def to_bytes(self) -> bytes:
-        """Return what people read, and the exit status, as one bounded message."""
+        """Return the texts and the exit status as one message of limited size."""
         fields = (str(self.exit_status), self.hint or "", self.message, *self.details)
         return b"\0".join(os.fsencode(text.replace("\0", ""))[:_LONGEST_FIELD] for text in fields)
 
@@ -83,14 +82,14 @@ class SpaceError(Exception):
         return SpaceError(message, details=details, hint=hint or None, exit_status=int(code))
 
     def __str__(self) -> str:
-        """Return what people read, a line each: what is in them may be a path or name of others."""
+        """Return message, details and hint as lines, with control characters escaped."""
         hint = [f"hint: {visible(self.hint)}"] if self.hint else []
         details = (f"  {visible(line)}" for line in self.details)
         return "\n".join([visible(self.message), *details, *hint])
 
 
 class UsageFault(SpaceError):
-    """Settings that contradict each other or mean nothing: refused before anything is created."""
+    """Settings that are invalid or contradict each other; nothing was created."""
 
     def __init__(self, faults: Sequence[str], *, hint: str | None = None) -> None:
         first, *rest = faults
@@ -99,14 +98,14 @@ class UsageFault(SpaceError):
 
 
 class InternalError(SpaceError):
-    """A bug of pyspaces: something was raised that nobody foresaw."""
+    """A bug in pyspaces: an unexpected exception."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(internal_text(str(error)), hint=REPORT_BUG)
 
 
 class Interrupted(SpaceError):
-    """A signal told the launcher to end before the command had started; nothing is left running."""
+    """A signal ended the launch before the command had started; nothing is left running."""
 
     def __init__(self, signal: int) -> None:
         super().__init__(f"interrupted by {status.signal_name(signal)} before the command started")
@@ -114,10 +113,10 @@ class Interrupted(SpaceError):
 
 
 class Refusal(KernelError):
-    """A failure that names its own stage, or says why in words instead of an errno.
+    """A failure with its own stage, or with a reason in words instead of an errno.
 
-    stage: as in Report; empty for the stage at which it is raised. text: the reason where `number`
-    is 0, else a further line for people. what: the call, or what `path` is.
+    stage: as in Report; empty for the stage in which it is raised. text: the reason if `number` is
+    0, otherwise a further line. what: the call, or a description of `path`.
     """
 
     def __init__(
@@ -129,11 +128,11 @@ class Refusal(KernelError):
 
 
 class Report(Record):
-    """Where a launch failed: the stage, the call, its errno and path, and text for people.
+    """Where a launch failed: the stage, the call, its errno and path, and a text.
 
-    `code` is that of the stage, where it has one. `trace` is the Python traceback, one line per
-    frame. `internal` tells a bug of pyspaces from what the system refuses; `text` is then what the
-    exception says, which may be nothing.
+    `code` is that of the stage, if it has one. `trace` is the Python traceback, one line per frame.
+    `internal` is set for a bug in pyspaces; `text` is then the message of the exception, which may
+    be empty.
     """
 
     stage: str
@@ -177,7 +176,7 @@ class Report(Record):
         )
 
     def to_bytes(self) -> bytes:
-        """Return the report as one bounded message: fields between NULs."""
+        """Return the report as one message of limited size: fields separated by NULs."""
         rest = (self.code, self.stage, self.call, self.errno, self.path, self.text, self.trace)
         values = (str(value).replace("\0", "") for value in (int(self.internal), *rest))
         return b"\0".join(os.fsencode(value)[:_LONGEST_FIELD] for value in values)
@@ -207,15 +206,15 @@ class Report(Record):
         return ": ".join(part for part in (f"cannot {self.stage}", what, why) if part)
 
 
-REPORT_BUG = "this is a bug in pyspaces: please report it, with what --debug prints"
+REPORT_BUG = "this is a bug in pyspaces: please report it, with the output of --debug"
 # A message must fit the socket buffer whole; paths end at 4,096 bytes anyway.
 _LONGEST_FIELD = 8192
 
 
 def internal_text(text: str) -> str:
-    """Say in one line that something failed within pyspaces. The class of an exception is no text.
+    """Return the message of an internal error, in one line; without the class of the exception.
 
-    text: what the exception says; empty for nothing.
+    text: the message of the exception, which may be empty.
     """
     return ": ".join(part for part in ("internal error", " ".join(text.split())) if part)
 
@@ -225,7 +224,7 @@ def _as_text(path: object) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """Format the traceback by hand: the child of a fork may not import `traceback` any more."""
+    """Format the traceback without `traceback`, which the child of a fork can no longer import."""
     lines, frame = [], error.__traceback__
     while frame is not None:
         code = frame.tb_frame.f_code

@@ -1,4 +1,4 @@
-"""How a command ended: with a code or by a signal, never both; and the table of exit codes.
+"""How a command ended: with an exit code or by a signal; and the exit codes of the launcher.
 
 Runs in any process. Must not know who waited.
 """
@@ -31,34 +31,31 @@ SIGNAL_NAMES = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
 class Status(Record):
-    """The end of a command: `code` is its exit status, `signal` the number that ended it.
-
-    Exactly one of the two is set.
-    """
+    """The end of a command: either `code`, its exit status, or `signal`, the number of a signal."""
 
     code: int | None = None
     signal: int | None = None
 
     @classmethod
     def from_wait(cls, wait_status: int) -> Status:
-        """Read the status word of wait(2)."""
+        """Return the status for the status word of wait(2)."""
         if os.WIFSIGNALED(wait_status):
             return cls(signal=os.WTERMSIG(wait_status))
         return cls(code=os.WEXITSTATUS(wait_status))
 
     @property
     def ok(self) -> bool:
-        """Tell whether the command exited with 0."""
+        """Whether the command exited with 0."""
         return self.code == 0
 
     @property
     def shell_code(self) -> int:
-        """The number that a shell would show in $?: the code, or 128 + the signal."""
+        """The value of $? in a shell: the code, or 128 + the signal."""
         return SIGNAL_BASE + self.signal if self.signal is not None else self.code or 0
 
     @property
     def python_code(self) -> int:
-        """The number that `subprocess` would give as returncode: the code, or minus the signal."""
+        """The value of `returncode` in `subprocess`: the code, or minus the signal."""
         return -self.signal if self.signal is not None else self.code or 0
 
     def __str__(self) -> str:
@@ -68,11 +65,11 @@ class Status(Record):
 
 
 class Usage(Record):
-    """What a command used: seconds of time, and bytes of memory.
+    """The time, in seconds, and memory, in bytes, that a command used.
 
-    wall: from exec to the end. user, system: of the processor, with that of the children that it
-    waited for. peak_memory: the most that it had resident at once, as getrusage(2) has it: the
-    kernel counts what the process had before exec, so that it is never less than `peak_floor`.
+    wall: from exec to the end. user, system: CPU time, including children that it waited for.
+    peak_memory: the maximum resident memory, from getrusage(2); the kernel includes what the
+    process used before exec, so it is never less than `peak_floor`.
     """
 
     wall: float
@@ -94,18 +91,18 @@ def signal_name(number: int) -> str:
 
 
 def signal_number(text: str) -> int:
-    """Return 15 for TERM, SIGTERM, term or 15. Raises ValueError saying why not."""
+    """Return the number of a signal: 15 for TERM, SIGTERM, term or 15. Raises ValueError."""
     name = text.upper().removeprefix("SIG")
     for known in _signal.valid_signals():
         if signal_name(known) == f"SIG{name}" or str(known) == text:
             return known
-    raise ValueError(f"{text!r} is not a signal: a name such as TERM, or a number")
+    raise ValueError(f"{text!r} is not a signal: use a name such as TERM, or a number")
 
 
 def die_of(number: int) -> None:
-    """End this process by signal `number`, with its default action, so that the caller sees why.
+    """End this process by signal `number`, with its default action, so that the caller can tell.
 
-    Returns only where the kernel ignores the signal, as it does for pid 1 of a namespace.
+    Returns only if the kernel ignores the signal, as it does for process 1 of a pid namespace.
     """
     if number not in (_signal.SIGKILL, _signal.SIGSTOP):
         _signal.signal(number, _signal.SIG_DFL)

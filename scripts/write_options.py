@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the README's table of options, from the options themselves; with --check, only compare."""
+"""Write the README's tables of options from the options themselves; --check only compares."""
 
 from __future__ import annotations
 
@@ -8,51 +8,108 @@ from pathlib import Path
 
 import click
 
+from pyspaces import cli
+from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.run import run
+from pyspaces.kernel import namespaces
 from pyspaces.settings import BY_NAME, GROUPS
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- options: written by scripts/write_options.py -->\n", "<!-- end of options -->\n"
+HEAD = "| {} | meaning |\n| --- | --- |\n"
+END = "<!-- end of options -->\n"
 
 
-def table() -> str:
+def begin(command: str) -> str:
+    """Return the line before the table of a command."""
+    of = "" if command == "run" else f" of {command}"
+    return f"<!-- options{of}: written by scripts/write_options.py -->\n"
+
+
+def run_tables() -> str:
     """Return the options of `pyspaces run` as tables, one for each heading of --help."""
-    options = [param for param in run.params if isinstance(param, click.Option)]
     groups: dict[str, list[click.Option]] = {group: [] for group in (*GROUPS, "General")}
-    for option in options:
+    for option in _options(run):
         setting = BY_NAME.get(option.name or "")
         groups[setting.group if setting else "General"].append(option)
     return "\n".join(
-        f"**{group}**\n\n| option | meaning |\n| --- | --- |\n" + "".join(map(_row, rows))
+        f"**{group}**\n\n{HEAD.format('option')}" + "".join(map(_row, rows))
         for group, rows in groups.items()
         if rows
     )
 
 
-def _row(option: click.Option) -> str:
+def table(name: str) -> str:
+    """Return the options of another command; those of `pyspaces run` share the last row."""
+    command = cli.group.get_command(click.Context(cli.group), name)
+    assert command is not None
+    known = {_row(option) for option in _options(run)}
+    shared = [option for option in _options(command) if _row(option) in known]
+    if len(shared) == 1:
+        shared = []
+    # `check` takes the options of a launch from `run` as a whole.
+    names = [_shown(option) for option in shared if name != "check" or option.name not in BY_NAME]
+    rows = _merged([option for option in _options(command) if option not in shared])
+    if names:
+        rows += f"| {', '.join(names)} | as with `pyspaces run` |\n"
+    return HEAD.format(f"option of `pyspaces {name}`") + rows
+
+
+def _merged(options: list[click.Option]) -> str:
+    """Return the rows; options that differ only in the type of namespace share one."""
+    rows: dict[str, list[click.Option]] = {}
+    for option in options:
+        text = option.help or ""
+        for name in namespaces.NAMES:
+            text = text.replace(f"the {name} namespace", "the namespace")
+        rows.setdefault(text, []).append(option)
+    return "".join(
+        f"| {', '.join(map(_shown, found))} | {_escaped(text)} |\n" for text, found in rows.items()
+    )
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [param for param in command.params if isinstance(param, click.Option)]
+
+
+def _shown(option: click.Option) -> str:
     names = sorted([*option.opts, *option.secondary_opts], key=lambda name: name.startswith("--"))
     metavar = "" if option.is_flag or not option.metavar else f" {option.metavar}"
+    if isinstance(option, OptionalValue):
+        metavar = f"[={option.metavar}]"
     shown = ", ".join(f"`{name}`" for name in [*names[:-1], names[-1] + metavar])
-    help_ = (option.help or "").replace("|", "\\|")
-    return f"| {shown.replace('|', chr(92) + '|')} | {help_} |\n"
+    return _escaped(shown)
+
+
+def _row(option: click.Option) -> str:
+    return f"| {_shown(option)} | {_escaped(option.help or '')} |\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def written(text: str) -> str:
-    """Return the README with the table put in its place."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{README}: the marks of the table are missing")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """Return the README with the tables put in their places."""
+    for name in cli.COMMANDS:
+        if name == "completion":  # it has no options but --help
+            continue
+        before, found, rest = text.partition(begin(name))
+        _, end, after = rest.partition(END)
+        if not (found and end):
+            raise SystemExit(f"{README}: no marks for the table of options of {name}")
+        text = f"{before}{found}\n{run_tables() if name == 'run' else table(name)}\n{END}{after}"
+    return text
 
 
 def main() -> None:
-    """Write the table, or say whether it is up to date."""
+    """Write the tables, or check that they are up to date."""
     text = README.read_text()
     new = written(text)
     if "--check" in sys.argv[1:]:
         if new != text:
-            raise SystemExit("README.md: the table of options is old: run scripts/write_options.py")
+            raise SystemExit(
+                "README.md: the tables of options are outdated: run scripts/write_options.py"
+            )
     else:
         README.write_text(new)
 

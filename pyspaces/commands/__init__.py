@@ -1,1 +1,1 @@
-"""One file per subcommand: options to a mapping, one call, and text for people."""
+"""The subcommands, one file each: turn options into a mapping, make one call, print the result."""

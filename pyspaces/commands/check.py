@@ -1,4 +1,4 @@
-"""`pyspaces check`: what this host allows, and whether a launch would work here."""
+"""`pyspaces check`: check what this host allows, or whether a launch would work here."""
 
 from __future__ import annotations
 
@@ -25,19 +25,16 @@ if TYPE_CHECKING:
 
     from pyspaces.host.check import Row
 
-VERSION = 1  # of the JSON: a number that a change of meaning raises
+VERSION = 1  # of the JSON; increased when the meaning of a member changes
 _COLOURS = {host_check.YES: "green", host_check.NO: "red", host_check.DEGRADED: "yellow"}
 _NARROWEST = 40
 
-_HELP = """Check what this host allows, by trying it.
+_HELP = """Check which features work on this host, by trying them.
 
-With options of `pyspaces run`, or a COMMAND: tell whether that launch would work here. All of it
-is done in a child process that is thrown away, except that the command is not run.
+With options of `pyspaces run` or a COMMAND, check whether that launch would work here: carry it
+out in a child process, without running the command.
 """
-_EPILOG = (
-    "Exit status: 0; with options or a COMMAND, 1 where the launch would not work;"
-    " 2 for wrong usage."
-)
+_EPILOG = "Exit status: 0; 1 if the launch would not work here; 2 for usage errors."
 
 
 def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
@@ -51,7 +48,7 @@ def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: An
 
 
 def _is_asked(values: dict[str, Any]) -> bool:
-    """Tell whether any option of a launch was written."""
+    """Return whether any option of a launch was given."""
     ctx = click.get_current_context()
     given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     names = [name for name in values if name in settings.BY_NAME or name == "plan_file"]
@@ -65,7 +62,7 @@ def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
         return host_check.launchable(plan, command=bool(command) or from_plan)
     except UsageFault:
         raise
-    except SpaceError as error:  # such as no subordinate ids for what the options ask
+    except SpaceError as error:  # such as missing subordinate ids
         evidence = "; ".join((error.message, *error.details))
         return host_check.Row(
             name="launch", answer=host_check.NO, evidence=evidence, remedy=error.hint
@@ -95,7 +92,7 @@ def _as_text(facts: dict[str, Any], rows: Sequence[Row]) -> str:
         lines.append(f"{row.name:<{names}} {_coloured(answer, row.answer)} {first}".rstrip())
         lines += [" " * indent + line for line in rest]
         if row.remedy and "\n" in row.remedy:
-            # To be copied: not indented, since a here-document ends at the margin.
+            # To be copied: not indented, because a here-document ends at the margin.
             lines += ["", *visible_lines(row.remedy).split("\n"), ""]
         elif row.remedy:
             lines += [" " * indent + line for line in _wrapped(f"remedy: {row.remedy}", room)]
@@ -121,7 +118,7 @@ def _wrapped(text: str, room: int) -> list[str]:
 
 
 def _coloured(text: str, answer: str) -> str:
-    """Colour for people who can see it: a terminal, and no NO_COLOR (https://no-color.org)."""
+    """Add colour if standard output is a terminal and NO_COLOR (https://no-color.org) is unset."""
     plain = (
         not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     )
@@ -132,7 +129,7 @@ check = GroupedCommand(
     "check",
     help=_HELP,
     epilog=_EPILOG,
-    short_help="Check what this host allows, by trying it.",
+    short_help="Check what this host allows, or whether a launch would work.",
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,
     callback=_check,

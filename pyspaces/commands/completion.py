@@ -1,4 +1,4 @@
-"""`pyspaces completion`: the script that teaches a shell our words."""
+"""`pyspaces completion`: print the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from pyspaces.commands.help import help_option
 from pyspaces.commands.say import put
 
-_HELP = """Print the completion script of SHELL, to be evaluated at its start.
+_HELP = """Print the completion script for SHELL, which it has to evaluate when it starts.
 
 \b
 bash, in ~/.bashrc:   eval "$(pyspaces completion bash)"
@@ -21,7 +21,7 @@ def _completion(shell: str) -> None:
     cls = get_completion_class(shell)
     assert cls is not None
     script = cls(click.Command("pyspaces"), {}, "pyspaces", "_PYSPACES_COMPLETE").source()
-    # click's script for fish cuts an answer at every comma, and so our lists of words.
+    # click's script for fish splits an answer at every comma, which breaks our lists of words.
     put(script.replace('string split "," ', 'string split -m 1 "," ') + "\n")
 
 

@@ -1,4 +1,4 @@
-"""`pyspaces drop`: release namespaces that files keep."""
+"""`pyspaces drop`: release namespaces that are bound to files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import click
 from pyspaces.commands.help import help_option
 from pyspaces.features.existing import keeping
 
-_HELP = """Release the namespace that each FILE keeps, and remove the file.
+_HELP = """Release the namespace that is bound to each FILE, and remove the file.
 
-A namespace lives on as long as a process is in it.
+A namespace continues to exist while a process is in it.
 """
 
 
@@ -20,7 +20,7 @@ def _drop(files: tuple[str, ...]) -> None:
 drop = click.Command(
     "drop",
     help=_HELP,
-    short_help="Release namespaces that files keep.",
+    short_help="Release namespaces that are bound to files.",
     add_help_option=False,
     callback=_drop,
     params=[

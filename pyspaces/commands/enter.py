@@ -7,7 +7,7 @@ import click
 from pyspaces.commands import entering, launching
 from pyspaces.commands.help import help_option, version_option
 from pyspaces.commands.options import GroupedCommand, general_options, options_for
-from pyspaces.commands.run import complete_command, show
+from pyspaces.commands.run import EPILOG, complete_command, show
 from pyspaces.commands.targets import TargetWord
 from pyspaces.kernel import namespaces
 from pyspaces.settings import NAMESPACES, SETUP
@@ -18,18 +18,13 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-_HELP = """Run COMMAND in namespaces of TARGET and pass its exit status back.
+_HELP = """Run COMMAND in namespaces of TARGET and exit with its status.
 
-TARGET is a process id, a name that `pyspaces run --name` gave, or a namespace file (with a slash).
-It is left out where --target, --join or an option like --net-file says what to enter. Options may
-stand on both sides of it, and end at the first word after it that is none, or at `--`. Without
-COMMAND, on a terminal, your shell is run.
+TARGET is a process ID, a name registered with `pyspaces run --name`, or a namespace file (with a
+slash). It is omitted with --target, --join or an option such as --net-file. Options may be given
+before and after it, and end at the next word that is not an option, or at `--`. Without COMMAND,
+your shell is run if standard input is a terminal.
 """
-_EPILOG = (
-    "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
-    " 126 when it could not be executed; 125 when pyspaces itself failed; 124 when its time was"
-    " over; 2 for wrong usage."
-)
 _SHORT = {
     "user": "-U",
     "mount": "-m",
@@ -43,21 +38,21 @@ _SHORT = {
 
 
 class EnterCommand(GroupedCommand):
-    """A command whose first word is its TARGET, with options on both sides of it."""
+    """A command whose first word is its TARGET, with options before and after it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Turn the first word into --target where nothing else says what to enter."""
+        """Turn the first word into --target if no option says what to enter."""
         try:
             values, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
-            values = {}  # said below, or where completion does not mind
+            values = {}  # reported below; completion ignores it
         rest = values.get("command")
         if isinstance(rest, tuple):
             args = entering.with_target(args, len(rest), values)
         return super().parse_args(ctx, args)
 
     def heading_of(self, option: click.Option) -> str:
-        """Return the heading of the option; `--user` is about old namespaces here."""
+        """Return the heading of an option; `--user` is about existing namespaces here."""
         if option in _NAMESPACES:
             return NAMESPACES
         return SETUP if option in _COMMAND else super().heading_of(option)
@@ -93,7 +88,7 @@ def _namespace_options() -> list[click.Option]:
             [f"--{name}-file"],
             metavar="FILE",
             type=click.Path(),
-            help=f"enter the {name} namespace behind FILE",
+            help=f"enter the {name} namespace that FILE refers to",
         )
         for name in namespaces.NAMES
     ]
@@ -102,31 +97,31 @@ def _namespace_options() -> list[click.Option]:
 
 _TARGET = (
     click.Option(
-        ["-t", "--target"], metavar="TARGET", type=TargetWord(), help="what to enter, as an option"
+        ["-t", "--target"], metavar="TARGET", type=TargetWord(), help="specify TARGET as an option"
     ),
-    click.Option(["-a", "--all"], is_flag=True, help="enter all of TARGET's (the default)"),
+    click.Option(["-a", "--all"], is_flag=True, help="enter all namespaces of TARGET (default)"),
 )
 _NAMESPACES = (*_TARGET, *_namespace_options())
 _COMMAND = (
     click.Option(
         ["--root/--no-root"],
         default=None,
-        help="move to TARGET's root and working directory (the default with its mount namespace)",
+        help="move to TARGET's root and working directory (default with its mount namespace)",
     ),
     click.Option(
         ["--preserve-credentials"],
         is_flag=True,
-        help="stay who you are, instead of becoming root of the user namespace",
+        help="keep the caller's user, group and supplementary groups instead of becoming root",
     ),
-    click.Option(["--env-of-target"], is_flag=True, help="start from TARGET's environment"),
-    click.Option(["--join-cgroup"], is_flag=True, help="go into TARGET's cgroups"),
+    click.Option(["--env-of-target"], is_flag=True, help="start with TARGET's environment"),
+    click.Option(["--join-cgroup"], is_flag=True, help="move to TARGET's cgroups"),
 )
 _OWN = (*_NAMESPACES, *_COMMAND)
 
 enter = EnterCommand(
     "enter",
     help=_HELP,
-    epilog=_EPILOG,
+    epilog=EPILOG,
     short_help="Run a command in existing namespaces.",
     options_metavar="[TARGET] [OPTIONS] [--]",
     add_help_option=False,

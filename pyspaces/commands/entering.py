@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from pyspaces.host.targets import Target
     from pyspaces.plan import Plan
 
-# What says how new namespaces are made; of the rest, a command in old ones takes everything.
-_ABOUT_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
-_TAKEN_ALL_THE_SAME = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
-# What makes a process 1 has no say in a pid namespace that has one; and --pid-file is the file of
-# a namespace here, like the seven others: the status record has the pid.
+# The options under these headings describe new namespaces; `enter` takes only some of them.
+_FOR_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
+_FOR_OLD_ONES_TOO = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
+# A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
+# namespace here, like the seven others: the status record has the pid.
 _NOT_TAKEN = ("init", "init_wait", "pid_file")
 TAKEN = frozenset(
     setting.name
     for setting in settings.SETTINGS
-    if (setting.group not in _ABOUT_NEW_ONES and setting.name not in _NOT_TAKEN)
-    or setting.name in _TAKEN_ALL_THE_SAME
+    if (setting.group not in _FOR_NEW_ONES and setting.name not in _NOT_TAKEN)
+    or setting.name in _FOR_OLD_ONES_TOO
 )
 # The options that name a file of one namespace.
 FILES = {name: f"{name}_file" for name in namespaces.NAMES}
@@ -49,7 +49,7 @@ def with_target(args: list[str], count: int, values: Mapping[str, object]) -> li
 
     count: the words behind the options. values: what the options in front of them say.
     """
-    # An option that was not given is not there, or, in newer clicks, an object that says so.
+    # An option that was not given is missing or, in newer clicks, a sentinel object.
     kinds = (str, list, tuple)
     given = {name for name, value in values.items() if value and isinstance(value, kinds)}
     before = args[: len(args) - count]
@@ -71,7 +71,7 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
             **{name: values[name] for name in settings.BY_NAME if name in TAKEN and name in values},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command(),
-            # What is set-user-ID in there belongs to the target, whose rules hold.
+            # Set-user-ID programs in there belong to the target, whose rules apply.
             "allow_new_privs": True,
         }
     )
@@ -81,7 +81,7 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
 
 
 def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
-    """Return which namespaces to join. Raises UsageFault where that is not said, or twice."""
+    """Return the namespaces to join. Raises UsageFault if none are given, or one twice."""
     faults: list[str] = []
     named = list(joins_from(values["join"], faults))
     named.extend(
@@ -99,7 +99,7 @@ def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
     if target is None:
         for option in ("root", "join_cgroup", "env_of_target"):
             if values[option]:
-                _process(option, target)
+                _require_process(option, target)
         return Joining(joins=tuple(named), keep_ids=values["preserve_credentials"])
     theirs: tuple[Join, ...] = ()
     if flags or values["all"] or not named:
@@ -111,7 +111,7 @@ def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
     wanted = {"root": root, **{name: values[name] for name in ("join_cgroup", "env_of_target")}}
     for option, used in wanted.items():
         if used:
-            _process(option, target)
+            _require_process(option, target)
     return target.joining(
         (*theirs, *named),
         root=root,
@@ -121,12 +121,12 @@ def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
     )
 
 
-def _process(option: str, target: Target | None) -> None:
-    """Refuse an option that is about a process where the target is none."""
+def _require_process(option: str, target: Target | None) -> None:
+    """Refuse an option that requires a process as the target."""
     if target is None or not target.pid:
-        raise UsageFault([f"{option.replace('_', '-')}: needs a target that is a process"])
+        raise UsageFault([f"{option.replace('_', '-')}: requires a process as the target"])
 
 
 def _as_path(text: str) -> str:
-    """Return a path that cannot be taken for a process id."""
+    """Return a path that cannot be mistaken for a process id."""
     return f"./{text}" if text.isdecimal() else text

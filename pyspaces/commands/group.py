@@ -22,26 +22,29 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
     "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
-    "check": ("pyspaces.commands.check:check", "Check what this host allows, by trying it."),
+    "check": (
+        "pyspaces.commands.check:check",
+        "Check what this host allows, or whether a launch would work.",
+    ),
     "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
-    "stop": ("pyspaces.commands.stop:stop", "Stop the command or the namespaces called NAME."),
-    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that files keep."),
+    "stop": ("pyspaces.commands.stop:stop", "Stop commands and namespaces by name."),
+    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that are bound to files."),
     "completion": (
         "pyspaces.commands.completion:completion",
-        "Print the completion script of a shell.",
+        "Print the completion script for a shell.",
     ),
 }
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is asked for."""
+    """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of COMMANDS."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command, or None where there is none of that name."""
+        """Import and return a command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -50,7 +53,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing one."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -89,7 +92,7 @@ def _wrong_usage(error: click.ClickException) -> SpaceError:
     path = ctx.command_path if ctx else "pyspaces"
     where = path.partition(" ")[2]
     text = error.format_message().rstrip(".")
-    hint = f"`{path} --help` shows what there is"
+    hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         text = f"no such option: {error.option_name}"
         if error.possibilities:

@@ -1,4 +1,4 @@
-"""The options -h/--help and --version, which say something and end."""
+"""The options -h/--help and --version, which print something and exit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pyspaces.commands.say import put
 
 
 def help_option() -> click.Option:
-    """Return the option; click's own looks for translations, which costs 2 ms of each launch."""
+    """Return the option --help; click's own loads translations, which takes 2 ms per launch."""
     return click.Option(
         ["-h", "--help"],
         is_flag=True,
         is_eager=True,
         expose_value=False,
         callback=_show_help,
-        help="show this text",
+        help="show this help",
     )
 
 
@@ -27,7 +27,7 @@ def _show_help(ctx: click.Context, param: click.Parameter, value: object) -> Non
 
 
 def version_option() -> click.Option:
-    """Return the option --version; click's own asks the package's metadata, for 18 ms."""
+    """Return the option --version; click's own reads the package's metadata, in 18 ms."""
     return click.Option(
         ["--version"],
         is_flag=True,

@@ -47,34 +47,34 @@ def in_foreground(plan: Plan, *, verbose: bool) -> int:
     if verbose:
         tell(f"process {ended.pid} {ended.status}")
     if ended.signal is not None:
-        # The signal that ended the command was sent to us as well: a shell must see that its
-        # child died of it, or a loop would go on after Ctrl-C.
+        # The signal that ended the command was sent to us too: the shell must see that its child
+        # died of it, or a loop would continue after Ctrl-C.
         status.die_of(ended.signal)
     return ended.shell_code
 
 
 def default_command() -> tuple[str, ...]:
-    """Return the user's shell, but only for a person at a terminal.
+    """Return the user's shell if standard input is a terminal. Raises UsageFault otherwise.
 
-    In a script a lost backslash would otherwise turn the next line into a command on the host.
+    In a script, a missing backslash would otherwise turn the next line into a command on the host.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageFault(
             ["no command given, and standard input is not a terminal"],
-            hint="name it after the options: pyspaces run --user -- ls -l",
+            hint="put it after the options: pyspaces run --user -- ls -l",
         )
     return (os.environ.get("SHELL") or "/bin/sh",)
 
 
 def observe(text: str) -> None:
-    """Print a step, as --verbose asks for."""
+    """Print a step, for --verbose."""
     say(f"pyspaces: {visible(text)}")
 
 
 def tell(text: str) -> None:
-    """Print what people are told apart from errors, in one line or more."""
+    """Print a message that is not an error, of one line or more."""
     say(f"pyspaces: {text}")
 
 
 def keep_quiet(text: str) -> None:
-    """Tell nothing."""
+    """Do not print a step."""

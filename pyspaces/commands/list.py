@@ -1,4 +1,4 @@
-"""`pyspaces list`: the namespaces of this host."""
+"""`pyspaces list`: list the namespaces of this host."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from pyspaces.host.listing import Listing, Row
 
-_HELP = """List the namespaces of this host, and who is in them.
+_HELP = """List the namespaces of this host and the processes in them.
 
-Without root, processes of other users cannot be read; how many those are is said on standard error.
+Without root, processes of other users cannot be read; a message on standard error says how many.
 """
 # The columns, which are also the keys of --json, and whether they hold numbers.
 COLUMNS = {
@@ -50,12 +50,12 @@ DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "h
 _SHRINKABLE = ("files", "held", "command")
 _NOTHING = "-"
 OWNER, PARENT = "owner", "parent"
-# What /proc calls them, and other tools.
+# The names of types in /proc and other tools.
 _ALIASES = {row.link: row.name for row in namespaces.NAMESPACES}
 
 
 class Tree:
-    """Rows hung up by their owner or their parent; what has none that is shown is a root."""
+    """Rows arranged by owner or parent; those whose owner or parent is not shown are roots."""
 
     def __init__(self, rows: Sequence[Row], relation: str) -> None:
         self._below: dict[int | None, list[Row]] = {}
@@ -65,11 +65,11 @@ class Tree:
             self._below.setdefault(above if above in shown else None, []).append(row)
 
     def below(self, row: Row | None = None) -> list[Row]:
-        """Return what hangs below a row; the roots, if None is given."""
+        """Return the children of a row, or the roots for None."""
         return self._below.get(row.ns if row else None, [])
 
     def walk(self, row: Row | None = None, lead: str = "") -> Iterator[tuple[str, Row]]:
-        """Yield (the lines to its left, row), depth first."""
+        """Yield each row and the lines drawn to its left, depth first."""
         rows = self.below(row)
         for at, child in enumerate(rows):
             last = at == len(rows) - 1
@@ -90,7 +90,7 @@ def _list(**options: Any) -> None:
         rows = tuple(row for row in found.rows if all(test(row) for test in tests))
         found = found.replace(rows=rows)
     if trouble := registry.trouble():
-        say(f"pyspaces: names are left out: {trouble}")
+        say(f"pyspaces: registered names are left out: {trouble}")
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return
@@ -99,7 +99,7 @@ def _list(**options: Any) -> None:
         cells.insert(0, [column.upper() for column in columns or DEFAULT])
     shown = table.lines(
         cells,
-        # A tree is drawn in front of the first column, which so begins at the left.
+        # A tree is drawn in front of the first column, which is therefore left-aligned.
         right=[
             COLUMNS[column] and not (options["tree"] and at == 0)
             for at, column in enumerate(columns or DEFAULT)
@@ -201,15 +201,15 @@ def _plain_tree(row: Row, columns: Sequence[str], tree: Tree) -> dict[str, Any]:
 def _notes(found: Listing) -> Iterator[str]:
     if found.unreadable:
         many = "processes" if found.unreadable > 1 else "process"
-        yield f"not counted: {found.unreadable} {many} that only its owner or root may look into"
+        yield f"not listed: {found.unreadable} {many} that could not be read"
     if found.hidden:
-        yield "not counted: processes of other users, which /proc hides here (hidepid)"
+        yield "not listed: processes of other users, which /proc hides here (hidepid)"
     if found.unsearched:
         yield f"not searched: {found.unsearched} descriptors; --held searches all of them"
 
 
 class _Words(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A comma-separated list of words; which are right is said where they are read."""
+    """A comma-separated list of words, which are checked when they are read."""
 
     name = "text"
 
@@ -240,34 +240,34 @@ list_ = Command(
             multiple=True,
             metavar="NS[,NS...]",
             type=_Words(namespaces.NAMES),
-            help="namespaces of these types only",
+            help="list only namespaces of these types",
         ),
         click.Option(
             ["-p", "--pid"],
             type=click.IntRange(min=1),
             metavar="PID",
             shell_complete=complete_pid,
-            help="only those that this process is in",
+            help="list only namespaces that process PID is in",
         ),
         click.Option(
             ["filters", "-Q", "--filter"],
             multiple=True,
             metavar="EXPR",
-            help="only those for which EXPR is true, such as 'type==net && nprocs==0'",
+            help="list only namespaces for which EXPR is true, such as 'type==net && nprocs==0'",
         ),
-        click.Option(["--ours"], is_flag=True, help="only those that pyspaces made"),
+        click.Option(["--ours"], is_flag=True, help="list only namespaces that pyspaces created"),
         click.Option(
             ["--held/--no-held"],
             default=None,
-            help="also those that only a descriptor or a socket holds: search all, or none"
-            "  [default: the first 200,000 descriptors]",
+            help="search all descriptors, or none, for namespaces that no process is in"
+            " (default: 200,000 of them)",
         ),
         click.Option(
             ["columns", "-o", "--output"],
             multiple=True,
             metavar="COL[,COL...]",
             type=_Words(tuple(COLUMNS)),
-            help=f"columns, of {', '.join(COLUMNS)}",
+            help=f"print these columns, of {', '.join(COLUMNS)}",
         ),
         OptionalValue(
             ["--tree"],
@@ -276,7 +276,7 @@ list_ = Command(
             type=click.Choice([OWNER, PARENT]),
             help="print a tree, by owning user namespace or by parent",
         ),
-        click.Option(["as_json", "-J", "--json"], is_flag=True, help="JSON with stable keys"),
+        click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
         click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
         help_option(),
     ],

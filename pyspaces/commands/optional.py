@@ -1,6 +1,6 @@
-"""click options whose value may be left out, and the commands that complete them.
+"""click options whose value may be omitted, and the commands that complete them.
 
-Apart from options.py, since a command that has no settings of a launch need not load those.
+Separate from options.py, so that commands without settings of a launch need not load those.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class OptionalValue(click.Option):
-    """An option whose value may be left out: `--tree` or `--tree=parent`.
+    """An option whose value may be omitted: `--tree` or `--tree=parent`.
 
-    bare: the value where none is written. metavar: what is shown behind the `=`. A value is taken
-    only behind `=`; the next word is never one. click's own flag_value takes any next word that
-    does not look like an option, and so the first word of a command line that is to be run.
+    bare: the value if none is given. metavar: the placeholder after `=`. A value is accepted only
+    after `=`, never as the next word. click's own flag_value takes any next word that does not
+    look like an option, for example the first word of the command to run.
     """
 
     def __init__(self, names: Sequence[str], *, bare: str, metavar: str, **more: Any) -> None:
@@ -28,12 +28,12 @@ class OptionalValue(click.Option):
             raise ValueError(f"{short[0]}: only a long option can have an optional value")
         super().__init__(names, metavar=metavar, **more)
         self._bare = bare
-        # click's completion takes the word behind an option that is neither flag nor count for
+        # click's completion takes the word after an option that is neither flag nor count for
         # its value. Nothing else reads this: what else depends on it is overridden here.
         self.count = True
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Add it as an option with a value, which the parser gets even where none is written."""
+        """Add it as an option with a value, which the parser gets even if none is given."""
         parser.add_option(
             obj=self,
             opts=self.opts,
@@ -53,7 +53,7 @@ class OptionalValue(click.Option):
         return f"{', '.join(self.opts)}[={self.metavar}]", self.help or ""
 
     def words(self) -> list[str]:
-        """Return the option with each of its values, as one word each: what completes it."""
+        """Return its completions: the option with each of its values, as one word each."""
         values = getattr(self.type, "choices", ())
         return [f"{name}={value}" for name in self.opts for value in values]
 
@@ -62,7 +62,7 @@ class Command(click.Command):
     """A command that completes an option with an optional value as one word."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete options, and those with an optional value with each value, too."""
+        """Complete options; those with an optional value also with each of their values."""
         from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
 
         found = super().shell_complete(ctx, incomplete)

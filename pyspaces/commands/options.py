@@ -1,4 +1,4 @@
-"""click options made of settings, grouped in --help under the settings' headings."""
+"""click options for settings, grouped in --help by the settings' headings."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ def launch_options() -> list[click.Option]:
 def options_for(names: Container[str], *, without_short: Container[str] = ()) -> list[click.Option]:
     """Return an option for each setting in `names`.
 
-    without_short: one-letter forms that mean something else to that command.
+    without_short: one-letter forms that have another meaning for that command.
     """
     rows = [setting for setting in settings.SETTINGS if setting.name in names]
     return [_option(row.replace(short="") if row.short in without_short else row) for row in rows]
 
 
 def general_options() -> list[click.Option]:
-    """Return the options that say how to talk, or where the launch is written, not what it is."""
+    """Return the options that do not describe the launch itself, such as --verbose and --plan."""
     return [
         click.Option(
             ["plan_file", "--plan"],
             metavar="FILE",
             type=_File(),
-            help="run the plan in FILE (- is standard input), as --dry-run --json has printed it",
+            help="run the plan in FILE, printed by --dry-run --json; - is standard input",
         ),
         click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
-        click.Option(["as_json", "--json"], is_flag=True, help="with --dry-run: the plan as JSON"),
+        click.Option(
+            ["as_json", "--json"], is_flag=True, help="with --dry-run, print the plan as JSON"
+        ),
         click.Option(["-v", "--verbose"], is_flag=True, help="print each step"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks with errors"),
     ]
@@ -74,7 +76,7 @@ def _option(setting: Setting) -> click.Option:
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """Any text; the words of the setting complete it. Whether it is right, settings decide."""
+    """Any text, completed with the words of the setting, and checked by `settings`."""
 
     name = "text"
 
@@ -97,7 +99,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg]  # generic only from cli
 
 
 class _File(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A file; whether it can be read is said where it is read."""
+    """A file; errors are reported when it is read."""
 
     name = "file"
 
@@ -111,15 +113,15 @@ class _File(click.ParamType):  # type: ignore[type-arg]  # generic only from cli
 
 
 class GroupedCommand(Command):
-    """A command whose help stands under the headings of the settings.
+    """A command whose help has the headings of the settings.
 
-    Options end at the first word that is not one: the rest belongs to the command to run.
+    Options end at the first word that is not an option: the rest is the command to run.
     """
 
     allow_interspersed_args = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options; a wrong one always knows which command it was given to."""
+        """Parse the options, and make errors name the command."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -127,13 +129,13 @@ class GroupedCommand(Command):
             raise
 
     def make_parser(self, ctx: click.Context) -> Any:
-        """Return the parser, which leaves in `ctx.meta` the order in which options stand."""
+        """Return the parser, which stores the order of the options in `ctx.meta`."""
         parser = super().make_parser(ctx)
         parse = parser.parse_args
 
         def parse_args(args: list[str]) -> Any:
             values, rest, order = parse(args=args)
-            # click gives each option its own values, and the order among different ones only here.
+            # click gives each option its own values; only here is the order of different options.
             ctx.meta[_ORDER] = [param.name for param in order]
             return values, rest, order
 
@@ -141,7 +143,7 @@ class GroupedCommand(Command):
         return parser
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, a section for each heading."""
+        """Write the options, with a section for each heading."""
         sections: dict[str, list[tuple[str, str]]] = {name: [] for name in settings.GROUPS}
         for param in self.get_params(ctx):
             if not isinstance(param, click.Option):
@@ -154,15 +156,15 @@ class GroupedCommand(Command):
                     formatter.write_dl(records)
 
     def heading_of(self, option: click.Option) -> str:
-        """Return the heading under which an option stands in --help."""
+        """Return the heading of an option in --help."""
         setting = settings.BY_NAME.get(option.name or "")
         return setting.group if setting else GENERAL
 
 
 def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the part of `values` that belongs to `names`: a mapping for settings.plan_from.
+    """Return the values of the settings `names`: a mapping for settings.plan_from.
 
-    Options whose order counts are put into one list, in the order in which they were written.
+    Options whose order matters are collected in one list, in the order in which they were given.
     """
     mapping = {name: values[name] for name in names}
     rest = {

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from pyspaces.plan import Plan
 
-# Where an option that was written comes from; the others have their default.
+# The sources of options that were given; the others have their default.
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
-_HELP = """Run COMMAND in new namespaces and pass its exit status back.
+_HELP = """Run COMMAND in new namespaces and exit with its status.
 
-Options end at the first word that is not one, or at `--`. Without COMMAND, on a terminal,
-your shell is run.
+Options end at the first word that is not an option, or at `--`. Without COMMAND, your shell is
+run if standard input is a terminal.
 """
-_EPILOG = (
-    "Exit status: the command's; 128+N when signal N ended it; 127 when it was not found,"
-    " 126 when it could not be executed; 125 when pyspaces itself failed; 124 when its time was"
-    " over; 2 for wrong usage."
+EPILOG = (
+    "Exit status: that of the command; 128+N if signal N ended it, 127 if it was not found, 126 if"
+    " it could not be executed, 125 if pyspaces itself failed, 124 if it exceeded --timeout; 2 for"
+    " usage errors."
 )
 
 
@@ -46,15 +46,15 @@ def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any)
 
 
 def show(plan: Plan, values: dict[str, Any]) -> int:
-    """Print what would happen, as --dry-run asks for, and do nothing."""
+    """Print what would happen, for --dry-run, and do nothing."""
     if not values["dry_run"]:
-        raise UsageFault(["json: goes with --dry-run, and prints the plan that would be run"])
+        raise UsageFault(["json: requires --dry-run"])
     put(_preview(plan, as_json=values["as_json"]))
     return 0
 
 
 def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
-    """Return the plan of the options, or that of --plan, which takes no other but a COMMAND."""
+    """Return the plan of the options, or of --plan, which can be combined only with a COMMAND."""
     mapping = used(values, settings.BY_NAME)
     if values["plan_file"] is None:
         return launching.plan_of(command, mapping)
@@ -83,23 +83,23 @@ def _preview(plan: Plan, *, as_json: bool) -> str:
 def complete_command(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the command from PATH, and everything behind it as files."""
+    """Complete the command from PATH, and everything after it as files."""
     from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
 
     if ctx.params.get("command") or "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     names = {
-        name for folder in folders for name in _programs(folder) if name.startswith(incomplete)
+        name for directory in path for name in _programs(directory) if name.startswith(incomplete)
     }
     return [CompletionItem(name) for name in sorted(names)]
 
 
-def _programs(folder: str) -> list[str]:
+def _programs(directory: str) -> list[str]:
     try:
         return [
             entry.name
-            for entry in os.scandir(folder or ".")
+            for entry in os.scandir(directory or ".")
             if entry.is_file() and os.access(entry.path, os.X_OK)
         ]
     except OSError:
@@ -109,7 +109,7 @@ def _programs(folder: str) -> list[str]:
 run = GroupedCommand(
     "run",
     help=_HELP,
-    epilog=_EPILOG,
+    epilog=EPILOG,
     short_help="Run a command in new namespaces.",
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,

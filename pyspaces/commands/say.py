@@ -1,4 +1,4 @@
-"""What is told to people, on standard error, and results, on standard output."""
+"""Messages on standard error, and results on standard output."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """Write a result to standard output; where nobody reads it any more, end as SIGPIPE would.
+    """Write a result to standard output; end by SIGPIPE if nobody reads it any more.
 
-    What the encoding of standard output has no character for is written as \\uNNNN.
-    Raises SpaceError where it cannot be written.
+    Characters that the encoding of standard output lacks are written as \\uNNNN.
+    Raises SpaceError if it cannot be written.
     """
     import click  # most of a launch, which prints no result
 

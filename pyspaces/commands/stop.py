@@ -1,4 +1,4 @@
-"""`pyspaces stop`: end what runs, or holds, under a name."""
+"""`pyspaces stop`: stop commands and namespaces by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyspaces.host import targets
 
 _HELP = """Stop the command or the namespaces called NAME, and wait until they have ended.
 
-A command gets TERM through its launcher, as if the launcher had been asked to end.
+TERM is sent to the launcher of a command, which forwards it.
 """
 
 
@@ -22,7 +22,7 @@ def _stop(names: tuple[str, ...], grace: float) -> None:
 stop = click.Command(
     "stop",
     help=_HELP,
-    short_help="Stop the command or the namespaces called NAME.",
+    short_help="Stop commands and namespaces by name.",
     add_help_option=False,
     callback=_stop,
     params=[

@@ -1,4 +1,4 @@
-"""Rows of text as a table: aligned, without control characters, cut to the terminal."""
+"""Rows of text as a table: aligned, without control characters, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ELLIPSIS = "…"
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal on standard output; None where it is none."""
+    """Return the width of the terminal on standard output; None if it is not a terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError, AttributeError):
@@ -27,7 +27,7 @@ def terminal_width() -> int | None:
 
 
 def width(text: str) -> int:
-    """Return how many columns a terminal gives to `text`: two for the wide letters of the East."""
+    """Return the number of terminal columns of `text`; East Asian wide characters have two."""
     if text.isascii():
         return len(text)
     return sum(_width_of(char) for char in text)
@@ -40,7 +40,7 @@ def _width_of(char: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return `text`, or as much of its beginning as fits with a sign that it goes on."""
+    """Return `text`, truncated with an ellipsis if it is wider than `columns`."""
     if width(text) <= columns:
         return text
     while text and width(text) > columns - 1:
@@ -55,10 +55,10 @@ def lines(
     limit: int | None,
     shrinkable: Sequence[int],
 ) -> list[str]:
-    """Return a line for each row, its cells padded to columns.
+    """Return a line for each row, with the cells padded to columns.
 
-    right: for each column, whether it is aligned to the right. limit: the widest that a line may
-    be; None for any. shrinkable: the columns that are cut first where a line would be wider.
+    right: whether each column is right-aligned. limit: the maximum width of a line, in terminal
+    columns; None for no limit. shrinkable: the indices of the columns that are truncated first.
     """
     if not rows:
         return []
@@ -77,7 +77,7 @@ def lines(
 
 
 def _shrink(widths: list[int], limit: int, shrinkable: Sequence[int]) -> None:
-    """Take from the widest of the shrinkable columns until the line fits, or they are narrow."""
+    """Shrink the widest of the shrinkable columns until the line fits or all are narrow."""
     narrow = 8
     while sum(widths) + _GAP * (len(widths) - 1) > limit:
         widest = max(shrinkable, key=lambda at: widths[at], default=None)

@@ -1,4 +1,4 @@
-"""How a command line names what is to be entered or ended, and completes it."""
+"""Targets on the command line of `enter` and `stop`, and their completion."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class TargetWord(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A name, a pid or a file; which, and whether there is one, is said where it is looked for."""
+    """A name, a pid or a file; whether it exists is checked when it is used."""
 
     name = "text"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete a name, a pid where a digit has been typed, or a file where a slash has."""
+        """Complete a name, a pid after a digit, or a file after a slash."""
         from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
 
         if "/" in incomplete:
@@ -32,16 +32,16 @@ class TargetWord(click.ParamType):  # type: ignore[type-arg]  # generic only fro
 
 
 def name_items(incomplete: str) -> list[CompletionItem]:
-    """Return the names that begin so."""
+    """Return the registered names that begin with `incomplete`."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(name) for name in targets.names() if name.startswith(incomplete)]
 
 
 def pid_items(incomplete: str) -> list[CompletionItem]:
-    """Return the pids of this user's processes that begin so, with their command lines.
+    """Return the pids of this user's processes that begin with `incomplete`, and command lines.
 
-    Made visible: the shell's script reads a line for each field, and shows it on a terminal.
+    Control characters are escaped: the shell's script reads a line for each field, and prints it.
     """
     from click.shell_completion import CompletionItem
 
@@ -55,12 +55,12 @@ def pid_items(incomplete: str) -> list[CompletionItem]:
 def complete_name(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete a name, for an argument that takes nothing else."""
+    """Complete an argument that can only be a name."""
     return name_items(incomplete)
 
 
 def complete_pid(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete a pid, for an option that takes nothing else."""
+    """Complete an option that takes only a pid."""
     return pid_items(incomplete)

@@ -1,7 +1,7 @@
-"""Why the kernel refused: the rule behind a failure, and what would be allowed.
+"""Explain why the kernel refused something, and what it would allow.
 
-Runs in the parent, on the failure path only. Must not know how a hint is shown. A hint is given
-only where the state of the host proves the cause: a hint for another cause is worse than none.
+Runs in the parent, after a failure only. Must not know how a hint is shown. A hint is given only
+if the state of the host proves the cause: a wrong hint is worse than none.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["RULES", "Case", "explain"]
 
 
 def explain(case: Case) -> str | None:
-    """Return the cure for a failure in one line, or None where the cause is not known."""
+    """Return a hint, which is one line, for a failure; None if the cause is unknown."""
     for rule in RULES:
         try:
             hint = rule(case)
-        except KernelError:  # /proc does not tell: then nothing is proved
+        except KernelError:  # /proc cannot be read, so nothing is proved
             continue
         if hint:
             return hint
@@ -50,11 +50,11 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     ids.ids_need_capability,
     ids.lacks_capability,
     creation.read_only_sysctls,
-    mounts.no_proc_folder,
+    mounts.no_proc_directory,
     mounts.missing_source,
     mounts.namespace_of_its_own,
     creation.clock_range,
-    # A filter's answer is proved by asking it again; AppArmor's is only the last that is left.
+    # A filter is proved by calling it again; AppArmor is blamed when no other cause is left.
     creation.seccomp,
     mounts.masked_proc,
     creation.apparmor,

@@ -1,4 +1,4 @@
-"""A failure, and what a rule may ask of the launch that it belongs to.
+"""A failed launch, as the rules for hints see it.
 
 Pure; runs in the parent.
 """
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Case(Record):
-    """A failure, and the launch that it belongs to.
+    """A failure and the launch in which it occurred.
 
-    namespaces: those that are new. uids, gids: their id maps. joined: the existing namespaces in
-    which the command starts.
+    namespaces: the types that are created. uids, gids: the id maps. joined: the types of existing
+    namespaces that are joined.
     """
 
     report: Report
@@ -27,5 +27,5 @@ class Case(Record):
     joined: tuple[str, ...] = ()
 
     def is_creation(self) -> bool:
-        """Tell whether the kernel refused to make the namespaces themselves."""
+        """Return whether the kernel refused to create the namespaces themselves."""
         return self.report.call in ("clone3", "clone", "unshare")

@@ -1,6 +1,6 @@
-"""Why the kernel refused to make namespaces: rules, filters, limits.
+"""Hints for namespaces that the kernel refused to create: rules, filters, limits.
 
-Runs in the parent, on the failure path only.
+Runs in the parent, after a failure only.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def needs_user_namespace(case: Case) -> str | None:
 
 
 def user_namespaces_disabled(case: Case) -> str | None:
-    """Name the switch of Debian's kernels."""
+    """Debian's kernels have a sysctl that reserves user namespaces for root."""
     if not case.is_creation() or case.report.errno != errno.EPERM or os.geteuid() == 0:
         return None
     if procfs.sysctl(_DEBIAN) != "0":
         return None
-    return f"{_DEBIAN} is 0: only root makes user namespaces here; run: sudo sysctl {_DEBIAN}=1"
+    return f"{_DEBIAN} is 0, so only root can create user namespaces; run: sudo sysctl {_DEBIAN}=1"
 
 
 def own_ids_unmapped(case: Case) -> str | None:
-    """clone(2): EPERM where the caller's own ids have no mapping in its user namespace."""
+    """clone(2): EPERM if the caller's own ids have no mapping in its user namespace."""
     if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
         return None
     for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
@@ -56,19 +56,19 @@ def own_ids_unmapped(case: Case) -> str | None:
         if not any(first <= own < first + count for first, _, count in rows):
             return (
                 f"this process's own {kind} is not mapped in its user namespace,"
-                " and the kernel then lets it make no other"
+                " so it cannot create another one"
             )
     return None
 
 
 def chrooted(case: Case) -> str | None:
-    """clone(2): EPERM for a user namespace where the caller's root is not that of its mounts."""
+    """clone(2): EPERM for a user namespace if the caller's root is not that of its mounts."""
     if not case.is_creation() or case.report.errno != errno.EPERM or "user" not in case.namespaces:
         return None
     # mountinfo leaves out what lies outside the root: no row for "/" is the mark of a chroot.
     if any(row.point == "/" for row in mountinfo.mounts()):
         return None
-    return "this process is in a chroot, where the kernel lets nobody make user namespaces"
+    return "this process is in a chroot, where user namespaces cannot be created"
 
 
 def seccomp(case: Case) -> str | None:
@@ -79,36 +79,35 @@ def seccomp(case: Case) -> str | None:
     if filtered.refusal(case.report.call, flags) is None:
         return None
     return (
-        f"a seccomp filter is on this process and refuses {case.report.call}, as those of container"
-        " runtimes do: if it is a container, start it with --security-opt seccomp=unconfined, or"
-        " with --cap-add SYS_ADMIN"
+        f"a seccomp filter refuses {case.report.call} for this process, as in containers:"
+        " start the container with --security-opt seccomp=unconfined or --cap-add SYS_ADMIN"
     )
 
 
 class Confinement(Record):
-    """What AppArmor says of this process: the sysctl, and its label. None where it is absent."""
+    """How AppArmor confines this process: the sysctl and the label, or None if absent."""
 
     restricts: str | None
     label: str | None
 
     @classmethod
     def of_this_process(cls) -> Confinement:
-        """Read both."""
+        """Read both from /proc."""
         return cls(
             restricts=procfs.sysctl(_APPARMOR),
             label=procfs.read_or_none("/proc/self/attr/current"),
         )
 
     def holds(self) -> bool:
-        """Tell whether an unprivileged user namespace of this process is of no use."""
+        """Return whether an unprivileged user namespace would be useless to this process."""
         return self.restricts == "1" and self.label == "unconfined"
 
 
 def explain_apparmor(case: Case, confinement: Confinement) -> str | None:
-    """AppArmor lets the namespace be made, then refuses what capabilities inside would allow.
+    """AppArmor allows the namespace, but then refuses what capabilities inside would permit.
 
-    A process that has a profile is not told of this: its profile may be what refuses, and whether
-    that allows user namespaces cannot be read from inside.
+    A process with a profile gets no hint: its profile may be what refuses, and whether that
+    profile allows user namespaces cannot be read from inside.
     """
     if "user" not in case.namespaces or case.report.errno not in (errno.EPERM, errno.EACCES):
         return None
@@ -118,25 +117,25 @@ def explain_apparmor(case: Case, confinement: Confinement) -> str | None:
         return None
     return (
         f"{_APPARMOR} is 1, and this interpreter has no AppArmor profile that allows user"
-        f" namespaces; `pyspaces check` has one to install, or run: sudo sysctl {_APPARMOR}=0"
+        f" namespaces; `pyspaces check` prints one to install, or run: sudo sysctl {_APPARMOR}=0"
     )
 
 
 def apparmor(case: Case) -> str | None:
-    """Blame AppArmor last, where the host restricts user namespaces by it."""
+    """Blame AppArmor if no other rule applies and the host restricts user namespaces with it."""
     if case.report.path.endswith("_map") and not _maps_own_ids(case):
         return None
     return explain_apparmor(case, Confinement.of_this_process())
 
 
 def _maps_own_ids(case: Case) -> bool:
-    """Tell whether the maps are those that the kernel takes of anybody."""
+    """Return whether the maps are among those that every user may write."""
     rows = ((case.uids, os.geteuid()), (case.gids, os.getegid()))
     return all(len(r) == 1 and (r[0].outside, r[0].count) == (own, 1) for r, own in rows if r)
 
 
 def no_procfs(case: Case) -> str | None:
-    """Everything that a launch asks of itself, it asks /proc."""
+    """Ask for /proc, from which a launch learns about itself."""
     if case.report.errno != errno.ENOENT or not case.report.path.startswith("/proc/"):
         return None
     if case.report.code == EXECUTE.code or os.path.lexists("/proc/self"):
@@ -155,32 +154,32 @@ def pid_namespace_ended(case: Case) -> str | None:
     if own == next_:
         return None
     return (
-        "the pid namespace in which this process's children would be has lost its process 1, as"
-        " after unshare --pid without --fork: nothing can be started in it any more"
+        "process 1 of the pid namespace for this process's children has ended, as after"
+        " unshare --pid without --fork: no more processes can be started in it"
     )
 
 
 def limit_reached(case: Case) -> str | None:
-    """namespaces(7): ENOSPC is a count of /proc/sys/user, or more than 32 levels."""
+    """namespaces(7): ENOSPC at a limit of /proc/sys/user, or at 32 nested levels."""
     if not case.is_creation() or case.report.errno != errno.ENOSPC:
         return None
     names = [f"user.max_{_SYSCTL_KINDS.get(name, name)}_namespaces" for name in case.namespaces]
     limits = {name: procfs.sysctl(name) for name in names}
     zero = [name for name, value in limits.items() if value == "0"]
     if zero:
-        return f"{zero[0]} is 0, which allows none; run as root: sysctl {zero[0]}=10000"
+        return f"{zero[0]} is 0, so none can be created; run as root: sysctl {zero[0]}=10000"
     shown = ", ".join(f"{name}={value}" for name, value in limits.items() if value)
-    return f"too many namespaces for this user, or more than 32 levels of them ({shown})"
+    return f"too many namespaces for this user, or more than 32 nested levels ({shown})"
 
 
 def not_in_kernel(case: Case) -> str | None:
-    """clone(2): EINVAL for a namespace that the kernel was built without."""
+    """clone(2): EINVAL for a type of namespace that the kernel was built without."""
     if not case.is_creation() or case.report.errno != errno.EINVAL:
         return None
     missing = set(case.namespaces).difference(namespaces.supported())
     rows = [row for row in namespaces.NAMESPACES if row.name in missing]
     return "; ".join(
-        f"this kernel has no {row.name} namespaces (Linux {row.since} with them built in)"
+        f"this kernel does not support {row.name} namespaces (Linux {row.since}, if enabled)"
         for row in rows
     )
 
@@ -189,29 +188,29 @@ def process_limit(case: Case) -> str | None:
     """clone(2): EAGAIN at RLIMIT_NPROC or pids.max."""
     if case.report.errno != errno.EAGAIN or not case.is_creation():
         return None
-    return "a limit on processes is reached: see `ulimit -u`, and pids.max of this cgroup"
+    return "a limit on processes is reached: see `ulimit -u` and pids.max of this cgroup"
 
 
 def descriptor_limit(case: Case) -> str | None:
     """open(2): EMFILE at RLIMIT_NOFILE."""
     if case.report.errno != errno.EMFILE:
         return None
-    return "this process may not open more files: see `ulimit -n`"
+    return "this process cannot open more files: see `ulimit -n`"
 
 
 def read_only_sysctls(case: Case) -> str | None:
-    """Say that the sysctls are mounted read-only, as container runtimes do."""
+    """Container runtimes mount /proc/sys read-only."""
     if case.report.errno != errno.EROFS or not case.report.path.startswith("/proc/sys/"):
         return None
     return (
-        "/proc/sys is mounted read-only here, as container runtimes do: start the container with"
+        "/proc/sys is mounted read-only here, as in containers: start the container with"
         " --security-opt systempaths=unconfined (podman: unmask=ALL)"
     )
 
 
 def clock_range(case: Case) -> str | None:
-    """time_namespaces(7): what an offset may be."""
+    """time_namespaces(7): the range of an offset."""
     if case.report.errno != errno.ERANGE or not case.report.path.endswith("timens_offsets"):
         return None
     uptime = (procfs.read_or_none("/proc/uptime") or "?").split()[0]
-    return f"a clock can be neither negative nor past 146 years inside; outside it shows {uptime} s"
+    return f"inside, a clock cannot be negative or exceed 146 years; outside, it is at {uptime} s"

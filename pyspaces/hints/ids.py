@@ -1,6 +1,6 @@
-"""Why the kernel refused ids, maps or capabilities.
+"""Hints for ids, id maps and capabilities that the kernel refused.
 
-Runs in the parent, on the failure path only.
+Runs in the parent, after a failure only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def map_rule(case: Case) -> str | None:
-    """user_namespaces(7), "Defining user and group ID mappings": what this writer may write."""
+    """user_namespaces(7), "Defining user and group ID mappings": which maps may be written."""
     kind = case.report.path.rpartition("/")[2]
     if kind not in ("uid_map", "gid_map") or case.report.errno != errno.EPERM:
         return None
@@ -31,11 +31,9 @@ def map_rule(case: Case) -> str | None:
     )
     if not procfs.has_capability(capability):
         if len(extents) == 1 and extents[0].outside == own and extents[0].count == 1:
-            return (
-                None if uid else "without CAP_SETGID this needs setgroups denied: --setgroups deny"
-            )
+            return None if uid else "without CAP_SETGID, setgroups must be denied: --setgroups deny"
         return (
-            f"without {name} a user may map one id, its own: here --map-{kind[:3]} 0,{own},1"
+            f"without {name}, a user can map only its own id: --map-{kind[:3]} 0,{own},1"
             f" (or {own},{own},1)"
         )
     return _outside_unmapped(kind, extents) or _needs_setfcap(extents, uid=uid)
@@ -59,7 +57,7 @@ def _needs_setfcap(extents: Sequence[Extent], *, uid: bool) -> str | None:
     if not uid or procfs.has_capability(constants.CAP_SETFCAP):
         return None
     if any(extent.outside == 0 for extent in extents):
-        return "mapping the parent's user 0 needs CAP_SETFCAP, which this process lacks"
+        return "mapping outside user 0 requires CAP_SETFCAP, which this process lacks"
     return None
 
 
@@ -68,17 +66,14 @@ def setgroups_rule(case: Case) -> str | None:
     if case.report.errno != errno.EPERM:
         return None
     if case.report.call == "setgroups" and "user" in case.namespaces:
-        return (
-            "setgroups(2) is denied in the new user namespace, as where an ordinary user maps only"
-            " its own group: add --map-auto, or leave --groups out"
-        )
+        return "setgroups(2) is denied in the new user namespace: add --map-auto, or omit --groups"
     if not case.report.path.endswith("/setgroups"):
         return None
-    return "setgroups(2) is denied in this user namespace, and what is inside inherits that"
+    return "setgroups(2) is denied in this user namespace, and nested ones inherit that"
 
 
 def ids_need_capability(case: Case) -> str | None:
-    """credentials(7): a process without CAP_SETUID or CAP_SETGID keeps its ids."""
+    """credentials(7): changing ids requires CAP_SETUID or CAP_SETGID."""
     if case.report.errno != errno.EPERM or "user" in case.namespaces:
         return None
     user = case.report.call == "setresuid"
@@ -87,17 +82,17 @@ def ids_need_capability(case: Case) -> str | None:
     name = "CAP_SETUID" if user else "CAP_SETGID"
     if procfs.has_capability(constants.CAP_SETUID if user else constants.CAP_SETGID):
         return None
-    return f"without {name} a process keeps its ids: add --user, and map the ids that are needed"
+    return f"without {name}, a process cannot change its ids: add --user, and map the ids needed"
 
 
 def lacks_capability(case: Case) -> str | None:
-    """capabilities(7): the bounding set needs CAP_SETPCAP; what is not permitted cannot be had."""
+    """capabilities(7): CAP_SETPCAP for the bounding set; only permitted ones can be passed on."""
     if case.report.errno != errno.EPERM or "user" in case.namespaces:
         return None
     if case.report.code == BOUNDING.code:
         if procfs.has_capability(constants.CAP_SETPCAP):
             return None
-        return "without CAP_SETPCAP no capability can be given up for good: add --user"
+        return "without CAP_SETPCAP, capabilities cannot be dropped permanently: add --user"
     if case.report.code == CAPABILITIES.code and case.report.path:
-        return f"this process has no {case.report.path} to give to the command: add --user"
+        return f"this process has no {case.report.path} to pass on to the command: add --user"
     return None

@@ -1,6 +1,6 @@
-"""The rule behind a refusal to join or to keep a namespace: one function for each hint.
+"""Hints for namespaces that could not be joined, or bound to a file.
 
-Runs in the parent, after a failure. Must not know how a hint is shown.
+Runs in the parent, after a failure only. Must not know how a hint is shown.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _CREATIONS = ("clone3", "clone", "fork", "unshare")
 
 
 def foreign_process(case: Case) -> str | None:
-    """ptrace(2), "Ptrace access mode checking": who may look into a process."""
-    folders = case.report.path.split("/")
-    if case.report.errno not in (errno.EACCES, errno.EPERM) or folders[:2] != ["", "proc"]:
+    """ptrace(2), "Ptrace access mode checking": who may access a process."""
+    parts = case.report.path.split("/")
+    if case.report.errno not in (errno.EACCES, errno.EPERM) or parts[:2] != ["", "proc"]:
         return None
-    if len(folders) < 4 or not folders[2].isdecimal() or case.report.code != JOIN.code:
+    if len(parts) < 4 or not parts[2].isdecimal() or case.report.code != JOIN.code:
         return None
     try:
-        user = os.stat(f"/proc/{folders[2]}").st_uid
+        user = os.stat(f"/proc/{parts[2]}").st_uid
     except OSError:
         return None
     if user == os.geteuid():
         return None
-    return f"process {folders[2]} belongs to user {user}: only that user or root may enter it"
+    return f"process {parts[2]} belongs to user {user}: only that user or root may enter it"
 
 
 def foreign_namespace(case: Case) -> str | None:
-    """setns(2): CAP_SYS_ADMIN in the user namespace that owns the one to be joined."""
+    """setns(2): CAP_SYS_ADMIN in the user namespace that owns the one to join."""
     if case.report.call != "setns" or case.report.errno != errno.EPERM:
         return None
     try:
@@ -49,10 +49,10 @@ def foreign_namespace(case: Case) -> str | None:
     for opened in {descriptor, above}.difference([None]):
         os.close(opened or 0)
     if above is None:
-        return "it is owned by a user namespace around this process's own: it can be joined there"
+        return "its owner is a user namespace outside this process's own: join it from there"
     if user is None or user == os.geteuid() or procfs.has_capability(constants.CAP_SYS_ADMIN):
         return None
-    return f"user {user} owns it, through its user namespace: only that user or root may join it"
+    return f"its user namespace belongs to user {user}: only that user or root may join it"
 
 
 def pid_namespace_over(case: Case) -> str | None:
@@ -63,11 +63,11 @@ def pid_namespace_over(case: Case) -> str | None:
         or "pid" not in case.joined
     ):
         return None
-    return "the first process of the pid namespace has ended, and it takes no further ones"
+    return "process 1 of the pid namespace has ended, so no more processes can be started in it"
 
 
 def pid_namespace_above(case: Case) -> str | None:
-    """pid_namespaces(7), "setns(2) and unshare(2) semantics": only downwards."""
+    """pid_namespaces(7), "setns(2) and unshare(2) semantics": descendants only."""
     if case.report.call != "setns" or case.report.errno != errno.EINVAL:
         return None
     try:
@@ -78,11 +78,11 @@ def pid_namespace_above(case: Case) -> str | None:
     os.close(descriptor)
     if flag != constants.CLONE_NEWPID:
         return None
-    return "a process joins only pid namespaces that are below its own"
+    return "a process can join only pid namespaces that are nested in its own"
 
 
 def map_below_joined(case: Case) -> str | None:
-    """user_namespaces(7): a map is written from within the namespace or its parent."""
+    """user_namespaces(7): a map is written from inside the namespace or from its parent."""
     report = case.report
     if not report.path.endswith("_map") or report.errno not in (errno.EPERM, errno.EACCES):
         return None
@@ -93,13 +93,13 @@ def map_below_joined(case: Case) -> str | None:
     ):
         return None
     return (
-        "the new user namespace is below the one that owns what is joined, and only from in there"
-        " its ids can be mapped: leave out --user, and the command is in that one"
+        "the new user namespace is nested in the one that owns the joined namespaces, and its ids"
+        " can be mapped only from there: omit --user to use the existing user namespace"
     )
 
 
 def keep_on_shared_mount(case: Case) -> str | None:
-    """fs/namespace.c, do_loopback(): a mount namespace must not show up inside of itself."""
+    """fs/namespace.c, do_loopback(): a mount namespace must not appear inside itself."""
     report = case.report
     if report.code != KEEP.code or report.errno != errno.EINVAL or not report.path:
         return None
@@ -108,8 +108,8 @@ def keep_on_shared_mount(case: Case) -> str | None:
     place = os.path.realpath(report.path)
     if not mountinfo.is_on_shared(place):
         return None
-    folder = os.path.dirname(place)
+    directory = os.path.dirname(place)
     return (
-        "the file of a mount namespace has to be on a private mount, and this one is shared:"
-        f" mount --bind {folder} {folder} && mount --make-private {folder}"
+        "the file of a mount namespace must be on a private mount, and this one is shared; run:"
+        f" mount --bind {directory} {directory} && mount --make-private {directory}"
     )

@@ -1,6 +1,6 @@
-"""Why the kernel refused a mount, where the host's state proves it.
+"""Hints for mounts that the kernel refused.
 
-Pure but for /proc; runs in the parent. Must not know how hints are shown.
+Only reads /proc; runs in the parent, after a failure only. Must not know how a hint is shown.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def masked_proc(case: Case) -> str | None:
     if masked := masked_proc_paths():
         return (
             f"parts of /proc are covered here ({', '.join(masked[:3])}), so the kernel allows no"
-            " fresh one; use --no-mount-proc, or start what is around this with --proc-open, a"
+            " new one; use --no-mount-proc, or start the outer sandbox with --proc-open, or the"
             " container with --security-opt systempaths=unconfined (podman: unmask=ALL)"
         )
     if not any(row.kind == "proc" for row in mountinfo.mounts()):
-        return "no procfs is mounted here, so the kernel allows no fresh one; use --no-mount-proc"
+        return "no procfs is mounted here, so the kernel allows no new one; use --no-mount-proc"
     return None
 
 
-def no_proc_folder(case: Case) -> str | None:
-    """Say that a mount point has to be there: in somebody else's root none is made."""
+def no_proc_directory(case: Case) -> str | None:
+    """Ask for the mount point: none is created in a directory of the host."""
     report = case.report
     if report.code != PROC.code or report.errno not in (
         errno.ENOENT,
@@ -44,31 +44,31 @@ def no_proc_folder(case: Case) -> str | None:
 
 
 def missing_source(case: Case) -> str | None:
-    """Say that what is to be bound has to be there, and how it may be missing."""
+    """Name the options that ignore a missing source."""
     if case.report.call != "source" or case.report.errno not in (errno.ENOENT, errno.ENOTDIR):
         return None
     if case.report.code != "mount-bind":
         return None
-    return "the -try form of the option (--bind-try, --ro-bind-try) leaves out what does not exist"
+    return "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
 
 
 def namespace_of_its_own(case: Case) -> str | None:
-    """Say that the namespace that is shown has to be owned by our user namespace: fs/super.c."""
+    """fs/super.c: our user namespace must own the namespace that the file system shows."""
     if case.report.call != "mount" or case.report.errno != errno.EPERM:
         return None
     if case.report.code == PROC.code and "pid" not in case.namespaces:
-        # The owner of a pid namespace that is not new is never a user namespace that is.
+        # A new user namespace never owns an existing pid namespace.
         if "user" not in case.namespaces:
             return None
         return (
-            "a procfs shows a pid namespace, and a user namespace gets one of its own only: add"
-            " --pid, or show the existing one with --bind /proc /proc"
+            "in a new user namespace, procfs can be mounted only for a new pid namespace: add"
+            " --pid, or use --bind /proc /proc to show the existing one"
         )
     for kind, name in (("sysfs", "net"), ("mqueue", "ipc")):
         if case.report.code == f"mount-{kind}" and name not in case.namespaces:
             return (
-                f"a {kind} shows a {name} namespace, and a user namespace gets one of its own"
-                f" only: add --{name}"
+                f"in a user namespace, {kind} can be mounted only for a new {name} namespace:"
+                f" add --{name}"
             )
     return None
 

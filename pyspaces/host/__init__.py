@@ -1,1 +1,1 @@
-"""What is on this host: its namespaces, who holds a name, what is allowed."""
+"""The host: its namespaces, the targets that can be entered, and what it allows."""

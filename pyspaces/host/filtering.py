@@ -1,7 +1,7 @@
 """Filter expressions over the columns of rows, such as `type==net && nprocs==0`.
 
-Pure. The words are those of scols-filter(5), which lsns(8) understands. Must not know what the rows
-are of. Off the launch path.
+Pure. The syntax is that of scols-filter(5), which lsns(8) uses. Must not know what the rows
+describe. Not on the launch path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Test = Callable[[Any], bool]
 
 LONGEST = 4096
-# Each pair of parentheses costs four frames of Python's stack, which ends at 1000.
+# Each pair of parentheses takes four frames of Python's stack, which is limited to 1000.
 DEEPEST = 50
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -39,10 +39,10 @@ _REGULAR = ("=~", "!~")
 
 
 class Column:
-    """What an expression may say of a column.
+    """How a column may be used in an expression.
 
-    number: whether it holds numbers. values: the only texts there are, none for any. aliases: other
-    words for these.
+    number: whether it contains numbers. values: the only possible texts; empty for any. aliases:
+    other words for these.
     """
 
     __slots__ = ("aliases", "number", "values")
@@ -69,9 +69,9 @@ class _Token:
 
 
 def parse(text: str, columns: Mapping[str, Column]) -> Test:
-    """Return a function that tells whether a row, whose attributes are the columns, fits.
+    """Return a function that returns whether a row, whose attributes are the columns, matches.
 
-    Raises UsageFault, which names the place of what is wrong by its character, the first being 1.
+    Raises UsageFault, which gives the position of the error in characters, starting at 1.
     """
     if len(text) > LONGEST:
         raise UsageFault([f"filter: the expression is longer than {LONGEST} characters"])
@@ -101,12 +101,12 @@ def _tokens(text: str) -> list[_Token]:
 
 def _why_no_token(rest: str) -> str:
     if rest[0] in "\"'":
-        return f"the text that {rest[0]} begins has no end"
-    return f"{rest[0]!r} alone means nothing; did you mean {rest[0] * 2!r}?"
+        return f"the closing {rest[0]} is missing"
+    return f"{rest[0]!r} is not an operator; did you mean {rest[0] * 2!r}?"
 
 
 class _Parser:
-    """Recursive descent: or, and, not, comparison; each loosest first."""
+    """Recursive descent: or, and, not, comparison, from loosest to tightest."""
 
     def __init__(self, tokens: Sequence[_Token], columns: Mapping[str, Column]) -> None:
         self._tokens = tokens
@@ -153,7 +153,7 @@ class _Parser:
             return None
         self._depth += 1
         if self._depth > DEEPEST:
-            raise _fault(opening.at, f"more than {DEEPEST} parentheses within each other")
+            raise _fault(opening.at, f"parentheses are nested more than {DEEPEST} deep")
         test = self._or()
         if not self._take(")"):
             token = self._tokens[self._next]
@@ -168,7 +168,7 @@ class _Parser:
     def _operand(self) -> _Token:
         token = self._tokens[self._next]
         if token.kind == "end":
-            raise _fault(token.at, "the expression ends where a column or a value is expected")
+            raise _fault(token.at, "expected a column or a value, not the end of the expression")
         if token.kind == "operator":
             raise _unexpected(token)
         self._next += 1
@@ -181,23 +181,23 @@ class _Parser:
             return _is_there(self._column(left))
         right = self._operand()
         if again := self._take(*_MIRRORED, *_REGULAR):
-            raise _fault(again.at, "a comparison cannot be compared; join two with '&&'")
+            raise _fault(again.at, "a comparison cannot be compared; combine two with '&&'")
         if operator.text in _REGULAR:
             return _matching(self._column(left), operator.text, right)
         if _is_value(left):
             name = self._column(right)
             return self._against_value(name, _MIRRORED[operator.text], left)
         name = self._column(left)
-        # `type==user` and `user==pid` mean texts: only numbers are compared with other columns.
+        # In `type==user` and `user==pid`, the right side is text: only numbers can be columns.
         if self._columns[name].number and not _is_value(right):
             return self._against_column(name, operator.text, right)
         return self._against_value(name, operator.text, right)
 
     def _column(self, token: _Token) -> str:
-        """Return the column that a token names."""
+        """Return the name of the column in a token. Raises UsageFault if there is none."""
         name = token.text.lower()
         if _is_value(token):
-            raise _fault(token.at, f"{token.text!r} is a value, where a column is expected")
+            raise _fault(token.at, f"expected a column, not the value {token.text!r}")
         if name not in self._columns:
             raise _fault(token.at, f"no such column: {token.text!r}; {_near(name, self._columns)}")
         return name
@@ -213,7 +213,7 @@ class _Parser:
         value: int | str = token.text
         if column.number and value != "":
             if not (token.text.isascii() and token.text.isdecimal()):
-                raise _fault(token.at, f"{name!r} is a number, and {token.text!r} is not one")
+                raise _fault(token.at, f"{name!r} is a number, and {token.text!r} is not")
             value = int(token.text)
         elif column.values:
             word = token.text.lower()
@@ -227,7 +227,7 @@ class _Parser:
 def _unexpected(token: _Token) -> UsageFault:
     if token.kind == "operator":
         return _fault(token.at, f"{token.text!r} is not expected here")
-    return _fault(token.at, f"{token.text!r} is not expected here; texts with blanks are quoted")
+    return _fault(token.at, f"{token.text!r} is not expected here; quote text with blanks")
 
 
 def _is_value(token: _Token) -> bool:
@@ -238,11 +238,11 @@ def _near(word: str, words: Mapping[str, object] | Sequence[str]) -> str:
     import difflib  # 3 ms that only a mistake needs
 
     near = difflib.get_close_matches(word, list(words), 1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(words)}"
 
 
 def _values(row: object, name: str) -> Sequence[int | str]:
-    """Return what a row has in a column: of a list, each; of nothing, the empty text."""
+    """Return the values of a row in a column: all of a list, or the empty text for none."""
     value = getattr(row, name)
     if isinstance(value, tuple):
         return value or ("",)
@@ -254,7 +254,7 @@ def _is_there(name: str) -> Test:
 
 
 def _comparing(name: str, operator: str, other: Callable[[Any], Any]) -> Test:
-    """Compare; what is not known is neither less nor more, and equals the empty text only."""
+    """Compare; an unknown value is neither less nor greater, and equals only the empty text."""
     if operator == "!=":
         equal = _comparing(name, "==", other)
         return lambda row: not equal(row)
@@ -281,9 +281,9 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 def _matching(name: str, operator: str, token: _Token) -> Test:
     try:
         pattern = re.compile(token.text)
-    # A pattern can be too deep or too large for the compiler, too.
+    # A pattern can also be too deep or too large for the compiler.
     except (re.error, RecursionError, OverflowError) as error:
-        # Python's own text may quote any character of the pattern.
+        # Python's message may quote any character of the pattern.
         why = repr(str(error))[1:-1] if isinstance(error, re.error) else "too large"
         raise _fault(token.at, f"{token.text!r} is not a regular expression: {why}") from None
     wanted = operator == "=~"

@@ -1,8 +1,8 @@
-"""The namespaces of this host as rows: who is in them, what owns them, what keeps them.
+"""The namespaces of this host as rows: the processes in them, their owners, what keeps them alive.
 
-Runs in the caller; looks, and changes nothing. Must not know the command line, nor how rows are
-shown. A process that cannot be read, or that goes meanwhile, makes no error: the first are
-counted, the second were never there.
+Runs in the caller, and changes nothing. Must not know the command line, nor how rows are shown.
+Processes that cannot be read are counted, and those that end meanwhile are left out; neither is an
+error.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
 _BY_FLAG = {row.flag: row.name for row in namespaces.NAMESPACES}
-# Reason: to look at one takes 4 us, so that this bounds what they add to about a second; most hosts
-# have less. lsns(8) looks at all of them, however long it takes.
+# Reason: reading one takes 4 us, so this limits the search to about a second; most hosts have
+# fewer. lsns(8) reads all of them, however long it takes.
 _MOST_DESCRIPTORS = 200_000
 
 
 class Row(Record):
     """A namespace of the host.
 
-    ns: its inode. type: a name of namespaces.NAMES. nprocs: how many processes are in it. pid: the
-    lowest of them; ppid, uid, user and command are its own. netnsid: what the caller's network
-    namespace calls it, of a network namespace. name: that of `run --name`. files: where it is
-    bound. held: the descriptors and sockets that hold it, as /proc/PID/fd/N and
-    socket:/proc/PID/fd/N; looked for only where no process is in it. owner: the inode of the user
-    namespace that owns it. parent: that of the user or pid namespace above it. Unknown or not
-    there: None, or nothing.
+    ns: its inode number. type: a name in namespaces.NAMES. nprocs: the number of processes in it.
+    pid: the lowest of their ids; ppid, uid, user and command belong to that process. netnsid: the
+    id that the caller's network namespace has assigned to a network namespace. name: the one
+    registered with `run --name`. files: the files that it is bound to. held: the descriptors and
+    sockets that refer to it, as /proc/PID/fd/N and socket:/proc/PID/fd/N; searched for only if no
+    process is in it. owner: the inode number of the user namespace that owns it. parent: that of
+    the parent of a user or pid namespace. Unknown values are None or empty.
     """
 
     ns: int
@@ -58,11 +58,11 @@ class Row(Record):
 
 
 class Listing(Record):
-    """Rows in the order of their inodes, and what stood in the way of more.
+    """Rows in the order of their inode numbers, and what may be missing.
 
-    unreadable: how many processes there are whose namespaces this process may not see. hidden:
-    whether /proc hides processes of other users altogether. unsearched: how many open descriptors
-    were not looked at, since there were too many.
+    unreadable: the number of processes whose namespaces could not be read. hidden: whether /proc
+    hides processes of other users. unsearched: the number of open descriptors that were not
+    searched because there were too many.
     """
 
     rows: tuple[Row, ...]
@@ -82,11 +82,11 @@ def listing(
 ) -> Listing:
     """Return the namespaces that this process can see.
 
-    types: names of namespaces.NAMES; all if none are given. pid: only those that this process is
-    in. ours: only those that pyspaces made: of names, and of what runs below a launcher.
-    descriptors: whether those are looked for that nothing but an open descriptor, or a socket,
-    holds; None for the first 200,000 descriptors of the host.
-    Raises KernelError where /proc cannot be read, and SpaceError where process `pid` cannot.
+    types: names in namespaces.NAMES; empty for all. pid: list only those that this process is in.
+    ours: list only those that pyspaces created: those with a registered name, and those that only
+    descendants of a launcher are in. descriptors: whether to search open descriptors and sockets
+    for namespaces that nothing else keeps alive; None for at most 200,000 of them.
+    Raises KernelError if /proc cannot be read, and SpaceError if process `pid` cannot be read.
     """
     wanted = frozenset(types) or frozenset(namespaces.NAMES)
     scan = _Scan()
@@ -117,12 +117,12 @@ def _inodes_of(pid: int) -> set[int]:
     except KernelError as error:
         why = error.strerror
         if not os.path.exists(f"/proc/{pid}"):
-            why = "there is no such process"
+            why = "no such process"
         raise SpaceError(f"cannot list the namespaces of process {pid}: {why}") from None
 
 
 class _Found:
-    """What is known of a namespace so far."""
+    """What is known about a namespace so far."""
 
     __slots__ = ("files", "held", "netnsid", "owner", "parent", "pids", "type")
 
@@ -165,7 +165,7 @@ class _Scan:
                 self._add(inode, _BY_LINK[link]).files.append(path)
 
     def read_descriptors(self, limit: int | None, *, sockets: bool) -> None:
-        """Read which namespaces are held by descriptors; only of processes that can be read."""
+        """Read which namespaces the descriptors of readable processes refer to."""
         search = held.Search(_BY_LINK, sockets=sockets, limit=limit)
         search.walk(self._readable)
         for (link, inode), places in search.found.items():
@@ -173,7 +173,7 @@ class _Scan:
         self.unsearched = search.unsearched
 
     def read_relations(self) -> None:
-        """Ask for owners and parents; those have rows too, even where no process is in them."""
+        """Find owners and parents, which get rows too, even if no process is in them."""
         with netnsid.Asker() as asker:
             for inode, found in list(self.found.items()):
                 descriptor = _open(inode, found)
@@ -184,7 +184,7 @@ class _Scan:
                 self._relate(inode, descriptor)
 
     def _relate(self, inode: int, descriptor: int) -> None:
-        """Follow one namespace up to what is known already; closes the descriptor."""
+        """Follow owners and parents up to known namespaces; closes the descriptor."""
         found = self.found[inode]
         pairs: list[tuple[str, int | None]] = []
         try:
@@ -211,7 +211,7 @@ class _Scan:
         return found
 
     def row(self, inode: int) -> Row:
-        """Return what is known of a namespace; of its processes, only the lowest is read."""
+        """Return the row of a namespace; only the process with the lowest id is read."""
         found = self.found[inode]
         names = [holder.name for holder in self._holders if inode in holder.new_inodes()]
         facts = self._facts(found.pids[0]) if found.pids else {}
@@ -249,7 +249,7 @@ class _Scan:
         return self._users[uid]
 
     def ours(self) -> set[int]:
-        """Return the namespaces that pyspaces made."""
+        """Return the namespaces that pyspaces created."""
         made = {inode for holder in self._holders for inode in holder.new_inodes()}
         pids = {pid for found in self.found.values() for pid in found.pids}
         parents = {pid: procfs.parent_of(pid) for pid in pids}
@@ -269,29 +269,29 @@ class _Scan:
 def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], bool]:
     """Return (link, inode) of each namespace that can be read, and whether one was refused.
 
-    A zombie has only some of them; a process that has gone has none, and that is no refusal.
+    A zombie has only some of them. A process that has ended has none, which is not a refusal.
     """
     try:
-        folder = os.open(f"/proc/{pid}/ns", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(f"/proc/{pid}/ns", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         return [], error.errno in (errno.EACCES, errno.EPERM)
     members, denied = [], False
     try:
         for link in links:
             try:
-                members.append((link, nsfs.inode_of(os.readlink(link, dir_fd=folder))))
+                members.append((link, nsfs.inode_of(os.readlink(link, dir_fd=directory))))
             except OSError as error:
                 denied = denied or error.errno in (errno.EACCES, errno.EPERM)
     finally:
-        os.close(folder)
+        os.close(directory)
     return members, denied
 
 
 def _open(inode: int, found: _Found) -> int | None:
-    """Open a namespace through a process that is in it, a file where it is bound, or a holder."""
+    """Open a namespace through a process in it, a file that it is bound to, or a descriptor."""
     link = next(row.link for row in namespaces.NAMESPACES if row.name == found.type)
     for opened in _opened(link, found):
-        # The pid may be another's by now, and another mount may cover the file.
+        # The pid may have been reused by now, and another mount may cover the file.
         if os.fstat(opened).st_ino == inode and nsfs.clone_flag(opened) in _BY_FLAG:
             return opened
         os.close(opened)
@@ -308,7 +308,7 @@ def _opened(link: str, found: _Found) -> Iterator[int]:
 
 
 def _is_launcher(pid: int) -> bool:
-    """Tell whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
+    """Return whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
     words = procfs.words_of(pid)
     for at, word in enumerate(words[:6]):
         if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
@@ -328,7 +328,7 @@ def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> boo
 
 
 def _hides_processes() -> bool:
-    """Tell whether /proc is mounted so that processes of other users do not show: proc(5)."""
+    """Return whether /proc is mounted with an option that hides other users' processes: proc(5)."""
     hiding = {"hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable"}
     options = [mount.options for mount in mountinfo.mounts() if mount.point == "/proc"]
     return bool(options) and not hiding.isdisjoint(options[-1])

@@ -1,4 +1,4 @@
-"""What can be entered, and ended: a process, by its pid or its name, and a namespace file.
+"""Targets to enter or stop: a process, given by its pid or name, or a namespace file.
 
 Runs in the caller. Must not know the command line.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from pyspaces.features.existing.registry import Holder
 
-# How long a name may stand for a command that is being started, in seconds.
+# How long to wait for a registered command that is still being started, in seconds.
 _STARTING = 5.0
 _PAUSE = 0.01
 
 
 class Target(Record):
-    """What is to be entered: a process and its start time, or a file; what is not is 0 or empty."""
+    """A target: a process and its start time, or a file; the other fields are 0 or empty."""
 
     pid: int = 0
     start: int = 0
     path: str = ""
 
     def joins(self, names: Iterable[str]) -> tuple[Join, ...]:
-        """Return the namespaces `names` of it; all that it has, if there are none of them."""
+        """Return its namespaces of the types `names`, or all for none. Raises UsageFault."""
         wanted = tuple(names)
         if not self.path:
             return tuple(
@@ -44,18 +44,18 @@ class Target(Record):
             )
         name = _type_of(self.path)
         if wanted and wanted != (name,):
-            raise UsageFault([f"target: {self.path}: is a {name} namespace, and nothing else"])
+            raise UsageFault([f"target: {self.path}: is a {name} namespace: only --{name} applies"])
         return (Join(namespace=name, path=self.path),)
 
     def joining(self, joins: Iterable[Join], **more: bool) -> Joining:
-        """Return what a plan needs to join `joins`, some or all of which are the target's."""
+        """Return the field of a plan that joins `joins`, some or all of which are the target's."""
         return Joining(joins=tuple(joins), target=self.pid, start=self.start, **more)
 
 
 def find(text: str) -> Target:
-    """Return what `text` means: a pid, a file (it has a slash), or else a name.
+    """Return the target `text`: a pid, a file if it has a slash, or else a name.
 
-    Raises UsageFault where it can be none of them, and SpaceError where nothing has that name.
+    Raises UsageFault if it cannot be any of them, and SpaceError if the name is not registered.
     """
     if text.isascii() and text.isdecimal():
         if not 0 < int(text) < 1 << 31:
@@ -67,25 +67,25 @@ def find(text: str) -> Target:
     limit = time.monotonic() + _STARTING
     while not holder.ready:
         if time.monotonic() > limit:
-            raise SpaceError(f"target: {text}: has not started yet, after {_STARTING:g} s")
+            raise SpaceError(f"target: {text}: has not started within {_STARTING:g} s")
         time.sleep(_PAUSE)
         holder = holder_of(text)
     return Target(pid=holder.pid, start=holder.start)
 
 
 def holder_of(name: str) -> Holder:
-    """Return who holds a name. Raises UsageFault, or SpaceError where nobody does."""
+    """Return the holder of a name. Raises UsageFault, and SpaceError if there is none."""
     if fault := name_fault(name):
         raise UsageFault([f"name: {fault}"])
     holder = registry.find(name)
     if holder is None and (trouble := registry.trouble()):
-        raise SpaceError(f"name: {name}: names cannot be used here: {trouble}")
+        raise SpaceError(f"name: {name}: registered names cannot be used here: {trouble}")
     if holder is None:
         others = ", ".join(holder.name for holder in registry.holders()) or "none"
-        raise SpaceError(f"name: {name}: nothing runs under it", details=[f"names: {others}"])
+        raise SpaceError(f"name: {name}: is not registered", details=[f"names: {others}"])
     if holder.is_elsewhere():
         raise SpaceError(
-            f"name: {name}: was given in another pid or time namespace, and is of use there only"
+            f"name: {name}: was registered in another pid or time namespace; use it there"
         )
     return holder
 
@@ -96,7 +96,7 @@ def names() -> list[str]:
 
 
 def own_processes() -> list[tuple[int, str]]:
-    """Return pid and command line of this user's processes, but for this one and kernel threads."""
+    """Return pid and command line of this user's processes, except this one and kernel threads."""
     found = []
     for pid in procfs.processes():
         try:
@@ -110,14 +110,14 @@ def own_processes() -> list[tuple[int, str]]:
 
 
 def stop(name: str, *, grace: float) -> None:
-    """End what runs under a name, as TERM to its launcher would; wait until it has ended.
+    """Stop the command or hold registered as `name`, and wait until it has ended.
 
-    grace: seconds after which it is killed. Raises SpaceError where nothing has that name, and
-    OSError where it may not be signalled.
+    grace: seconds between SIGTERM and SIGKILL. Raises SpaceError if the name is not registered,
+    and OSError if the process cannot be signalled.
     """
     holder = holder_of(name)
     command = _open(holder.pid, holder.start)
-    # The launcher passes the signal on, knows what pid 1 would drop, and reports what it was.
+    # The launcher forwards the signal, also to a process 1 that would discard it, and reports it.
     launcher = _open(holder.launcher, holder.launcher_start) if holder.launcher else -1
     try:
         for descriptor in (launcher, command):
@@ -133,11 +133,11 @@ def stop(name: str, *, grace: float) -> None:
         for descriptor in (command, launcher):
             if descriptor >= 0:
                 os.close(descriptor)
-    registry.find(name)  # which removes what is left of it
+    registry.find(name)  # removes what is left of it
 
 
 def _start_of(pid: int) -> int:
-    """Return the start time of a process, by which a later one of its pid is told; 0 for none."""
+    """Return the start time of a process, which tells it from a later one; 0 if there is none."""
     try:
         pidfd = nsfs.pidfd_open(pid)
     except KernelError:
@@ -149,7 +149,7 @@ def _start_of(pid: int) -> int:
 
 
 def _open(pid: int, start: int) -> int:
-    """Return a pidfd of the process that was started then; -1 where it has gone."""
+    """Return a pidfd of the process that was started at `start`, or -1 if it has ended."""
     try:
         descriptor = nsfs.pidfd_open(pid)
     except KernelError:

@@ -328,7 +328,7 @@ FEATURE = Feature(
         Probe(
             name="mount-proc",
             settings={"pid": True, "mount": True, "mount_proc": True},
-            works="a fresh /proc was mounted",
+            works="a new /proc was mounted",
         ),
     ),
     equivalent=_equivalent,

@@ -301,7 +301,7 @@ def test_other_options_are_refused_beside_a_plan(
 def test_json_is_no_option_of_its_own(pyspaces: Run) -> None:
     done = pyspaces("run", "--json", "--", "echo", "ran")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "json: goes with --dry-run" in done.stderr
+    assert "json: requires --dry-run" in done.stderr
 
 
 def test_wrong_usage_is_wrong_in_a_dry_run_too(pyspaces: Run) -> None:

@@ -74,7 +74,7 @@ def test_a_file_is_one_namespace(pyspaces: Run, box: str) -> None:
     done = pyspaces("enter", f"/proc/{pid}/ns/user", "--net", "true")
     assert (done.returncode, done.stderr) == (
         2,
-        f"pyspaces: target: /proc/{pid}/ns/user: is a user namespace, and nothing else\n",
+        f"pyspaces: target: /proc/{pid}/ns/user: is a user namespace: only --user applies\n",
     )
 
 
@@ -90,7 +90,7 @@ def test_no_target(pyspaces: Run) -> None:
         done = pyspaces("enter", option, "--join=net=/proc/self/ns/net", "true")
         assert (done.returncode, done.stderr) == (
             2,
-            f"pyspaces: {option[2:]}: needs a target that is a process\n",
+            f"pyspaces: {option[2:]}: requires a process as the target\n",
         )
 
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_a_target(pyspaces: Run, tmp_path: object) -> None:
         ("0", 2, "target: 0 is not a process id"),
         ("9999999999", 2, "target: 9999999999 is not a process id"),
         ("what?", 2, "name: 'what?': a name is made of letters, digits and ._-"),
-        ("no-such-name", 125, "name: no-such-name: nothing runs under it"),
+        ("no-such-name", 125, "name: no-such-name: is not registered"),
         ("/etc/passwd", 125, "target: /etc/passwd: is not a namespace"),
         ("./nonexistent", 125, "target: ./nonexistent: No such file or directory"),
     ):

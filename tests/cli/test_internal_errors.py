@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HINT = "hint: this is a bug in pyspaces: please report it, with what --debug prints"
+HINT = "hint: this is a bug in pyspaces: please report it, with the output of --debug"
 # Breaks the program in one place, and runs its command line.
 BROKEN = """
 import sys

@@ -79,7 +79,7 @@ def test_every_type_can_be_kept(pyspaces: Run, tmp_path: Path) -> None:
         assert json.loads(done.stdout)["time"] == inside["time"]
         done = pyspaces("enter", f"--pid-file={tmp_path / 'pid'}", "--", "true")
         assert done.returncode == 125
-        assert "hint: the first process of the pid namespace has ended" in done.stderr
+        assert "hint: process 1 of the pid namespace has ended" in done.stderr
     finally:
         done = pyspaces("drop", *(str(tmp_path / name) for name in links))
     assert done.returncode == 0
@@ -178,8 +178,8 @@ def test_a_mount_namespace_on_a_shared_mount(tmp_path: Path) -> None:
     assert done.returncode == 125
     assert done.stderr == (
         f"pyspaces: cannot keep the namespaces: mount {tmp_path}/file: Invalid argument\n"
-        "hint: the file of a mount namespace has to be on a private mount, and this one is"
-        f" shared: mount --bind {tmp_path} {tmp_path} && mount --make-private {tmp_path}\n"
+        "hint: the file of a mount namespace must be on a private mount, and this one is"
+        f" shared; run: mount --bind {tmp_path} {tmp_path} && mount --make-private {tmp_path}\n"
     )
     assert list(tmp_path.iterdir()) == []
 

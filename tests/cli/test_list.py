@@ -197,7 +197,7 @@ def test_what_could_not_be_read_is_said_once(pyspaces: Run) -> None:
     done = pyspaces("list")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("pyspaces: not counted: ")
+    assert done.stderr.startswith("pyspaces: not listed: ")
     assert json.loads(pyspaces("list", "--json").stdout)["unreadable"] > 0
 
 

@@ -78,7 +78,7 @@ def test_a_name_vanishes_with_its_command(pyspaces: Run, name: str) -> None:
         assert not (folder / name).exists()
     done = pyspaces("enter", name, "true")
     assert done.returncode == 125
-    assert done.stderr.startswith(f"pyspaces: name: {name}: nothing runs under it\n  names: ")
+    assert done.stderr.startswith(f"pyspaces: name: {name}: is not registered\n  names: ")
 
 
 @pytest.mark.needs("userns")
@@ -194,7 +194,7 @@ def test_a_pid_that_is_really_used_again_is_not_entered(name: str, tmp_path: Pat
     if done.stdout == "0\n125\n":
         pytest.skip("the kernel gave another number")
     assert done.stdout == "1\n125\n", done.stderr
-    assert f"name: {name}: nothing runs under it" in done.stderr
+    assert f"name: {name}: is not registered" in done.stderr
 
 
 # --- holds -----------------------------------------------------------------------------------

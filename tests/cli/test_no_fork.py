@@ -100,7 +100,7 @@ def test_the_hint_is_that_of_the_host_outside(pyspaces: Launch) -> None:
     done = pyspaces(*HEAD, "--map-uid", "0,1,1", "--", "true")
     assert done.returncode == 125
     assert "cannot write the id maps: " in done.stderr
-    own = "hint: without CAP_SETUID a user may map one id, its own"
+    own = "hint: without CAP_SETUID, a user can map only its own id"
     assert own in done.stderr or "hint: 0 1 1: not all of these outside ids" in done.stderr
     done = pyspaces(*HEAD, "--uts", "--", "true")
     assert "hint: without CAP_SYS_ADMIN, a new namespace (uts) needs a new user" in done.stderr

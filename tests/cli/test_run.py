@@ -98,7 +98,7 @@ def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "pyspaces: no command given, and standard input is not a terminal",
-        "hint: name it after the options: pyspaces run --user -- ls -l",
+        "hint: put it after the options: pyspaces run --user -- ls -l",
     ]
 
 

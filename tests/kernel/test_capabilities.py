@@ -239,7 +239,7 @@ def test_a_capability_that_nobody_has_to_give(pyspaces: Run) -> None:
     assert done.returncode == 125
     assert done.stderr == (
         "pyspaces: cannot set the capabilities: capset CAP_KILL: Operation not permitted\n"
-        "hint: this process has no CAP_KILL to give to the command: add --user\n"
+        "hint: this process has no CAP_KILL to pass on to the command: add --user\n"
     )
 
 
@@ -250,7 +250,7 @@ def test_the_bounding_set_cannot_change_without_the_capability(pyspaces: Run) ->
     assert refused.returncode == 125
     assert refused.stderr == (
         "pyspaces: cannot limit the bounding set: prctl: Operation not permitted\n"
-        "hint: without CAP_SETPCAP no capability can be given up for good: add --user\n"
+        "hint: without CAP_SETPCAP, capabilities cannot be dropped permanently: add --user\n"
     )
     if UID != 0:
         assert pyspaces(*inner[1:]).stderr == refused.stderr

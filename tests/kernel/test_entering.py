@@ -328,7 +328,7 @@ def test_a_strangers_namespace_is_not_joined(pyspaces: Run, tmp_path: Path) -> N
             os.close(own)
         assert done.returncode == 125
         assert f"setns /proc/self/fd/{own}: Operation not permitted" in done.stderr
-        assert "hint: it is owned by a user namespace around this process's own" in done.stderr
+        assert "hint: its owner is a user namespace outside this process's own" in done.stderr
 
 
 @pytest.mark.as_root
@@ -354,7 +354,7 @@ def test_who_has_no_right_is_told_whose_a_namespace_is() -> None:
         assert (by_file.returncode, by_process.returncode) == (125, 125)
         assert (
             f"setns /proc/self/fd/{file}: Operation not permitted\n"
-            "hint: user 65534 owns it, through its user namespace: only that user or root may"
+            "hint: its user namespace belongs to user 65534: only that user or root may"
             " join it\n"
         ) in by_file.stderr
         assert by_process.stderr.endswith(
@@ -458,7 +458,7 @@ def test_a_pid_namespace_without_its_first_process(pyspaces: Run) -> None:
         os.close(user)
     assert done.returncode == 125
     assert "cannot create the namespaces: clone3: Cannot allocate memory" in done.stderr
-    assert "hint: the first process of the pid namespace has ended" in done.stderr
+    assert "hint: process 1 of the pid namespace has ended" in done.stderr
 
 
 @pytest.mark.needs("userns", "pidns", "proc")
@@ -474,7 +474,7 @@ def test_a_pid_namespace_around_ones_own_is_out_of_reach() -> None:
     )
     assert done.returncode == 125
     assert "setns /proc/self/fd/9: Invalid argument" in done.stderr
-    assert "hint: a process joins only pid namespaces that are below its own" in done.stderr
+    assert "hint: a process can join only pid namespaces that are nested in its own" in done.stderr
 
 
 # --- without a fork --------------------------------------------------------------------------
@@ -548,7 +548,10 @@ def test_a_new_user_namespace_below_the_one_of_a_sandbox() -> None:
                 capture_output=True, text=True, check=False, timeout=60,
             )  # fmt: skip
             assert done.returncode == 125
-            assert "the new user namespace is below the one that owns what is joined" in done.stderr
+            assert (
+                "the new user namespace is nested in the one that owns the joined namespaces"
+                in done.stderr
+            )
         done = subprocess.run(
             [SCRIPT, "run", *join, "--", "id", "-u"],
             capture_output=True, text=True, check=False, timeout=60,

@@ -55,7 +55,7 @@ def test_an_ordinary_user_without_user(name: str) -> None:
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
 def test_a_filter_that_refuses_clone3(number: int) -> None:
     hint = hint_of(*without(CLONE3, answer=number), SCRIPT, "run", "--user", "--", "true")
-    assert hint.startswith("a seccomp filter is on this process and refuses clone3")
+    assert hint.startswith("a seccomp filter refuses clone3 for this process")
     assert "seccomp=unconfined" in hint
 
 
@@ -79,7 +79,7 @@ def test_each_limit_of_zero_is_named(name: str, sysctl: str) -> None:
     key = f"max_{sysctl}_namespaces"
     words = changed(f"echo 0 > /proc/sys/user/{key}", f"--{name}", "--no-mount-proc", "--", "true")
     words = [word for word in words if name == "pid" or word != "--no-mount-proc"]
-    assert hint_of(*words).startswith(f"user.{key} is 0, which allows none")
+    assert hint_of(*words).startswith(f"user.{key} is 0, so none can be created")
 
 
 def test_parts_of_proc_are_covered() -> None:
@@ -105,7 +105,7 @@ def test_a_missing_file_of_another_proc_is_no_missing_proc() -> None:
 def test_a_pid_namespace_without_process_1() -> None:
     """`unshare -p sh`: the first program that the shell ran was process 1."""
     hint = hint_of("unshare", "-Urp", "sh", "-c", f"/bin/true; exec {SCRIPT} run -- true")
-    assert "has lost its process 1, as after unshare --pid without --fork" in hint
+    assert "process's children has ended, as after unshare --pid without --fork" in hint
 
 
 @pytest.mark.as_ordinary

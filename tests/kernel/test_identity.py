@@ -86,7 +86,7 @@ def test_setgroups_allow_is_refused_and_explained(pyspaces: Run) -> None:
     done = pyspaces("run", "--setgroups", "allow", "true")
     assert done.returncode == 125
     assert "gid_map: Operation not permitted" in done.stderr
-    assert "hint: without CAP_SETGID this needs setgroups denied" in done.stderr
+    assert "hint: without CAP_SETGID, setgroups must be denied" in done.stderr
 
 
 @pytest.mark.as_root
@@ -191,7 +191,7 @@ def test_root_of_the_parent_needs_setfcap(pyspaces: Run) -> None:
         SCRIPT, "run", "--user", "true",
     )  # fmt: skip
     assert done.returncode == 125
-    assert "hint: mapping the parent's user 0 needs CAP_SETFCAP" in done.stderr
+    assert "hint: mapping outside user 0 requires CAP_SETFCAP" in done.stderr
 
 
 def test_a_caller_without_mapped_ids_is_told_so(pyspaces: Run) -> None:

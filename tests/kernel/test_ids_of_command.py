@@ -87,7 +87,7 @@ def test_groups_that_the_kernel_denies(pyspaces: Run) -> None:
 def test_ids_that_need_a_capability(pyspaces: Run, options: list[str], name: str) -> None:
     done = pyspaces("run", *options, "--", "true")
     assert done.returncode == 125
-    assert f"hint: without {name} a process keeps its ids: add --user" in done.stderr
+    assert f"hint: without {name}, a process cannot change its ids: add --user" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -229,9 +229,9 @@ print(listing._hides_processes(), [row.nprocs for row in listing.listing(types=[
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("noaccess", "not counted: 1 process that only its owner or root may look into"),
-        ("invisible", "not counted: processes of other users, which /proc hides here (hidepid)"),
-        ("ptraceable", "not counted: processes of other users, which /proc hides here (hidepid)"),
+        ("noaccess", "not listed: 1 process that could not be read"),
+        ("invisible", "not listed: processes of other users, which /proc hides here (hidepid)"),
+        ("ptraceable", "not listed: processes of other users, which /proc hides here (hidepid)"),
     ],
 )
 def test_the_command_works_under_a_proc_that_hides_processes(option: str, said: str) -> None:

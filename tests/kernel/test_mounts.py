@@ -134,7 +134,7 @@ def test_what_may_be_missing(kind: str, src: Path) -> None:
     told = refused(f"--{kind}", "/no/such", "/mnt")
     assert "bind /no/such on /mnt" in told
     assert "source /no/such: No such file or directory" in told
-    assert "hint: the -try form" in told
+    assert "hint: to ignore a missing source" in told
 
 
 def test_descriptors_can_be_bound(src: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_plan_with_a_new_proc_of_a_shared_pid_namespace() -> None:
     )
     with pytest.raises(SpaceError, match="mount a new /proc: mount /proc: Operation not permitted"):
         launch.start(plan)
-    with pytest.raises(SpaceError, match="add --pid, or show the existing one with --bind /proc"):
+    with pytest.raises(SpaceError, match="add --pid, or use --bind /proc /proc to show"):
         launch.start(plan)
 
 
@@ -339,8 +339,14 @@ def test_a_root_without_proc_where_proc_was_asked(tmp_path: Path) -> None:
 def test_sysfs_and_mqueue_are_of_new_namespaces() -> None:
     assert inside("ls /mnt/class/net", "--net", "--tmpfs", "/mnt", "--sysfs", "/mnt") == "lo\n"
     assert inside("ls /mnt", "--ipc", "--mqueue", "/mnt") == ""
-    assert "hint: a sysfs shows a net namespace" in refused("--sysfs", "/mnt")
-    assert "hint: a mqueue shows a ipc namespace" in refused("--mqueue", "/mnt")
+    assert (
+        "hint: in a user namespace, sysfs can be mounted only for a new net namespace"
+        in refused("--sysfs", "/mnt")
+    )
+    assert (
+        "hint: in a user namespace, mqueue can be mounted only for a new ipc namespace"
+        in refused("--mqueue", "/mnt")
+    )
 
 
 def test_dev() -> None:

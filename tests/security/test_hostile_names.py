@@ -92,9 +92,9 @@ def test_a_directory_that_is_not_ours_is_passed_over(shell: Shell, make: str, wh
         $S > /dev/null && echo known
     """)
     assert done.stdout == "listed\nrun\nentered\nknown\n"
-    notes = [line for line in done.stderr.splitlines() if "not counted" not in line]
+    notes = [line for line in done.stderr.splitlines() if "not listed" not in line]
     assert len(notes) == 1
-    assert notes[0].startswith("pyspaces: names are left out: /")
+    assert notes[0].startswith("pyspaces: registered names are left out: /")
     assert why in notes[0]
 
 
@@ -104,8 +104,8 @@ def test_a_directory_that_is_not_ours_is_passed_over(shell: Shell, make: str, wh
     ("words", "what"),
     [
         ("run --name box --user -- true", "cannot be registered"),
-        ("enter box -- true", "names cannot be used here"),
-        ("stop box", "names cannot be used here"),
+        ("enter box -- true", "registered names cannot be used here"),
+        ("stop box", "registered names cannot be used here"),
     ],
 )
 def test_and_names_are_refused(shell: Shell, make: str, why: str, words: str, what: str) -> None:
@@ -138,7 +138,7 @@ def test_a_stranger_was_first_in_tmp() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "user" in done.stdout.split()
-    told = "pyspaces: names are left out: /tmp/pyspaces-0: belongs to user 1\n"
+    told = "pyspaces: registered names are left out: /tmp/pyspaces-0: belongs to user 1\n"
     assert done.stderr.count(told) == 1
 
 
@@ -170,9 +170,9 @@ def assert_no_name(folder: Path) -> None:
     assert registry.holders() == []
     assert targets.names() == []
     assert listing.listing(ours=True).rows is not None
-    with pytest.raises(SpaceError, match="name: box: nothing runs under it"):
+    with pytest.raises(SpaceError, match="name: box: is not registered"):
         targets.find("box")
-    with pytest.raises(SpaceError, match="name: box: nothing runs under it"):
+    with pytest.raises(SpaceError, match="name: box: is not registered"):
         targets.stop("box", grace=0)
 
 

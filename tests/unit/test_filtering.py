@@ -105,33 +105,33 @@ def test_what_an_expression_chooses(text: str, row: dict[str, Any], expected: bo
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "character 1: the expression ends where a column or a value is expected"),
-        ("pid==", "character 6: the expression ends where a column or a value is expected"),
-        ("pid==1 &&", "character 10: the expression ends where"),
+        ("", "character 1: expected a column or a value, not the end"),
+        ("pid==", "character 6: expected a column or a value, not the end"),
+        ("pid==1 &&", "character 10: expected a column or a value, not the end"),
         ("nproc==0", "character 1: no such column: 'nproc'; did you mean 'nprocs'?"),
         ("pid==1 || comand=~x", "character 11: no such column: 'comand'; did you mean 'command'?"),
-        ("zzz", "character 1: no such column: 'zzz'; there are ns, type, nprocs,"),
-        ("\x1b==1", "character 1: no such column: '\\x1b'; there are"),
+        ("zzz", "character 1: no such column: 'zzz'; choose from ns, type, nprocs,"),
+        ("\x1b==1", "character 1: no such column: '\\x1b'; choose from"),
         ("type==nte", "character 7: no such type: 'nte'; did you mean 'net'?"),
-        ("type==''", "character 7: no such type: ''; there are user, net, mount, pid"),
+        ("type==''", "character 7: no such type: ''; choose from user, net, mount, pid"),
         ("pid==x", "character 6: no such column: 'x'"),
-        ("pid=='x'", "character 6: 'pid' is a number, and 'x' is not one"),
+        ("pid=='x'", "character 6: 'pid' is a number, and 'x' is not"),
         ("pid==\u0663", "character 6: no such column: '\u0663'"),
         ("pid==user", "character 6: 'pid' is a number, and 'user' is text"),
-        ("pid=1", "character 4: '=' alone means nothing; did you mean '=='?"),
-        ("pid & 1", "character 5: '&' alone means nothing; did you mean '&&'?"),
-        ("pid | 1", "character 5: '|' alone means nothing; did you mean '||'?"),
-        ("user=='x", "character 7: the text that ' begins has no end"),
+        ("pid=1", "character 4: '=' is not an operator; did you mean '=='?"),
+        ("pid & 1", "character 5: '&' is not an operator; did you mean '&&'?"),
+        ("pid | 1", "character 5: '|' is not an operator; did you mean '||'?"),
+        ("user=='x", "character 7: the closing ' is missing"),
         ("(pid==1", "character 1: '(' is never closed"),
         ("((pid==1)", "character 1: '(' is never closed"),
         ("pid==1)", "character 7: ')' is not expected here"),
         ("()", "character 2: ')' is not expected here"),
         ("(pid==1)==1", "character 9: '==' is not expected here"),
         ("1<pid<5", "character 6: a comparison cannot be compared"),
-        ("command==a b", "character 12: 'b' is not expected here; texts with blanks are quoted"),
-        ("1==1", "character 4: '1' is a value, where a column is expected"),
-        ("'pid'", "character 1: 'pid' is a value, where a column is expected"),
-        ("'x'=~'x'", "character 1: 'x' is a value, where a column is expected"),
+        ("command==a b", "character 12: 'b' is not expected here; quote text with blanks"),
+        ("1==1", "character 4: expected a column, not the value '1'"),
+        ("'pid'", "character 1: expected a column, not the value 'pid'"),
+        ("'x'=~'x'", "character 1: expected a column, not the value 'x'"),
         ("command=~'('", "character 10: '(' is not a regular expression: missing )"),
         ("x" * 4097, "the expression is longer than 4096 characters"),
     ],
@@ -147,7 +147,7 @@ def test_depth_is_bounded(character: str) -> None:
     opened = head.count("(")
     text = head + "pid" + ")" * min(opened, 4096 - len(head) - 3)
     if opened > filtering.DEEPEST:
-        assert "more than 50 parentheses within each other" in fault(text)
+        assert "parentheses are nested more than 50 deep" in fault(text)
     else:
         chooses(text)
 

@@ -147,7 +147,7 @@ def test_a_namespace_that_this_kernel_lacks_is_named() -> None:
     hint = explain(refused("clone3", errno.EINVAL), new=namespaces.NAMES)
     if missing:
         assert hint is not None
-        assert all(f"no {row.name} namespaces" in hint for row in missing)
+        assert all(f"does not support {row.name} namespaces" in hint for row in missing)
     else:
         assert not hint
 
@@ -168,7 +168,7 @@ def map_refused(kind: str) -> Report:
 def test_what_an_ordinary_user_may_map() -> None:
     hint = explain(map_refused("uid_map"), uids=(extent(0, UID + 1),))
     if HAS_SETUID:
-        assert hint is None or "a user may map one id" not in hint
+        assert hint is None or "a user can map only its own id" not in hint
     else:
         assert hint is not None
         assert "without CAP_SETUID" in hint

@@ -1,6 +1,6 @@
-"""What this host allows, found by doing each thing in a throw-away child.
+"""Find out what this host allows, by trying each feature in a child process.
 
-Runs in the parent, and only where it is asked for. Must not know how findings are shown.
+Runs in the parent, and only on request. Must not know how findings are shown.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ NAMES = tuple(_ALL)
 
 
 def examine(names: Iterable[str] = NAMES) -> list[Row]:
-    """Return a row for each of `names`, of NAMES; each is tried now, in about 2 ms.
+    """Try the features `names`, which are in NAMES, and return a row for each.
 
-    Nothing is left behind. Raises KeyError for a name that there is not.
+    Each takes about 2 ms, and leaves nothing behind. Raises KeyError for an unknown name.
     """
     return [_row(name) for name in names]
 
@@ -41,6 +41,6 @@ def examine(names: Iterable[str] = NAMES) -> list[Row]:
 def _row(name: str) -> Row:
     try:
         return _ALL[name]()
-    except KernelError as error:  # of this process: no descriptors, no /proc
+    except KernelError as error:  # in this process: no descriptors, no /proc
         where = f" {error.filename}" if error.filename else ""
         return Row(name=name, answer=NO, evidence=f"{error.call}{where}: {error.strerror}")

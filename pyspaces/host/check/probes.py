@@ -1,4 +1,4 @@
-"""What a launch can use, each thing done in a throw-away child.
+"""The features that a launch can use, each tried in a child process.
 
 Runs in the parent; a function `_do_...` runs in the child, and only there.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspaces.feature import Probe
 
 _TRY = "try it"
-# A place to mount on that is always there; the mount namespace is thrown away.
+# A mount point that always exists; the mount namespace is discarded.
 _PLACE = "/proc"
 # include/uapi/asm-generic/unistd.h: from 424 on, numbers are the same on all machines.
 _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 442
@@ -33,13 +33,13 @@ _ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 
 
 def new_namespace(name: str, *, user: bool) -> Row:
-    """Make a namespace, inside a new user namespace or without one."""
+    """Create a namespace, in a new user namespace or without one."""
     words = ("user", name) if user and name != "user" else (name,)
     label = "namespace-" + "-".join(words)
     mapping: dict[str, object] = dict.fromkeys(words, True)
     mapping |= {"mount_proc": False} if name == "pid" else {}
     mapping |= {"loopback": False} if name == "net" else {}
-    return finding(label, attempt(mapping), works="made, and entered")
+    return finding(label, attempt(mapping), works="created and entered")
 
 
 def _around(*names: str) -> Mapping[str, object]:
@@ -59,13 +59,13 @@ def of_feature(probe: Probe) -> Row:
 
 
 def map_many() -> Row:
-    """Map more than the own id: what there is for the privileged, subordinate ids for others."""
+    """Map more ids: all of them with the capabilities, or else the subordinate ids."""
     if sum(count for _, _, count in procfs.id_map("uid_map")) == 1:
         return Row(
             name="map-many",
             answer=NO,
-            evidence="this user namespace has one user id, and so none to pass on",
-            remedy="make it with more, as --map-auto of pyspaces run does",
+            evidence="only one user id is mapped in this user namespace",
+            remedy="create it with more, for example with pyspaces run --map-auto",
         )
     word, what = _many()
     error = attempt({"map_uid": (word,), "map_gid": (word,)})
@@ -74,12 +74,12 @@ def map_many() -> Row:
 
 def _many() -> tuple[str, str]:
     if all(procfs.has_capability(n) for n in (constants.CAP_SETUID, constants.CAP_SETGID)):
-        return "all", "all ids of this user namespace are mapped, written directly"
-    return "auto", "the own id and all subordinate ids are mapped, by newuidmap and newgidmap"
+        return "all", "all ids of this user namespace were mapped directly"
+    return "auto", "this user and its subordinate ids were mapped by newuidmap and newgidmap"
 
 
 def helper(kind: str) -> Row:
-    """Let newuidmap or newgidmap write a map, where this user needs that."""
+    """Write a map with newuidmap or newgidmap, if this user needs that."""
     name = f"new{kind}map"
     path = program.find(name)
     number = constants.CAP_SETUID if kind == "uid" else constants.CAP_SETGID
@@ -92,7 +92,7 @@ def helper(kind: str) -> Row:
 
 
 def mount_tmpfs() -> Row:
-    """Mount an empty file system."""
+    """Mount a tmpfs, and use it."""
     error = attempt(_around("mount"), _do_mount_tmpfs, stage=_TRY)
     return finding("mount-tmpfs", error, works="mounted")
 
@@ -103,9 +103,9 @@ def _do_mount_tmpfs() -> None:
 
 
 def mount_overlay() -> Row:
-    """Mount an overlay of directories in memory, and write through it."""
+    """Mount an overlay of directories in a tmpfs, and write to it."""
     error = attempt(_around("mount"), _do_mount_overlay, stage=_TRY)
-    return finding("mount-overlay", error, works="mounted, and written through to the upper layer")
+    return finding("mount-overlay", error, works="mounted, and its upper layer written to")
 
 
 def _do_mount_overlay() -> None:
@@ -113,7 +113,7 @@ def _do_mount_overlay() -> None:
     for name in ("lower", "upper", "work", "merged"):
         os.mkdir(f"{_PLACE}/{name}")
     layers = {"lowerdir": "lower", "upperdir": "upper", "workdir": "work"}
-    options = ",".join(f"{key}={_PLACE}/{folder}" for key, folder in layers.items())
+    options = ",".join(f"{key}={_PLACE}/{name}" for key, name in layers.items())
     libc.mount("overlay", f"{_PLACE}/merged", "overlay", 0, options)
     os.mkdir(f"{_PLACE}/merged/new")
     os.stat(f"{_PLACE}/upper/new")
@@ -130,7 +130,7 @@ def _do_mount_sysfs() -> None:
 
 
 def pidfd() -> Row:
-    """End a child through its pidfd, and see that it has."""
+    """End a child through its pidfd, and wait for it."""
     child = spawn.spawn(_do_wait)
     try:
         libc.pidfd_send_signal(child.pidfd, 9, 0)
@@ -142,7 +142,9 @@ def pidfd() -> Row:
         spawn.reap(child.pid)
         os.close(child.pidfd)
     answer = YES if ended else NO
-    return Row(name="pidfd", answer=answer, evidence="a child was ended and waited for through one")
+    return Row(
+        name="pidfd", answer=answer, evidence="a child was ended and waited for with a pidfd"
+    )
 
 
 def _do_wait() -> None:
@@ -150,17 +152,17 @@ def _do_wait() -> None:
 
 
 def newest_clone() -> Row:
-    """Ask clone3 for what it must refuse as wrong: it says so, or that it is not there."""
+    """Make an invalid call, which clone3 refuses as invalid if it is available."""
     number = filtered.answer("clone3", 0)
     if number == filtered.own_answer("clone3"):
-        return Row(name="clone3", answer=YES, evidence="it told a wrong call from a right one")
+        return Row(name="clone3", answer=YES, evidence="an invalid call was refused as invalid")
     answer = DEGRADED if number == errno.ENOSYS else NO
-    way = "; clone is used" if answer == DEGRADED else ""
+    way = "; clone is used instead" if answer == DEGRADED else ""
     return Row(name="clone3", answer=answer, evidence=f"clone3: {os.strerror(number or 0)}{way}")
 
 
 def mount_setattr() -> Row:
-    """Make a mount read-only by mount_setattr(2), and see that it is."""
+    """Make a mount read-only with mount_setattr(2), and check that it is."""
     error = attempt(_around("mount"), _do_mount_setattr, stage=_TRY)
     return finding("mount-setattr", error, works="a mount was made read-only")
 
@@ -180,9 +182,9 @@ def _do_mount_setattr() -> None:
 
 
 def new_mount_api() -> Row:
-    """Make a file system, and mount it, by fsopen(2) and its family."""
+    """Create and mount a file system with fsopen(2) and related calls."""
     error = attempt(_around("mount"), _do_new_mount, stage=_TRY)
-    return finding("new-mount-api", error, works="fsopen, fsconfig, fsmount, move_mount: done")
+    return finding("new-mount-api", error, works="fsopen, fsconfig, fsmount and move_mount work")
 
 
 def _do_new_mount() -> None:
@@ -194,21 +196,21 @@ def _do_new_mount() -> None:
 
 
 def landlock() -> Row:
-    """Ask for the version of Landlock: landlock_create_ruleset(2)."""
+    """Get the version of Landlock: landlock_create_ruleset(2)."""
     try:
         version = libc.call("landlock_create_ruleset", _LANDLOCK_CREATE_RULESET, None, 0, 1)
     except KernelError as error:
-        why = {errno.ENOSYS: "not in this kernel", errno.EOPNOTSUPP: "switched off at boot"}
-        told = why.get(error.errno or 0, error.strerror)
+        known = {errno.ENOSYS: "not in this kernel", errno.EOPNOTSUPP: "disabled at boot"}
+        why = known.get(error.errno or 0, error.strerror)
         remedy = "boot with landlock in lsm=" if error.errno == errno.EOPNOTSUPP else None
-        return Row(name="landlock", answer=NO, evidence=f"{told}", remedy=remedy)
+        return Row(name="landlock", answer=NO, evidence=f"{why}", remedy=remedy)
     return Row(name="landlock", answer=YES, evidence=f"ABI {version}")
 
 
 def seccomp() -> Row:
-    """Put a filter that allows everything on a process of its own."""
+    """Install a filter that allows everything on a child process."""
     error = attempt({}, _do_seccomp, stage=_TRY)
-    return finding("seccomp-filter", error, works="a filter was put on a process")
+    return finding("seccomp-filter", error, works="a filter was installed")
 
 
 def _do_seccomp() -> None:

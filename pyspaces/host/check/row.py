@@ -11,11 +11,11 @@ YES, NO, DEGRADED = "yes", "no", "degraded"
 
 
 class Row(Record):
-    """What was found out about one thing.
+    """A finding about one feature.
 
-    name: of the thing, for machines as for people; names stay. answer: YES, NO, or DEGRADED where
-    it works by another way or in part. evidence: what shows it. remedy: the command or the file
-    that would mend it; None where nothing has to be, or where none is known.
+    name: the feature; names are stable. answer: YES, NO, or DEGRADED if it works only in part or
+    by a fallback. evidence: what shows this. remedy: the command or file that would fix it; None
+    if nothing is wrong, or no remedy is known.
     """
 
     name: str

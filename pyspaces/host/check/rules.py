@@ -1,6 +1,6 @@
-"""What forbids namespaces on this host: sysctls, limits, filters, a covered /proc.
+"""What may prevent namespaces on this host: sysctls, limits, filters, a covered /proc.
 
-Reads settings, and asks the filters. Each row is `yes` where nothing forbids.
+Reads the sysctls, and tries what filters answer. A row is `yes` if nothing prevents namespaces.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _UNCONFINED = "--security-opt seccomp=unconfined, or --cap-add SYS_ADMIN, when t
 
 
 def apparmor(interpreter: str) -> Row:
-    """Tell whether AppArmor lets this interpreter use unprivileged user namespaces."""
+    """Return whether AppArmor lets this interpreter use unprivileged user namespaces."""
     return apparmor_row(Confinement.of_this_process(), interpreter)
 
 
 def apparmor_row(confinement: Confinement, interpreter: str) -> Row:
-    """Judge what AppArmor says. interpreter: the real path, for which a profile is written."""
+    """Return the row for a confinement. interpreter: its real path, for the profile."""
     name = "apparmor-allows"
     if confinement.restricts is None:
         return Row(name=name, answer=YES, evidence=f"this kernel has no {_APPARMOR}")
     evidence = f"{_APPARMOR} is {confinement.restricts}, and this process is {confinement.label}"
     if not confinement.holds():
         return Row(name=name, answer=YES, evidence=evidence)
-    # Root makes the namespaces all the same; only those who are not need a profile.
+    # Root can create the namespaces anyway; only others need a profile.
     answer = DEGRADED if os.geteuid() == 0 else NO
     return Row(name=name, answer=answer, evidence=evidence, remedy=profile(interpreter))
 
@@ -40,7 +40,7 @@ def apparmor_row(confinement: Confinement, interpreter: str) -> Row:
 def profile(interpreter: str) -> str:
     """Return the commands that give `interpreter` an AppArmor profile that allows user namespaces.
 
-    AppArmor goes by the real path of the executable, which is the interpreter, not the script.
+    AppArmor uses the real path of the executable, which is the interpreter, not the script.
     """
     quoted = interpreter.replace("\\", "\\\\").replace('"', '\\"')
     return f"""sudo tee /etc/apparmor.d/pyspaces <<'END'
@@ -55,7 +55,7 @@ sudo apparmor_parser -r /etc/apparmor.d/pyspaces"""
 
 
 def sysctl() -> Row:
-    """Tell whether the switch of Debian's kernels allows user namespaces to everybody."""
+    """Return whether the sysctl of Debian's kernels allows user namespaces for everyone."""
     value = procfs.sysctl(_DEBIAN)
     name = "sysctl-allows"
     if value is None:
@@ -69,26 +69,28 @@ def sysctl() -> Row:
 
 
 def terminal() -> Row:
-    """Tell whether the kernel refuses to put input into a terminal on behalf of a command.
+    """Return whether the kernel prevents a command from putting input into a terminal.
 
-    TIOCSTI of ioctl_tty(2). Before Linux 6.2 there is no such setting, and no refusal. Whoever has
-    CAP_SYS_ADMIN in the first user namespace may do it whatever the setting.
+    TIOCSTI in ioctl_tty(2). Before Linux 6.2, there is no such sysctl, and nothing prevents it. A
+    process with CAP_SYS_ADMIN in the initial user namespace can do it in any case.
     """
     name = "no-tiocsti"
     value = procfs.sysctl(_TIOCSTI)
     if value == "0":
-        return Row(name=name, answer=YES, evidence=f"{_TIOCSTI} is 0, which binds all but root")
-    told = f"{_TIOCSTI} is {value}" if value else f"this kernel has no {_TIOCSTI}"
+        return Row(
+            name=name, answer=YES, evidence=f"{_TIOCSTI} is 0, which applies to all but root"
+        )
+    found = f"{_TIOCSTI} is {value}" if value else f"this kernel has no {_TIOCSTI}"
     return Row(
         name=name,
         answer=DEGRADED,
-        evidence=f"{told}: a command may put input into the terminal that it shares",
+        evidence=f"{found}: a command can put input into the terminal that it shares",
         remedy=f"--pty or --new-session; or sudo sysctl {_TIOCSTI}=0, since Linux 6.2",
     )
 
 
 def limits() -> Row:
-    """Tell whether a limit of this user namespace is 0."""
+    """Return whether a limit of this user namespace is 0."""
     names = [f"user.max_{row.link}_namespaces" for row in namespaces.NAMESPACES]
     values = {name: procfs.sysctl(name) for name in names}
     zero = [name for name, value in values.items() if value == "0"]
@@ -96,7 +98,7 @@ def limits() -> Row:
         return Row(
             name="limits-allow",
             answer=NO,
-            evidence=f"{', '.join(zero)}: 0, which allows none",
+            evidence=f"{', '.join(zero)}: 0, so none can be created",
             remedy="as root: sysctl " + " ".join(f"{name}=10000" for name in zero),
         )
     shown = ", ".join(f"{name.split('_')[1]} {value}" for name, value in values.items() if value)
@@ -104,7 +106,7 @@ def limits() -> Row:
 
 
 def unfiltered() -> Row:
-    """Tell whether a seccomp filter refuses what a launch calls."""
+    """Return whether a seccomp filter refuses the system calls of a launch."""
     name = "unfiltered"
     mode = procfs.status_field("self", "Seccomp")
     if mode != "2":
@@ -115,25 +117,25 @@ def unfiltered() -> Row:
     for call in ("clone3", "clone", "unshare", "mount"):
         if number := filtered.refusal(call, constants.CLONE_NEWUSER):
             refused[call] = os.strerror(number)
-    told = ", ".join(f"{call}: {why}" for call, why in refused.items())
     if not refused:
-        evidence = "a seccomp filter is on this process, and lets clone3, clone and mount pass"
+        evidence = "a seccomp filter is on this process, and allows clone3, clone, unshare, mount"
         return Row(name=name, answer=YES, evidence=evidence)
     # Without clone3, clone(2) does the same.
     answer = DEGRADED if refused == {"clone3": os.strerror(errno.ENOSYS)} else NO
     remedy = None if answer == DEGRADED else _UNCONFINED
-    return Row(name=name, answer=answer, evidence=f"a filter answers {told}", remedy=remedy)
+    evidence = ", ".join(f"{call} ({why})" for call, why in refused.items())
+    return Row(
+        name=name, answer=answer, evidence=f"a seccomp filter refuses {evidence}", remedy=remedy
+    )
 
 
 def visible_proc() -> Row:
-    """Tell whether all of /proc is to be seen, which the kernel wants for a fresh one."""
+    """Return whether all of /proc is visible, which the kernel requires to mount a new one."""
     name = "proc-visible"
     try:
         mounts = list(mountinfo.mounts())
     except OSError:
-        return Row(
-            name=name, answer=NO, evidence="no /proc here", remedy="mount -t proc proc /proc"
-        )
+        return Row(name=name, answer=NO, evidence="not mounted", remedy="mount -t proc proc /proc")
     if covered := masked_proc_paths():
         remedy = (
             "--security-opt systempaths=unconfined (podman: unmask=ALL) when the container starts"

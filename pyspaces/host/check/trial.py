@@ -1,7 +1,7 @@
-"""A launch, done for real in a throw-away child, up to the command.
+"""A trial launch in a child process, up to the command.
 
-Runs in the parent; what `act` does runs in the child. Nothing stays: the child is reaped, and its
-namespaces go with it.
+Runs in the parent, except `act`, which runs in the child. Nothing is left behind: the child is
+reaped, and its namespaces go with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_REPORT = 65536  # bytes; a pipe holds as many
 def attempt(
     mapping: Mapping[str, object], act: Callable[[], object] | None = None, *, stage: str = ""
 ) -> SpaceError | None:
-    """Set up what `mapping` asks for, and call `act` in it; return what went wrong, if anything.
+    """Set up the launch `mapping`, and call `act` in it. Return the error, or None.
 
     mapping: settings, as for settings.plan_from. stage: what `act` does, for the error.
     """
@@ -44,9 +44,9 @@ def attempt(
 def attempt_plan(
     plan: Plan, act: Callable[[], object] | None = None, *, stage: str = ""
 ) -> SpaceError | None:
-    """Do all of `plan` but its command, without its records, terminal, clock, name and kept files.
+    """Carry out `plan` without its command, records, terminal, time limit, name and --keep.
 
-    Returns what went wrong, with its hint; None if nothing did. Raises UsageFault.
+    Returns the error with its hint, or None. Raises UsageFault.
     """
     if plan.existing.keeps:
         from pyspaces.features.existing import keeping  # noqa: PLC0415 - few launches keep anything
@@ -66,8 +66,8 @@ def attempt_plan(
             os.close(writing)
         with running:
             running.wait()
-        if told := os.read(reading, _LONGEST_REPORT):
-            return outer.failure(Report.from_bytes(told), plan)
+        if data := os.read(reading, _LONGEST_REPORT):
+            return outer.failure(Report.from_bytes(data), plan)
     except UsageFault:
         raise
     except SpaceError as error:
@@ -89,7 +89,7 @@ def _act(act: Callable[[], object] | None, stage: str, writing: int) -> None:
 
 
 def finding(name: str, error: SpaceError | None, *, works: str) -> Row:
-    """Return the row of an attempt. works: the evidence where it succeeded."""
+    """Return the row of an attempt. works: the evidence if it succeeded."""
     if error is None:
         return Row(name=name, answer=YES, evidence=works)
     evidence = "; ".join((error.message, *error.details))
@@ -97,9 +97,9 @@ def finding(name: str, error: SpaceError | None, *, works: str) -> Row:
 
 
 def launchable(plan: Plan, *, command: bool) -> Row:
-    """Tell whether `plan` could be launched here. Raises UsageFault.
+    """Return a row that says whether `plan` could be launched here. Raises UsageFault.
 
-    command: whether its command has to be there, and be executable, in what is set up.
+    command: whether to check that its command exists and is executable.
     """
     paths = launch.candidates(plan.command[0], plan.environment.apply(launch.caller_environment()))
     name = plan.command[0]
@@ -110,5 +110,5 @@ def launchable(plan: Plan, *, command: bool) -> Row:
             raise OSError(errno.EACCES if found else errno.ENOENT, "", name)
 
     error = attempt_plan(plan, look if command else None, stage="execute the command")
-    done = "all of its set-up was done in a throw-away child"
-    return finding("launch", error, works=f"{done}; {name} is there" if command else done)
+    done = "the set-up succeeded in a child process"
+    return finding("launch", error, works=f"{done}; {name} was found" if command else done)

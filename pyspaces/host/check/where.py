@@ -1,6 +1,6 @@
-"""Where we are: kernel, interpreter, user, container, CI runner.
+"""The environment: kernel, interpreter, user, container, CI runner.
 
-Only reads. What it finds explains the rows; none of them is decided by it.
+Only reads. This information accompanies the rows; none of them depends on it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 from pyspaces.kernel import procfs
 
-# File, and what its being there means. systemd writes the name into the last.
+# Files, and the container runtime that creates them.
 _MARKS = (
     ("/.dockerenv", "docker"),
     ("/run/.containerenv", "podman"),
@@ -32,7 +32,7 @@ _RUNNERS = (
 
 
 def facts() -> dict[str, str | int | bool | None]:
-    """Return what is known of this host; None for what it is not."""
+    """Return what is known about this host; unknown values are None."""
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
@@ -55,7 +55,7 @@ def interpreter() -> str:
 
 
 def container() -> str | None:
-    """Return which container runtime started us, by the marks that they leave; None if none did."""
+    """Return the container runtime that this process runs in, by its traces; None if none."""
     if "gVisor" in (procfs.read_or_none("/proc/version") or ""):
         return "gvisor"
     if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -63,9 +63,9 @@ def container() -> str | None:
     for path, name in _MARKS:
         if os.path.exists(path):
             return name
-    told = os.environ.get("container")  # noqa: SIM112 - as systemd and podman spell it
-    if told := procfs.read_or_none("/run/systemd/container") or told:
-        return told
+    engine = os.environ.get("container")  # noqa: SIM112 - as systemd and podman spell it
+    if engine := procfs.read_or_none("/run/systemd/container") or engine:
+        return engine
     cgroup = procfs.read_or_none("/proc/1/cgroup") or ""
     for word, name in _CGROUPS:
         if word in cgroup:
@@ -74,7 +74,7 @@ def container() -> str | None:
 
 
 def runner() -> str | None:
-    """Return which CI runner started us, by its variables; None if none did."""
+    """Return the CI runner that this process runs in, by its variables; None if none."""
     for variable, name in _RUNNERS:
         if os.environ.get(variable, "") not in ("", "false", "0"):
             return name
@@ -82,7 +82,7 @@ def runner() -> str | None:
 
 
 def nested() -> bool | None:
-    """Tell whether this is in a user namespace below the first; None where /proc does not say."""
+    """Return whether this process is in a nested user namespace; None if /proc does not say."""
     try:
         return procfs.id_map("uid_map") != [(0, 0, 4294967295)]
     except OSError:

@@ -108,7 +108,7 @@ class Place:
         if there is None:
             return None
         if not stat.S_ISREG(there.st_mode):
-            return "is no regular file, and would be replaced by one"
+            return "is not a regular file, and would be replaced by one"
         directory = os.fstat(self._directory)
         if _is_shared(directory) and there.st_uid not in (os.geteuid(), directory.st_uid):
             return f"belongs to user {there.st_uid}"
