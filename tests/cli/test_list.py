@@ -188,7 +188,7 @@ def test_no_such_process(pyspaces: Run) -> None:
     done = pyspaces("list", "--pid", str(process.pid))
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == (
-        f"pyspaces: cannot list the namespaces of process {process.pid}: there is no such process\n"
+        f"pyspaces: cannot list the namespaces of process {process.pid}: no such process\n"
     )
 
 

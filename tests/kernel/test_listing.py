@@ -149,7 +149,7 @@ def test_types_and_pid_choose() -> None:
 def test_a_process_that_is_not_there(pyspaces: Any) -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    with pytest.raises(SpaceError, match=f"process {process.pid}: there is no such process"):
+    with pytest.raises(SpaceError, match=f"process {process.pid}: no such process"):
         listing.listing(pid=process.pid)
 
 
