@@ -51,6 +51,8 @@ OF_COMMAND_LINE = {
     "gc",
 }
 OF_ENTER = {
+    *("pyspaces.launch.service", "pyspaces.launch.existing", "pyspaces.launch.existing.joined"),
+    "pyspaces.kernel.mountinfo",
     *("pyspaces.commands.entering", "pyspaces.host", "pyspaces.host.targets"),
     *(f"pyspaces.features.existing.{name}" for name in ("joining", "names", "registry")),
     *("pyspaces.launch.inner.join", "pyspaces.kernel.cgroupfs"),

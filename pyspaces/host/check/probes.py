@@ -235,19 +235,25 @@ def _feature_probes() -> dict[str, Callable[[], Row]]:
     }
 
 
+_DECLARED = _feature_probes()
+
 PROBES: dict[str, Callable[[], Row]] = {
     **_namespace_probes(),
-    **_feature_probes(),
+    "map-one": _DECLARED["map-one"],
     "map-many": map_many,
     "newuidmap": lambda: helper("uid"),
     "newgidmap": lambda: helper("gid"),
+    "mount-proc": _DECLARED["mount-proc"],
     "mount-tmpfs": mount_tmpfs,
     "mount-overlay": mount_overlay,
     "mount-sysfs": mount_sysfs,
+    "loopback": _DECLARED["loopback"],
+    "time-offsets": _DECLARED["time-offsets"],
     "pidfd": pidfd,
     "clone3": newest_clone,
     "mount-setattr": mount_setattr,
     "new-mount-api": new_mount_api,
     "landlock": landlock,
     "seccomp-filter": seccomp,
+    **_DECLARED,  # a name that is there already stays in its place
 }
