@@ -36,7 +36,8 @@ class Launch:
     """One launch: what its caller brings, and what the services add to that.
 
     Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
-    function, before, hold, and reader. begun: when it began, by the monotonic clock.
+    function, before, hold, and reader. calls: whether there is a function. begun: when it began,
+    by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
@@ -53,6 +54,7 @@ class Launch:
         self.begun = time.monotonic()
         self.variables: Mapping[bytes, bytes] | None = None
         self.inherited: Inherited | None = None
+        self.calls = False
         self.function: Callable[[], object] | None = None
         self.before: Callable[[], object] | None = None
         self.hold: Callable[[Spawned], object] | None = None
@@ -71,11 +73,6 @@ class Launch:
         self.relay: Relay | None = None
         self.job: Job | None = None
         self.peak_floor = 0
-
-    @property
-    def calls(self) -> bool:
-        """Whether a Python function is called, and no program executed."""
-        return self.function is not None
 
     def leaves_group(self) -> bool:
         """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
@@ -172,29 +169,28 @@ def _is_recorded(launch: Launch) -> bool:
 # In the order in which they are opened. `before` comes in this order, too; every later moment in
 # the opposite one, with those last that tell of the launch (`Service.tells`).
 ROWS = (
-    # Of these three kinds of records the report is told last: people see what else went wrong above
-    # it. It opens nothing.
+    # First, to be told last: people see what else went wrong above it. It opens nothing.
     Row(when=lambda launch: launch.plan.outputs.report, load=_report),
     # Before anything that the host may refuse: that is recorded, too. Told that the launch failed,
     # or how the command ended, when all else is released: who reads it finds the name free.
     Row(when=_is_recorded, load=_journal),
     Row(when=lambda launch: launch.plan.outputs, load=_peak),
-    # Before the name, which would be taken from others for a moment and for nothing.
+    # Before the name: files that cannot be used are no reason to take it from others for a moment.
     Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
-    # Before all that takes long or that others notice: of two launches of one name, one does that.
+    # Before all that follows: of two launches with one name, only one gets that far.
     Row(when=lambda launch: launch.plan.existing.name is not None, load=_name),
-    # The last in the process that creates the child: what is to be done there with the rights and
-    # the paths of the caller has to stand above. Says whether the command is in another pid
-    # namespace, which job control asks.
+    # The last one that does something in the process that creates the child: what needs the rights
+    # and paths of the caller there has to stand above it. Says whether the command is in another
+    # pid namespace, which job control asks.
     Row(when=lambda launch: launch.plan.existing.joining, load=_joined),
     Row(when=lambda launch: launch.plan.life.pty, load=_terminal),
-    # Behind the name: the file of an earlier command goes only where this one can start. Ended
-    # before the journal, so that who waits for that finds the file.
+    # After the name, since it removes the file of an earlier command. Told before the journal:
+    # whoever waits for the record of the end finds the file.
     Row(when=lambda launch: launch.plan.outputs.overlay_diff is not None, load=_difference),
-    # Behind the name and the terminal: at the end it says why, before what they may have to say.
+    # After the name and the terminal: at the end it says why, before what they may have to say.
     Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
     Row(when=lambda launch: launch.plan.life.init, load=_init),
-    # Behind what decides on the process group. The terminal goes to the command's group before
+    # After what decides on the process group. The terminal goes to the command's group before
     # anything else is done for a child that waits, and comes back before anything is told.
     Row(when=lambda launch: launch.leaves_group() and signals.has_terminal(), load=_job_control),
 )
@@ -286,7 +282,7 @@ class Services:
         """Give each its last moment, whatever becomes of the others'.
 
         What goes wrong is told and changes nothing else: how the command ended is worth more. Only
-        what ends a program, such as KeyboardInterrupt, is raised, behind the last.
+        what ends a program, such as KeyboardInterrupt, is raised, after the last.
         """
         services, self._opened = self._in_turn(), []
         interruption: BaseException | None = None

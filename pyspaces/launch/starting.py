@@ -81,14 +81,17 @@ def start_launch(launch: Launch) -> Running:
     plan = launch.plan
     if plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
+    launch.calls = launch.function is not None
     services = Services(launch)
-    if launch.function and launch.variables is None:
+    if launch.calls and launch.variables is None:
         launch.variables = dict(os.environb)
     try:
         child = _started(launch, services)
     except BaseException as error:
         services.failed(error)
         raise
+    # These may lead to whoever has the handle: a circle, which would keep its descriptor open.
+    launch.function = launch.before = launch.hold = None
     return Running(child, _watch(launch, services, child))
 
 
