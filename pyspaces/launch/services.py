@@ -42,7 +42,7 @@ class Launch:
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
     keep: what takes the changes of an overlay that vanish. not_for_others: what each new process
-    calls first, to close what only the launcher may have.
+    calls first, once or twice, to close what only the launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the

@@ -28,7 +28,7 @@ from pyspaces.launch.services import Row
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TextIO
 
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer import Ended
@@ -265,31 +265,32 @@ def test_what_is_done_before_is_done_by_who_creates_the_child(
     assert {int(parent) for _, _, parent in rows} == {os.getpid()}
 
 
-def test_what_is_not_for_others_is_closed_in_the_new_process_alone(
-    diary: Diary, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("through_another", [False, True])
+def test_what_is_not_for_others_is_closed_in_every_new_process_and_only_there(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, through_another: bool
 ) -> None:
     """Seen by a function, which otherwise keeps the descriptors of its caller."""
 
     def open_both(service: Noting) -> None:
         Noting.open(service)
         shared.append(service.descriptor)
-        private.append(os.open("/", os.O_PATH))
-        service.launch.not_for_others.append(lambda: os.close(private[0]))
+        private.append(open("/dev/null"))  # noqa: SIM115 - closed below
+        service.launch.not_for_others.append(private[0].close)
 
-    def look() -> None:
+    def look(who: str) -> None:
         os.fstat(shared[0])
-        try:
-            os.fstat(private[0])
-        except OSError as error:
-            (tmp_path / "seen").write_text(errno.errorcode[error.errno or 0])
+        (tmp_path / who).write_text(str(private[0].closed))
 
     shared: list[int] = []
-    private: list[int] = []
-    monkeypatch.setattr(services, "ROWS", [row("file", diary, open=open_both)])
-    with launch.start(plan_of("look"), function=look) as running:
+    private: list[TextIO] = []
+    members = {"before": lambda service: look("creator")} if through_another else {}
+    monkeypatch.setattr(services, "ROWS", [row("file", diary, open=open_both, **members)])
+    with launch.start(plan_of("look"), function=lambda: look("child")) as running:
         assert running.wait(20).code == 0
-    os.close(private[0])  # here it is still open
-    assert (tmp_path / "seen").read_text() == "EBADF"
+    assert not private[0].closed
+    private[0].close()
+    seen = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert seen == dict.fromkeys(["child", *(["creator"] if through_another else [])], "True")
 
 
 # --- those that there are ----------------------------------------------------------------------
