@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -248,7 +248,7 @@ def send(pidfd: int, number: int) -> None:
 def send_marked(pidfd: int, number: int, mark: int) -> None:
     """Send signal `number` with a mark that its receiver understands."""
     try:
-        libc.pidfd_send_signal(pidfd, number, mark)
+        nsfs.pidfd_send_signal(pidfd, number, mark)
     except KernelError as error:
         if error.errno != errno.ESRCH:
             raise

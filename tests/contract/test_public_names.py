@@ -136,16 +136,14 @@ HEADERS = {
     "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
     "SIGTERM": ("asm-generic/signal.h", "SIGTERM"),
-    "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
-    "PR_GET_DUMPABLE": ("linux/prctl.h", "PR_GET_DUMPABLE"),
-    "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
     "KEYCTL_JOIN_SESSION_KEYRING": ("linux/keyctl.h", "KEYCTL_JOIN_SESSION_KEYRING"),
-    "PR_SET_NAME": ("linux/prctl.h", "PR_SET_NAME"),
+    "SECCOMP_MODE_FILTER": ("linux/seccomp.h", "SECCOMP_MODE_FILTER"),
     **{
         name: ("linux/prctl.h", name)
         for name in (
             *("PR_SET_KEEPCAPS", "PR_CAPBSET_DROP", "PR_GET_SECUREBITS"),
-            "PR_SET_NO_NEW_PRIVS",
+            *("PR_SET_PDEATHSIG", "PR_GET_DUMPABLE", "PR_SET_DUMPABLE", "PR_SET_NAME"),
+            *("PR_SET_NO_NEW_PRIVS", "PR_SET_SECCOMP"),
             *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
         )
     },
