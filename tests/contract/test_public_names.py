@@ -10,13 +10,13 @@ import pkgutil
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import outcome
 
 import pyspaces
 from pyspaces.features.ids import capabilities
@@ -69,9 +69,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_one_version_for_all() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.[a-z]+\d+)?", pyspaces.__version__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pyspaces", "--version"], capture_output=True, text=True, check=True
-    )
+    done = outcome([sys.executable, "-m", "pyspaces", "--version"], check=True)
     assert done.stdout == f"pyspaces {pyspaces.__version__}\n"
     assert done.stderr == ""
 
