@@ -6,6 +6,7 @@ the reason, or fails where PYSPACES_TESTS_MUST_RUN=1. Every test is checked for 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from terminal import Shell
 
 from pyspaces.host import check as host_check
 
@@ -173,6 +175,14 @@ def pyspaces() -> Run:
         return outcome([SCRIPT, *words], **empty | {"timeout": 60} | more)
 
     return run
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    """An interactive bash at a terminal."""
+    with contextlib.closing(Shell()) as bash:
+        bash.expect(b"ready> ")
+        yield bash
 
 
 @pytest.fixture
