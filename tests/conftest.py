@@ -6,6 +6,7 @@ the reason, or fails where PYSPACES_TESTS_MUST_RUN=1. Every test is checked for 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -18,13 +19,16 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from terminal import Shell
 
 from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
 
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
 LIMIT = 240
@@ -32,8 +36,6 @@ IS_ROOT = os.geteuid() == 0
 SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
 PROBE = str(Path(__file__).with_name("probe.py"))
 DENY = str(Path(__file__).with_name("deny_call.py"))
-
-Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
 
 # How long an example takes is the machine's business; time_limit ends one that hangs.
@@ -155,17 +157,32 @@ def time_limit() -> Iterator[None]:
     signal.signal(signal.SIGALRM, previous)
 
 
+def outcome(
+    words: Sequence[str | Path], *, check: bool = False, timeout: float = 120, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with a time limit; its output and its errors are text."""
+    return subprocess.run(
+        words, capture_output=True, text=True, check=check, timeout=timeout, **more
+    )
+
+
 @pytest.fixture
-def pyspaces() -> Callable[..., subprocess.CompletedProcess[str]]:
+def pyspaces() -> Run:
     """Run the console script to its end, with a time limit; standard input is empty."""
 
     def run(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        more = {"stdin": subprocess.DEVNULL, "timeout": 60} | more
-        if "input" in more:
-            del more["stdin"]
-        return subprocess.run([SCRIPT, *words], capture_output=True, text=True, check=False, **more)
+        empty = {} if "input" in more else {"stdin": subprocess.DEVNULL}
+        return outcome([SCRIPT, *words], **empty | {"timeout": 60} | more)
 
     return run
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    """An interactive bash at a terminal."""
+    with contextlib.closing(Shell()) as bash:
+        bash.expect(b"ready> ")
+        yield bash
 
 
 @pytest.fixture

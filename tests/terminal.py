@@ -67,3 +67,30 @@ class Screen:
         if self.code is None:
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
+
+
+class Shell(Screen):
+    """An interactive bash, whose prompt is `ready> `."""
+
+    def __init__(self) -> None:
+        words = "/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"
+        super().__init__(list(words))
+
+    def stop_job(self) -> None:
+        """Type Ctrl-Z, and wait for the prompt."""
+        self.type(b"\x1a")
+        self.expect(b"Stopped")
+        self.expect(b"ready> ")
+
+    def continue_job(self) -> None:
+        """Have fg continue a launch with --user; bash shows its words."""
+        self.type(b"fg\n")
+        self.expect(b"run --user")
+        self.expect(b"\n")
+
+    def tells_status(self, status: int) -> None:
+        """Wait for the prompt, and for the exit status of what ended before it."""
+        self.expect(b"ready> ")
+        self.type(b"echo status=$?\n")
+        self.expect(b"status=%d\r\n" % status)
+        self.expect(b"ready> ")

@@ -73,12 +73,11 @@ def _syscall_of(*argtypes: Any) -> Any:
 _syscall_clone3 = _syscall_of(_pointer, ctypes.c_size_t)
 _syscall_clone = _syscall_of(_ulong, _pointer, _pointer, _pointer, _pointer)
 _syscall_openat2 = _syscall_of(ctypes.c_long, _text, _pointer, ctypes.c_size_t)
-_syscall_pidfd_send_signal = _syscall_of(_int, _int, _text, ctypes.c_uint)
 _syscall = _syscall_of(*[ctypes.c_long] * 6)
 # How often a path with ".." is resolved again; seen: once in thousands, beside tests that mount.
 _MOST_RACES = 10_000
-# The same numbers on all machines that pyspaces knows; asm-generic/signal-defs.h, linux/prctl.h.
-_SIG_SETMASK, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 2, 22, 2
+_CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
+_SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
 before_fork, after_fork_parent, after_fork_child = (
     _prototype(f"PyOS_{name}", restype=None)
@@ -183,61 +182,65 @@ def mount_id(descriptor: int) -> int | None:
     return int(struct.unpack_from("Q", room, constants.STATX_MNT_ID_OFFSET)[0])
 
 
+def _control(option: str, value: int = 0, more: int = 0) -> int:
+    """Call prctl(2), whose options `constants` has by their names."""
+    result = _prctl(getattr(constants, option), value, more, 0, 0)
+    return _checked(result, "prctl", option, value, more)
+
+
 def set_parent_death_signal(number: int) -> None:
     """Ask for signal `number` when the thread that created this process ends: prctl(2).
 
     Changing ids or executing a setuid program clears it again.
     """
-    _checked(_prctl(constants.PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl", "PR_SET_PDEATHSIG")
+    _control("PR_SET_PDEATHSIG", number)
 
 
 def is_dumpable() -> bool:
     """Tell whether processes of this user may look into this one: prctl(2). 2 is root alone."""
-    return _checked(_prctl(constants.PR_GET_DUMPABLE, 0, 0, 0, 0), "prctl", "PR_GET_DUMPABLE") == 1
+    return _control("PR_GET_DUMPABLE") == 1
 
 
 def set_dumpable(*, dumpable: bool) -> None:
     """Say whether others may trace this process, and look into it by /proc: prctl(2), ptrace(2)."""
-    value = int(dumpable)
-    _checked(_prctl(constants.PR_SET_DUMPABLE, value, 0, 0, 0), "prctl", "PR_SET_DUMPABLE")
+    _control("PR_SET_DUMPABLE", int(dumpable))
 
 
 def set_name(name: bytes) -> None:
     """Set the name that ps(1) shows of this process, up to 15 bytes: prctl(2)."""
     room = ctypes.create_string_buffer(name)
-    _checked(_prctl(constants.PR_SET_NAME, ctypes.addressof(room), 0, 0, 0), "prctl", "PR_SET_NAME")
+    _control("PR_SET_NAME", ctypes.addressof(room))
 
 
 def keep_capabilities(*, keep: bool) -> None:
     """Say whether a change of ids leaves the permitted capabilities as they are: prctl(2)."""
-    _checked(_prctl(constants.PR_SET_KEEPCAPS, int(keep), 0, 0, 0), "prctl", "PR_SET_KEEPCAPS")
+    _control("PR_SET_KEEPCAPS", int(keep))
 
 
 def secure_bits() -> int:
     """Return the securebits flags of this thread: prctl(2), capabilities(7)."""
-    return _checked(_prctl(constants.PR_GET_SECUREBITS, 0, 0, 0, 0), "prctl", "PR_GET_SECUREBITS")
+    return _control("PR_GET_SECUREBITS")
 
 
 def set_no_new_privs() -> None:
     """Let no exec of this process give it more than it has, for good: prctl(2)."""
-    _checked(_prctl(constants.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS")
+    _control("PR_SET_NO_NEW_PRIVS", 1)
 
 
 def drop_bounding_capability(number: int) -> None:
     """Take capability `number` out of the bounding set: prctl(2)."""
-    _checked(_prctl(constants.PR_CAPBSET_DROP, number, 0, 0, 0), "prctl", "PR_CAPBSET_DROP", number)
+    _control("PR_CAPBSET_DROP", number)
 
 
 def raise_ambient_capability(number: int) -> None:
     """Add capability `number`, permitted and inheritable, to the ambient set: prctl(2)."""
-    result = _prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_RAISE, number, 0, 0)
-    _checked(result, "prctl", "PR_CAP_AMBIENT_RAISE", number)
+    _control("PR_CAP_AMBIENT", constants.PR_CAP_AMBIENT_RAISE, number)
 
 
 def capabilities() -> tuple[int, int, int]:
     """Return the effective, permitted and inheritable sets of this thread, as bits: capget(2)."""
     room = ctypes.create_string_buffer(24)
-    _checked(_capget(_capability_header(), ctypes.addressof(room)), "capget")
+    _checked(_capget(_CAPABILITY_HEADER, ctypes.addressof(room)), "capget")
     low = struct.unpack("6I", room.raw)
     effective, permitted, inheritable = (low[i] | low[i + 3] << 32 for i in range(3))
     return effective, permitted, inheritable
@@ -247,11 +250,7 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     """Set the effective, permitted and inheritable sets of this thread: capset(2)."""
     sets = (effective, permitted, inheritable)
     data = struct.pack("6I", *(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
-    _checked(_capset(_capability_header(), data), "capset")
-
-
-def _capability_header() -> bytes:
-    return struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
+    _checked(_capset(_CAPABILITY_HEADER, data), "capset")
 
 
 def sethostname(name: str) -> None:
@@ -291,15 +290,6 @@ def signalfd(numbers: Sequence[int]) -> int:
     mask = struct.pack("Q", bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
     return _checked(_signalfd(-1, mask, flags), "signalfd")
-
-
-def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
-    """Send a signal whose si_errno is `mark`, as sigqueue(3) sends one: pidfd_send_signal(2)."""
-    head = struct.pack("iii", number, mark, constants.SI_QUEUE)
-    data = head.ljust(constants.SIGINFO_SIZE, b"\0")
-    call = constants.SYS_pidfd_send_signal
-    result = _syscall_pidfd_send_signal(call, pidfd, number, data, 0)
-    _checked(result, "pidfd_send_signal", pidfd, number)
 
 
 def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], object]:
@@ -373,8 +363,7 @@ def set_seccomp_filter(program: bytes) -> None:
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     room = ctypes.create_string_buffer(head, len(head))
-    result = _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(room), 0, 0)
-    _checked(result, "prctl", "PR_SET_SECCOMP")
+    _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
 
 
 def call(name: str, number: int, *arguments: int | bytes | None, path: str | None = None) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import struct
 import sys
 
-from pyspaces.kernel import constants
+from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
 
 _LINKS = (
@@ -36,6 +37,13 @@ def pidfd_open(pid: int) -> int:
         return os.pidfd_open(pid)
     except OSError as error:
         raise KernelError(error.errno or 0, "pidfd_open", [pid]) from None
+
+
+def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
+    """Send a signal whose si_errno is `mark`, as sigqueue(3) sends one: pidfd_send_signal(2)."""
+    head = struct.pack("iii", number, mark, constants.SI_QUEUE)
+    data = head.ljust(constants.SIGINFO_SIZE, b"\0")
+    libc.call("pidfd_send_signal", constants.SYS_pidfd_send_signal, pidfd, number, data, 0)
 
 
 def open_file(path: str) -> int:

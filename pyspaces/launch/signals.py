@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -250,7 +250,7 @@ def send(pidfd: int, number: int) -> None:
 def send_marked(pidfd: int, number: int, mark: int) -> None:
     """Send signal `number` with a mark that its receiver understands."""
     try:
-        libc.pidfd_send_signal(pidfd, number, mark)
+        nsfs.pidfd_send_signal(pidfd, number, mark)
     except KernelError as error:
         if error.errno != errno.ESRCH:
             raise

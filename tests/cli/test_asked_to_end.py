@@ -17,7 +17,7 @@ import uuid
 from random import Random
 
 import pytest
-from conftest import SCRIPT, processes_of
+from conftest import SCRIPT, outcome, processes_of
 from terminal import Screen
 
 from pyspaces import Container, cloning
@@ -114,13 +114,7 @@ def test_by_ctrl_c(options: list[str], language: str, times: int) -> None:
 def test_by_a_time_limit(language: str, times: int) -> None:
     limit = ["--timeout", "1", "--status-fd", "2"]
     for pause in pauses(times):
-        done = subprocess.run(
-            [SCRIPT, *PROCESS_1, *limit, "--", *command(language, pause)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        done = outcome([SCRIPT, *PROCESS_1, *limit, "--", *command(language, pause)], timeout=30)
         assert done.returncode == 124
         (ended,) = [line for line in done.stderr.splitlines() if '"exited"' in line]
         assert json.loads(ended)["code"] == 33

@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 CLONE3 = 435
 MOUNT = {"x86_64": 165, "aarch64": 40}.get(os.uname().machine, 0)
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.needs("userns", "unshare")
 
 
 def output_of(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = outcome(words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -183,10 +183,11 @@ def test_where_we_are() -> None:
         ({"CI": "true", "GITHUB_ACTIONS": "true"}, "GitHub Actions"),
         ({"GITLAB_CI": "true"}, "GitLab CI"),
     ):
-        done = subprocess.run(
+        done = outcome(
             [sys.executable, "-c", "from pyspaces.host import check; print(check.facts())"],
-            env=clean | variables, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            env=clean | variables,
+            check=True,
+        )
         assert f"'runner': '{expected}'" in done.stdout
         assert f"'interpreter': '{Path(sys.executable).resolve()}'" in done.stdout
 

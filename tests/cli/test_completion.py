@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
@@ -30,10 +27,8 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
         printf '%s\\n' "${{COMPREPLY[@]}}"
         compopt() {{ :; }}
     """
-    done = subprocess.run(
+    done = outcome(
         ["bash", "--norc", "-c", f"compopt() {{ echo compopt $*; }}; {script}"],
-        capture_output=True,
-        text=True,
         check=True,
         cwd=cwd,
         env={"PATH": PATH, "HOME": "/"},
@@ -93,12 +88,8 @@ def test_workdir_is_a_directory_in_bash() -> None:
 )
 def test_words_in_fish(line: str, expected: set[str], tmp_path: Path) -> None:
     script = f"{SCRIPT} completion fish | source; complete --do-complete '{line}'"
-    done = subprocess.run(
-        ["fish", "--no-config", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PATH": PATH, "HOME": str(tmp_path)},
+    done = outcome(
+        ["fish", "--no-config", "-c", script], check=True, env={"PATH": PATH, "HOME": str(tmp_path)}
     )
     assert {row.split("\t")[0] for row in done.stdout.splitlines()} == expected
 
@@ -107,9 +98,9 @@ def test_words_in_fish(line: str, expected: set[str], tmp_path: Path) -> None:
 def test_words_in_zsh(pyspaces: Run) -> None:
     """The script is right for zsh, and what it asks of us has the answer it reads."""
     script = pyspaces("completion", "zsh").stdout
-    done = subprocess.run(["zsh", "-n"], input=script, capture_output=True, text=True, check=True)
+    done = outcome(["zsh", "-n"], input=script, check=True)
     assert done.stderr == ""
-    done = subprocess.run(
+    done = outcome(
         [SCRIPT],
         env={
             "PATH": PATH,
@@ -117,9 +108,6 @@ def test_words_in_zsh(pyspaces: Run) -> None:
             "COMP_WORDS": "pyspaces run --share net,p",
             "COMP_CWORD": "3",
         },
-        capture_output=True,
-        text=True,
-        check=False,
     )
     # zsh reads three lines for each word: kind, word, help.
     assert done.stdout.splitlines() == ["plain", "net,pid", "_"]

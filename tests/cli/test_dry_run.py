@@ -10,16 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 from pyspaces.features.ids import accounts
 from pyspaces.kernel import constants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 UID, GID = os.geteuid(), os.getegid()
@@ -33,7 +31,7 @@ cd /proc/self/ns && for name in *; do echo "$name $(readlink "$name")"; done
 
 def facts(words: list[str]) -> str:
     """Run a command; return what it says of itself, each namespace as new or shared."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    done = outcome(words, timeout=30)
     assert (done.returncode, done.stderr) == (0, ""), words
     lines = []
     for line in done.stdout.splitlines():
@@ -120,7 +118,7 @@ def test_and_for_clocks(pyspaces: Run) -> None:
     options = ("--user", "--setgroups", "deny", "--boottime", "864000", "--monotonic", "-1")
     done = pyspaces("run", "--dry-run", *options, "--", "cat", "/proc/self/timens_offsets")
     line = done.stdout.partition("\nequivalent: ")[2]
-    told = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    told = outcome(["sh", "-c", line], check=True).stdout
     assert told.split() == ["monotonic", "-1", "0", "boottime", "864000", "0"]
 
 
@@ -213,13 +211,11 @@ def test_a_dry_run_makes_no_process_and_no_namespace(tmp_path: Path) -> None:
     options += ["--pid-file", "pid", "--status-file", "status", "--init", "--pty"]
     for more in ([], ["--json"]):
         words = denied(SCRIPT, "run", "--dry-run", *more, *options, "--", "touch", "here")
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = outcome(words, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         assert "box" in done.stdout
     assert list(tmp_path.iterdir()) == []
-    control = subprocess.run(
-        denied(SCRIPT, "run", "--user", "--", "true"), capture_output=True, text=True, check=False
-    )
+    control = outcome(denied(SCRIPT, "run", "--user", "--", "true"))
     assert control.returncode == 125
     assert "Operation not permitted" in control.stderr
 
@@ -275,7 +271,7 @@ def test_what_is_printed_is_one_line_that_a_terminal_can_show(pyspaces: Run) -> 
     told = pyspaces("run", "--dry-run", *more, "--", *words).stdout
     assert all(line.isprintable() for line in told.splitlines())
     line = told.partition("execute the command: ")[2].splitlines()[0]
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    done = outcome(["bash", "-c", line], check=True)
     assert done.stdout == "".join(f"{word}|" for word in words[2:])
 
 
@@ -385,5 +381,5 @@ def test_a_file_of_somebody_else(pyspaces: Run) -> None:
 
 def test_standard_input_that_is_closed() -> None:
     words = ["sh", "-c", 'exec "$@" <&-', "sh", SCRIPT, "run", "--plan", "-"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = outcome(words)
     assert (done.returncode, done.stderr) == (2, "pyspaces: plan: standard input: is closed\n")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
+
     Wait = Callable[..., None]
 
 NO_TARGET = "pyspaces: no target given: give a process id, a name or a namespace file\n"

@@ -15,23 +15,12 @@ from terminal import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from terminal import Shell
 
 pytestmark = pytest.mark.needs("userns", "pidns", "bash")
 SPACES = pytest.mark.parametrize("options", ["--user --pid", "--user --init"])
-
-
-@pytest.fixture
-def shell() -> Iterator[Screen]:
-    """An interactive bash at a terminal."""
-    bash = Screen(
-        ["/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"]
-    )
-    try:
-        bash.expect(b"ready> ")
-        yield bash
-    finally:
-        bash.close()
 
 
 def run(options: str, command: str) -> str:
@@ -43,18 +32,11 @@ def need(program: str) -> None:
         pytest.skip(f"this host lacks: {program}")
 
 
-def ends_with(shell: Screen, status: int) -> None:
-    shell.expect(b"ready> ")
-    shell.type(b"echo status=$?\n")
-    shell.expect(b"status=%d\r\n" % status)
-    shell.expect(b"ready> ")
-
-
 @SPACES
 @pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
 @pytest.mark.parametrize("reads", ["sleep 5", "cat"])
 def test_a_loop_in_a_script_ends_at_one_ctrl_c(
-    shell: Screen, options: str, interpreter: str, reads: str
+    shell: Shell, options: str, interpreter: str, reads: str
 ) -> None:
     """Whether the command has the terminal, since it reads it, or not."""
     need(interpreter)
@@ -70,7 +52,7 @@ def test_a_loop_in_a_script_ends_at_one_ctrl_c(
 
 @SPACES
 @pytest.mark.needs("make")
-def test_make_ends_at_ctrl_c(shell: Screen, options: str, tmp_path: Path) -> None:
+def test_make_ends_at_ctrl_c(shell: Shell, options: str, tmp_path: Path) -> None:
     makefile = tmp_path / "Makefile"
     command = run(options, "sh -c 'echo up; exec sleep 5'")
     makefile.write_text(f"all: one two\none:\n\t@{command}\ntwo:\n\t@echo second\n")
@@ -86,7 +68,7 @@ def test_make_ends_at_ctrl_c(shell: Screen, options: str, tmp_path: Path) -> Non
 
 @SPACES
 @pytest.mark.needs("less")
-def test_a_pager_behind_the_command_has_the_terminal(shell: Screen, options: str) -> None:
+def test_a_pager_behind_the_command_has_the_terminal(shell: Shell, options: str) -> None:
     """Even where the command has asked for it before."""
     for command in ("seq 200", "sh -c 'stty -a >/dev/null; seq 200'", "sh -c 'read a; seq 200'"):
         shell.type(f"{run(options, command)} | TERM=vt100 less\n".encode())
@@ -95,7 +77,7 @@ def test_a_pager_behind_the_command_has_the_terminal(shell: Screen, options: str
             shell.type(b"x\n")
         shell.expect(b"20")
         shell.type(b"q")
-        ends_with(shell, 0)
+        shell.tells_status(0)
 
 
 INSIDE = {
@@ -108,7 +90,7 @@ INSIDE = {
 
 @SPACES
 @pytest.mark.parametrize("inside", INSIDE)
-def test_a_shell_with_jobs_inside(shell: Screen, options: str, inside: str) -> None:
+def test_a_shell_with_jobs_inside(shell: Shell, options: str, inside: str) -> None:
     need(inside)
     shell.type(f"{run(options, INSIDE[inside])}\n".encode())
     time.sleep(0.7)  # each has a prompt of its own, and drops what was typed before it
@@ -126,7 +108,7 @@ def test_a_shell_with_jobs_inside(shell: Screen, options: str, inside: str) -> N
             shell.expect(shown)
         time.sleep(0.3)
     shell.type(b"exit 7\n")
-    ends_with(shell, 7)
+    shell.tells_status(7)
 
 
 VI = """
@@ -151,7 +133,7 @@ sys.exit(5)
 """
 
 
-def test_an_editor_that_stops_its_own_group(shell: Screen, tmp_path: Path) -> None:
+def test_an_editor_that_stops_its_own_group(shell: Shell, tmp_path: Path) -> None:
     """As vi does at Ctrl-Z; Ctrl-C is a key for it. Process 1 would go on for a moment."""
     script = tmp_path / "vi.py"
     script.write_text(VI)
@@ -160,27 +142,25 @@ def test_an_editor_that_stops_its_own_group(shell: Screen, tmp_path: Path) -> No
     for _ in range(3):
         shell.type(b"\x03")
         shell.expect(b"'\\x03'")
-        shell.type(b"\x1a")
-        shell.expect(b"Stopped")
-        shell.expect(b"ready> ")
+        shell.stop_job()
         shell.type(b"fg\n")
         shell.expect(b"up\r")
     shell.type(b"q")
-    ends_with(shell, 5)
+    shell.tells_status(5)
 
 
 @SPACES
-def test_a_command_whose_input_is_a_file_may_open_the_terminal(shell: Screen, options: str) -> None:
+def test_a_command_whose_input_is_a_file_may_open_the_terminal(shell: Shell, options: str) -> None:
     command = run(options, "sh -c 'echo up; read a </dev/tty; echo got $a'")
     shell.type(f"{command} </dev/null\n".encode())
     shell.expect(b"up\r\n")
     shell.type(b"line\n")
     shell.expect(b"got line\r\n")
-    ends_with(shell, 0)
+    shell.tells_status(0)
 
 
 @SPACES
-def test_the_script_reads_the_terminal_afterwards(shell: Screen, options: str) -> None:
+def test_the_script_reads_the_terminal_afterwards(shell: Shell, options: str) -> None:
     inner = run(options, 'sh -c "echo up; read a; echo got \\$a"')
     shell.type(f"bash -c '{inner}; read b; echo then $b'\n".encode())
     shell.expect(b"up\r\n")
@@ -192,18 +172,18 @@ def test_the_script_reads_the_terminal_afterwards(shell: Screen, options: str) -
 
 
 @SPACES
-def test_one_sandbox_within_another(shell: Screen, options: str) -> None:
+def test_one_sandbox_within_another(shell: Shell, options: str) -> None:
     inner = run(options, "sh -c 'echo up; exec cat'")
     shell.type(f"{run(options, inner)}\n".encode())
     shell.expect(b"up\r\n")
     shell.type(b"hello\n")
     shell.expect(b"hello\r\nhello\r\n")
     shell.type(b"\x03")
-    ends_with(shell, 130)
+    shell.tells_status(130)
 
 
 @SPACES
-def test_a_job_in_the_background_reads_after_fg(shell: Screen, options: str) -> None:
+def test_a_job_in_the_background_reads_after_fg(shell: Shell, options: str) -> None:
     shell.type(f"{run(options, 'cat')} &\n".encode())
     shell.expect(b"ready> ")
     shell.type(b"wait; jobs\n")
@@ -216,7 +196,7 @@ def test_a_job_in_the_background_reads_after_fg(shell: Screen, options: str) -> 
     shell.type(b"hello\n")
     shell.expect(b"hello\r\nhello\r\n")
     shell.type(b"\x04")
-    ends_with(shell, 0)
+    shell.tells_status(0)
 
 
 @SPACES
@@ -257,11 +237,11 @@ def test_the_terminal_comes_back_where_the_launcher_is_killed(
 
 
 @SPACES
-def test_a_command_that_kills_its_group_has_the_next_sentinel(shell: Screen, options: str) -> None:
+def test_a_command_that_kills_its_group_has_the_next_sentinel(shell: Shell, options: str) -> None:
     """kill(0, SIGKILL) takes the process that sees Ctrl-C; the next one comes."""
     script = "trap 'exit 9' INT; setsid true; sh -c 'kill -9 0'; echo up; while :; do read a; done"
     shell.type(f"{run('--user --pid', f'sh -c {chr(34)}{script}{chr(34)}')}\n".encode())
     shell.expect(b"up\r\n")
     shell.type(b"x\n")
     shell.type(b"\x03")
-    ends_with(shell, 9)
+    shell.tells_status(9)

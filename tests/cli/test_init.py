@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
-from terminal import Screen
 
 from pyspaces.kernel import procfs
 from pyspaces.launch import signals
@@ -18,6 +17,8 @@ from pyspaces.launch import signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from terminal import Shell
 
     Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -147,30 +148,17 @@ def test_usr1_is_passed_on_once() -> None:
 
 
 @pytest.mark.needs("bash")
-def test_ctrl_z_and_fg() -> None:
-    shell = Screen(
-        ["/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"]
-    )
-    try:
-        shell.expect(b"ready> ")
-        shell.type(f"{SCRIPT} {' '.join(BASE)} -- sh -c 'echo up; exec cat'\n".encode())
-        shell.expect(b"\n")
-        shell.expect(b"up\r\n")
-        for _ in range(3):
-            shell.type(b"\x1a")
-            shell.expect(b"Stopped")
-            shell.expect(b"ready> ")
-            shell.type(b"fg\n")
-            shell.expect(b"run --user")
-            shell.expect(b"\n")
-            shell.type(b"hello\n")
-            shell.expect(b"hello\r\nhello\r\n")
-        shell.type(b"\x03")
-        shell.expect(b"ready> ")
-        shell.type(b"echo status=$?\n")
-        shell.expect(b"status=130")
-    finally:
-        shell.close()
+def test_ctrl_z_and_fg(shell: Shell) -> None:
+    shell.type(f"{SCRIPT} {' '.join(BASE)} -- sh -c 'echo up; exec cat'\n".encode())
+    shell.expect(b"\n")
+    shell.expect(b"up\r\n")
+    for _ in range(3):
+        shell.stop_job()
+        shell.continue_job()
+        shell.type(b"hello\n")
+        shell.expect(b"hello\r\nhello\r\n")
+    shell.type(b"\x03")
+    shell.tells_status(130)
 
 
 def test_a_continue_that_comes_late_is_not_passed_on(wait_until: Callable[..., None]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from conftest import outcome
 
 HINT = "hint: this is a bug in pyspaces: please report it, with the output of --debug"
 # Breaks the program in one place, and runs its command line.
@@ -38,10 +38,7 @@ pytestmark = pytest.mark.needs("userns")
 
 def told(place: str, error: str, *words: str) -> str:
     script = BROKEN.format(place=place, error=error)
-    done = subprocess.run(
-        [sys.executable, "-c", script, "run", *words, "--user", "--", "echo", "it ran"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = outcome([sys.executable, "-c", script, "run", *words, "--user", "--", "echo", "it ran"])
     assert (done.returncode, done.stdout) == (125, "")
     return done.stderr
 

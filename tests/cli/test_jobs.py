@@ -12,11 +12,12 @@ from random import Random
 
 import pytest
 from conftest import SCRIPT, processes_of
-from terminal import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from terminal import Shell
 
 pytestmark = pytest.mark.needs("userns", "pidns", "bash")
 SPACES = pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
@@ -42,20 +43,7 @@ def is_ours(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def shell() -> Iterator[Screen]:
-    """An interactive bash at a terminal."""
-    bash = Screen(
-        ["/usr/bin/env", "PS1=ready> ", "TERM=dumb", "bash", "--norc", "--noprofile", "-i"]
-    )
-    try:
-        bash.expect(b"ready> ")
-        yield bash
-    finally:
-        bash.close()
-
-
-def run_in(shell: Screen, options: list[str], command: str) -> None:
+def run_in(shell: Shell, options: list[str], command: str) -> None:
     shell.type(f"{SCRIPT} run {' '.join(options)} -- {command}\n".encode())
     shell.expect(b"\n")
     shell.expect(b"up\r\n")
@@ -67,32 +55,24 @@ def run_in(shell: Screen, options: list[str], command: str) -> None:
     [("sh -c 'echo up; exec cat'", b"hello\r\nhello\r\n"), (TICK, b"got hello\r\n")],
 )
 def test_ctrl_z_stops_the_job_and_fg_continues_it(
-    shell: Screen, options: list[str], command: str, answer: bytes
+    shell: Shell, options: list[str], command: str, answer: bytes
 ) -> None:
     run_in(shell, options, command)
     for _ in range(3):
-        shell.type(b"\x1a")
-        shell.expect(b"Stopped")
-        shell.expect(b"ready> ")
-        shell.type(b"fg\n")
-        shell.expect(b"run --user")
-        shell.expect(b"\n")
+        shell.stop_job()
+        shell.continue_job()
         shell.type(b"hello\n")
         shell.expect(answer)
     shell.type(b"\x04")
-    shell.expect(b"ready> ")
-    shell.type(b"echo status=$?\n")
-    shell.expect(b"status=0")
+    shell.tells_status(0)
 
 
 @EVERY_PROCESS_1
 def test_a_stopped_job_ends_at_kill(
-    shell: Screen, options: list[str], wait_until: Callable[..., None]
+    shell: Shell, options: list[str], wait_until: Callable[..., None]
 ) -> None:
     run_in(shell, options, "sh -c 'echo up; exec cat'")
-    shell.type(b"\x1a")
-    shell.expect(b"Stopped")
-    shell.expect(b"ready> ")
+    shell.stop_job()
     shell.type(b"kill %1\n")
     # Not fg, which would help: bash has sent SIGTERM and SIGCONT, and cat reads the terminal.
     # bash may let its zombie be until the next key, so that counts as gone.
@@ -105,7 +85,7 @@ def test_a_stopped_job_ends_at_kill(
 
 @EVERY_PROCESS_1
 def test_reading_in_the_background_stops_the_job(
-    shell: Screen, options: list[str], wait_until: Callable[..., None]
+    shell: Shell, options: list[str], wait_until: Callable[..., None]
 ) -> None:
     shell.type(f"{SCRIPT} run {' '.join(options)} -- cat &\n".encode())
     shell.expect(b"ready> ")
@@ -124,9 +104,7 @@ def test_reading_in_the_background_stops_the_job(
     shell.type(b"hello\n")
     shell.expect(b"hello\r\nhello\r\n")
     shell.type(b"\x04")
-    shell.expect(b"ready> ")
-    shell.type(b"echo status=$?\n")
-    shell.expect(b"status=0")
+    shell.tells_status(0)
 
 
 def _below(parent: int) -> list[int]:
@@ -185,7 +163,7 @@ FORKS = "sh -c 'echo up; while :; do /bin/true; echo turn; done'"
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("options", [["--user", "--pid"], ["--user", "--init"]])
 def test_a_shell_that_forks_all_the_time_stops_at_any_moment(
-    shell: Screen, options: list[str], times: int
+    shell: Shell, options: list[str], times: int
 ) -> None:
     """dash blocks signals around a fork, and process 1 drops those that came meanwhile."""
     random = Random(times)
@@ -194,17 +172,11 @@ def test_a_shell_that_forks_all_the_time_stops_at_any_moment(
         # It has the terminal and runs on: before, the key would not be for it.
         shell.expect(b"turn\r\n")
         time.sleep(random.uniform(0, 0.02))
-        shell.type(b"\x1a")
-        shell.expect(b"Stopped")
-        shell.expect(b"ready> ")
-        shell.type(b"fg\n")
-        shell.expect(b"run --user")
-        shell.expect(b"\n")
+        shell.stop_job()
+        shell.continue_job()
     shell.expect(b"turn\r\n")
     shell.type(b"\x03")
-    shell.expect(b"ready> ")
-    shell.type(b"echo status=$?\n")
-    shell.expect(b"status=130")
+    shell.tells_status(130)
 
 
 BLOCKS = """
@@ -219,7 +191,7 @@ for line in sys.stdin:
 
 @SPACES
 def test_ctrl_z_gives_the_prompt_back_where_the_command_keeps_it_blocked(
-    shell: Screen, options: list[str], tmp_path: Path
+    shell: Shell, options: list[str], tmp_path: Path
 ) -> None:
     """Process 1 would keep it for ever; any other command decides itself, as it always does."""
     script = tmp_path / "blocks.py"
@@ -229,9 +201,7 @@ def test_ctrl_z_gives_the_prompt_back_where_the_command_keeps_it_blocked(
     if "--pid" in options:
         shell.expect(b"Stopped")
         shell.expect(b"ready> ")
-        shell.type(b"fg\n")
-        shell.expect(b"run --user")
-        shell.expect(b"\n")
+        shell.continue_job()
     shell.type(b"hello\n")
     shell.expect(b"got hello\r\n")
     shell.type(b"\x04")
@@ -240,7 +210,7 @@ def test_ctrl_z_gives_the_prompt_back_where_the_command_keeps_it_blocked(
 
 @EVERY_PROCESS_1
 def test_a_stop_of_the_launcher_alone(
-    shell: Screen, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
+    shell: Shell, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     """SIGSTOP cannot be passed on: the launcher stops, the command goes on; fg continues it."""
     count = tmp_path / "count"
@@ -256,9 +226,7 @@ def test_a_stop_of_the_launcher_alone(
         shell.type(b"fg\n")
         shell.expect(b"run --user")
         wait_until(lambda: state_of(launcher) == "S", "the launcher goes on")
-    shell.type(b"\x1a")
-    shell.expect(b"Stopped")
-    shell.expect(b"ready> ")
+    shell.stop_job()
     before = count.stat().st_size
     time.sleep(0.1)
     assert count.stat().st_size == before
@@ -266,9 +234,7 @@ def test_a_stop_of_the_launcher_alone(
     shell.expect(b"run --user")
     wait_until(lambda: count.stat().st_size > before, "the command goes on")
     shell.type(b"\x03")
-    shell.expect(b"ready> ")
-    shell.type(b"echo status=$?\n")
-    shell.expect(b"status=130")
+    shell.tells_status(130)
 
 
 @EVERY_PROCESS_1
@@ -308,7 +274,7 @@ while True:
 
 @EVERY_PROCESS_1
 def test_a_pipeline_stops_and_goes_on_as_a_whole(
-    shell: Screen, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
+    shell: Shell, options: list[str], tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     """With pyspaces in its middle: at Ctrl-Z, fg and Ctrl-C."""
     beginning = tmp_path / "begin.py"
@@ -323,18 +289,14 @@ def test_a_pipeline_stops_and_goes_on_as_a_whole(
         shell.expect(b"\r\n")
         for _ in range(3):
             shell.expect(b"out11\r\n")
-            shell.type(b"\x1a")
-            shell.expect(b"Stopped")
-            shell.expect(b"ready> ")
+            shell.stop_job()
             wait_until(
                 lambda: _all_stopped(shell.pid, "--init" in options), "the whole job stopped"
             )
             shell.type(b"fg\n")
         shell.expect(b"out11\r\n")
         shell.type(b"\x03")
-        shell.expect(b"ready> ")
-        shell.type(b"echo status=$?\n")
-        shell.expect(b"status=130")
+        shell.tells_status(130)
         wait_until(lambda: not _living(shell.pid), "the whole job gone")
 
 

@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, PROBE, SCRIPT
+from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces.kernel import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 PYTHON = [sys.executable, "-I", "-S", PROBE]
 
@@ -29,9 +27,7 @@ def mounts_below(folder: Path) -> list[str]:
 def within(script: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a mount namespace of its own, in which everybody may bind."""
     words = ["unshare", "-m"] if IS_ROOT else ["unshare", "-Urm"]
-    return subprocess.run(
-        [*words, "sh", "-ec", script], capture_output=True, text=True, check=False, timeout=120
-    )
+    return outcome([*words, "sh", "-ec", script], timeout=120)
 
 
 @pytest.mark.as_root

@@ -12,13 +12,11 @@ import termios
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 COLUMNS = (
     *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "files"),
@@ -54,7 +52,7 @@ def test_a_pipe_gets_whole_lines_with_headings(pyspaces: Run) -> None:
 
 @pytest.mark.needs("userns", "pidns", "proc", "netns")
 def test_a_tree_by_owner() -> None:
-    done = subprocess.run(
+    done = outcome(
         [
             *INSIDE,
             SCRIPT,
@@ -66,8 +64,6 @@ def test_a_tree_by_owner() -> None:
             "-t",
             "user,net,pid",
         ],
-        capture_output=True,
-        text=True,
         check=True,
         env=os.environ | {"LC_ALL": "C.UTF-8"},
     )
@@ -89,9 +85,7 @@ def test_a_tree_of_json_by_parent_and_by_owner() -> None:
     """
     found: dict[str, dict[str, list[str]]] = {}
     for relation in ("owner", "parent"):
-        done = subprocess.run(
-            [*INSIDE, "sh", "-c", script, relation], capture_output=True, text=True, check=True
-        )
+        done = outcome([*INSIDE, "sh", "-c", script, relation], check=True)
         found[relation] = {
             row["type"]: [child["type"] for child in row.get("children", [])]
             for row in json.loads(done.stdout)["namespaces"]

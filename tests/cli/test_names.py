@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, PROBE, SCRIPT
+from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
+
     Wait = Callable[..., None]
 
 PYTHON = [sys.executable, "-I", "-S", PROBE]
@@ -184,13 +185,7 @@ def test_a_pid_that_is_really_used_again_is_not_entered(name: str, tmp_path: Pat
     (tmp_path / "pyspaces").mkdir()
     if IS_ROOT:
         script = f"mount --bind {tmp_path} /run; " + script
-    done = subprocess.run(
-        ["unshare", "-Urmpf", "--mount-proc", "--kill-child", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = outcome(["unshare", "-Urmpf", "--mount-proc", "--kill-child", "sh", "-c", script])
     if done.stdout == "0\n125\n":
         pytest.skip("the kernel gave another number")
     assert done.stdout == "1\n125\n", done.stderr

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_of
+from conftest import SCRIPT, outcome, processes_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def test_the_command_has_the_pid_of_the_launcher() -> None:
 def test_nothing_of_ours_is_left_in_it(pyspaces: Launch) -> None:
     script = "grep -e SigBlk -e SigCgt /proc/self/status; ls /proc/self/fd | tr '\\n' ' '"
     done = pyspaces(*HEAD, "--user", "--", "sh", "-c", script)
-    plain = subprocess.run(
-        ["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True
-    )
+    plain = outcome(["sh", "-c", script], stdin=subprocess.DEVNULL, check=True)
     assert done.stdout == plain.stdout
 
 

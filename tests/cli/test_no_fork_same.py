@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, PROBE, SCRIPT
+from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -71,10 +70,7 @@ OTHERS = (
 def seen(words: list[str], folder: Path) -> tuple[int, str, Any]:
     """Return how a launch ends, what it says, and what its command sees."""
     command = [sys.executable, "-I", "-S", PROBE, "world"]
-    done = subprocess.run(
-        [SCRIPT, "run", *words, "--", *command],
-        capture_output=True, check=False, timeout=60, cwd=folder, input="given\n", text=True,
-    )  # fmt: skip
+    done = outcome([SCRIPT, "run", *words, "--", *command], cwd=folder, input="given\n")
     return done.returncode, done.stderr, json.loads(done.stdout) if done.stdout else None
 
 
@@ -145,7 +141,7 @@ def test_what_fails_is_told_the_same(folder: Path, words: tuple[str, ...]) -> No
 def test_a_failure_in_place_shows_where_with_debug() -> None:
     """The process is sealed against imports by then, and has no `traceback` module."""
     words = [SCRIPT, "run", "--debug", "--no-fork", "--user", "--bind", "/nonexistent", "/mnt"]
-    done = subprocess.run([*words, "--", "true"], capture_output=True, text=True, check=False)
+    done = outcome([*words, "--", "true"])
     assert done.returncode == 125
     assert "source_inner" in done.stderr
     assert "import" not in done.stderr.replace("importlib", ""), os.linesep + done.stderr

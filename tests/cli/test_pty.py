@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_of, processes_with
+from conftest import SCRIPT, outcome, processes_of, processes_with
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -319,14 +319,11 @@ def test_all_output_arrives(pyspaces: Launch, legs: list[str]) -> None:
 
 def test_output_that_nobody_reads_hangs_up() -> None:
     token = f"y{os.getpid()}"
-    done = subprocess.run(
+    done = outcome(
         f"{' '.join(PTY)} yes {token} | head -1; echo ${{PIPESTATUS[0]}}",
         shell=True,
         executable="/bin/bash",
-        capture_output=True,
-        text=True,
         timeout=30,
-        check=False,
     )
     assert done.stdout.split() == [token, "129"]
     assert processes_with(token) == []

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_of
+from conftest import SCRIPT, outcome, processes_of
 
 from pyspaces import Container
 
@@ -22,10 +22,9 @@ def told(*options: str, pwd: str | None = "/stale", cwd: str = "/", program: str
     environment |= {} if pwd is None else {"PWD": pwd}
 
     def output(*command: str) -> str:
-        return subprocess.run(
-            [SCRIPT, program, *options, "--", *command],
-            capture_output=True, text=True, check=True, cwd=cwd, env=environment, timeout=60,
-        ).stdout  # fmt: skip
+        return outcome(
+            [SCRIPT, program, *options, "--", *command], check=True, cwd=cwd, env=environment
+        ).stdout
 
     # Neither of these is a shell, which would set it.
     rows = dict(row.split("=", 1) for row in output("env").splitlines() if "=" in row)
@@ -95,10 +94,7 @@ def test_a_directory_without_a_path(tmp_path: Path) -> None:
     words = [SCRIPT, "run", "--user", "--workdir", ".", "--", "env"]
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = subprocess.run(
-        ["sh", "-ec", f'cd {gone}; rmdir {gone}; exec "$@"', "sh", *words],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+    done = outcome(["sh", "-ec", f'cd {gone}; rmdir {gone}; exec "$@"', "sh", *words], check=True)
     assert "\nPWD=" not in f"\n{done.stdout}"
 
 

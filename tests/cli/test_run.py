@@ -7,17 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 from pyspaces import settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from conftest import Run
     from pytest_console_scripts import ScriptRunner
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.needs("userns", "pidns")
 
@@ -210,22 +207,14 @@ def test_a_full_disk_under_our_messages_changes_no_status(words: list[str], stat
 
 
 def test_a_reader_that_has_gone_ends_our_output_quietly() -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"{{ {SCRIPT} run --help; echo $? >&2; }} | true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome(["sh", "-c", f"{{ {SCRIPT} run --help; echo $? >&2; }} | true"])
     assert done.stderr.strip() in ("0", "141")  # written before it went, or SIGPIPE
 
 
 def test_a_pipe_between_two_launches(pyspaces: Run) -> None:
     """SIGPIPE has its default action again: `yes` ends when its reader has gone."""
-    done = subprocess.run(
+    done = outcome(
         ["sh", "-c", f"{{ {SCRIPT} run --user yes; echo $? >&2; }} | {SCRIPT} run --user head -n1"],
-        capture_output=True,
-        text=True,
         timeout=20,
-        check=False,
     )
     assert (done.stdout, done.stderr) == ("y\n", "141\n")

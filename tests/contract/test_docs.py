@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import MUST_RUN, SCRIPT
+from conftest import MUST_RUN, SCRIPT, outcome
 
 from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
@@ -145,7 +145,7 @@ def _options_of_help(text: str) -> list[frozenset[str]]:
 def _help(*words: str) -> str:
     command = [sys.executable, "-m", "pyspaces", *words, "--help"]
     wide = os.environ | {"COLUMNS": "120"}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
+    return outcome(command, check=True, env=wide).stdout
 
 
 def test_options_of_run_are_those_of_its_man_page() -> None:
@@ -205,12 +205,7 @@ def test_exit_status_of_the_man_page() -> None:
 
 
 def test_the_table_of_options_is_that_of_the_options() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/write_options.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome([sys.executable, ROOT / "scripts/write_options.py", "--check"])
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -219,12 +214,7 @@ def test_man_pages_are_clean() -> None:
         reason = "mandoc is not installed"
         pytest.fail(reason) if MUST_RUN else pytest.skip(reason)
     pages = sorted(str(page) for page in PAGE.parent.iterdir())
-    done = subprocess.run(
-        ["mandoc", "-T", "lint", "-W", "warning", *pages],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome(["mandoc", "-T", "lint", "-W", "warning", *pages])
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
@@ -264,13 +254,7 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
 def test_an_example_of_the_readme_runs_and_prints_what_it_says(
     name: str, around: list[str]
 ) -> None:
-    done = subprocess.run(
-        [*around, sys.executable, "-c", _block(name, "python")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = outcome([*around, sys.executable, "-c", _block(name, "python")])
     assert (done.returncode, done.stderr) == (0, "")
     assert f"```text\n{done.stdout}```\n" in _section("Library")
 
@@ -298,15 +282,12 @@ def run_as_it_stands(tmp_path: Path) -> Callable[..., subprocess.CompletedProces
             if not name.startswith(("PYTHON", "PYTEST_", "VIRTUAL_ENV"))
         }
         path = f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-        done = subprocess.run(
+        done = outcome(
             ["bash", "-ec", text],
             cwd=tree,
             env={**clean, "PATH": path, **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=300,
-            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -335,7 +316,7 @@ def _names_of_git() -> list[str] | None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return None
     command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = outcome(command)
     return done.stdout.rstrip("\0").split("\0") if done.returncode == 0 else None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import outcome
 
 import pyspaces
 
@@ -83,12 +84,8 @@ def launched(tmp_path: Path) -> Callable[..., tuple[int, set[str]]]:
     script.write_text(LAUNCH)
 
     def launch(**values: Any) -> tuple[int, set[str]]:
-        done = subprocess.run(
+        done = outcome(
             [sys.executable, "-I", "-S", str(script), repr(values), str(ROOT)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stderr

@@ -10,13 +10,13 @@ import pkgutil
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import outcome
 
 import pyspaces
 from pyspaces.features.ids import capabilities
@@ -71,9 +71,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_one_version_for_all() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.[a-z]+\d+)?", pyspaces.__version__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pyspaces", "--version"], capture_output=True, text=True, check=True
-    )
+    done = outcome([sys.executable, "-m", "pyspaces", "--version"], check=True)
     assert done.stdout == f"pyspaces {pyspaces.__version__}\n"
     assert done.stderr == ""
 
@@ -138,16 +136,14 @@ HEADERS = {
     "SIGCHLD": ("asm-generic/signal.h", "SIGCHLD"),
     "SIGKILL": ("asm-generic/signal.h", "SIGKILL"),
     "SIGTERM": ("asm-generic/signal.h", "SIGTERM"),
-    "PR_SET_PDEATHSIG": ("linux/prctl.h", "PR_SET_PDEATHSIG"),
-    "PR_GET_DUMPABLE": ("linux/prctl.h", "PR_GET_DUMPABLE"),
-    "PR_SET_DUMPABLE": ("linux/prctl.h", "PR_SET_DUMPABLE"),
     "KEYCTL_JOIN_SESSION_KEYRING": ("linux/keyctl.h", "KEYCTL_JOIN_SESSION_KEYRING"),
-    "PR_SET_NAME": ("linux/prctl.h", "PR_SET_NAME"),
+    "SECCOMP_MODE_FILTER": ("linux/seccomp.h", "SECCOMP_MODE_FILTER"),
     **{
         name: ("linux/prctl.h", name)
         for name in (
             *("PR_SET_KEEPCAPS", "PR_CAPBSET_DROP", "PR_GET_SECUREBITS"),
-            "PR_SET_NO_NEW_PRIVS",
+            *("PR_SET_PDEATHSIG", "PR_GET_DUMPABLE", "PR_SET_DUMPABLE", "PR_SET_NAME"),
+            *("PR_SET_NO_NEW_PRIVS", "PR_SET_SECCOMP"),
             *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
         )
     },

@@ -6,12 +6,12 @@ What it asserts at run time is little: that no name is missing, and that pydoc s
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, assert_type
 
 import pytest
+from conftest import outcome
 
 import pyspaces
 from pyspaces import (
@@ -154,11 +154,9 @@ def test_containers_are_made_and_wrong_ones_told() -> None:
     [("pyspaces.cloning", cloning.__all__), ("pyspaces", pyspaces.__all__)],
 )
 def test_pydoc_shows_every_documented_name(module: str, names: list[str]) -> None:
-    shown = subprocess.run(
+    shown = outcome(
         [sys.executable, "-m", "pydoc", module],
         env=os.environ | {"PAGER": "cat", "MANPAGER": "cat"},
-        capture_output=True,
-        text=True,
         check=True,
     ).stdout
     words = set(shown.replace("(", " ").split())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 import uuid
 from pathlib import Path
 
 import pytest
-from conftest import processes_with
+from conftest import outcome, processes_with
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -124,13 +123,7 @@ def test_it_is_said_that_the_new_process_was_killed(
 def test_in_place(victim: str, point: str, again: int, wait_until: Callable[..., None]) -> None:
     """--no-fork: the caller sees that the launcher was killed; of its helper the launcher tells."""
     token = uuid.uuid4().hex
-    done = subprocess.run(
-        [sys.executable, HOMICIDE, victim, point, token],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = outcome([sys.executable, HOMICIDE, victim, point, token], timeout=30)
     if victim == "launcher":
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
     else:

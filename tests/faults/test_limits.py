@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import resource
-import subprocess
 
 import pytest
-from conftest import SCRIPT, without
+from conftest import SCRIPT, outcome, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 SYS_CLONE3 = 435
@@ -25,12 +22,9 @@ def test_few_descriptors(limit: int) -> None:
 
     With 4, Python itself may fail before a line of ours runs.
     """
-    done = subprocess.run(
+    done = outcome(
         [SCRIPT, "run", "--user", "--pid", "--", "true"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     if done.returncode == 0:
         assert done.stderr == ""
@@ -64,33 +58,20 @@ def test_a_limit_on_namespaces_is_named(pyspaces: Run, option: str, sysctl: str)
 
 def test_nesting_deeper_than_the_kernel_allows(pyspaces: Run) -> None:
     words = [word for _ in range(36) for word in ("unshare", "--user", "--map-root-user")]
-    done = subprocess.run(
-        [*words[: 3 * 33], SCRIPT, "run", "--user", "--", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome([*words[: 3 * 33], SCRIPT, "run", "--user", "--", "true"])
     assert done.returncode == 125, done.stderr
     assert "hint: too many namespaces for this user, or more than 32 nested levels" in done.stderr
 
 
 @pytest.mark.parametrize("options", [["--user", "--pid"], ["--all"], []])
 def test_without_clone3_clone_does_it(options: list[str]) -> None:
-    done = subprocess.run(
-        [*without(SYS_CLONE3), SCRIPT, "run", *options, "--", "sh", "-c", "exit 9"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome([*without(SYS_CLONE3), SCRIPT, "run", *options, "--", "sh", "-c", "exit 9"])
     assert done.returncode == 9, done.stderr
 
 
 def test_a_filter_that_forbids_clone3_is_named() -> None:
-    done = subprocess.run(
-        [*without(SYS_CLONE3, answer=errno.EPERM), SCRIPT, "run", "--user", "--", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = outcome(
+        [*without(SYS_CLONE3, answer=errno.EPERM), SCRIPT, "run", "--user", "--", "true"]
     )
     assert done.returncode == 125
     assert "clone3: Operation not permitted" in done.stderr

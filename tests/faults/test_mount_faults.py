@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_with, without
+from conftest import SCRIPT, outcome, processes_with, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def test_a_call_that_is_refused(operation: str, call: str) -> None:
     words = [*without(number, answer=errno.EIO), SCRIPT, "run", "--user"]
     words += [*OPERATIONS[operation], "--", "echo", "ran"]
     with open("/etc/hostname") as given:
-        done = subprocess.run(
-            words, stdin=given, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = outcome(words, stdin=given)
     if done.returncode == 0:
         assert (done.stdout, done.stderr) == ("ran\n", "")
     else:
@@ -81,9 +79,7 @@ def test_each_call_is_needed_by_some_operation() -> None:
 @pytest.mark.parametrize("call", ["open_tree", "move_mount", "mount_setattr"])
 def test_a_proc_that_cannot_be_closed_ends_the_launch(call: str) -> None:
     words = [*without(CALLS[call], answer=errno.EIO), SCRIPT, "run", "--mount", "--cap-drop", "all"]
-    done = subprocess.run(
-        [*words, "--", "true"], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = outcome([*words, "--", "true"])
     assert done.returncode == 125
     assert done.stderr.startswith("pyspaces: cannot close what is the host's in /proc: ")
 
@@ -146,9 +142,7 @@ def test_a_tree_that_fills_the_table_of_descriptors(tmp_path: Path) -> None:
     ]
     for index in range(60):
         words += ["--ro-bind", "/usr", f"/mnt/{index}"]
-    done = subprocess.run(
-        [*words, "--", "echo", "ran"], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = outcome([*words, "--", "echo", "ran"])
     assert (done.returncode, done.stdout) == (125, "")
     assert "bind /usr on /mnt/" in done.stderr
     assert "Too many open files" in done.stderr

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_with
+from conftest import SCRIPT, outcome, processes_with
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def test_nothing_survives(
     point: str, again: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     token, marker = uuid.uuid4().hex, tmp_path / "uid"
-    done = subprocess.run(
-        [sys.executable, SUICIDE, point, token, marker], capture_output=True, text=True, check=False
-    )
+    done = outcome([sys.executable, SUICIDE, point, token, marker])
     assert done.returncode == -9, done.stderr
     wait_until(lambda: not processes_with(token), f"everything gone after death {point}", seconds=5)
     if point in BEFORE:

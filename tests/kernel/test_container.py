@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import processes_with
+from conftest import outcome, processes_with
 
 from pyspaces import ChildTraceback, Container, NoResult, UnpicklableResult, get_context
 from pyspaces.cloning import CLONE_NEWUTS, CLONE_VM
@@ -227,13 +227,8 @@ def test_containers_from_eight_threads_beside_busy_ones(
     count: int, busy: int, variables: dict[str, str]
 ) -> None:
     """None hangs, each has its result, and no descriptor, thread or child is left."""
-    done = subprocess.run(
-        [sys.executable, CROWD, str(count), str(busy)],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
+    done = outcome(
+        [sys.executable, CROWD, str(count), str(busy)], env=os.environ | variables, timeout=200
     )
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, PROBE, SCRIPT
+from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from conftest import Run
+
     from pyspaces.plan import Plan
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
     Wait = Callable[..., None]
 
 PYTHON = [sys.executable, "-I", "-S", PROBE]
@@ -314,14 +315,11 @@ def test_a_strangers_namespace_is_not_joined(pyspaces: Run, tmp_path: Path) -> N
     with sandbox("unshare", "-Urn") as box:
         own = os.open("/proc/self/ns/net", os.O_RDONLY)
         try:
-            done = subprocess.run(
+            done = outcome(
                 [
                     *("nsenter", "-t", str(box.pid), "-U", "-n", "--preserve-credentials"),
                     *(SCRIPT, "enter", "--net-file", f"/proc/self/fd/{own}", "true"),
                 ],
-                capture_output=True,
-                text=True,
-                check=False,
                 pass_fds=[own],
             )
         finally:
@@ -340,13 +338,7 @@ def test_who_has_no_right_is_told_whose_a_namespace_is() -> None:
         enter = ["setpriv", "--bounding-set=-sys_admin", SCRIPT, "enter"]
         try:
             by_file, by_process = (
-                subprocess.run(
-                    [*enter, *words, "true"],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    pass_fds=[file],
-                )
+                outcome([*enter, *words, "true"], pass_fds=[file])
                 for words in (["--net-file", f"/proc/self/fd/{file}"], [str(box.pid), "--net"])
             )
         finally:
@@ -466,12 +458,7 @@ def test_a_pid_namespace_around_ones_own_is_out_of_reach() -> None:
     """Even with every right: both belong to one user namespace here."""
     enter = f"{SCRIPT} enter --pid-file=/proc/self/fd/9 true"
     script = f"exec 9</proc/self/ns/pid; unshare -pf --mount-proc {enter}; exit $?"
-    done = subprocess.run(
-        ["unshare", "-Urpf", "--mount-proc", "--kill-child", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome(["unshare", "-Urpf", "--mount-proc", "--kill-child", "sh", "-c", script])
     assert done.returncode == 125
     assert "setns /proc/self/fd/9: Invalid argument" in done.stderr
     assert "hint: a process can join only pid namespaces that are nested in its own" in done.stderr
@@ -543,18 +530,12 @@ def test_a_new_user_namespace_below_the_one_of_a_sandbox() -> None:
         sandbox.stdout.readline()
         join = ["--join", f"net=/proc/{sandbox.pid}/ns/net"]
         for more in ([], ["--read-only"]):
-            done = subprocess.run(
-                [SCRIPT, "run", "--user", *join, *more, "--", "true"],
-                capture_output=True, text=True, check=False, timeout=60,
-            )  # fmt: skip
+            done = outcome([SCRIPT, "run", "--user", *join, *more, "--", "true"])
             assert done.returncode == 125
             assert (
                 "the new user namespace is nested in the one that owns the joined namespaces"
                 in done.stderr
             )
-        done = subprocess.run(
-            [SCRIPT, "run", *join, "--", "id", "-u"],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        done = outcome([SCRIPT, "run", *join, "--", "id", "-u"])
         sandbox.kill()
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", ""), "the hint's way out"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import processes_with
+from conftest import outcome, processes_with
 
 from pyspaces import Container, NoResult, get_context
 from pyspaces.errors import SpaceError
@@ -186,7 +186,7 @@ def test_many_beneath_an_init_leave_nothing_open() -> None:
 
 def environment() -> tuple[dict[str, str], dict[bytes, bytes], str]:
     """Return it as Python has it, as bytes, and as a program finds it that is executed here."""
-    env = subprocess.run(["/usr/bin/env", "-0"], capture_output=True, text=True, check=True)
+    env = outcome(["/usr/bin/env", "-0"], check=True)
     return dict(os.environ), dict(os.environb), env.stdout
 
 
@@ -246,13 +246,7 @@ box = Container(look, user=True, pid=True, mount=True, init=True)
 box.start()
 print(box.result(20))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"SECRET": "x"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = outcome([sys.executable, "-c", script], env=os.environ | {"SECRET": "x"}, check=True)
     assert done.stdout == "(True, None)\n"
 
 

@@ -9,19 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 from pyspaces import hints
 from pyspaces.errors import EXECUTE, Report, Stage
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.hints import creation
 from pyspaces.host.check import rules
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CLONE3 = 435
 # A filter that has nothing to do with what is asked for.
@@ -32,7 +26,7 @@ pytestmark = pytest.mark.needs("userns", "unshare")
 
 def hint_of(*words: str) -> str:
     """Run what fails with 125, and return its hint; empty without one."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = outcome(words)
     assert done.returncode == 125, done.stdout + done.stderr
     return done.stderr.partition("hint: ")[2].strip()
 
@@ -138,9 +132,7 @@ except SpaceError as error:
 
 def test_a_chroot(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", _CHROOT, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = outcome([sys.executable, "-c", _CHROOT, str(tmp_path)])
     assert "hint: this process is in a chroot" in done.stdout, done.stdout + done.stderr
 
 

@@ -12,9 +12,7 @@ from conftest import PROBE, SCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 UID, GID = os.geteuid(), os.getegid()

@@ -6,7 +6,6 @@ import grp
 import json
 import os
 import pwd
-import subprocess
 import sys
 
 import pytest
@@ -14,9 +13,7 @@ from conftest import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 UID, GID = os.geteuid(), os.getegid()

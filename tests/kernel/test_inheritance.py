@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROBE, SCRIPT
+from conftest import PROBE, SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 PATH = os.environ["PATH"]
@@ -129,13 +129,7 @@ def test_an_error_with_closed_stderr_has_its_status() -> None:
 
 
 def masks(prefix: list[str], prepare: Callable[[], None]) -> dict[str, str]:
-    done = subprocess.run(
-        [*prefix, "cat", "/proc/self/status"],
-        preexec_fn=prepare,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = outcome([*prefix, "cat", "/proc/self/status"], preexec_fn=prepare, check=True)
     rows = (line.split(":", 1) for line in done.stdout.splitlines())
     return {name: value.strip() for name, value in rows if name in ("SigBlk", "SigIgn", "SigCgt")}
 

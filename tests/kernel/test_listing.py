@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
 from pyspaces.host import listing
@@ -77,12 +77,8 @@ def test_the_same_rows_as_lsns() -> None:
         {" ".join(LSNS)}
         {SCRIPT} list --json -o ns,type,nprocs,pid,ppid,uid,user,command
     """
-    done = subprocess.run(
-        ["unshare", "-Urpfm", "--mount-proc", "--kill-child", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
+    done = outcome(
+        ["unshare", "-Urpfm", "--mount-proc", "--kill-child", "sh", "-c", script], check=True
     )
     decoder = json.JSONDecoder()
     theirs, end = decoder.raw_decode(done.stdout)
@@ -98,7 +94,7 @@ def test_every_namespace_of_this_host_that_lsns_sees_is_listed() -> None:
     """Of the whole host: what is there before and after must be there in between."""
 
     def seen() -> set[tuple[int, str]]:
-        done = subprocess.run(LSNS, capture_output=True, text=True, check=True)
+        done = outcome(LSNS, check=True)
         rows = json.loads(done.stdout)["namespaces"]
         return {(int(row["ns"]), LINKS[row["type"]]) for row in rows}
 
@@ -194,12 +190,7 @@ def test_network_ids_are_those_of_ip() -> None:
         ip netns list-id
         {SCRIPT} list --type net --pid $pid --json
     """
-    done = subprocess.run(
-        ["unshare", "-npfm", "--mount-proc", "--kill-child", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome(["unshare", "-npfm", "--mount-proc", "--kill-child", "sh", "-c", script])
     if done.returncode == 77:
         pytest.skip("this kernel has no veth")
     first, _, rest = done.stdout.partition("\n")
@@ -219,9 +210,7 @@ os.setgroups([]); os.setuid(65534)  # only now: nobody could not read an interpr
 libc.set_dumpable(dumpable=True)  # exec would do it: /proc/self is its own again
 print(listing._hides_processes(), [row.nprocs for row in listing.listing(types=["net"]).rows])'
     """
-    done = subprocess.run(
-        ["unshare", "-mpf", "sh", "-c", script], capture_output=True, text=True, check=True
-    )
+    done = outcome(["unshare", "-mpf", "sh", "-c", script], check=True)
     assert done.stdout == "True [1]\n"
 
 
@@ -251,9 +240,7 @@ libc.unshare(0x10000000); libc.unshare(0x04000000)
 sys.exit(cli.main(["list", "-n", "-t", "uts", "-o", "nprocs,held"]))
 """
     script = f"mount -t proc -o hidepid={option} proc /proc; exec {sys.executable} -c '{code}'"
-    done = subprocess.run(
-        ["unshare", "-umpf", "sh", "-c", script], capture_output=True, text=True, check=False
-    )
+    done = outcome(["unshare", "-umpf", "sh", "-c", script])
     assert (done.returncode, done.stderr) == (0, f"pyspaces: {said}\n")
     inside, before = (line.split() for line in sorted(done.stdout.splitlines(), reverse=True))
     assert inside == ["1", "-"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, processes_of, without
+from conftest import IS_ROOT, SCRIPT, outcome, processes_of, without
 
 from pyspaces import Container, launch, settings
 from pyspaces.errors import SpaceError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns", "unshare", "proc")
 
@@ -290,7 +290,7 @@ def test_proc_of_a_shared_pid_namespace_is_the_existing_one() -> None:
     outer += " --ro-bind /usr /usr --ro-bind /bin /bin --ro-bind-try /lib /lib"
     outer += " --ro-bind-try /lib64 /lib64 --proc /proc -- ls -A /proc/sys/kernel"
     words = ["unshare", "-Urm", "sh", "-ec", outer]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    done = outcome(words, check=True)
     assert done.stdout == ""
     assert inside("ls -d /mnt/p/$$", "--tmpfs", "/mnt", "--proc", "/mnt/p").startswith("/mnt/p/")
 
@@ -301,7 +301,7 @@ def test_that_proc_leads_into_no_other_process(options: tuple[str, ...]) -> None
     script = "for p in root cwd fd/0 environ ns/mnt map_files; do"
     script += f" ls /proc/{os.getpid()}/$p/ || cat /proc/{os.getpid()}/$p; done"
     words = [SCRIPT, "run", *options, "--proc", "/proc", "--", "sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = outcome(words)
     assert done.stdout == ""
     assert done.stderr.count("ermission denied") >= 6
 
@@ -326,7 +326,7 @@ def test_proc_of_a_pid_namespace_that_is_joined() -> None:
         (pid,) = processes_of(first.pid)
         join = ["--join", f"user={pid}", "--join", f"pid={pid}", "--mount", "--proc", "/proc"]
         words = [SCRIPT, "run", *join, "--", "sh", "-c", "echo /proc/[0-9]*"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        done = outcome(words)
         first.terminate()
     assert (done.stdout, done.stderr) == ("/proc/1 /proc/2\n", "")
 
@@ -356,10 +356,11 @@ def test_dev() -> None:
         echo y > /dev/shm/f; cat /dev/shm/f; echo e > /dev/stderr; ls -d /dev/fd/0
         python3 -c 'import os; os.openpty(); print(os.listdir("/dev/pts"))'
         ls /dev"""
-    done = subprocess.run(
+    done = outcome(
         [SCRIPT, "run", "--user", "--dev", "/dev", "--", "sh", "-ec", script],
-        capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=60,
-    )  # fmt: skip
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     first = ["3", "2", "full", "y", "/dev/fd/0"]
     assert done.stdout.split("\n")[:5] == first
     assert done.stderr == "e\n"
@@ -450,9 +451,7 @@ def test_dev_has_a_console_where_the_caller_has_a_terminal(tmp_path: Path) -> No
     script = "test -c /dev/console; script -qec tty /dev/null"
     command = f"{SCRIPT} run --user --dev /dev -- sh -ec '{script}'"
     words = ["script", "-qec", command, str(tmp_path / "log")]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
-    )
+    done = outcome(words, check=True, stdin=subprocess.DEVNULL)
     assert "/dev/pts/0" in done.stdout, "the terminals inside count from 0"
 
 
@@ -482,7 +481,7 @@ def test_the_whole_tree_is_read_only_and_has_holes(src: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     script = 'for p in "$@"; do if touch "$p/pyspaces.x" 2>/dev/null; then echo "$p"; fi; done'
     words = [SCRIPT, "run", "--user", "--read-only", "--", "sh", "-c", script, "sh", *points]
-    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == ""
+    assert outcome(words, check=True).stdout == ""
     told = inside("touch /usr/x 2>&1 || true", "--read-only")
     assert "Read-only file system" in told
 
@@ -515,14 +514,7 @@ def test_a_launch_within(name: str, space: str, lacking: tuple[int, ...], tmp_pa
         space = "--user"
     words = [SCRIPT, "run", *space.split(), *WITHIN[name], "--workdir", "/"]
     words += ["--", SCRIPT, "run", "--user", "--", "cat", "/proc/self/uid_map"]
-    done = subprocess.run(
-        [*without(*lacking), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=tmp_path,
-    )
+    done = outcome([*without(*lacking), *words], cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[0::2] == ["0", "1"]
 
@@ -538,9 +530,7 @@ def test_only_a_proc_that_could_be_written_to_stays_so(lacking: tuple[int, ...])
         words = [*without(*lacking), SCRIPT, "run", *options, "--read-only"]
         words += ["--", sys.executable, "-ISc", script]
         begin = f'mount -t proc none /proc; {set_up}exec "$@"'
-        done = subprocess.run(
-            [*outer, begin, "sh", *words], capture_output=True, text=True, check=True, timeout=60
-        )
+        done = outcome([*outer, begin, "sh", *words], check=True)
         return done.stdout.splitlines()
 
     assert "/proc 0" in told("")
@@ -559,7 +549,7 @@ def test_flags_that_a_mount_had_are_kept() -> None:
     outer = ["unshare", "-Urm", "sh", "-ec"]
     script = f"mount -t tmpfs -o nosuid,noexec,noatime none /mnt; {SCRIPT} run --user --read-only"
     script += " -- grep ' /mnt ' /proc/self/mountinfo"
-    done = subprocess.run([*outer, script], capture_output=True, text=True, check=True)
+    done = outcome([*outer, script], check=True)
     flags = done.stdout.split()[5].split(",")
     assert flags == ["ro", "nosuid", "noexec", "noatime"]
 
@@ -599,10 +589,7 @@ def test_a_root_of_busybox_boots_a_shell(tmp_path: Path) -> None:
     (tmp_path / "bin" / "sh").symlink_to("busybox")
     words = [SCRIPT, "run", "--user", "--pid", "--root", str(tmp_path), "--dev", "/dev"]
     script = "busybox ls /; echo x > /dev/null; busybox ps | busybox grep -c sh; pwd"
-    done = subprocess.run(
-        [*words, "--", "/bin/sh", "-ec", script],
-        capture_output=True, text=True, check=True, env={"HOME": "/tmp"}, timeout=60,
-    )  # fmt: skip
+    done = outcome([*words, "--", "/bin/sh", "-ec", script], check=True, env={"HOME": "/tmp"})
     lines = done.stdout.split()
     assert lines[:4] == ["bin", "dev", "proc", "tmp"]
     assert lines[-1] == "/tmp", "the caller's directory is not there, and HOME is"
@@ -648,7 +635,7 @@ def test_a_build_in_a_bare_host(src: Path) -> None:
     (src / "Makefile").write_text("out: file\n\tcat file > out; ls -d /home /root || true\n")
     words = [SCRIPT, "run", "--user", "--pid", "--host-ro", "--bind", ".", "/src"]
     words += ["--workdir", "/src", "--", "make"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=src, timeout=60)
+    done = outcome(words, check=True, cwd=src)
     assert (src / "out").read_text() == "text\n"
     assert done.stderr.count("No such file or directory") == 2
 
@@ -670,10 +657,7 @@ def test_a_resolv_conf_that_leads_elsewhere() -> None:
         "-c",
         "cat /etc/resolv.conf; ls /run",
     ]
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-ec", f'{set_up}; exec "$@"', "sh", *words],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = outcome(["unshare", "-Urm", "sh", "-ec", f'{set_up}; exec "$@"', "sh", *words])
     assert (done.returncode, done.stdout) == (0, "nameserver 192.0.2.1\nthere\n"), done.stderr
 
 
@@ -730,10 +714,10 @@ def test_throwaway_with_any_home_and_a_directory_that_has_gone(home: str, tmp_pa
     gone = tmp_path / "gone"
     gone.mkdir()
     words = [SCRIPT, "run", "--user", "--throwaway", "--workdir", "/", "--", "echo", "ran"]
-    done = subprocess.run(
+    done = outcome(
         ["/bin/sh", "-ec", f'cd {gone}; rmdir {gone}; exec "$@"', "sh", *words],
-        capture_output=True, text=True, check=False, timeout=60, env=os.environ | {"HOME": home},
-    )  # fmt: skip
+        env=os.environ | {"HOME": home},
+    )
     assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
 
 
@@ -748,10 +732,7 @@ def test_a_folder_with_many_open_ones_has_no_overlay_for_each(tmp_path: Path) ->
         make += f" mkdir /srv/b; for i in $(seq {count}); do mkdir -m 0777 /srv/b/$i; done;"
         make += " chown 5 /srv/b/*"
         words = [SCRIPT, "run", "--user", *options, "--", "sh", "-c", script]
-        done = subprocess.run(
-            ["unshare", "-m", "sh", "-ec", f'{make}; exec "$@"', "sh", *words],
-            capture_output=True, text=True, check=False, timeout=60, cwd="/",
-        )  # fmt: skip
+        done = outcome(["unshare", "-m", "sh", "-ec", f'{make}; exec "$@"', "sh", *words], cwd="/")
         # And those of /srv/a and /srv/b.
         assert done.stdout == f"{overlays + 2}\n", done.stderr
 
@@ -805,7 +786,7 @@ def test_overlays_that_cannot_be(src: Path) -> None:
     nested = [SCRIPT, "run", "--user", *lower, "--tmp-overlay", "/mnt", "--"]
     for _ in range(2):
         nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
-    done = subprocess.run([*nested, "true"], capture_output=True, text=True, check=False)
+    done = outcome([*nested, "true"])
     assert done.returncode == 125
     assert "overlayfs can be stacked two levels deep at most" in done.stderr
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
-from conftest import SCRIPT, without
+from conftest import SCRIPT, outcome, without
 
 OPEN_TREE, FSOPEN, OPENAT2, MOUNT_SETATTR = 428, 430, 437, 442
 
@@ -47,10 +45,9 @@ TREES = {
 def tree(options: list[str], *lacking: int, look: str = LOOK) -> tuple[int, str, str]:
     """Return what a command sees: its exit status, output and errors."""
     words = [*without(*lacking), SCRIPT, "run", "--user", *options, "--", "sh", "-c", look]
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-ec", f'{AROUND} exec "$@"', "sh", *words],
-        input="given\n", capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = outcome(
+        ["unshare", "-Urm", "sh", "-ec", f'{AROUND} exec "$@"', "sh", *words], input="given\n"
+    )
     return done.returncode, done.stdout, done.stderr
 
 

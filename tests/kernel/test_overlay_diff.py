@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT
+from conftest import IS_ROOT, SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns", "overlay")
 # Without a user namespace the kernel keeps its notes elsewhere: in attributes trusted.*.
@@ -39,7 +37,7 @@ def changes_of(low: Path, script: str, *options: str) -> list[str]:
     told = low.parent / "diff"
     words = [SCRIPT, "run", *options, "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
     words += ["--overlay-diff", str(told), "--workdir", "/mnt", "--", "sh", "-ec", script]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = outcome(words)
     assert (done.returncode, done.stderr) == (0, "")
     return told.read_text().splitlines()
 
@@ -229,10 +227,10 @@ def test_whatever_the_command_made(low: Path, spaces: list[str], tmp_path: Path,
     words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
     words += ["--overlay-diff", str(told), "--workdir", "/mnt", "--"]
     script = f"{HOSTILE[name]}\nimport sys; sys.exit(7)"
-    done = subprocess.run(
+    done = outcome(
         ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *words, sys.executable, "-IS", "-c", script],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        timeout=120,
+    )
     assert (done.returncode, done.stderr) == (7, "")
     lines = told.read_text().split("\n")[:-1]
     counts = {"deep": 600, "deeper": 6000, "both ways": 600, "wide": 20000, "names": 6}

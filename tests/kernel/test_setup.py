@@ -10,13 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROBE, SCRIPT
+from conftest import PROBE, SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
 PYTHON = (sys.executable, "-I", "-S", PROBE)
@@ -247,7 +245,5 @@ def test_a_fresh_proc_never_covers_the_hosts(word: str) -> None:
         {SCRIPT} run --mount --pid --propagation {word} -- readlink /proc/self &&
         grep -c ' /proc ' /proc/self/mountinfo
     """
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
-    )
+    done = outcome(["unshare", "--mount", "sh", "-c", script])
     assert done.stdout.split() == ["1", "1"], done.stderr

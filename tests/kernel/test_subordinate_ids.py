@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 from pyspaces.features.ids import accounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 pytestmark = pytest.mark.needs("userns", "newuidmap")
 UID = os.geteuid()
@@ -74,10 +71,7 @@ def test_a_range_outside_what_the_user_owns(pyspaces: Run) -> None:
 
 @ordinary
 def test_no_new_privileges(pyspaces: Run) -> None:
-    done = subprocess.run(
-        ["setpriv", "--no-new-privs", SCRIPT, "run", "--map-auto", "--", "true"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = outcome(["setpriv", "--no-new-privs", SCRIPT, "run", "--map-auto", "--", "true"])
     assert done.returncode == 125
     assert "hint: no_new_privs is set on this process" in done.stderr
 
@@ -100,9 +94,7 @@ def test_a_user_without_ranges_is_told_how_to_get_some(tmp_path: Path) -> None:
         "from pyspaces.features.ids import accounts as a;"
         " print(a.no_ranges('uid', a.User(uid=77, name='x')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = outcome([sys.executable, "-c", script], check=True)
     assert "cannot map subordinate uids: user x (77) has no range of them" in done.stdout
     assert "sudo usermod --add-subuids" in done.stdout
 
@@ -142,9 +134,7 @@ def test_a_helper_on_a_nosuid_file_system(tmp_path: Path) -> None:
     script = _NOSUID.replace("/proc/newuidmap", f"{tmp_path}/newuidmap")
     mount = f"mount -t tmpfs -o nosuid none {tmp_path}; touch {tmp_path}/newuidmap"
     command = ["unshare", "-Urm", "sh", "-ec", f'{mount}; exec "$@"', "sh"]
-    done = subprocess.run(
-        [*command, sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = outcome([*command, sys.executable, "-c", script], check=True)
     expected = "is on a file system mounted with nosuid: remount it with suid\n"
     assert done.stdout == f"{tmp_path}/newuidmap {expected}"
 
@@ -162,11 +152,10 @@ def as_root_with(script: str, *around: str, ranges: str = "root:300000:65536\n")
     os.mkdir(place)
     script = f"D={place}; mount -t tmpfs none $D; {lines}; {script}"
     try:
-        done = subprocess.run(
+        done = outcome(
             ["unshare", "-m", "sh", "-ec", f'{script}; exec "$@"', "sh", *words],
-            capture_output=True, text=True, check=False,
             env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        )  # fmt: skip
+        )
     finally:
         os.rmdir(place)
     assert done.returncode == 125, done.stdout + done.stderr

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, processes_of
+from conftest import IS_ROOT, SCRIPT, outcome, processes_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 LURKER = str(Path(__file__).with_name("lurker.py"))
 VISITS = int(os.environ.get("PYSPACES_TESTS_VISITS", "20"))
@@ -47,10 +47,7 @@ class Sandbox:
     def visit(self, words: list[str], times: int) -> None:
         """Have a command come from the directory that is hidden, again and again."""
         for _ in range(times):
-            done = subprocess.run(
-                words, cwd=self.secret.parent, capture_output=True, text=True, timeout=60,
-                check=False,
-            )  # fmt: skip
+            done = outcome(words, cwd=self.secret.parent)
             assert (done.returncode, done.stderr) == (0, "")
 
     def joins(self) -> list[str]:

@@ -16,9 +16,9 @@ from pyspaces.features.existing.values import Join, Joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 HARMLESS = {"PATH": os.environ["PATH"], "HOME": "/x", "LANG": "C", "LDFLAGS": "-g", "A_LD_X": "1"}
 _NAMES = (

@@ -21,9 +21,9 @@ from pyspaces import launch, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 STRANGER = 65534
 KEPT = "kept\n"

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.needs("userns")
 GROUPS = "4,42,6,12345"
@@ -38,9 +37,7 @@ def theirs() -> Iterator[int]:
 
 
 def run_with_groups(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WITH_GROUPS, SCRIPT, *words], capture_output=True, text=True, check=False, timeout=60
-    )
+    return outcome([*WITH_GROUPS, SCRIPT, *words])
 
 
 @pytest.mark.as_root
@@ -112,9 +109,7 @@ with launch.start(plan, function=lambda: print(os.getgroups(), flush=True)) as r
     running.wait()
 print(sorted(os.getgroups()))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = outcome([sys.executable, "-c", script])
     assert done.stdout.splitlines() == ["[]", "[4, 6, 42]"], done.stderr
 
 
@@ -147,10 +142,7 @@ def with_a_key(script: Path, *words: str) -> str:
     script.write_text(KEYS)
     script.chmod(0o755)
     look = [sys.executable, str(script), "look"]
-    done = subprocess.run(
-        [sys.executable, str(script), "hold", SCRIPT, *words, "--", *look],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = outcome([sys.executable, str(script), "hold", SCRIPT, *words, "--", *look])
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 
@@ -187,8 +179,5 @@ def test_without_a_user_namespace_it_is_the_callers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("answer", [errno.EPERM, errno.ENOSYS, errno.EDQUOT])
 def test_a_kernel_that_gives_no_keyring_is_no_reason_to_fail(answer: int) -> None:
     number = {"x86_64": 250}.get(os.uname().machine, 219)
-    done = subprocess.run(
-        [*without(number, answer=answer), SCRIPT, "run", "--user", "--", "true"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = outcome([*without(number, answer=answer), SCRIPT, "run", "--user", "--", "true"])
     assert (done.returncode, done.stderr) == (0, "")

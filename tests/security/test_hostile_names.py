@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT
+from conftest import IS_ROOT, SCRIPT, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,15 +55,7 @@ def shell(tmp_path: Path) -> Shell:
             words = ["sh", "-c", script]
             folder = f"{tmp_path}/pyspaces"
         more = {"D": folder, "XDG_RUNTIME_DIR": str(tmp_path), "S": SCRIPT}
-        return subprocess.run(
-            words,
-            env={**os.environ, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-        )
+        return outcome(words, env={**os.environ, **more}, stdin=subprocess.DEVNULL)
 
     return run
 
@@ -129,13 +121,7 @@ def test_a_stranger_was_first_in_tmp() -> None:
         chown 0 $P; rmdir $P
         exit $code
     """
-    done = subprocess.run(
-        [SCRIPT, "run", "--user", "--map-auto", "--", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = outcome([SCRIPT, "run", "--user", "--map-auto", "--", "sh", "-c", script])
     assert done.returncode == 0, done.stderr
     assert "user" in done.stdout.split()
     told = "pyspaces: registered names are left out: /tmp/pyspaces-0: belongs to user 1\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 # Where a type of C, of the kernel or of Python ends.
 EDGES = [

@@ -19,10 +19,9 @@ from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 PROBER = str(Path(__file__).with_name("prober.py"))
 PYTHON = [sys.executable, "-I", "-S"]

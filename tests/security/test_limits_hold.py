@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_of
+from conftest import SCRIPT, outcome, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -55,12 +55,9 @@ def attacked(*words: str) -> tuple[int, float]:
     """Run a launch within a script, which has to survive it; return its status, and how long."""
     script = '"$@"; code=$?; echo "survived $code"'
     begun = time.monotonic()
-    done = subprocess.run(
+    done = outcome(
         ["sh", "-c", script, "sh", SCRIPT, *words],
-        capture_output=True,
-        text=True,
         timeout=20,
-        check=False,
         process_group=0,
         stdin=subprocess.DEVNULL,
     )

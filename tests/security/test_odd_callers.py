@@ -10,13 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+from conftest import IS_ROOT, SCRIPT, outcome
 
 # Root needs no helper for more than its own id, and has no subordinate ones.
 MANY = ["--map-uid", "all", "--map-gid", "all"] if IS_ROOT else ["--map-auto"]
@@ -47,14 +41,7 @@ def test_closed_descriptors(words: list[str], closed: tuple[int, ...]) -> None:
     look = look.replace("/dev/fd", "/proc/self/fd")
     inner = [SCRIPT, "run", *words, "--", sys.executable, "-I", "-S", "-c", look]
     redirect = " ".join(f"{number}>&-" for number in closed)
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$@" {redirect}', "sh", *inner],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    done = outcome(["sh", "-c", f'exec "$@" {redirect}', "sh", *inner], stdin=subprocess.DEVNULL)
     expected = sum(1 << number for number in range(3) if number not in closed)
     # /proc/self/fd is listed by a path here, so that looking opens none of the first three.
     assert done.returncode == expected, done.stderr
@@ -63,12 +50,8 @@ def test_closed_descriptors(words: list[str], closed: tuple[int, ...]) -> None:
 @pytest.mark.needs("userns", "pidns", "many")
 @each_launch
 def test_sigchld_is_ignored(words: list[str]) -> None:
-    done = subprocess.run(
+    done = outcome(
         [SCRIPT, "run", *words, "--", "sh", "-c", "exit 7"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
         preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
     )
     assert (done.returncode, done.stderr) == (7, "")
@@ -121,12 +104,8 @@ def test_the_directory_has_been_removed(
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = subprocess.run(
+    done = outcome(
         ["sh", "-c", f'cd {gone}; rmdir {gone}; exec "$@"', "sh", SCRIPT, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == status, done.stderr

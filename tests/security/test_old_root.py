@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 LOOK = str(Path(__file__).with_name("roots.py"))
 # What older kernels and filters lack. The number of statx(2) is that of x86-64; elsewhere it is
@@ -32,10 +30,9 @@ RARE = ("no setns",)
 
 
 def look(directory: Path, *namespaces: str, lacking: list[int]) -> dict[str, Any]:
-    done = subprocess.run(
-        [*without(*lacking), sys.executable, LOOK, str(directory), *namespaces],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+    done = outcome(
+        [*without(*lacking), sys.executable, LOOK, str(directory), *namespaces], timeout=200
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -73,10 +70,7 @@ def test_mount_ids_from_proc(tmp_path: Path) -> None:
     """Before Linux 5.8 statx(2) tells no mount id; /proc/self/fdinfo of the old root does."""
     for mounts in (["--ro-bind", "/", "/"], ["--tmpfs", "/", "--ro-bind", "/", "/"]):
         words = [*mounts, *mounts, "--", "sh", "-c", f"echo in > /..{tmp_path}/x; ls /.."]
-        done = subprocess.run(
-            [*without(STATX), SCRIPT, "run", "--user", "--pid", *words],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = outcome([*without(STATX), SCRIPT, "run", "--user", "--pid", *words])
         assert "Read-only file system" in done.stderr
         assert "usr" in done.stdout
         assert not (tmp_path / "x").exists()
@@ -135,9 +129,6 @@ def test_a_root_whose_proc_leads_to_the_root(pyspaces: Run, tmp_path: Path) -> N
 @pytest.mark.skipif(not IS_ROOT, reason="in a chroot an ordinary user makes no namespace")
 def test_in_a_chroot_the_outside_is_not_left_mounted(tmp_path: Path) -> None:
     inside = f"chroot {tmp_path} {SCRIPT} run --mount --ro-bind / / -- true"
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"mount --rbind / {tmp_path}; {inside}"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = outcome(["unshare", "-m", "sh", "-c", f"mount --rbind / {tmp_path}; {inside}"])
     assert done.returncode == 125
     assert "cannot change to the new root: the launcher is in a chroot" in done.stderr

@@ -15,15 +15,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, MUST_RUN, SCRIPT, processes_with
+from conftest import IS_ROOT, MUST_RUN, SCRIPT, outcome, processes_with
 
 import pyspaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 SOURCE = Path(__file__).with_name("loader.c")
 LEADS = "leads to what is outside of the root, such as the launcher's own interpreter"
@@ -87,10 +85,7 @@ def with_loader(tree: Path) -> None:
     if not shutil.which("gcc"):
         reason = "this host lacks: gcc, for a loader"
         pytest.fail(reason) if MUST_RUN else pytest.skip(reason)
-    told = subprocess.run(
-        ["readelf", "-l", str(Path(sys.executable).resolve())],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    told = outcome(["readelf", "-l", str(Path(sys.executable).resolve())], check=True).stdout
     (path,) = (
         line.split()[-1].rstrip("]") for line in told.splitlines() if "program inter" in line
     )
@@ -104,11 +99,10 @@ def with_loader(tree: Path) -> None:
 def launch(victim: Path, tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
     paths = [str(Path(pyspaces.__file__).parents[1]), sysconfig.get_path("purelib")]
     base = sys.base_prefix
-    return subprocess.run(
+    return outcome(
         [str(victim), "-m", "pyspaces", "run", "--root", str(tree), *words],
         env={"PYTHONPATH": ":".join(paths), "PYTHONHOME": base, "PATH": "/bin"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    )
 
 
 def hostile(tree: Path, content: bytes | str, name: str = "bin/sh") -> None:

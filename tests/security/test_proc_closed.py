@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, without
+from conftest import IS_ROOT, SCRIPT, outcome, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 # Tries to open for writing, which is all that the kernel asks about: nothing is written.
 TRY = """
@@ -165,10 +162,7 @@ def test_the_rest_of_proc_works(pyspaces: Run) -> None:
 def test_without_mount_setattr() -> None:
     look = "/usr/bin/python3", "-I", "-S", "-c", TRY
     for options in (SANDBOXES["no capabilities"], SANDBOXES["a root"], SANDBOXES["host-ro"]):
-        done = subprocess.run(
-            [*without(442), SCRIPT, "run", *options, "--", *look],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = outcome([*without(442), SCRIPT, "run", *options, "--", *look])
         assert done.returncode == 0, done.stderr
         found, hidden, _ = json.loads(done.stdout)
         assert [path for path, answer in found.items() if answer == "opened"] == []

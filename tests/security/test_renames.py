@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import without
+from conftest import outcome, without
 
 LOOK = str(Path(__file__).with_name("renames.py"))
 # As in renames.py, which compares its own with the table of settings.
@@ -22,10 +21,10 @@ LACKING = {"all there": [], "no mount_setattr": [442]}
 
 
 def look(directory: Path, rounds: int, name: str, *namespaces: str, lacking: list[int]) -> None:
-    done = subprocess.run(
+    done = outcome(
         [*without(*lacking), sys.executable, LOOK, str(directory), str(rounds), name, *namespaces],
-        capture_output=True, text=True, timeout=230, check=False,
-    )  # fmt: skip
+        timeout=230,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["faults"] == []

@@ -8,14 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 OTHER = "33"
 # Each operation that shows something of outside: its words, and where DIRECTORY is inside.
@@ -125,11 +124,20 @@ def test_as_it_was_found(pyspaces: Run, program: Path) -> None:
 @pytest.mark.as_root
 @pytest.mark.needs("bwrap")
 def test_bwrap_does_the_same(program: Path) -> None:
-    done = subprocess.run(
-        ["bwrap", "--bind", "/", "/", "--", "setpriv", f"--reuid={OTHER}", "--clear-groups",
-         str(program), "-u"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = outcome(
+        [
+            "bwrap",
+            "--bind",
+            "/",
+            "/",
+            "--",
+            "setpriv",
+            f"--reuid={OTHER}",
+            "--clear-groups",
+            str(program),
+            "-u",
+        ]
+    )
     assert done.stdout.strip() == OTHER
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,9 +22,7 @@ from pyspaces.visible import visible, visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from conftest import Run
 
 # A member of each class: C0, a line of ours, DEL, C1, the direction of writing, separators of lines
 # and paragraphs, a blank that is no space, a byte that is no text, and a private character.
@@ -165,7 +163,7 @@ def test_completion_keeps_to_its_lines(text: str) -> None:
             limit = time.monotonic() + 20
             while os.fsencode(text) not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
                 assert time.monotonic() < limit
-            done = subprocess.run(
+            done = outcome(
                 [SCRIPT],
                 env={
                     **os.environ,
@@ -173,11 +171,8 @@ def test_completion_keeps_to_its_lines(text: str) -> None:
                     "COMP_WORDS": f"pyspaces enter {child.pid}",
                     "COMP_CWORD": "2",
                 },
-                capture_output=True,
-                text=True,
                 errors="surrogateescape",
                 check=True,
-                timeout=60,
             )
             assert_harmless(done.stdout)
             lines = done.stdout.splitlines()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import outcome
 
 from pyspaces import hints
 from pyspaces.errors import CREATE, EXECUTE, PROC, Report, Stage
@@ -106,9 +106,7 @@ print(hints.explain(hints.Case(report=report, namespaces=("mount", "net"), uids=
 
 
 def in_own_user_namespace(script: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
-    )
+    done = outcome([sys.executable, "-c", script], timeout=30)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

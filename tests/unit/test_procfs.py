@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +21,8 @@ from pyspaces.kernel.libc import KernelError
 
 def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `script` in a process of its own."""
-    return subprocess.run(
+    return outcome(
         [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=30,
         env={**os.environ, "PYTHONIOENCODING": "utf-8:surrogateescape"},
         encoding="utf-8",
@@ -246,12 +244,8 @@ def test_the_initial_environment_is_not_os_environ() -> None:
         "found = procfs.initial_environment()\n"
         "print(found[b'EARLY'] == b'a=b\\n\\xff', b'LATER' in found, b'' in found)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environb, b"EARLY": b"a=b\n\xff", b"NONE": b""},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = outcome(
+        [sys.executable, "-c", script], env={**os.environb, b"EARLY": b"a=b\n\xff", b"NONE": b""}
     )
     assert done.stdout == "True False False\n", done.stderr
 
@@ -264,11 +258,5 @@ def test_an_erased_environment_cannot_be_read_and_os_environ_stays() -> None:
         "left = open('/proc/self/environ', 'rb').read()\n"
         "print(left.strip(b'\\0') == b'', os.environ['SECRET'], procfs.initial_environment())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "SECRET": "hunter2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = outcome([sys.executable, "-c", script], env={**os.environ, "SECRET": "hunter2"})
     assert done.stdout == "True hunter2 {}\n", done.stderr

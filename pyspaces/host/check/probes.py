@@ -133,7 +133,7 @@ def pidfd() -> Row:
     """End a child through its pidfd, and wait for it."""
     child = spawn.spawn(_do_wait)
     try:
-        libc.pidfd_send_signal(child.pidfd, 9, 0)
+        nsfs.pidfd_send_signal(child.pidfd, 9, 0)
         ended = nsfs.has_ended(child.pidfd, timeout=10)
     except KernelError as error:
         os.kill(child.pid, 9)
