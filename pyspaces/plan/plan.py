@@ -161,6 +161,8 @@ def version_fault(data: object) -> str | None:
         return None
     if version is None and "command" in data:
         return f"has no version, as before version {VERSION}: make it again with --dry-run --json"
+    if version is None:
+        return "version: is missing"
     shown = repr(version) if isinstance(version, int) and abs(version) < 1 << 31 else told(version)
     return f"version: is {shown}, and this program reads version {VERSION}"
 

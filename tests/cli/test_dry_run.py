@@ -128,13 +128,13 @@ def test_and_for_clocks(pyspaces: Run) -> None:
         (["--hostname", "a"], "hostname: unshare(1) sets none"),
         (["--net"], "loopback: unshare(1) leaves lo down"),
         (["--root", "/"], "root: unshare(1) changes it by chroot(2)"),
-        (["--setenv", "A", "B"], "environment: unshare(1) leaves it as it is"),
-        (["--cap-drop", "kill"], "cap_drop: unshare(1) drops none"),
-        (["--no-new-privs"], "no_new_privs: unshare(1) does not set it"),
-        (["--no-nested-users"], "no_nested_users: unshare(1) sets no limit"),
-        (["--pid", "--init"], "life.init: unshare(1) has no such thing"),
-        (["--timeout", "5"], "life.timeout: unshare(1) has no such thing"),
-        (["--pid-file", "x"], "outputs.pid_file: unshare(1) has no such thing"),
+        (["--setenv", "A", "B"], "setenv: unshare(1) leaves the environment as it is"),
+        (["--cap-drop", "kill"], "cap-drop: unshare(1) drops none"),
+        (["--no-new-privs"], "no-new-privs: unshare(1) does not set it"),
+        (["--no-nested-users"], "no-nested-users: unshare(1) sets no limit"),
+        (["--pid", "--init"], "init: unshare(1) has no such thing"),
+        (["--timeout", "5"], "timeout: unshare(1) has no such thing"),
+        (["--pid-file", "x"], "pid-file: unshare(1) has no such thing"),
         (["--pid", "--kill-child", "40"], "life.kill_child: signal 40 has no name for unshare(1)"),
         (["--boottime", "1.5"], "boottime: unshare(1) takes whole seconds"),
         (["--groups", "0"], "groups: unshare(1) can drop them, and set none"),
@@ -317,28 +317,43 @@ def test_wrong_usage_is_wrong_in_a_dry_run_too(pyspaces: Run) -> None:
         ('{"command": ["a"], "uid": NaN}', "is not JSON: NaN is no number"),
         ('{"command": ["a"], "uid": 1' + "0" * 5000 + "}", "is not JSON: "),
         ("null", "is null, and has to be an object"),
-        ("{}", "command: is missing"),
-        ('{"command": ["a"], "hostnam": "b"}', "hostnam: is not a field of a plan"),
-        ('{"command": "a b"}', "command: is a text, and has to be a list"),
-        ('{"command": ["a", 1]}', "command[1]: is a whole number, and has to be a text"),
+        ("{}", "version: is missing"),
+        ('{"version": 2}', "command: is missing"),
+        ('{"version": 3, "command": ["a"]}', "version: is 3, and this program reads version 2"),
         (
-            '{"command": ["a"], "hostname": 5}',
-            "hostname: is a whole number, and has to be a text or null",
+            '{"command": ["a"], "hostname": "b"}',
+            "has no version, as before version 2: make it again",
+        ),
+        ('{"version": 2, "command": ["a"], "hostnam": "b"}', "hostnam: is not a field of a plan"),
+        ('{"version": 2, "command": "a b"}', "command: is a text, and has to be a list"),
+        (
+            '{"version": 2, "command": ["a", 1]}',
+            "command[1]: is a whole number, and has to be a text",
         ),
         (
-            '{"command": ["a"], "uid": true}',
-            "uid: is true or false, and has to be a whole number or null",
+            '{"version": 2, "command": ["a"], "uts": {"hostname": 5}}',
+            "uts.hostname: is a whole number, and has to be a text or null",
         ),
         (
-            '{"command": ["a"], "uid_map": [{"inside": 0, "outside": 0.5}]}',
-            "uid_map[0].outside: is a number, and has to be a whole number",
+            '{"version": 2, "command": ["a"], "identity": {"uid": true}}',
+            "identity.uid: is true or false, and has to be a whole number or null",
         ),
         (
-            '{"command": ["a"], "environment": {"set": [["A"]]}}',
+            '{"version": 2, "command": ["a"], "maps": {"uid_map": [{"outside": 0.5}]}}',
+            "maps.uid_map[0].outside: is a number, and has to be a whole number",
+        ),
+        (
+            '{"version": 2, "command": ["a"], "environment": {"set": [["A"]]}}',
             "environment.set[0]: is a list of 1, and has to be one of 2",
         ),
-        ('{"command": ["a"], "boottime": {"second": 1}}', "boottime.second: is not a field of a"),
-        ('{"command": ["a"], "groups": [null]}', "groups[0]: is null, and has to be a whole"),
+        (
+            '{"version": 2, "command": ["a"], "clocks": {"boottime": {"second": 1}}}',
+            "clocks.boottime.second: is not a field of a",
+        ),
+        (
+            '{"version": 2, "command": ["a"], "identity": {"groups": [null]}}',
+            "identity.groups[0]: is null, and has to be a whole",
+        ),
     ],
 )
 def test_a_plan_of_the_wrong_shape_is_refused(pyspaces: Run, text: str, fault: str) -> None:
@@ -348,7 +363,14 @@ def test_a_plan_of_the_wrong_shape_is_refused(pyspaces: Run, text: str, fault: s
 
 
 def test_a_plan_that_contradicts_itself_is_refused(pyspaces: Run) -> None:
-    text = json.dumps({"command": ["echo", "ran"], "hostname": "a", "namespaces": ["flying"]})
+    text = json.dumps(
+        {
+            "version": 2,
+            "command": ["echo", "ran"],
+            "uts": {"hostname": "a"},
+            "namespaces": ["flying"],
+        }
+    )
     done = pyspaces("run", "--plan", "-", input=text)
     assert (done.returncode, done.stdout) == (2, "")
     assert "flying: is not a namespace" in done.stderr

@@ -304,7 +304,7 @@ def test_what_would_happen(pyspaces: Run, box: str) -> None:
     assert f"join the namespaces of process {pid}: user, uts" in lines
     assert f"go into the cgroups of process {pid}" in lines
     assert "become root of the user namespace, or else the first id that is mapped there" in lines
-    assert lines[-1] == "no equivalent: joining: unshare(1) joins none; nsenter(1) does"
+    assert lines[-1] == "no equivalent: join: unshare(1) joins none; nsenter(1) does"
     assert pyspaces("enter", box, "--json", "true").returncode == 2
 
 
@@ -317,8 +317,8 @@ def test_a_plan_is_of_this_process_and_no_later_one(
     done = pyspaces("run", "--plan", str(file))
     assert (done.stdout, done.stderr) == ("box\n", "")
     plan = json.loads(file.read_text())
-    assert plan["joining"]["start"] > 0
-    plan["joining"]["start"] -= 1
+    assert plan["existing"]["joining"]["start"] > 0
+    plan["existing"]["joining"]["start"] -= 1
     file.write_text(json.dumps(plan))
     done = pyspaces("run", "--plan", str(file))
     assert done.returncode == 125

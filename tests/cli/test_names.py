@@ -288,7 +288,7 @@ def test_a_hold_takes_nothing_that_is_about_a_command(pyspaces: Run, name: str) 
     done = pyspaces("run", "--name", name, "--hold", *words)
     assert done.returncode == 2
     told = [line.split("hold: ")[1] for line in done.stderr.splitlines() if "hold: " in line]
-    settings = ("init", "pty", "timeout", "setenv or another change of the environment", "report")
+    settings = ("init", "pty", "timeout", "report", "setenv")
     assert told == [
         f"cannot be combined with --{setting}: there is no command" for setting in settings
     ]

@@ -365,7 +365,7 @@ def test_ctrl_c_ends_a_command_in_a_new_session(legs: list[str]) -> None:
 def test_a_second_terminal_cannot_be_had(pyspaces: Launch, tmp_path: Path) -> None:
     done = pyspaces("run", "--pty", "--new-session", "--", "touch", str(tmp_path / "ran"))
     assert done.returncode == 2
-    assert "new-session: comes with --pty" in done.stderr
+    assert "new-session: cannot be combined with --pty" in done.stderr
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "0<&- 1>&-", "0<&- 1>&- 2>&-", "2>&-"])

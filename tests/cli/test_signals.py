@@ -243,7 +243,7 @@ def test_no_kill_child_lets_the_command_live() -> None:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["--kill-child", "NOPE"], "kill-child: 'NOPE' is not a signal: a name such as TERM"),
+        (["--kill-child", "NOPE"], "kill-child: 'NOPE' is not a signal: use a name such as TERM"),
         (["--kill-child", "999"], "kill-child: '999' is not a signal"),
         (
             ["--kill-child", "TERM", "--no-kill-child"],

@@ -148,7 +148,7 @@ def test_it_needs_an_overlay_whose_changes_vanish(pyspaces: Run, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("{}/no/diff", "No such file or directory"), ("{}", "is no regular file"), ("", "empty")],
+    [("{}/no/diff", "No such file or directory"), ("{}", "is not a regular file"), ("", "empty")],
 )
 def test_a_file_that_cannot_be_written(pyspaces: Run, tmp_path: Path, path: str, why: str) -> None:
     told = path.format(tmp_path)

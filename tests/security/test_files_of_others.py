@@ -176,8 +176,8 @@ def test_a_descriptor_that_is_a_file_can_be_named(tmp_path: Path, path: str) -> 
     ("path", "why"),
     [
         ("/proc/self/fd/99", "No such file or directory"),
-        ("/", "is no regular file"),
-        ("/tmp/..", "is no regular file"),
+        ("/", "is not a regular file"),
+        ("/tmp/..", "is not a regular file"),
         ("/dev/null/x", "Not a directory"),
         ("loop", "Too many levels of symbolic links"),
         ("x" * 300, "File name too long"),

@@ -19,6 +19,7 @@ from pyspaces.launch import preview
 from pyspaces.mounts.operations import KINDS
 from pyspaces.plan import Plan, equivalent
 from pyspaces.plan import file as plan_file
+from pyspaces.plan.plan import VERSION
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -59,25 +60,32 @@ anything = st.recursive(
 def full_plan() -> dict[str, Any]:
     """Return a plan in which every kind of value occurs."""
     return {
+        "version": VERSION,
         "command": ["true"],
         "namespaces": ["user", "mount", "net", "uts", "time", "pid"],
-        "uid_map": [{"inside": 0, "outside": 0, "count": 1}],
-        "gid_map": [{"inside": 0, "outside": 0, "count": 1}],
-        "uid": 0,
-        "gid": 0,
-        "groups": [0],
-        "boottime": {"seconds": 1, "nanoseconds": 0},
-        "monotonic": {"seconds": 1, "nanoseconds": 0},
+        "maps": {
+            "uid_map": [{"inside": 0, "outside": 0, "count": 1}],
+            "gid_map": [{"inside": 0, "outside": 0, "count": 1}],
+        },
+        "identity": {"uid": 0, "gid": 0, "groups": [0]},
+        "clocks": {
+            "boottime": {"seconds": 1, "nanoseconds": 0},
+            "monotonic": {"seconds": 1, "nanoseconds": 0},
+        },
         "environment": {"set": [["A", "b"]], "keep": ["C*"]},
         "life": {"timeout": 1.5, "kill_after": 1, "kill_child": 9},
         "outputs": {"status_fd": 2, "report": True},
-        "joining": {"joins": [{"namespace": "ipc", "pid": 1}], "target": 1, "start": 1},
-        "keeps": [{"namespace": "net", "path": "/x"}],
-        "mounts": [
-            {"kind": "Tmpfs", "target": "/x", "size": 4096, "perms": 493},
-            {"kind": "BindFd", "target": "/y", "fd": 0},
-            {"kind": "File", "target": "/z", "fd": 1, "perms": 420},
-        ],
+        "existing": {
+            "joining": {"joins": [{"namespace": "ipc", "pid": 1}], "target": 1, "start": 1},
+            "keeps": [{"namespace": "net", "path": "/x"}],
+        },
+        "mounts": {
+            "operations": [
+                {"kind": "Tmpfs", "target": "/x", "size": 4096, "perms": 493},
+                {"kind": "BindFd", "target": "/y", "fd": 0},
+                {"kind": "File", "target": "/z", "fd": 1, "perms": 420},
+            ]
+        },
     }
 
 
@@ -88,7 +96,9 @@ def read(path: Path) -> Plan | None:
     except UsageFault:
         return None
     assert preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
-    assert not list(plan_file.faults_of(Plan, plan.to_data()))
+    data = plan.to_data()
+    assert data.pop("version") == VERSION
+    assert not list(plan_file.faults_of(Plan, data))
     return plan
 
 
@@ -102,6 +112,8 @@ hostile = settings(
 @hostile
 @given(data=anything)
 def test_any_json_is_a_plan_or_is_refused(tmp_path: Path, data: Any) -> None:
+    if isinstance(data, dict):
+        data = {"version": VERSION, **data}  # or that alone would be refused
     file = tmp_path / "plan"
     file.write_text(json.dumps(data))
     read(file)
@@ -133,7 +145,7 @@ def test_the_full_plan_is_one(tmp_path: Path) -> None:
     file.write_text(json.dumps(data))
     plan = read(file)
     assert plan is not None
-    assert {operation["kind"] for operation in data["mounts"]} <= set(KINDS)
+    assert {operation["kind"] for operation in data["mounts"]["operations"]} <= set(KINDS)
 
 
 def places(data: Any, where: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -166,37 +178,45 @@ def test_no_number_is_too_large_to_be_refused(
 
 
 BIG = 300_000
+PLAN = '{"version": 2, "command": ["x"], '
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "{" + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
+        '{"version": 2, ' + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
         "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
-        '{"command": [' + ",".join(["1"] * BIG) + "]}",
-        '{"command": [' + ",".join(['"x"'] * BIG) + '], "groups": [' + "0," * BIG + "0]}",
-        '{"command": ["x"], "mounts": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}",
-        '{"command": ["x"], "keeps": ['
+        '{"version": 2, "command": [' + ",".join(["1"] * BIG) + "]}",
+        '{"version": 2, "command": ['
+        + ",".join(['"x"'] * BIG)
+        + '], "identity": {"groups": ['
+        + "0," * BIG
+        + "0]}}",
+        PLAN + '"mounts": {"operations": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}}",
+        PLAN
+        + '"existing": {"keeps": ['
         + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
-        + "]}",
-        '{"command": ["x"], "namespaces": ["user"], "uid_map": ['
-        + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
-        + "]}",
-        '{"command": ["x"], "cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}",
-        '{"command": ["x"], "namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
-        '{"command": ["x"], "environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
-        '{"command": ["x"], "joining": {"joins": ['
-        + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
         + "]}}",
+        PLAN
+        + '"namespaces": ["user"], "maps": {"uid_map": ['
+        + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
+        + "]}}",
+        PLAN + '"privileges": {"cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}}",
+        PLAN + '"namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
+        PLAN + '"environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
+        PLAN
+        + '"existing": {"joining": {"joins": ['
+        + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
+        + "]}}}",
         "[" * 1_000_000,
-        '{"command": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"version": 2, "command": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"a":' * 100_000 + "1" + "}" * 100_000,
-        '{"command": ["x"], "mounts": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}",
-        '{"command": ["x"], "uid": ' + "9" * 1_000_000 + "}",
-        '{"command": ["x"], "life": {"timeout": 1e999}}',
-        '{"command": ["x"], "setgroups": "' + "x" * 10_000_000 + '"}',
-        '{"' + "x" * 10_000_000 + '": 1}',
-        '{"command": ["x"], "mounts": [{"kind": "' + "x" * 10_000_000 + '"}]}',
+        PLAN + '"mounts": {"operations": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}}",
+        PLAN + '"identity": {"uid": ' + "9" * 1_000_000 + "}}",
+        PLAN + '"life": {"timeout": 1e999}}',
+        PLAN + '"maps": {"setgroups": "' + "x" * 10_000_000 + '"}}',
+        PLAN + '"' + "x" * 10_000_000 + '": 1}',
+        PLAN + '"mounts": {"operations": [{"kind": "' + "x" * 10_000_000 + '"}]}}',
         "\ufeff{}",
         " " * 10_000_000,
     ],
@@ -212,4 +232,6 @@ def test_size_and_depth_are_bounded_before_work(pyspaces: Run, tmp_path: Path, t
     assert done.returncode == 2, done.stderr[:500]
     assert done.stderr.startswith("pyspaces: ")
     assert "Traceback" not in done.stderr
+    assert "this program reads version" not in done.stderr
+    assert "version: is missing" not in done.stderr
     assert len(done.stderr) < 20_000

@@ -174,7 +174,7 @@ def test_one_who_is_mapped_and_not_root(pyspaces: Run) -> None:
 def test_both_cannot_be_meant(pyspaces: Run) -> None:
     done = pyspaces("run", "--no-new-privs", "--allow-new-privs", "--", "true")
     assert done.returncode == 2
-    assert "allow-new-privs: cannot be combined with no-new-privs" in done.stderr
+    assert "allow-new-privs: cannot be combined with --no-new-privs" in done.stderr
 
 
 @pytest.mark.needs("userns")
