@@ -1,4 +1,4 @@
-"""What a capability of a launch declares: all that the rest of the house has to know of it.
+"""What a capability of a launch declares: everything that the other rooms need to know of it.
 
 Its settings (`Setting`), how they are read (`Given`), its part of a plan (`Part`), what the child
 does for it (`Step`), and the `Feature` that holds these together. Pure; runs in any process.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # How often a setting is given, and with what.
 FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
-# Those whose order among each other counts; in a mapping they are one list, `mounts`.
+# Settings whose order matters; in a mapping, they are one list, `mounts`.
 ORDERED = "ordered"
 
 # The headings of --help, in their order.
@@ -32,7 +32,7 @@ NAMESPACES, IDENTITY, SETUP, MOUNTS, ENVIRONMENT = (
     "Environment",
 )
 EXISTING = "Existing namespaces and names"
-# What any command that starts one takes, in new namespaces or in old ones.
+# The options of every subcommand that starts a command, in new or in existing namespaces.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
 GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
 
@@ -42,8 +42,9 @@ class Setting(Record):
 
     kind: FLAG (bool), TOGGLE (bool, or absent for the default), VALUE (text), MANY (a
     list of texts), PAIRS (a list of two texts each) or ORDERED (the words of the metavar).
-    words: what a value may be, or begin with. listed: whether a value is a comma-separated list of
-    words. directory: whether it is one. implies: the namespaces that come with it.
+    words: the values that it can have, or their beginnings. listed: whether a value is a
+    comma-separated list of words. directory: whether it is the path of one. implies: the
+    namespaces that are created with it.
     """
 
     name: str
@@ -69,25 +70,25 @@ def flag(name: str, group: str, text: str, **more: Any) -> Setting:
 
 
 def toggle(name: str, group: str, text: str, **more: Any) -> Setting:
-    """Return a setting that is on, off, or left to its default; likewise."""
+    """Return a setting that is on, off, or left to its default. more: other fields."""
     return Setting(name=name, kind=TOGGLE, group=group, help=text, **more)
 
 
 def value(name: str, group: str, metavar: str, text: str, **more: Any) -> Setting:
-    """Return a setting with one value; likewise."""
+    """Return a setting with one value. more: other fields."""
     return Setting(name=name, kind=VALUE, group=group, metavar=metavar, help=text, **more)
 
 
 def many(name: str, group: str, metavar: str, text: str, **more: Any) -> Setting:
-    """Return a setting that can be repeated; likewise."""
+    """Return a setting that can be repeated. more: other fields."""
     return Setting(name=name, kind=MANY, group=group, metavar=metavar, help=text, **more)
 
 
 class Given:
-    """The values of the settings in use, by name; what is wrong with them is collected.
+    """The values of the settings that are used, by name; collects what is wrong with them.
 
-    namespaces: those that are to be new. joined: those that are joined. faults: what is wrong, a
-    line each. lacking: what the host does not have, of what the settings name.
+    namespaces: the new namespaces. joined: the namespaces to join. faults: what is wrong, a line
+    each. lacking: the error if the host lacks something that the settings name.
     """
 
     def __init__(self, values: Mapping[str, Any], faults: list[str]) -> None:
@@ -98,7 +99,7 @@ class Given:
         self.lacking: SpaceError | None = None
 
     def has(self, name: str) -> bool:
-        """Tell whether a setting is in use."""
+        """Return whether a setting is used."""
         return name in self.values
 
     def flag(self, name: str) -> bool:
@@ -106,7 +107,7 @@ class Given:
         return bool(self.values.get(name))
 
     def text(self, name: str) -> str | None:
-        """Return a value as text; None where there is none."""
+        """Return a value as text, or None."""
         value = self.values.get(name)
         return None if value is None else str(value)
 
@@ -119,7 +120,7 @@ class Given:
         return [word.strip() for text in self.texts(name) for word in text.split(",")]
 
     def parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
-        """Return what `parse` makes of a text, None without one; its ValueError is a fault."""
+        """Return the result of `parse` for a value, or None; a ValueError of it becomes a fault."""
         text = self.text(name)
         try:
             return None if text is None else parse(text)
@@ -129,9 +130,9 @@ class Given:
 
 
 class Step(Record):
-    """One piece of set-up in the child: when it applies, what it does, and how it is described.
+    """One step of the set-up in the child: when it applies, what it does, how it is described.
 
-    for_command: whether it is for the command alone, and not for a process 1 of ours above it.
+    for_command: whether it is for the command only, and not for our process 1 above it.
     parts: what it consists of, a line each.
     """
 
@@ -151,8 +152,8 @@ class Step(Record):
 class Probe(Record):
     """What `pyspaces check` tries for a feature: a launch with these settings.
 
-    name: of the row. settings: what is launched, in a user namespace too where that is needed.
-    works: what a success has shown.
+    name: the name of the row. settings: of the launch; a user namespace is added if needed.
+    works: the evidence of a success.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Probe(Record):
 
 
 class Missing(str):
-    """What unshare(1) cannot do, in place of a word of its command line."""
+    """What unshare(1) cannot do, instead of a word of its command line."""
 
     __slots__ = ()
 
@@ -170,7 +171,7 @@ class Part(Record):
     """What a plan says of one capability: plain data."""
 
     def faults(self, plan: Plan) -> Iterator[str]:
-        """Yield what is wrong with it in this plan, a line each."""
+        """Yield what is wrong with the part in this plan, a line each."""
         del plan
         yield from ()
 
@@ -178,15 +179,14 @@ class Part(Record):
 class Feature(Record):
     """One capability.
 
-    name: of its part in a plan. part: the type of that. settings: how people ask for it. read:
-    makes the part of the settings given; the plan holds the parts of the features before this one.
-    needs: by field, the new namespaces without which it cannot be used. options: by field, the
-    option that it comes from where that has another name; empty where no option turns it on.
-    quiet: fields that a preview need not list, since steps or lines of its own describe them.
-    probes: what shows that the host allows it.
-    equivalent: yields the words of unshare(1) for the part, and what it cannot do, as Missing.
-    translated: the fields that it looks at; for any other there are none. no_equivalent: by field,
-    why there are none.
+    name: the field of a plan that holds its part. part: the type of the part. settings: its
+    options. read: returns the part for the given settings; the plan has the parts of the features
+    before this one. needs: the new namespaces that each field requires. options: the option of each
+    field, if its name differs; empty if no option turns the field on. quiet: the fields that steps
+    or other lines of a preview describe. probes: what `pyspaces check` tries.
+    equivalent: yields the words of unshare(1) for the part, and what it cannot do as Missing.
+    translated: the fields that `equivalent` covers; the others have none. no_equivalent: the reason
+    for each of those.
     """
 
     name: str
@@ -202,7 +202,7 @@ class Feature(Record):
     no_equivalent: Mapping[str, str] = {}
 
     def used(self, plan: Plan) -> Iterator[str]:
-        """Yield the fields of the part that are not as they are by default."""
+        """Yield the fields of the part that differ from their default."""
         part = getattr(plan, self.name)
         if part is getattr(type(plan), self.name):
             return
@@ -211,5 +211,5 @@ class Feature(Record):
                 yield field
 
     def option(self, field: str) -> str:
-        """Return the name of the option that a field comes from; empty for none."""
+        """Return the option of a field, without dashes; empty if it has none."""
         return self.options.get(field, field.replace("_", "-"))

@@ -70,7 +70,7 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
         {
             **{name: values[name] for name in settings.BY_NAME if name in TAKEN and name in values},
             "join": [str(join) for join in joining.joins],
-            "command": command or default_command(),
+            "command": command or default_command("enter TARGET"),
             # Set-user-ID programs in there belong to the target, whose rules apply.
             "allow_new_privs": True,
         }

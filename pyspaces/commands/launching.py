@@ -53,15 +53,16 @@ def in_foreground(plan: Plan, *, verbose: bool) -> int:
     return ended.shell_code
 
 
-def default_command() -> tuple[str, ...]:
+def default_command(example: str = "run --user") -> tuple[str, ...]:
     """Return the user's shell if standard input is a terminal. Raises UsageFault otherwise.
 
     In a script, a missing backslash would otherwise turn the next line into a command on the host.
+    example: how the command line in the hint begins.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageFault(
             ["no command given, and standard input is not a terminal"],
-            hint="put it after the options: pyspaces run --user -- ls -l",
+            hint=f"put it after the options: pyspaces {example} -- ls -l",
         )
     return (os.environ.get("SHELL") or "/bin/sh",)
 

@@ -334,3 +334,9 @@ def test_one_is_where_one_is(pyspaces: Run) -> None:
             assert (done.stdout, done.stderr) == ("/usr\n", "")
         finally:
             process.kill()
+
+
+def test_without_a_command_the_hint_is_about_enter(pyspaces: Run) -> None:
+    done = pyspaces("enter", str(os.getpid()))
+    assert done.returncode == 2
+    assert "hint: put it after the options: pyspaces enter TARGET -- ls -l" in done.stderr
