@@ -20,7 +20,7 @@ from pyspaces.host import listing, targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -38,8 +38,9 @@ PLACES = {
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path) -> Iterator[Shell]:
     """Run a shell script with a directory of names of its own, $D, which does not exist yet."""
+    directory = tmp_path / "pyspaces"
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
         if IS_ROOT:
@@ -53,11 +54,15 @@ def shell(tmp_path: Path) -> Shell:
             folder = "/run/pyspaces"
         else:
             words = ["sh", "-c", script]
-            folder = f"{tmp_path}/pyspaces"
+            folder = str(directory)
         more = {"D": folder, "XDG_RUNTIME_DIR": str(tmp_path), "S": SCRIPT}
         return outcome(words, env={**os.environ, **more}, stdin=subprocess.DEVNULL)
 
-    return run
+    yield run
+    if directory.is_dir() and directory.stat().st_uid != os.getuid():
+        # What a subordinate id owns, pytest could not remove: its fourth run would fail of it.
+        words = [SCRIPT, "run", "--user", "--map-auto", "--", "chown", "0:0", str(directory)]
+        subprocess.run(words, check=True)
 
 
 @pytest.fixture
