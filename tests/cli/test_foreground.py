@@ -62,7 +62,7 @@ def test_make_ends_at_ctrl_c(shell: Shell, options: str, tmp_path: Path) -> None
     shown = shell.expect(b"ready> ")
     assert b"second" not in shown
     # A race of make's own: its handler waits for a child that it was about to count as reaped (GNU
-    # make 4.3 with `sleep` alone and no launcher: 31 of 800 Ctrl-C on a busy machine).
+    # make 4.3 with `sleep` alone and no launcher: 22 of 800 Ctrl-C on a busy machine).
     assert b"nterrupt" in shown or b"*** wait: No child processes" in shown
 
 
