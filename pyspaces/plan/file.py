@@ -16,7 +16,7 @@ from typing import Any
 
 from pyspaces.errors import UsageFault
 from pyspaces.mounts.operations import KINDS, Operation
-from pyspaces.plan.plan import VERSION, Plan, version_fault
+from pyspaces.plan.plan import Plan, version_fault
 from pyspaces.record import Record
 
 STDIN = "-"
@@ -51,11 +51,12 @@ def read(path: str) -> Plan:
     data = _decode(_bytes_of(path, name), name)
     if fault := version_fault(data):
         raise UsageFault([f"plan: {name}: {fault}"])
+    rest = data
     if isinstance(data, dict):
-        data.pop("version", None)
-    if faults := _few(f"plan: {name}: {fault}" for fault in faults_of(Plan, data)):
+        rest = {field: data[field] for field in data if field != "version"}
+    if faults := _few(f"plan: {name}: {fault}" for fault in faults_of(Plan, rest)):
         raise UsageFault(faults)
-    plan = Plan.from_data({**data, "version": VERSION})
+    plan = Plan.from_data(data)
     if faults := _few(plan.faults()):
         raise UsageFault(faults)
     return plan
