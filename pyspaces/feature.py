@@ -37,6 +37,10 @@ LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
 GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
 
 
+# What stands in a plan in place of a command where there is none: a label.
+HOLDING = ("hold",)
+
+
 class Setting(Record):
     """One setting: its name (as a key; the option has dashes), shape, help and meaning.
 
@@ -181,9 +185,10 @@ class Feature(Record):
 
     name: the field of a plan that holds its part. part: the type of the part. settings: its
     options. read: returns the part for the given settings; the plan has the parts of the features
-    before this one. needs: the new namespaces that each field requires. options: the option of each
-    field, if its name differs; empty if no option turns the field on. quiet: the fields that steps
-    or other lines of a preview describe. probes: what `pyspaces check` tries.
+    before this one. It is called if one of its settings is given, or one of `also`: settings of
+    other features that it looks at. needs: the new namespaces that each field requires. options:
+    the option of each field, if its name differs; empty if no option turns the field on. quiet: the
+    fields that steps or other lines of a preview describe. probes: what `pyspaces check` tries.
     equivalent: yields the words of unshare(1) for the part, and what it cannot do as Missing.
     translated: the fields that `equivalent` covers; the others have none. no_equivalent: the reason
     for each of those.
@@ -193,6 +198,7 @@ class Feature(Record):
     part: type[Part]
     settings: tuple[Setting, ...] = ()
     read: Callable[[Given, Plan], Part]
+    also: tuple[str, ...] = ()
     needs: Mapping[str, tuple[str, ...]] = {}
     options: Mapping[str, str] = {}
     quiet: tuple[str, ...] = ()

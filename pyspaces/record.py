@@ -27,25 +27,30 @@ class Record:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[Mapping[str, Any]] = {}
+    _required: ClassVar[tuple[str, ...]] = ()
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
-    _types: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
-        notes = cls.__annotations__
-        own = tuple(name for name in notes if not name.startswith("_"))
-        cls._fields = (*(name for name in cls._fields if name not in own), *own)
-        cls._types = {**cls._types, **{name: str(notes[name]) for name in own}}
+        own = cls.__dict__
+        names = [name for name in cls.__annotations__ if name[0] != "_"]
+        cls._fields = (*(name for name in cls._fields if name not in names), *names)
+        cls._defaults = {
+            **cls._defaults,
+            **{name: own[name] for name in cls._fields if name in own},
+        }
+        required = (*cls._required, *names)
+        cls._required = tuple([name for name in required if name not in cls._defaults])
 
     def __init__(self, **values: Any) -> None:
-        for name in self._fields:
-            if name in values:
-                self.__dict__[name] = values.pop(name)
-            elif hasattr(type(self), name):
-                self.__dict__[name] = getattr(type(self), name)
-            else:
+        self.__dict__.update(self._defaults)
+        self.__dict__.update(values)
+        for name in values:
+            if name not in self._fields:
+                raise TypeError(f"{type(self).__name__}: unknown field {name!r}")
+        for name in self._required:
+            if name not in values:
                 raise TypeError(f"{type(self).__name__}: missing field {name!r}")
-        if values:
-            raise TypeError(f"{type(self).__name__}: unknown field {next(iter(values))!r}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
@@ -53,33 +58,36 @@ class Record:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot delete {name!r}")
 
-    def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self._fields)
+    def _held(self) -> dict[str, Any]:
+        """Return the values of the fields."""
+        return {name: self.__dict__[name] for name in self._fields if name in self.__dict__}
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._values() == self._values()
+        return type(other) is type(self) and other._held() == self._held()
 
     def __hash__(self) -> int:
-        return hash((type(self), self._values()))
+        return hash((type(self), *map(self.__dict__.get, self._fields)))
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        inner = ", ".join(f"{name}={value!r}" for name, value in self._held().items())
         return f"{type(self).__name__}({inner})"
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        return type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
+        return type(self)(**{**self._held(), **changes})
 
     def type_faults(self) -> Iterator[str]:
         """Yield each field whose value is not of the type that its annotation names.
 
         For records that a program made: type checkers see them, but nobody has to run one.
         """
-        cls = type(self)
-        for name, kind in self._types.items():
-            value = getattr(self, name)
-            if value is getattr(cls, name, self):
-                continue  # the field's own default, as nearly all of a plan is
+        kinds: dict[str, object] = {}
+        for cls in reversed(type(self).__mro__):
+            kinds.update(getattr(cls, "__annotations__", {}))
+        for name, value in self._held().items():
+            if value is self._defaults.get(name, self):
+                continue
+            kind = str(kinds[name])
             if not _fits(kind, value):
                 yield f"{name}: has to be {kind}, and is {told(value)}"
             elif isinstance(value, Record):

@@ -7,6 +7,7 @@ With --check, only compare.
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -14,14 +15,18 @@ import click
 from pyspaces.commands.enter import enter
 from pyspaces.commands.options import general_options
 from pyspaces.commands.run import run
-from pyspaces.settings import BY_NAME, ORDERED
+from pyspaces.plan.features import FEATURES
+from pyspaces.settings import BY_NAME, ORDERED, SETTINGS, Setting
 
 TABLE = Path(__file__).parents[1] / "pyspaces" / "settings" / "_table.py"
 HEAD = '''\
-"""The options of `run` and `enter` for commands/fast.py; scripts/write_table.py writes them.
+"""What a launch needs of settings and options; scripts/write_table.py writes it.
 
-Of each: its name as a key, how many values it takes, and its kind: a flag that turns something on
-or off, one value, many, or ordered among others. What is not here is left to click.
+SETTINGS: of each setting its kind, the features that read it, and the namespaces that are created
+with it. RUN, for commands/fast.py: of each option of `run` its name as a key, how many values it
+takes, and its kind: a flag that turns something on or off, one value, many, or ordered among
+others. ENTER: the options of `enter`; those that `run` has not, or another way, are in OF_ENTER.
+What is not there is left to click.
 """
 
 from __future__ import annotations
@@ -30,12 +35,30 @@ from __future__ import annotations
 
 def table() -> str:
     """Return the text of the module."""
-    return HEAD + "".join(map(_options, (run, enter)))
+    settings = "".join(map(_setting, SETTINGS))
+    of_run, of_enter = _options(run), _options(enter)
+    own = [row for row in of_enter if row not in of_run]
+    return (
+        f"{HEAD}\nSETTINGS = {{\n{settings}}}\n\nRUN = {{\n{''.join(of_run)}}}\n"
+        f"\nENTER = (\n{_words(of_enter)})\nOF_ENTER = {{\n{''.join(own)}}}\n"
+    )
 
 
-def _options(command: click.Command) -> str:
-    lines = [line for option in _taken(command) for line in _lines(option)]
-    return f"\n{str(command.name).upper()} = {{\n{''.join(lines)}}}\n"
+def _words(rows: list[str]) -> str:
+    """Return the options of a command as one text, in lines."""
+    text = " ".join(row.split('"')[1] for row in rows)
+    return "".join(f'    "{line} "\n' for line in textwrap.wrap(text, 90, break_on_hyphens=False))
+
+
+def _setting(row: Setting) -> str:
+    readers = [
+        feature.name for feature in FEATURES if row in feature.settings or row.name in feature.also
+    ]
+    return f'    "{row.name}": ("{row.kind}", "{" ".join(readers)}", "{" ".join(row.implies)}"),\n'
+
+
+def _options(command: click.Command) -> list[str]:
+    return [line for option in _taken(command) for line in _lines(option)]
 
 
 def _taken(command: click.Command) -> list[click.Option]:

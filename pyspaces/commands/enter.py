@@ -129,7 +129,7 @@ enter = EnterCommand(
     params=[
         *_OWN,
         *options_for(
-            entering.TAKEN, without_short=[word for option in _OWN for word in option.opts]
+            entering.taken(), without_short=[word for option in _OWN for word in option.opts]
         ),
         *(option for option in general_options() if option.name != "plan_file"),
         version_option(),

@@ -5,13 +5,12 @@ Without click: whoever has read the command line, click or `fast`.
 
 from __future__ import annotations
 
-from pyspaces import settings
 from pyspaces.commands.launching import default_command
 from pyspaces.errors import UsageFault
 from pyspaces.features.existing.values import Join, Joining, joins_from
 from pyspaces.host import targets
 from pyspaces.kernel import namespaces
-from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
+from pyspaces.settings import _table, reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
     from pyspaces.host.targets import Target
     from pyspaces.plan import Plan
 
-# The options under these headings describe new namespaces; `enter` takes only some of them.
-_FOR_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
-_FOR_OLD_ONES_TOO = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
-# A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
-# namespace here, like the seven others: the status record has the pid.
-_NOT_TAKEN = ("init", "init_wait", "pid_file")
-TAKEN = frozenset(
-    setting.name
-    for setting in settings.SETTINGS
-    if (setting.group not in _FOR_NEW_ONES and setting.name not in _NOT_TAKEN)
-    or setting.name in _FOR_OLD_ONES_TOO
-)
 # The options that name a file of one namespace.
 FILES = {name: f"{name}_file" for name in namespaces.NAMES}
 # The values of our own options where they are not given.
@@ -42,6 +29,23 @@ _ABSENT: dict[str, Any] = {
     **dict.fromkeys(("join_cgroup", "env_of_target", "preserve_credentials"), False),
     "join": (),
 }
+
+
+def taken() -> frozenset[str]:
+    """Return the settings that `enter` takes: those of a command, and some of its set-up."""
+    from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETTINGS, SETUP
+
+    # Options under these headings describe new namespaces.
+    for_new_ones = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
+    for_old_ones_too = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
+    # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
+    # namespace here, like the seven others: the status record has the pid.
+    left = ("init", "init_wait", "pid_file")
+    return frozenset(
+        row.name
+        for row in SETTINGS
+        if (row.group not in for_new_ones and row.name not in left) or row.name in for_old_ones_too
+    )
 
 
 def with_target(args: list[str], count: int, values: Mapping[str, object]) -> list[str]:
@@ -66,13 +70,13 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
     values = {**_ABSENT, **values}
     target = targets.find(values["target"]) if values["target"] is not None else None
     joining = _joining(target, values)
-    plan = settings.plan_from(
+    plan = reading.plan_from(
         {
-            **{name: values[name] for name in settings.BY_NAME if name in TAKEN and name in values},
+            **{name: values[name] for name in values if name in _table.SETTINGS.keys() - _ABSENT},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command("enter TARGET"),
             # Set-user-ID programs in there belong to the target, whose rules apply.
-            "allow_new_privs": True,
+            "allow_new_privs": bool(values.get("setuid")),
         }
     )
     plan = plan.replace(existing=plan.existing.replace(joining=joining))

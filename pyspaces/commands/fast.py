@@ -41,7 +41,7 @@ def launch(arguments: Sequence[str]) -> int | None:
 
 def line_of_run(words: Sequence[str]) -> Line | None:
     """Return the command and the values of a command line of `run`; None: it is click's."""
-    from pyspaces.settings import _table  # with all settings: for those who launch something
+    from pyspaces.settings import _table
 
     return read(words, _table.RUN)
 
@@ -50,13 +50,14 @@ def line_of_enter(words: Sequence[str]) -> Line | None:
     """Return the same of one of `enter`, its target among the values."""
     from pyspaces.settings import _table
 
-    line = read(words, _table.ENTER)
+    options = {word: _table.OF_ENTER.get(word) or _table.RUN[word] for word in _table.ENTER.split()}
+    line = read(words, options)
     if line is None:
         return None
     from pyspaces.commands import entering
 
     command, values = line
-    return read(entering.with_target([*words], len(command), values), _table.ENTER)
+    return read(entering.with_target([*words], len(command), values), options)
 
 
 def read(words: Sequence[str], options: Options) -> Line | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from pyspaces import launch, settings, status
-from pyspaces.commands.say import say
-from pyspaces.errors import UsageFault
-from pyspaces.visible import visible
+from pyspaces import launch, status
+from pyspaces.errors import UsageFault, visible
+from pyspaces.settings import reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,21 +27,24 @@ def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
     """
     if not command and not mapping.get("hold"):
         command = default_command()
-    return settings.plan_from({**mapping, "command": command})
+    return reading.plan_from({**mapping, "command": command})
 
 
 def carry_out(plan: Plan, *, verbose: bool = False) -> int:
     """Do what a plan says, and return the exit status: wait for the command, or leave a hold."""
-    if plan.existing.hold:
-        launch.start(plan, observe=observe if verbose else keep_quiet, tell=tell).close()
+    if plan.holds("existing") and plan.existing.hold:
+        launch.start(plan, observe=observe if verbose else None, tell=tell).close()
         return 0
     return in_foreground(plan, verbose=verbose)
 
 
 def in_foreground(plan: Plan, *, verbose: bool) -> int:
     """Run the command of a plan and wait for it; return the exit status."""
+    if plan.holds("life") and plan.life.in_place:
+        # This process seals imports, and may have to say why it could not become the command.
+        from pyspaces.commands import say  # noqa: F401
     ended = launch.run(
-        plan, observe=observe if verbose else keep_quiet, forget_environment=True, tell=tell
+        plan, observe=observe if verbose else None, forget_environment=True, tell=tell
     )
     if verbose:
         tell(f"process {ended.pid} {ended.status}")
@@ -69,13 +71,13 @@ def default_command(example: str = "run --user") -> tuple[str, ...]:
 
 def observe(text: str) -> None:
     """Print a step, for --verbose."""
+    from pyspaces.commands.say import say
+
     say(f"pyspaces: {visible(text)}")
 
 
 def tell(text: str) -> None:
     """Print a message that is not an error, of one line or more."""
+    from pyspaces.commands.say import say
+
     say(f"pyspaces: {text}")
-
-
-def keep_quiet(text: str) -> None:
-    """Do not print a step."""

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pyspaces.feature import Given
     from pyspaces.plan import Plan
 
-# PEP 538: started in the C locale, Python puts one of these into its own environment.
-_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-
 # What makes a program run code of whoever set it: ld.so(8), "secure-execution mode", and what
 # sudo(8) takes away by itself, for shells and interpreters.
 _STEERING = (
@@ -98,24 +95,6 @@ def without_steering(variables: Mapping[bytes, bytes]) -> tuple[dict[bytes, byte
     }
     kept = {name: value for name, value in variables.items() if name not in dropped}
     return kept, sorted(map(os.fsdecode, dropped))
-
-
-def is_coerced(current: Mapping[bytes, bytes]) -> bool:
-    """Tell whether LC_CTYPE may be the one that Python itself adds in the C locale: PEP 538."""
-    return current.get(b"LC_CTYPE") in _COERCED
-
-
-def without_coercion(
-    current: Mapping[bytes, bytes], initial: Mapping[bytes, bytes] | None
-) -> dict[bytes, bytes]:
-    """Return `current` without an LC_CTYPE that the process did not begin with.
-
-    initial: what it began with; None if unknown, and then LC_CTYPE stays.
-    """
-    kept = dict(current)
-    if initial is not None and b"LC_CTYPE" not in initial:
-        kept.pop(b"LC_CTYPE", None)
-    return kept
 
 
 def _read(given: Given, plan: Plan) -> Environment:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 
 from pyspaces.feature import LIFE, TERMINAL, Feature, Missing, Part, Step, flag, value
-from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.kernel import constants
 from pyspaces.kernel.libc import KernelError
-from pyspaces.record import told
 from pyspaces.status import SIGNAL_NAMES, signal_name, signal_number
 
 TYPE_CHECKING = False
@@ -39,7 +38,7 @@ class Life(Part):
     many seconds after the first signal it is killed.
     """
 
-    kill_child: int | None = constants.SIGKILL
+    kill_child: int | None = constants.SIGKILL  # as `Plan.kill_signal` has it
     init: bool = False
     init_wait: bool = False
     in_place: bool = False
@@ -109,37 +108,6 @@ def seconds_of(text: str) -> float:
     return float(number) * _UNITS.get(unit, 1)
 
 
-def limit_of(timeout: object) -> float | None:
-    """Return how many seconds a caller wants to wait, or None. Raises TypeError and ValueError."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout: has to be a number of seconds or None, and is {told(timeout)}")
-    if timeout != timeout:  # noqa: PLR0124 - the one number that is not itself
-        raise ValueError("timeout: has to be a number of seconds or None, and is none")
-    return float(max(min(timeout, _LONGEST), -1))
-
-
-def signal_of(number: object) -> int:
-    """Return the number of a signal that a caller sends. Raises TypeError and ValueError."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"signal: has to be a number, and is {told(number)}")
-    if not 0 <= number <= constants.SIGNAL_MAX:
-        raise ValueError(f"signal: {told(number)}: is not a signal")
-    return int(number)
-
-
-def _tie_to_launcher_inner(context: Context) -> None:
-    """Die when the launcher dies, and do it at once where it is dead already.
-
-    After the ids have changed, since that clears the signal again (commit_creds() in
-    kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
-    """
-    libc.set_parent_death_signal(context.plan.life.kill_child or 0)
-    if nsfs.has_ended(context.launcher):
-        os._exit(0)
-
-
 def _begin_session_inner(context: Context) -> None:
     del context
     try:
@@ -169,17 +137,6 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
             yield Missing(f"life.kill_child: {name} has no name for unshare(1)")
 
 
-TIE = Step(
-    title="tie the command to the life of the launcher",
-    applies=lambda plan: plan.life.kill_child is not None,
-    act=_tie_to_launcher_inner,
-)
-TIE_AGAIN = Step(
-    title="tie the command to the life of the launcher again",
-    applies=lambda plan: plan.life.kill_child is not None and plan.identity.changes,
-    act=_tie_to_launcher_inner,
-    for_command=True,
-)
 BEGIN_SESSION = Step(
     title="begin a new session",
     applies=lambda plan: plan.life.new_session,
@@ -237,6 +194,7 @@ FEATURE = Feature(
         flag("new_session", TERMINAL, "run the command in a new session without a terminal"),
     ),
     read=_read,
+    also=("hold",),  # which has no launcher
     needs={"init": ("pid",)},
     # That the launcher's death is to be survived is said by an option of its own.
     options={"in_place": "no-fork", "kill_child": ""},

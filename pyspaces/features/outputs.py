@@ -86,4 +86,5 @@ FEATURE = Feature(
         flag("report", RECORDS, "print a summary at the end: exit status, time and memory"),
     ),
     read=_read,
+    also=("overlay_diff",),
 )

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         c_long,
         c_size_t,
         c_ssize_t,
-        c_uint,
         c_ulong,
         c_void_p,
     )
@@ -31,7 +30,7 @@ else:
         text = f"ctypes.{name}: the C type whose letter is {code}."
         return type(name, (_ctypes._SimpleCData,), {"_type_": code, "__doc__": text})
 
-    c_char, c_int, c_uint = _simple("c_char", "c"), _simple("c_int", "i"), _simple("c_uint", "I")
+    c_char, c_int = _simple("c_char", "c"), _simple("c_int", "i")
     c_long, c_ulong = _simple("c_long", "l"), _simple("c_ulong", "L")
     c_char_p, c_void_p = _simple("c_char_p", "z"), _simple("c_void_p", "P")
     # As wide as a pointer on every machine that Linux runs on.
@@ -46,7 +45,6 @@ __all__ = [
     "c_long",
     "c_size_t",
     "c_ssize_t",
-    "c_uint",
     "c_ulong",
     "c_void_p",
     "create_string_buffer",

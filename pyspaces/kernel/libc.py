@@ -8,9 +8,9 @@ Python thread runs between `clone3` and the bookkeeping that must follow it (CPy
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import errno as _errno
 import os
-import struct
 
 from pyspaces.kernel import constants
 from pyspaces.kernel import foreign as ctypes
@@ -40,47 +40,55 @@ _libc = ctypes.Library(None)
 _int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
 
 
-def _prototype(name: str, *argtypes: Any, restype: Any = _int) -> Any:
-    return _libc.function(name, *argtypes, restype=restype)
+class _Lazy:
+    """A C function, looked up when it is called for the first time: a launch calls few of them."""
+
+    __slots__ = ("_function", "_shape")
+
+    def __init__(self, name: str, *argtypes: Any, restype: Any = _int) -> None:
+        self._shape = (name, argtypes, restype)
+        self._function: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._function is None:
+            name, argtypes, restype = self._shape
+            self._function = _libc.function(name, *argtypes, restype=restype)
+        return self._function(*arguments)
 
 
-_capget = _prototype("capget", _text, _pointer)
-_capset = _prototype("capset", _text, _text)
-_clearenv = _prototype("clearenv")
-_memmove = _prototype("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
-_memset = _prototype("memset", _pointer, _int, ctypes.c_size_t, restype=None)
-_mount = _prototype("mount", _text, _text, _text, _ulong, _text)
-_pivot_root = _prototype("pivot_root", _text, _text)
-_prctl = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
-_send = _prototype("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
-_sethostname = _prototype("sethostname", _text, ctypes.c_size_t)
-_setdomainname = _prototype("setdomainname", _text, ctypes.c_size_t)
-_setns = _prototype("setns", _int, _int)
-_sigprocmask = _prototype("sigprocmask", _int, _text, _pointer)
-_signalfd = _prototype("signalfd", _int, _text, _int)
-_socket = _prototype("socket", _int, _int, _int)
-_socketpair = _prototype("socketpair", _int, _int, _int, _pointer)
-_umount2 = _prototype("umount2", _text, _int)
-_unshare = _prototype("unshare", _int)
-_wait4 = _prototype("wait4", _int, _pointer, _int, _pointer)
-
-
-def _syscall_of(*argtypes: Any) -> Any:
-    """Return syscall(2), which is variadic, for one shape: each has a prototype of its own."""
-    return _libc.function("syscall", ctypes.c_long, *argtypes, restype=ctypes.c_long)
-
-
-_syscall_clone3 = _syscall_of(_pointer, ctypes.c_size_t)
-_syscall_clone = _syscall_of(_ulong, _pointer, _pointer, _pointer, _pointer)
-_syscall_openat2 = _syscall_of(ctypes.c_long, _text, _pointer, ctypes.c_size_t)
-_syscall = _syscall_of(*[ctypes.c_long] * 6)
+_capget = _Lazy("capget", _text, _pointer)
+_capset = _Lazy("capset", _text, _text)
+_clearenv = _Lazy("clearenv")
+_memmove = _Lazy("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
+_memset = _Lazy("memset", _pointer, _int, ctypes.c_size_t, restype=None)
+_mount = _Lazy("mount", _text, _text, _text, _ulong, _text)
+_pivot_root = _Lazy("pivot_root", _text, _text)
+_prctl = _Lazy("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_send = _Lazy("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_sethostname = _Lazy("sethostname", _text, ctypes.c_size_t)
+_setdomainname = _Lazy("setdomainname", _text, ctypes.c_size_t)
+_setns = _Lazy("setns", _int, _int)
+_sigprocmask = _Lazy("sigprocmask", _int, _text, _pointer)
+_signalfd = _Lazy("signalfd", _int, _text, _int)
+_socket = _Lazy("socket", _int, _int, _int)
+_socketpair = _Lazy("socketpair", _int, _int, _int, _pointer)
+_umount2 = _Lazy("umount2", _text, _int)
+_unshare = _Lazy("unshare", _int)
+_wait4 = _Lazy("wait4", _int, _pointer, _int, _pointer)
+# syscall(2) is variadic: each shape has a prototype of its own.
+_long = ctypes.c_long
+_syscall_clone3 = _Lazy("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
+_syscall_clone = _Lazy("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
+_syscall_openat2 = _Lazy("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
+_syscall = _Lazy("syscall", _long, *[_long] * 6, restype=_long)
 # How often a path with ".." is resolved again; seen: once in thousands, beside tests that mount.
 _MOST_RACES = 10_000
 _CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
+# Looked up at once: between the first and the last of them nothing else may happen.
 before_fork, after_fork_parent, after_fork_child = (
-    _prototype(f"PyOS_{name}", restype=None)
+    _libc.function(f"PyOS_{name}", restype=None)
     for name in ("BeforeFork", "AfterFork_Parent", "AfterFork_Child")
 )
 

@@ -5,10 +5,10 @@ Runs in any process. Must not know options.
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import fcntl
 import os
 import select
-import struct
 import sys
 
 from pyspaces.kernel import constants, libc

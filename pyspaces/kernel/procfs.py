@@ -9,10 +9,11 @@ import os
 import sys
 
 from pyspaces.kernel.libc import KernelError, capabilities, mount_id, overwrite
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def read(path: str, directory: int | None = None) -> str:
@@ -168,6 +169,34 @@ def thread_count() -> int | None:
         return os.stat("/proc/self/task").st_nlink - 2
     except OSError:
         return None
+
+
+class Extent(Record):
+    """`count` ids from `inside` on, which are those from `outside` on in the parent namespace."""
+
+    inside: int
+    outside: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.inside} {self.outside} {self.count}"
+
+
+def to_text(extents: Iterable[Extent]) -> str:
+    """Return what is written to /proc/PID/uid_map."""
+    return "".join([f"{extent}\n" for extent in extents])
+
+
+def inside_id(extents: Sequence[Extent]) -> int | None:
+    """Return the mapped user's id inside: 0 where that is mapped, else the first; None if bare."""
+    if any(extent.inside == 0 for extent in extents):
+        return 0
+    return extents[0].inside if extents else None
+
+
+def is_own(extents: Sequence[Extent], own: int) -> bool:
+    """Tell whether a map is the one record that an unprivileged writer may write: its own id."""
+    return len(extents) == 1 and extents[0].outside == own and extents[0].count == 1
 
 
 def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]:

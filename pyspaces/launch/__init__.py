@@ -7,15 +7,14 @@ and may be called from any thread. `run` is for the foreground of a terminal: it
 from __future__ import annotations
 
 from pyspaces.errors import PREPARE, Report
-from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import outer, signals
+from pyspaces.launch import signals
 from pyspaces.launch.command import caller_environment, candidates
-from pyspaces.launch.running import Running
-from pyspaces.launch.services import Launch
+from pyspaces.launch.outer import prepare
+from pyspaces.launch.services import Launch, tell_people
 from pyspaces.launch.signals import Inherited
-from pyspaces.launch.starting import start, start_launch, tell_people
-from pyspaces.plan import checked
+from pyspaces.launch.starting import start, start_launch
+from pyspaces.plan.plan import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,25 +22,31 @@ if TYPE_CHECKING:
 
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.in_place import replace
-    from pyspaces.launch.outer import Ended, Observer
+    from pyspaces.launch.outer.prepare import Observer
+    from pyspaces.launch.outer.watch import Ended
+    from pyspaces.launch.running import Running
     from pyspaces.plan import Plan
 
 __all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `replace` when it is asked for: few launches become the command."""
-    if name != "replace":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pyspaces.launch import in_place
+    """Import what is asked for: few launches become the command, and Running is for programs."""
+    if name == "replace":
+        from pyspaces.launch import in_place
 
-    return in_place.replace
+        return in_place.replace
+    if name == "Running":
+        from pyspaces.launch import running
+
+        return running.Running
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run(
     plan: Plan,
     *,
-    observe: Observer = lambda text: None,
+    observe: Observer | None = None,
     forget_environment: bool = False,
     before: Callable[[], object] | None = None,
     hold: Callable[[Spawned], object] | None = None,
@@ -50,36 +55,34 @@ def run(
     """Run the command of `plan` in the foreground: wait for it, and pass signals on to it.
 
     Where the plan says so, become the command instead, as `replace` does, and never return.
-    forget_environment: where the plan clears the environment, erase that of this process too as
-    /proc/PID/environ shows it; only for a process that is nothing but a launcher. The rest, and
+    forget_environment: this process is nothing but a launcher. If the plan clears the environment,
+    erase that of this process too, as /proc/PID/environ shows it. The rest, and
     errors, as for `start`. Only from the main thread.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
     launch.before, launch.hold = before, hold
-    if launch.plan.life.pty:
+    life = plan.life if plan.holds("life") else None
+    if life and life.pty:
         from pyspaces.features.terminal import fill_streams
 
         fill_streams()
     launch.variables = caller_environment()
-    if forget_environment and launch.plan.environment.clear:
+    if forget_environment and plan.holds("environment") and plan.environment.clear:
+        from pyspaces.kernel import procfs
+
         procfs.erase_initial_environment()
-    launch.inherited = Inherited.capture()
-    if launch.plan.life.in_place:
+    launch.inherited = Inherited.capture(alone=forget_environment)
+    if life and life.in_place:
         from pyspaces.launch.in_place import replace_launcher
 
         replace_launcher(launch)
-    return _wait_for(launch)
-
-
-def _wait_for(launch: Launch) -> Ended:
-    """Start the command, and wait for it in the foreground."""
     try:
         with (
-            signals.Reader(wake_after=launch.plan.life.timeout) as launch.reader,
+            signals.Reader(wake_after=life.timeout if life else None) as launch.reader,
             start_launch(launch) as running,
         ):
             running.wait()
             assert running.watch.ended is not None
             return running.watch.ended
     except KernelError as error:
-        raise outer.failure(Report.of(PREPARE, error), launch.plan) from error
+        raise prepare.failure(Report.of(PREPARE, error), plan) from error

@@ -7,36 +7,53 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.features import environment
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
+from pyspaces.launch.inner.steps import steps_of
 from pyspaces.launch.signals import Inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from typing import Any
 
     from pyspaces.launch.channel import Channel
-    from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.services import Launch
-    from pyspaces.mounts.building import Building
-    from pyspaces.plan import Plan
 
-
+# PEP 538: started in the C locale, Python puts one of these into its own environment.
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 _DEFAULT_PATH = b"/bin:/usr/bin"
 
 
 def caller_environment() -> dict[bytes, bytes]:
     """Return the environment that the caller of this process gave, without what Python added."""
     current = dict(os.environb)
-    if environment.is_coerced(current):
+    if is_coerced(current):
         try:
             initial = procfs.initial_environment()
         except KernelError:
             initial = None
-        return environment.without_coercion(current, initial)
+        return without_coercion(current, initial)
     return current
+
+
+def is_coerced(current: Mapping[bytes, bytes]) -> bool:
+    """Tell whether LC_CTYPE may be the one that Python itself adds in the C locale: PEP 538."""
+    return current.get(b"LC_CTYPE") in _COERCED
+
+
+def without_coercion(
+    current: Mapping[bytes, bytes], initial: Mapping[bytes, bytes] | None
+) -> dict[bytes, bytes]:
+    """Return `current` without an LC_CTYPE that the process did not begin with.
+
+    initial: what it began with; None if unknown, and then LC_CTYPE stays.
+    """
+    kept = dict(current)
+    if initial is not None and b"LC_CTYPE" not in initial:
+        kept.pop(b"LC_CTYPE", None)
+    return kept
 
 
 def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
@@ -57,11 +74,21 @@ def context_of(
     """
     plan = launch.plan
     variables = _environment_of(launch)
+    fields: dict[str, Any] = {}
+    if plan.involves("mounts") or plan.holds("existing", "privileges"):
+        from pyspaces.launch import loading
+
+        fields = loading.equipment_of(launch)
+    if launch.function:
+        from pyspaces.launch.inner.calling import call_function
+
+        fields["call"] = call_function
     return inner.Context(
         plan=plan,
         channel=channel,
         launcher=launcher,
         inherited=launch.inherited or Inherited.capture(),
+        steps=tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)]),
         candidates=candidates(plan.command[0], variables),
         environment=variables,
         directory=_working_directory(),
@@ -70,16 +97,17 @@ def context_of(
         own_group=launch.leaves_group(),
         attach=launch.attach,
         post=launch.post,
-        building=_building_of(launch),
-        guard=_guard_of(plan),
-        leading=_leading_of(plan),
+        **fields,
     )
 
 
 def _environment_of(launch: Launch) -> dict[bytes, bytes]:
     """Return the environment of the command: changed as the plan says."""
     base = launch.variables if launch.target_variables is None else launch.target_variables
-    return launch.plan.environment.apply(caller_environment() if base is None else base)
+    variables = dict(caller_environment() if base is None else base)
+    if launch.plan.holds("environment"):
+        return launch.plan.environment.apply(variables)
+    return variables
 
 
 def _working_directory() -> str | None:
@@ -88,34 +116,3 @@ def _working_directory() -> str | None:
         return os.getcwd()
     except OSError:
         return None
-
-
-def _building_of(launch: Launch) -> Building | None:
-    """Return what carries out the mounts of the plan; None where it has none."""
-    plan = launch.plan
-    if not plan.mounts.operations:
-        return None
-    from pyspaces.mounts.building import Building
-    from pyspaces.mounts.tree import Tree
-
-    return Building(plan.mounts.operations, Tree(empty=plan.mounts.empty_root, keep=launch.keep))
-
-
-def _guard_of(plan: Plan) -> Callable[[], object] | None:
-    """Return what closes /proc, in the child; None where it stays as it is."""
-    if not plan.mounts.guard_proc:
-        return None
-    from pyspaces.mounts.guard import Guard
-
-    sysfs = "ALL" in plan.privileges.cap_drop
-    return Guard(builds_tree=plan.mounts.builds_tree, sysfs=sysfs).guard_inner
-
-
-def _leading_of(plan: Plan) -> Leading | None:
-    """Return what tells where exec would lead; None where the root is the caller's own."""
-    joined = plan.existing.joining.root or "mount" in plan.existing.joining.names()
-    if not (joined or plan.mounts.builds_tree):
-        return None
-    from pyspaces.launch.inner.leading import Leading
-
-    return Leading()

@@ -5,22 +5,26 @@ Runs in the launcher, which is the command's process afterwards.
 
 from __future__ import annotations
 
-from pyspaces.errors import SpaceError
+import os
+
+from pyspaces.errors import WAIT, Report, SpaceError
 from pyspaces.kernel import libc, namespaces, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import inner, signals
+from pyspaces.launch import channel, inner, signals
 from pyspaces.launch.command import context_of
-from pyspaces.launch.services import Launch, Services
+from pyspaces.launch.inner.steps import seal_imports
+from pyspaces.launch.services import Launch, Services, tell_people
 from pyspaces.launch.signals import Inherited
-from pyspaces.launch.starting import created_at_once, not_created, tell_people
-from pyspaces.plan import checked
+from pyspaces.launch.starting import created_at_once, not_created
+from pyspaces.plan.plan import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-    from pyspaces.launch.outer import Observer
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.launch.outer.prepare import Observer
     from pyspaces.plan import Plan
 
 
@@ -28,7 +32,7 @@ def replace(
     plan: Plan,
     *,
     variables: Mapping[bytes, bytes] | None = None,
-    observe: Observer = lambda text: None,
+    observe: Observer | None = None,
     inherited: Inherited | None = None,
     before: Callable[[], object] | None = None,
     tell: Callable[[str], object] = tell_people,
@@ -62,6 +66,50 @@ def replace_launcher(launch: Launch) -> NoReturn:
                 before()
             if created:
                 libc.unshare(namespaces.flags_of(created))
-            inner.replace_self(context)
+            _replace_self(context)
     except KernelError as error:
         raise not_created(error, plan) from error
+
+
+def _replace_self(context: Context) -> NoReturn:
+    """Become the command in the process of the launcher. Raises SpaceError where that fails.
+
+    Everything to tell the error with is loaded; nothing else may be, from whatever root is there.
+    """
+    seal_imports()
+    telling = inner.Telling(context)
+    try:
+        context.channel.say(channel.STAGE, os.fsencode(WAIT))
+        inner.become_mapped(context, _hear_helper(context))
+        inner.take(telling, context.steps)
+        inner.become(telling)
+    except SpaceError:
+        raise
+    except BaseException as error:
+        raise _explained(context, telling.stage, telling.report(error)) from error
+
+
+def _explained(context: Context, stage: str, report: Report) -> SpaceError:
+    """Return the error for a report, with what the helper knows of the host."""
+    try:
+        context.channel.say(channel.FAILED, report.to_bytes())
+        _hear_helper(context, stage)
+    except SpaceError as told:
+        told.report = report
+        return told
+    except KernelError:
+        return _without_helper(stage)
+    return SpaceError(report.sentence(), report=report)
+
+
+def _hear_helper(context: Context, stage: str = WAIT) -> channel.Message:
+    message = context.channel.hear()
+    if message is None:
+        raise _without_helper(stage)
+    if message.kind == channel.REFUSED:
+        raise SpaceError.from_bytes(message.body)
+    return message
+
+
+def _without_helper(stage: str) -> SpaceError:
+    return SpaceError(f"cannot {stage}: the helper process, which writes the id maps, was killed")

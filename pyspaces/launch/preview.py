@@ -9,7 +9,7 @@ import shlex
 
 from pyspaces.errors import EXECUTE
 from pyspaces.features.ids import idmap
-from pyspaces.launch.inner import STEPS
+from pyspaces.launch.inner.steps import steps_of
 from pyspaces.plan.features import FEATURES
 from pyspaces.visible import visible
 
@@ -47,16 +47,15 @@ def happenings(plan: Plan) -> Iterator[str]:
     if plan.has("user"):
         yield from _maps(plan)
     # A process 1 of ours takes the steps that are not for the command alone, and then starts it.
-    own = [step for step in STEPS if step.for_command] if plan.life.init else []
-    for step in STEPS:
-        if step.applies(plan) and step not in own:
+    steps = steps_of(plan)
+    own = [step for step in steps if step.for_command] if plan.life.init else []
+    for step in steps:
+        if step not in own:
             yield step.text(plan)
             yield from (f"  {part}" for part in step.parts(plan))
     if plan.life.init:
         yield "become process 1, and start the command beneath it"
-    for step in own:
-        if step.applies(plan):
-            yield step.text(plan)
+    yield from (step.text(plan) for step in own)
     stays = f"keep the namespaces until they are released: pyspaces stop {plan.existing.name}"
     yield stays if plan.existing.hold else f"{EXECUTE}: {_join(plan.command)}"
 

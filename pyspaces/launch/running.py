@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.features.life import limit_of, signal_of
+from pyspaces.kernel import constants
+from pyspaces.launch import signals
+from pyspaces.launch.outer.watch import Watch
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch import outer
+    from pyspaces.launch.services import Launch, Services
     from pyspaces.status import Status, Usage
+
+_LONGEST = 100 * 365 * 86400.0
 
 
 class Running:
@@ -26,7 +31,7 @@ class Running:
     it, or use it as a context manager; closing waits for nothing and ends nothing.
     """
 
-    def __init__(self, child: Spawned, watch: outer.Watch) -> None:
+    def __init__(self, child: Spawned, watch: Watch) -> None:
         self.pid = child.pid
         self.pidfd = child.pidfd
         self.child = child
@@ -92,3 +97,47 @@ class Running:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def watch_of(launch: Launch, services: Services, child: Spawned) -> Watch:
+    """Return the watch over the command of a launch, which runs now."""
+    group = None
+    if launch.leaves_group():
+        group = signals.Group(number=child.pid, delegate=child.pidfd if launch.post else -1)
+    plan = launch.plan
+    has_pid = plan.has("pid")
+    return Watch(
+        child,
+        own_session=plan.holds("life") and plan.life.own_session,
+        dies_with_us=plan.kill_signal() == signals.KILL,
+        pid_1=has_pid and not launch.post,
+        alone=has_pid,
+        reader=launch.reader,
+        link=launch.link,
+        relay=launch.relay,
+        group=group,
+        job=launch.job,
+        clock=launch.clock,
+        peak_floor=launch.peak_floor,
+        finished=services.ended,
+    )
+
+
+def limit_of(timeout: object) -> float | None:
+    """Return how many seconds a caller wants to wait, or None. Raises TypeError and ValueError."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout: has to be a number of seconds or None, and is {told(timeout)}")
+    if timeout != timeout:  # noqa: PLR0124 - the one number that is not itself
+        raise ValueError("timeout: has to be a number of seconds or None, and is none")
+    return float(max(min(timeout, _LONGEST), -1))
+
+
+def signal_of(number: object) -> int:
+    """Return the number of a signal that a caller sends. Raises TypeError and ValueError."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"signal: has to be a number, and is {told(number)}")
+    if not 0 <= number <= constants.SIGNAL_MAX:
+        raise ValueError(f"signal: {told(number)}: is not a signal")
+    return int(number)

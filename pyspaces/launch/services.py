@@ -1,7 +1,7 @@
 """What a launch takes along besides the child: a loop over the services that it asks for.
 
-Runs in the parent. What a service is, and when each of its moments comes, is in `service`. Which
-there are is said by `ROWS` alone: a new one is a file, and a row at its place.
+Runs in the parent. What a service is, and when each of its moments comes, is in `service`; which
+there are is said by `loading.ROWS` alone.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 
-from pyspaces.errors import PREPARE, Report
+from pyspaces.errors import PREPARE, Report, visible_lines
 from pyspaces.kernel import constants, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import outer, signals
-from pyspaces.launch.inner.identity import drop_groups
-from pyspaces.record import Record
+from pyspaces.launch import signals
+from pyspaces.launch.inner import identity
+from pyspaces.launch.outer import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,22 +22,26 @@ if TYPE_CHECKING:
 
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
-    from pyspaces.launch.outer import Ended, Observer
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
+    from pyspaces.launch.outer.prepare import Observer
     from pyspaces.launch.outer.relay import Relay
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.service import Service
     from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
+
+# The parts of a plan for which there are services; `loading.ROWS` says which.
+SERVED = ("existing", "life", "outputs")
 
 
 class Launch:
     """One launch: what its caller brings, and what the services add to that.
 
     Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
-    function, before, hold, and reader. calls: whether there is a function. begun: when it began,
-    by the monotonic clock.
+    function, before, hold, and reader. is_observed: whether anybody is told of steps. calls:
+    whether there is a function. begun: when it began, by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
@@ -49,8 +53,13 @@ class Launch:
     watch takes them.
     """
 
-    def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
-        self.plan, self.tell, self.observe = plan, tell, observe
+    def __init__(
+        self, plan: Plan, *, tell: Callable[[str], object], observe: Observer | None
+    ) -> None:
+        self.plan: Plan = plan
+        self.tell = tell
+        self.is_observed = observe is not None
+        self.observe = observe or _do_nothing
         self.begun = time.monotonic()
         self.variables: Mapping[bytes, bytes] | None = None
         self.inherited: Inherited | None = None
@@ -82,118 +91,27 @@ class Launch:
         given the terminal back.
         """
         apart = self.plan.has("pid") or "pid" in self.inodes
-        if self.reader is None or not apart or self.plan.life.own_session:
+        if self.reader is None or not apart:
+            return False
+        if self.plan.holds("life") and self.plan.life.own_session:
             return False
         return os.getpgrp() != 0 or not signals.has_terminal()
 
-
-class Row(Record):
-    """A service: whether a launch asks for it, and where it is."""
-
-    when: Callable[[Launch], object]
-    load: Callable[[], type[Service]]
+    def controls_jobs(self) -> bool:
+        """Tell whether somebody has to decide who has the terminal, the command or the caller."""
+        return self.leaves_group() and signals.has_terminal()
 
 
-def _report() -> type[Service]:
-    from pyspaces.launch.records.report import Report
-
-    return Report
+def _do_nothing(text: str) -> None:
+    """Tell nobody of a step."""
 
 
-def _journal() -> type[Service]:
-    from pyspaces.launch.records.journal import Journal
-
-    return Journal
-
-
-def _peak() -> type[Service]:
-    from pyspaces.launch.records.peak import Peak
-
-    return Peak
-
-
-def _keeping() -> type[Service]:
-    from pyspaces.launch.existing.keeping import Keeping
-
-    return Keeping
-
-
-def _name() -> type[Service]:
-    from pyspaces.launch.existing.name import Name
-
-    return Name
-
-
-def _joined() -> type[Service]:
-    from pyspaces.launch.existing.joined import Joined
-
-    return Joined
-
-
-def _terminal() -> type[Service]:
-    from pyspaces.launch.outer.terminal import Terminal
-
-    return Terminal
-
-
-def _difference() -> type[Service]:
-    from pyspaces.launch.records.difference import Difference
-
-    return Difference
-
-
-def _time_limit() -> type[Service]:
-    from pyspaces.launch.outer.clock import TimeLimit
-
-    return TimeLimit
-
-
-def _init() -> type[Service]:
-    from pyspaces.launch.outer.link import Init
-
-    return Init
-
-
-def _job_control() -> type[Service]:
-    from pyspaces.launch.outer.job import JobControl
-
-    return JobControl
-
-
-def _is_recorded(launch: Launch) -> bool:
-    outputs = launch.plan.outputs
-    places = (outputs.status_fd, outputs.status_file, outputs.pid_file)
-    return any(place is not None for place in places)
-
-
-# In the order in which they are opened. `before` comes in this order, too; every later moment in
-# the opposite one, with those last that tell of the launch (`Service.tells`).
-ROWS = (
-    # First, to be told last: people see what else went wrong above it. It opens nothing.
-    Row(when=lambda launch: launch.plan.outputs.report, load=_report),
-    # Before anything that the host may refuse: that is recorded, too. Told that the launch failed,
-    # or how the command ended, when all else is released: who reads it finds the name free.
-    Row(when=_is_recorded, load=_journal),
-    Row(when=lambda launch: launch.plan.outputs, load=_peak),
-    # Before the name: files that cannot be used are no reason to take it from others for a moment.
-    Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
-    # Before all that follows: of two launches with one name, only one gets that far.
-    Row(when=lambda launch: launch.plan.existing.name is not None, load=_name),
-    # The last one that does something in the process that creates the child: what needs the rights
-    # and paths of the caller there has to stand above it. Says whether the command is in another
-    # pid namespace, which job control asks.
-    Row(when=lambda launch: launch.plan.existing.joining, load=_joined),
-    Row(when=lambda launch: launch.plan.life.pty, load=_terminal),
-    # After the name, since it removes the file of an earlier command. Told before the journal:
-    # whoever waits for the record of the end finds the file.
-    Row(when=lambda launch: launch.plan.outputs.overlay_diff is not None, load=_difference),
-    # After the name and the terminal: at the end it says why, before what they may have to say.
-    Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
-    Row(when=lambda launch: launch.plan.life.init, load=_init),
-    # After what decides on the process group. The terminal goes to the command's group before
-    # anything else is done for a child that waits, and comes back before anything is told.
-    Row(when=lambda launch: launch.leaves_group() and signals.has_terminal(), load=_job_control),
-)
+def tell_people(text: str) -> None:
+    """Say something on standard error; where nobody can hear it, that changes nothing."""
+    try:
+        os.write(2, f"pyspaces: {visible_lines(text)}\n".encode())
+    except OSError:
+        return
 
 
 class Services:
@@ -208,7 +126,7 @@ class Services:
         try:
             self._open()
         except KernelError as error:
-            failure = outer.failure(Report.of(PREPARE, error), launch.plan)
+            failure = prepare.failure(Report.of(PREPARE, error), launch.plan)
             self.failed(failure)
             raise failure from error
         except BaseException as error:
@@ -216,11 +134,14 @@ class Services:
             raise
 
     def _open(self) -> None:
-        for row in ROWS:
-            if row.when(self._launch):
-                service = row.load()(self._launch)
-                service.open()
-                self._opened.append(service)
+        if not may_have_services(self._launch):
+            return
+        from pyspaces.launch import loading
+
+        for make in loading.services_of(self._launch):
+            service = make(self._launch)
+            service.open()
+            self._opened.append(service)
 
     def before(self) -> Callable[[], object] | None:
         """Return what the process that creates the child does first; None where that is nothing."""
@@ -234,7 +155,7 @@ class Services:
             if given:
                 given()
             if groups:
-                drop_groups()
+                identity.drop_groups()
             self.leave_to_launcher()
             for service in services:
                 service.before()
@@ -299,6 +220,11 @@ class Services:
             act(service)
         except Exception as error:  # noqa: BLE001 - whatever it is, the status comes first
             self._launch.tell(f"cannot {service.task}: {error}")
+
+
+def may_have_services(launch: Launch) -> bool:
+    """Return whether any service can be meant: most launches have none, and load none."""
+    return launch.plan.holds(*SERVED) or launch.controls_jobs()
 
 
 def _has_groups_to_drop(plan: Plan) -> bool:

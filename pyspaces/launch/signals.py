@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import errno
 import os
-import struct
 
 from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -43,6 +43,9 @@ OF_TERMINAL = (INT, QUIT, signal.SIGTSTP, *BACKGROUND)
 # the signal, and it is not pending.
 TAKEN, BLOCKED, DEFAULT, UNSURE = "taken", "blocked", "default", "unsure"
 
+# What a process 1 gets to end by itself that may have had the signal before we could look: from the
+# terminal, or from a kill of its whole group. Its handlers may be down already, on its way out.
+GRACE = 0.1
 # Python ignores these at its start; the command must find them as the caller of Python had them.
 # Whether the caller ignored them cannot be known any more, and hardly anybody does.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -68,11 +71,16 @@ class Inherited(Record):
     ignored: frozenset[int]
 
     @classmethod
-    def capture(cls) -> Inherited:
-        """Read the state of this process, before the launcher changes any of it."""
+    def capture(cls, *, alone: bool = False) -> Inherited:
+        """Read the state of this process, before the launcher changes any of it.
+
+        alone: whether nothing but the interpreter, at its start, can have looked at signals here:
+        then it knows what is ignored, and the kernel need not be asked.
+        """
+        ignored = _ignored_by_python() if alone else _ignored()
         return cls(
             mask=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            ignored=frozenset(_ignored().difference(_IGNORED_BY_PYTHON)),
+            ignored=frozenset(ignored.difference(_IGNORED_BY_PYTHON)),
         )
 
     def restore_inner(self) -> None:
@@ -93,11 +101,15 @@ class Inherited(Record):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
+def _ignored_by_python() -> set[int]:
+    return {number for number in _KNOWN if signal.getsignal(number) == signal.SIG_IGN}
+
+
 def _ignored() -> set[int]:
-    """Return what this process ignores, by one read where getsignal() takes sixty calls."""
+    """Return what this process ignores, whatever library has set it."""
     text = procfs.status_field("self", "SigIgn")
     if text is None:
-        return {number for number in _KNOWN if signal.getsignal(number) == signal.SIG_IGN}
+        return _ignored_by_python()
     bits = int(text, 16)
     return {number for number in _KNOWN if bits >> (number - 1) & 1}
 

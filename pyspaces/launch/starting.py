@@ -9,14 +9,13 @@ import errno
 import os
 
 from pyspaces.errors import CREATE, JOIN, PREPARE, Report, UsageFault
-from pyspaces.kernel import namespaces, nsfs, procfs, spawn
+from pyspaces.kernel import namespaces, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import channel, inner, outer, signals
+from pyspaces.launch import channel, inner, signals
 from pyspaces.launch.command import context_of
-from pyspaces.launch.running import Running
-from pyspaces.launch.services import Launch, Services
-from pyspaces.plan import checked
-from pyspaces.visible import visible_lines
+from pyspaces.launch.outer import prepare
+from pyspaces.launch.services import Launch, Services, tell_people
+from pyspaces.plan.plan import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Observer
+    from pyspaces.launch.outer.prepare import Observer
+    from pyspaces.launch.running import Running
     from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
 
@@ -36,19 +36,11 @@ _STAGES = {
 }
 
 
-def tell_people(text: str) -> None:
-    """Say something on standard error; where nobody can hear it, that changes nothing."""
-    try:
-        os.write(2, f"pyspaces: {visible_lines(text)}\n".encode())
-    except OSError:
-        return
-
-
 def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     plan: Plan,
     *,
     variables: Mapping[bytes, bytes] | None = None,
-    observe: Observer = lambda text: None,
+    observe: Observer | None = None,
     inherited: Inherited | None = None,
     reader: Reader | None = None,
     function: Callable[[], object] | None = None,
@@ -79,7 +71,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 def start_launch(launch: Launch) -> Running:
     """Start the command of a launch; returns and raises as `start` does."""
     plan = launch.plan
-    if plan.life.in_place:
+    if plan.holds("life") and plan.life.in_place:
         raise UsageFault(["no-fork: start() leaves a launcher behind: call replace()"])
     launch.calls = launch.function is not None
     services = Services(launch)
@@ -92,13 +84,17 @@ def start_launch(launch: Launch) -> Running:
         raise
     # These may lead to whoever has the handle: a circle, which would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
-    return Running(child, _watch(launch, services, child))
+    from pyspaces.launch.running import Running, watch_of  # loaded while the child was set up
+
+    return Running(child, watch_of(launch, services, child))
 
 
 def _started(launch: Launch, services: Services) -> Spawned:
     """Create the child and bring it to exec. Raises with no child left."""
-    if launch.plan.existing.hold:
-        launch.function = _holder(launch.plan)
+    if launch.plan.holds("existing") and launch.plan.existing.hold:
+        from pyspaces.launch import loading
+
+        launch.function = loading.holder_of(launch.plan)
     try:
         child, ends = _create(launch, services)
     except KernelError as error:
@@ -112,21 +108,13 @@ def _started(launch: Launch, services: Services) -> Spawned:
     return child
 
 
-def _holder(plan: Plan) -> Callable[[], object]:
-    """Return what the child does where there is no command."""
-    from pyspaces.launch.inner.hold import hold
-
-    environment = procfs.visible_memory()[1:]
-    return lambda: hold(plan, environment)
-
-
 def not_created(error: KernelError, plan: Plan) -> SpaceError:
     """Return the error of a launch that failed before there was a child to name the stage."""
     if error.errno == errno.ETIMEDOUT and error.call == "clone":
-        return outer.too_late(plan, JOIN)
+        return prepare.too_late(plan, JOIN)
     # Where namespaces are joined, whatever is not the creation itself belongs to that.
-    other = JOIN if plan.existing.joining else PREPARE
-    return outer.failure(Report.of(_STAGES.get(error.call, other), error), plan)
+    other = JOIN if plan.joining() else PREPARE
+    return prepare.failure(Report.of(_STAGES.get(error.call, other), error), plan)
 
 
 def created_at_once(launch: Launch) -> list[str]:
@@ -176,9 +164,9 @@ def _spawn(
 
 def _prepare(launch: Launch, services: Services, child: Spawned, ends: channel.Channel) -> None:
     try:
-        outer.prepare_child(
+        prepare.prepare_child(
             *(launch.plan, child, ends),
-            observe=launch.observe,
+            observe=launch.observe if launch.is_observed else None,
             reader=launch.reader,
             hold=services.holding(),
             deadline=launch.start_by,
@@ -191,29 +179,9 @@ def _tell_of_start(launch: Launch, services: Services, child: Spawned) -> None:
     try:
         services.started(child)
     except BaseException as error:
-        outer.end_child(child)
+        from pyspaces.launch.outer.ending import end_child
+
+        end_child(child)
         if isinstance(error, KernelError):
-            raise outer.failure(Report.of(PREPARE, error), launch.plan) from error
+            raise prepare.failure(Report.of(PREPARE, error), launch.plan) from error
         raise
-
-
-def _watch(launch: Launch, services: Services, child: Spawned) -> outer.Watch:
-    """Return the watch over the command, which runs now."""
-    group = None
-    if launch.leaves_group():
-        group = signals.Group(number=child.pid, delegate=child.pidfd if launch.post else -1)
-    has_pid = launch.plan.has("pid")
-    return outer.Watch(
-        child,
-        launch.plan.life,
-        pid_1=has_pid and not launch.post,
-        alone=has_pid,
-        reader=launch.reader,
-        link=launch.link,
-        relay=launch.relay,
-        group=group,
-        job=launch.job,
-        clock=launch.clock,
-        peak_floor=launch.peak_floor,
-        finished=services.ended,
-    )

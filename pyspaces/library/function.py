@@ -15,7 +15,7 @@ from multiprocessing import process
 
 from pyspaces import status
 from pyspaces.errors import UsageFault
-from pyspaces.features.life import limit_of
+from pyspaces.launch.running import limit_of
 from pyspaces.library.popen import NamespacePopen
 from pyspaces.record import told
 from pyspaces.status import Status

@@ -132,7 +132,7 @@ def _guards_proc(given: Given, plan: Plan, *, empty_root: bool) -> bool:
         if isinstance(item, list | tuple) and item and isinstance(item[0], str)
     }
     sandbox = (
-        "ALL" in plan.privileges.cap_drop
+        (plan.holds("privileges") and "ALL" in plan.privileges.cap_drop)
         or empty_root
         or given.has("root")
         or from_sets.intersection(_SANDBOXES)

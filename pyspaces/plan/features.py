@@ -1,26 +1,11 @@
-"""FEATURES: what a launch can be asked for, beyond a command and its namespaces.
+"""FEATURES: all that a launch can be asked for beyond a command and its namespaces, loaded.
 
-Pure; runs in any process. The order is that in which the settings are read: a feature sees the
-parts of those before it.
+Pure; runs in any process. For help, translations and checks: a launch loads the features that its
+plan names. Each is a field of `Plan`, and their order is that of the fields.
 """
 
 from __future__ import annotations
 
-from pyspaces.features import clocks, environment, hostname, life, loopback, outputs
-from pyspaces.features.existing import values
-from pyspaces.features.ids import capabilities, identity, maps
-from pyspaces.mounts import feature as mounts
+from pyspaces.plan.plan import PARTS
 
-FEATURES = (
-    values.FEATURE,  # before life: a hold has no launcher
-    maps.FEATURE,
-    identity.FEATURE,
-    capabilities.FEATURE,  # after the identity: another user gets no new privileges
-    hostname.FEATURE,
-    clocks.FEATURE,
-    mounts.FEATURE,  # after the capabilities: a command without any gets a guarded /proc
-    loopback.FEATURE,
-    environment.FEATURE,
-    life.FEATURE,
-    outputs.FEATURE,
-)
+FEATURES = tuple(part.feature for part in PARTS.values())

@@ -16,6 +16,7 @@ from typing import Any
 
 from pyspaces.errors import UsageFault
 from pyspaces.mounts.operations import KINDS, Operation
+from pyspaces.plan.features import FEATURES
 from pyspaces.plan.plan import Plan, version_fault
 from pyspaces.record import Record
 
@@ -211,7 +212,8 @@ def _tuple_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str
 def types_of(kind: type[Record]) -> dict[str, Any]:
     """Return the type of each field of a record, its annotations resolved."""
     # Names that the modules import for type checkers only, in annotations that are no fields.
-    names = {"ClassVar": typing.ClassVar, "Mapping": Mapping, "Operation": Operation}
+    names = {"Any": Any, "ClassVar": typing.ClassVar, "Mapping": Mapping, "Operation": Operation}
+    names |= {feature.part.__name__: feature.part for feature in FEATURES}
     hints = typing.get_type_hints(kind, localns=names)
     return {name: hints[name] for name in kind._fields}
 

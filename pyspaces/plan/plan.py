@@ -6,33 +6,65 @@ Pure; runs in any process. Must not know click, TOML, pids or descriptors.
 from __future__ import annotations
 
 from pyspaces.errors import UsageFault
-from pyspaces.features.clocks import Clocks
-from pyspaces.features.environment import Environment
-from pyspaces.features.existing.values import Existing
-from pyspaces.features.hostname import Uts
-from pyspaces.features.ids import idmap
-from pyspaces.features.ids.capabilities import Privileges
-from pyspaces.features.ids.identity import Identity
-from pyspaces.features.ids.maps import Maps
-from pyspaces.features.life import Life
-from pyspaces.features.loopback import Net
-from pyspaces.features.outputs import Outputs
-from pyspaces.kernel import namespaces
+from pyspaces.kernel import constants, namespaces
 from pyspaces.kernel.libc import c_string_fault
-from pyspaces.mounts.feature import Mounts
-from pyspaces.plan.conflicts import conflicts
-from pyspaces.plan.features import FEATURES
 from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any, ClassVar, Self
+    from typing import Any, Self
 
-    from pyspaces.feature import Feature
+    from pyspaces.feature import Feature, Part
+    from pyspaces.features.clocks import Clocks
+    from pyspaces.features.environment import Environment
+    from pyspaces.features.existing.values import Existing, Joining
+    from pyspaces.features.hostname import Uts
+    from pyspaces.features.ids.capabilities import Privileges
+    from pyspaces.features.ids.identity import Identity
+    from pyspaces.features.ids.maps import Maps
+    from pyspaces.features.life import Life
+    from pyspaces.features.loopback import Net
+    from pyspaces.features.outputs import Outputs
+    from pyspaces.mounts.feature import Mounts
 
 # Of the JSON; a change of its meaning raises it. Version 1 was flat, and had no number.
 VERSION = 2
+# What nearly every launch has, and is in no row of `conflicts`, as the namespaces alone are.
+_EXCLUDE_NOTHING = ("command", "map-uid", "map-gid")
+
+
+class PartField:
+    """A field of Plan: the part of one feature, which is loaded when somebody asks for it.
+
+    module: where its FEATURE is. namespaces: the new namespaces for which the feature has a setting
+    or a step even if nobody asks for it.
+    """
+
+    def __init__(self, module: str, *namespaces: str) -> None:
+        self.module = f"pyspaces.{module}"
+        self.namespaces = namespaces
+        self._default: Part | None = None
+
+    def __get__(self, plan: Plan | None, owner: type[Plan]) -> Part:
+        if self._default is None:
+            self._default = self.feature.part()
+        return self._default
+
+    @property
+    def feature(self) -> Feature:
+        """The feature, loaded."""
+        feature: Feature = loaded(self.module, "FEATURE")
+        return feature
+
+
+def loaded(module: str, name: str) -> Any:
+    """Return what a module calls `name`: the one door by which tables name modules."""
+    return getattr(__import__(module, fromlist=(name,)), name)
+
+
+def _part(module: str, *namespaces: str) -> Any:
+    return PartField(module, *namespaces)
 
 
 class Plan(Record):
@@ -42,26 +74,46 @@ class Plan(Record):
     namespaces: names of `namespaces.NAMES` that are new; the others are shared with the caller.
     workdir: the directory in which the command starts; None for the caller's, or, where that does
     not exist inside, $HOME or /. The other fields are the parts of the features, each described by
-    its class.
+    its class. They are read in this order: a feature sees the parts of those before it. A plan
+    holds only the parts that differ from their defaults.
     """
 
     command: tuple[str, ...]
     namespaces: tuple[str, ...] = ()
     workdir: str | None = None
-    existing: Existing = Existing()
-    maps: Maps = Maps()
-    identity: Identity = Identity()
-    privileges: Privileges = Privileges()
-    uts: Uts = Uts()
-    clocks: Clocks = Clocks()
-    mounts: Mounts = Mounts()
-    net: Net = Net()
-    environment: Environment = Environment()
-    life: Life = Life()
-    outputs: Outputs = Outputs()
+    existing: Existing = _part("features.existing.values")  # before life: a hold has no launcher
+    maps: Maps = _part("features.ids.maps", "user")
+    identity: Identity = _part("features.ids.identity")
+    # After the identity: another user gets no new privileges.
+    privileges: Privileges = _part("features.ids.capabilities")
+    uts: Uts = _part("features.hostname")
+    clocks: Clocks = _part("features.clocks", "time")
+    # After the capabilities: a command without any gets a guarded /proc.
+    mounts: Mounts = _part("mounts.feature", "mount")
+    net: Net = _part("features.loopback", "net")
+    environment: Environment = _part("features.environment")
+    life: Life = _part("features.life")
+    outputs: Outputs = _part("features.outputs")
 
     _is_checked = False
-    _nested: ClassVar = {feature.name: feature.part for feature in FEATURES}
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        for name in PARTS.keys() & values:
+            if values[name] == getattr(Plan, name):
+                del self.__dict__[name]
+
+    def holds(self, *names: str) -> bool:
+        """Return whether one of these fields differs from its default.
+
+        Ask this before a part that the launch may not need: the part itself loads its feature,
+        which nobody can in the child.
+        """
+        return any(self.__dict__.get(name) is not None for name in names)
+
+    def involves(self, name: str) -> bool:
+        """Return whether a field has something to do in this plan, if only by its default."""
+        return self.holds(name) or (name in PARTS and any(map(self.has, PARTS[name].namespaces)))
 
     def has(self, namespace: str) -> bool:
         """Tell whether `namespace` is new for the command."""
@@ -72,12 +124,25 @@ class Plan(Record):
 
         Its offsets are written by a file of /proc/self, and to open that is too late once there.
         """
-        return bool(self.existing.joining) and self.has("time") and not self.has("user")
+        return bool(self.joining() and self.has("time") and not self.has("user"))
+
+    def joining(self) -> Joining | None:
+        """Return which existing namespaces the command starts in; None for none."""
+        return (self.holds("existing") and self.existing.joining) or None
+
+    def builds_tree(self) -> bool:
+        """Return whether the command's root is one that the launch puts together."""
+        return self.holds("mounts") and self.mounts.builds_tree
+
+    def kill_signal(self) -> int | None:
+        """Return the signal that the command gets when its launcher dies, or None."""
+        return self.life.kill_child if self.holds("life") else constants.SIGKILL
 
     def strands_groups(self) -> bool:
         """Tell whether nobody inside could give up the caller's groups, unless they are to stay."""
-        denied = self.maps.setgroups == idmap.DENY or not self.maps.gid_map
-        return self.has("user") and denied and not self.identity.keep_groups
+        if not self.has("user") or (self.holds("identity") and self.identity.keep_groups):
+            return False
+        return self.maps.setgroups == "deny" or not self.maps.gid_map
 
     def to_data(self) -> dict[str, Any]:
         """Return the plan as dicts, lists, strings and numbers, ready for JSON."""
@@ -92,6 +157,12 @@ class Plan(Record):
         if fault := version_fault(data):
             raise UsageFault([f"plan: {fault}"])
         return super().from_data({name: data[name] for name in data if name != "version"})
+
+    @classmethod
+    def _from_plain(cls, name: str, value: Any) -> Any:
+        if name in PARTS and value is not None:
+            return PARTS[name].feature.part.from_data(value)
+        return super()._from_plain(name, value)
 
     def check(self, given: Iterable[str] = (), faults: Sequence[str] = ()) -> None:
         """Raise UsageFault with everything that is wrong, if anything is.
@@ -115,14 +186,17 @@ class Plan(Record):
         for name in self.namespaces:
             if name not in namespaces.NAMES:
                 yield f"{name}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
-        used = {*self.namespaces, *given}
-        for feature in FEATURES:
+        used = set(given)
+        for name in filter(self.holds, PARTS):
+            feature = PARTS[name].feature
             fields = tuple(feature.used(self))
             used.update(map(feature.option, fields))
             yield from self._need_faults(feature, fields)
-            if fields:
-                yield from getattr(self, feature.name).faults(self)
-        yield from conflicts(used)
+            yield from getattr(self, name).faults(self)
+        if used.difference(self.namespaces, _EXCLUDE_NOTHING):
+            from pyspaces.plan.conflicts import conflicts
+
+            yield from conflicts(used.union(self.namespaces))
 
     def _need_faults(self, feature: Feature, fields: Iterable[str]) -> Iterator[str]:
         for field in fields:
@@ -150,6 +224,10 @@ class Plan(Record):
             yield f"workdir: {self.workdir!r}: {fault}"
         if self.workdir == "":
             yield "workdir: a path cannot be empty"
+
+
+PARTS = {name: field for name, field in vars(Plan).items() if isinstance(field, PartField)}
+Plan._defaults = {"namespaces": (), "workdir": None}
 
 
 def version_fault(data: object) -> str | None:

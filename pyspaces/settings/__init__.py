@@ -1,7 +1,7 @@
 """Every setting of a launch, once; and the way from a plain mapping of them to a Plan.
 
 Runs in the parent. Must not know where the mapping came from: a command line, a profile or Python
-keywords.
+keywords. A launch loads `plan_from` alone: SETTINGS and BY_NAME load every feature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from pyspaces.feature import (
     Setting,
 )
 from pyspaces.settings.reading import plan_from
-from pyspaces.settings.table import BY_NAME, SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.settings.table import BY_NAME, SETTINGS
 
 __all__ = [
     "BY_NAME",
@@ -50,3 +53,12 @@ __all__ = [
     "Setting",
     "plan_from",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the table of settings, and with it every feature, when it is asked for."""
+    if name not in ("BY_NAME", "SETTINGS"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyspaces.settings import table
+
+    return getattr(table, name)

@@ -10,10 +10,6 @@ import os
 from pyspaces.feature import FLAG, MANY, PAIRS, TOGGLE
 from pyspaces.record import told
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pyspaces.feature import Setting
-
 # Id maps have forms of their own: `idmap.entries` reads them.
 MAPS = ("map_uid", "map_gid")
 _LARGEST = 1 << 64
@@ -24,24 +20,25 @@ class Misfit(ValueError):
     """A value of a wrong type; the text says of which, and what the setting takes."""
 
 
-def fitted(setting: Setting, value: object) -> object:
-    """Return a value as the setting takes it: paths as texts. Raises Misfit."""
-    if setting.name in MAPS:
+def fitted(name: str, kind: str, value: object) -> object:
+    """Return a value as the setting `name` takes it: paths as texts. Raises Misfit."""
+    if name in MAPS or (name == "mounts" and isinstance(value, list | tuple)):
         return value
-    if setting.kind in (FLAG, TOGGLE):
-        if not isinstance(value, bool):
-            raise Misfit(f"takes True or False, and is {told(value)}")
-        return value
-    if setting.kind == MANY:
-        if isinstance(value, _LISTS):
-            return [_scalar(item, "a list of texts, and has an item that is") for item in value]
-        return [_scalar(value, "a text or a list of texts, and is")]
-    if setting.kind == PAIRS:
+    if name == "mounts":
+        raise Misfit(f"takes a list of operations, and is {told(value)}")
+    if name == "command":
+        return _words_of(value)
+    if kind in (FLAG, TOGGLE):
+        raise Misfit(f"takes True or False, and is {told(value)}")
+    if kind == PAIRS:
         return _pairs(value)
-    return _scalar(value, "a text or a number, and is")
+    if kind == MANY and isinstance(value, _LISTS):
+        return [_scalar(item, "a list of texts, and has an item that is") for item in value]
+    what = "a text or a list of texts, and is" if kind == MANY else "a text or a number, and is"
+    return [_scalar(value, what)] if kind == MANY else _scalar(value, what)
 
 
-def words_of(command: object) -> list[str]:
+def _words_of(command: object) -> list[str]:
     """Return the words of a command: a list of texts and paths, or one text. Raises Misfit."""
     if isinstance(command, str | os.PathLike):
         return [_path(command, "a list of words, and is")]

@@ -6,19 +6,17 @@ Pure but for the caller's own ids; runs in the parent.
 from __future__ import annotations
 
 from pyspaces.errors import UsageFault
-from pyspaces.feature import ORDERED, TOGGLE, VALUE, Given
-from pyspaces.features.existing.values import HOLDING, namespaces_of
+from pyspaces.feature import FLAG, HOLDING, MANY, ORDERED, TOGGLE, VALUE, Given
 from pyspaces.kernel import namespaces
-from pyspaces.plan import Plan
-from pyspaces.plan.features import FEATURES
-from pyspaces.record import told
-from pyspaces.settings.fitting import Misfit, fitted, words_of
-from pyspaces.settings.table import BY_NAME
+from pyspaces.plan.plan import PARTS, Plan
+from pyspaces.settings import _table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
+
+_NO_ROW = ("", "", "")
 
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
@@ -32,6 +30,8 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     settings name.
     """
     if not hasattr(mapping, "items"):
+        from pyspaces.record import told
+
         raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
     used = {name: value for name, value in mapping.items() if _is_used(name, value)}
     misfits: list[str] = []
@@ -43,18 +43,21 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     plan = _plan(given)
     if given.lacking and not faults:
         raise given.lacking
-    options = (name.replace("_", "-") for name, value in values.items() if value is not False)
+    options = [name.replace("_", "-") for name, value in values.items() if value is not False]
     plan.check(options, faults)
     return plan
 
 
+def _kind_of(name: str) -> str:
+    return _table.SETTINGS.get(name, _NO_ROW)[0]
+
+
 def _is_used(name: str, value: object) -> bool:
     """Tell whether a value says anything: the id 0 does, and so does the no of a TOGGLE."""
-    kind = BY_NAME[name].kind if name in BY_NAME else VALUE
     if value is False:
-        return kind == TOGGLE
+        return _kind_of(name) == TOGGLE
     # An operation without words is counted by the command line.
-    if kind == ORDERED and not value:
+    if not value and _kind_of(name) == ORDERED:
         return False
     return value is not None and not (isinstance(value, list | tuple) and not value)
 
@@ -62,41 +65,65 @@ def _is_used(name: str, value: object) -> bool:
 def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, Any]]:
     """Yield the values of settings that are of the right type; tell of the others."""
     for name, value in given.items():
-        try:
-            if name == "command":
-                yield name, words_of(value)
-            elif name == "mounts":
-                if not isinstance(value, list | tuple):
-                    raise Misfit(f"takes a list of operations, and is {told(value)}")
-                yield name, value
-            elif name in BY_NAME and BY_NAME[name].kind != ORDERED:
-                yield name, fitted(BY_NAME[name], value)
-        except Misfit as fault:
-            faults.append(f"{name.replace('_', '-')}: {fault}")
+        kind = "command" if name == "command" else _kind_of(name)
+        if _fits(kind, value):
+            yield name, value
+        elif name in _table.SETTINGS or name in ("command", "mounts"):
+            from pyspaces.settings import fitting  # for programs: a command line has what fits
+
+            try:
+                yield name, fitting.fitted(name, kind, value)
+            except fitting.Misfit as fault:
+                faults.append(f"{name.replace('_', '-')}: {fault}")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Return whether a value is of the very type that its kind has."""
+    if kind in (FLAG, TOGGLE):
+        return value is True or value is False
+    if kind in (MANY, "command"):
+        return type(value) in (list, tuple) and all(type(word) is str for word in value)
+    return kind == VALUE and type(value) is str
 
 
 def _misplaced(used: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each name that is no setting, or has its place elsewhere."""
     for name in used:
-        if name not in BY_NAME and name not in ("command", "mounts"):
+        kind = _kind_of(name)
+        if not kind and name not in ("command", "mounts"):
             yield f"{name}: unknown setting"
-        elif name in BY_NAME and BY_NAME[name].kind == ORDERED:
+        elif kind == ORDERED:
             yield f"{name}: its place is in the list `mounts`, whose order counts"
 
 
 def _plan(given: Given) -> Plan:
     """Build the plan, a part after the other; what is wrong is added to `given.faults`."""
-    given.joined = frozenset(namespaces_of(given.texts("join")))
+    values = given.values
+    if "join" in values:
+        given.joined = frozenset(_namespaces_of(given.texts("join")))
     given.namespaces = _namespaces(given)
-    words = tuple(given.values.get("command", ()))
+    words = tuple(values.get("command", ()))
     if given.flag("hold"):
         if words:
             given.faults.append("hold: takes no command; without --hold, the command itself holds")
-        words = HOLDING  # a label, in place of the command
-    plan = Plan(command=words, namespaces=given.namespaces, workdir=given.text("workdir"))
-    for feature in FEATURES:
-        plan = plan.replace(**{feature.name: feature.read(given, plan)})
+        words = HOLDING
+    fields = {"workdir": str(values["workdir"])} if "workdir" in values else {}
+    plan = Plan(command=words, namespaces=given.namespaces, **fields)
+    readers = {"mounts"} if "mounts" in values else set()
+    for name in values:
+        readers.update(_table.SETTINGS.get(name, _NO_ROW)[1].split())
+    for name, part in PARTS.items():
+        if name in readers or plan.involves(name):
+            plan = plan.replace(**{name: part.feature.read(given, plan)})
     return plan
+
+
+def _namespaces_of(texts: list[str]) -> Iterator[str]:
+    """Yield the names in values of the form NS=..., wrong ones left out."""
+    for text in texts:
+        name = text.partition("=")[0]
+        if name in namespaces.NAMES:
+            yield name
 
 
 def _namespaces(given: Given) -> tuple[str, ...]:
@@ -115,17 +142,17 @@ def _namespaces(given: Given) -> tuple[str, ...]:
             )
         elif name in reasons:
             given.faults.append(f"share: {name}: {reasons[name]} asks for a new one")
-    return tuple(name for name in namespaces.NAMES if name in wanted)
+    return tuple([name for name in namespaces.NAMES if name in wanted])
 
 
 def _reasons(given: Given) -> dict[str, str]:
     """Return the namespaces that are asked for, and by what."""
     reasons: dict[str, str] = {}
     for name, value in given.values.items():
-        if name in BY_NAME and value is not False:
-            for namespace in BY_NAME[name].implies:
-                reasons.setdefault(namespace, BY_NAME[name].option)
-    for namespace in namespaces_of(given.texts("keep")):
+        if value is not False:
+            for namespace in _table.SETTINGS.get(name, _NO_ROW)[2].split():
+                reasons.setdefault(namespace, "--" + name.replace("_", "-"))
+    for namespace in _namespaces_of(given.texts("keep")):
         reasons.setdefault(namespace, "--keep")
     if given.values.get("mounts"):
         reasons.setdefault("mount", "an operation on mounts")

@@ -16,7 +16,7 @@ def _namespace(name: str, short: str) -> Setting:
     return flag(name, NAMESPACES, text, short=short, implies=(name,))
 
 
-SETTINGS = (
+SETTINGS: tuple[Setting, ...] = (
     _namespace("user", "-U"),
     _namespace("pid", "-p"),
     _namespace("net", "-n"),
@@ -37,4 +37,4 @@ SETTINGS = (
     *(setting for feature in FEATURES for setting in feature.settings),
     value("workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True),
 )
-BY_NAME = {setting.name: setting for setting in SETTINGS}
+BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

@@ -12,7 +12,7 @@ HINT = "hint: this is a bug in pyspaces: please report it, with the output of --
 BROKEN = """
 import sys
 from pyspaces import cli
-from pyspaces.launch import inner
+from pyspaces.launch.inner import steps
 from pyspaces.commands import launching
 
 def crash(*values, **more):
@@ -21,7 +21,7 @@ def crash(*values, **more):
 {place}
 sys.exit(cli.main(sys.argv[1:]))
 """
-STEP = "inner.STEPS = (*inner.STEPS[:-1], inner.STEPS[-1].replace(act=crash))"
+STEP = "steps.STEPS = (*steps.STEPS[:-1], steps.STEPS[-1].replace(act=crash))"
 PLACES = {
     "the launcher": ("launching.plan_of = crash", [], "pyspaces: "),
     "the child": (STEP, [], "pyspaces: cannot restore the signals: "),

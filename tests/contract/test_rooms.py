@@ -14,13 +14,16 @@ from typing import NamedTuple
 import pytest
 
 import pyspaces
+from pyspaces.launch.inner.steps import STEPS, step_of
+from pyspaces.launch.loading import ROWS
+from pyspaces.plan.plan import PARTS
 
 ROOT = Path(pyspaces.__file__).parent
 
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
 WORDS = {"record", "pattern", "visible", "status", "errors", "feature"}
-DOORSTEP = {"", "__main__", "cli", "cloning"}
+DOORSTEP = {"", "__main__", "cli", "cloning", "finding"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
 ROOMS = {
@@ -42,12 +45,11 @@ EVERYBODYS = {"pyspaces.kernel.namespaces"}
 WORDS_KNOW = {
     "pyspaces.record": set[str](),
     "pyspaces.pattern": set[str](),
-    "pyspaces.visible": set[str](),
+    "pyspaces.visible": {"pyspaces.errors"},
     "pyspaces.status": {"pyspaces.record"},
     "pyspaces.feature": {"pyspaces.record"},
     "pyspaces.errors": {
         "pyspaces.status",
-        "pyspaces.visible",
         "pyspaces.kernel.libc",
         "pyspaces.record",
     },
@@ -65,6 +67,7 @@ OFF_THE_LAUNCH_PATH = {
 }
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),
+    "_struct",  # without the file of `struct`
     # _thread is built in and costs nothing; `threading` would.
     # warnings: in spawn alone, and only where there are threads.
     *("_signal", "__future__", "_thread", "warnings"),
@@ -151,7 +154,28 @@ def room_of(module: str) -> str:
     return module.removeprefix("pyspaces").removeprefix(".").partition(".")[0]
 
 
-ALL_IMPORTS = [row for module in PATHS for row in imports_of(module)]
+def named_in_tables() -> list[Import]:
+    """Return what three tables name by texts, to be loaded once a plan asks for it."""
+    found = []
+    for module, before in TABLES.items():
+        for node in ast.walk(tree_of(module)):
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                continue
+            found += [
+                Import(module, name, node.lineno)
+                for name in (node.value, before + node.value)
+                if "." in node.value and name in PATHS
+            ]
+    return found
+
+
+# The parts of a plan, the steps of the child, and the services of a launch.
+TABLES = {
+    "pyspaces.plan.plan": "pyspaces.",
+    "pyspaces.launch.inner.steps": "",
+    "pyspaces.launch.loading": "pyspaces.launch.",
+}
+ALL_IMPORTS = [*(row for module in PATHS for row in imports_of(module)), *named_in_tables()]
 OUR_IMPORTS = [row for row in ALL_IMPORTS if is_ours(row.imported)]
 
 
@@ -224,10 +248,12 @@ def circle_in(graph: dict[str, set[str]]) -> list[str] | None:
 
 
 def test_nothing_is_imported_by_a_name_made_at_run_time() -> None:
-    """But for two tables, of the commands and of the public names."""
+    """But for the tables: of the commands, of the public names, and those of `TABLES`."""
     for module in PATHS:
         names = {row.name for row in uses_of(module)}
-        assert not {"__import__", "exec", "eval", "exec_module"} & names, module
+        assert not {"exec", "eval", "exec_module"} & names or module == "pyspaces.finding"
+        assert "__import__" not in names or module == "pyspaces.plan.plan"
+        assert "loaded" not in names or module in TABLES
         assert "import_module" not in names or module in {"pyspaces.commands.group", "pyspaces"}
 
 
@@ -364,7 +390,7 @@ HANDED_OVER = {
     *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
     ("pyspaces.launch.outer.terminal", "attach_inner"),
     ("pyspaces.launch.records.difference", "keep_inner"),
-    ("pyspaces.launch.command", "guard_inner"),
+    *(("pyspaces.launch.loading", f"{name}_inner") for name in ("guard", "limit")),
 }
 
 
@@ -427,6 +453,16 @@ def test_features_say_on_which_side_their_functions_run() -> None:
                 part.removeprefix("_").endswith(("_inner", "_outer")) or part == "_write_setgroups"
                 for part in use.functions
             ), f"{use.module}:{use.line}: {use.name} in {use.functions}"
+
+
+def test_every_row_of_the_tables_leads_somewhere() -> None:
+    named: dict[str, list[str]] = {row.importer: [] for row in named_in_tables()}
+    for row in named_in_tables():
+        named[row.importer].append(row.imported)
+    assert named.keys() == TABLES.keys()
+    assert named["pyspaces.plan.plan"] == [part.module for part in PARTS.values()]
+    assert all(step_of(row).title for row in STEPS)
+    assert [row.load().__module__ for row in ROWS] == named["pyspaces.launch.loading"]
 
 
 # --- that these tests can fail ---------------------------------------------------------------

@@ -12,7 +12,7 @@ import signal
 import sys
 
 from pyspaces import launch, settings
-from pyspaces.features.ids import idmap
+from pyspaces.features.ids import maps
 from pyspaces.launch import channel
 from pyspaces.launch.channel import Channel, Conversation, Message
 
@@ -49,7 +49,7 @@ def main() -> None:
     Channel.say = say_and_end  # type: ignore[method-assign]
     Conversation.accept = accept_and_end  # type: ignore[method-assign]
     if point == "before the maps":
-        idmap.write_outer = write_maps_and_end
+        maps.write_outer = write_maps_and_end
     script = f": {token}; id -u > {marker}; sleep 1000; :"
     plan = settings.plan_from(
         {"all": True, "hostname": "a", "boottime": 1, "command": ["sh", "-c", script]}

@@ -15,8 +15,9 @@ from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.feature import Step
 from pyspaces.kernel import nsfs
-from pyspaces.launch import channel, inner
+from pyspaces.launch import channel
 from pyspaces.launch.channel import Conversation, Message
+from pyspaces.launch.inner import steps
 from pyspaces.launch.outer import prepare
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ POINTS = ["before the maps", "before the word", "after the word", "at stage 1", 
 def slow(step: Step) -> Step:
     """Take a step only after a while: the child does not wait, and would be through with all."""
 
-    def act(context: inner.Context) -> None:
+    def act(context: steps.Context) -> None:
         time.sleep(0.3)
         step.act(context)
 
@@ -103,7 +104,9 @@ def test_it_is_said_that_the_new_process_was_killed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: str, point: str, *, waits: bool
 ) -> None:
     marker = tmp_path / "ran"
-    monkeypatch.setattr(inner, "STEPS", tuple(slow(step) for step in inner.STEPS))
+    monkeypatch.setattr(
+        steps, "STEPS", tuple(slow(step) for step in tuple(map(steps.step_of, steps.STEPS)))
+    )
     killer = Killer(monkeypatch, point, waits=waits)
     values = {**PLANS[plan], "command": ["touch", str(marker)]}
     with pytest.raises(

@@ -21,9 +21,9 @@ from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
 from pyspaces.kernel import nsfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import services
+from pyspaces.launch import loading, services
+from pyspaces.launch.loading import Row
 from pyspaces.launch.service import Service
-from pyspaces.launch.services import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -95,7 +95,8 @@ def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
         row("journal", diary, tells=True),
         row("terminal", diary),
     )
-    monkeypatch.setattr(services, "ROWS", rows)
+    monkeypatch.setattr(services, "may_have_services", lambda launch: True)
+    monkeypatch.setattr(loading, "ROWS", rows)
     return diary
 
 
@@ -174,7 +175,8 @@ def test_a_child_that_fails_is_told_to_all(diary: Diary, monkeypatch: pytest.Mon
         Noting.failed(service, error)
 
     rows = [row(name, diary, failed=failed) for name in ("first", "second")]
-    monkeypatch.setattr(services, "ROWS", rows)
+    monkeypatch.setattr(services, "may_have_services", lambda launch: True)
+    monkeypatch.setattr(loading, "ROWS", rows)
     with pytest.raises(SpaceError) as caught:
         run(diary, "/nonexistent")
     assert seen == [caught.value, caught.value]
@@ -231,7 +233,8 @@ def test_the_child_waits_only_where_a_service_has_something_to_do_meanwhile(
     diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def holds(*rows: Row) -> bool:
-        monkeypatch.setattr(services, "ROWS", rows)
+        monkeypatch.setattr(services, "may_have_services", lambda launch: True)
+        monkeypatch.setattr(loading, "ROWS", rows)
         asked = services.Launch(plan_of("true"), tell=diary.told.append, observe=diary.told.append)
         taken = services.Services(asked)
         try:
@@ -254,7 +257,7 @@ def test_what_is_done_before_is_done_by_who_creates_the_child(
         os.write(writing, f"{service.name} {os.getpid()} {os.getppid()}\n".encode())
 
     names = ("cgroup", "namespaces")
-    monkeypatch.setattr(services, "ROWS", [row(name, diary, before=before) for name in names])
+    monkeypatch.setattr(loading, "ROWS", [row(name, diary, before=before) for name in names])
     ended = run(diary)
     os.close(writing)
     with open(reading) as lines:
@@ -284,7 +287,7 @@ def test_what_is_not_for_others_is_closed_in_every_new_process_and_only_there(
     shared: list[int] = []
     private: list[TextIO] = []
     members = {"before": lambda service: look("creator")} if through_another else {}
-    monkeypatch.setattr(services, "ROWS", [row("file", diary, open=open_both, **members)])
+    monkeypatch.setattr(loading, "ROWS", [row("file", diary, open=open_both, **members)])
     with launch.start(plan_of("look"), function=lambda: look("child")) as running:
         assert running.wait(20).code == 0
     assert not private[0].closed

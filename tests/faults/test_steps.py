@@ -11,8 +11,7 @@ from pyspaces import launch, settings
 from pyspaces.errors import REPORT_BUG, SpaceError
 from pyspaces.feature import Step
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import inner
-from pyspaces.launch.inner import STEPS
+from pyspaces.launch.inner import steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc")
 
 
+STEPS = tuple(map(steps.step_of, steps.STEPS))
 KEEPING = "have the namespaces kept"
 
 
@@ -66,27 +66,27 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
     return plan
 
 
-def broken_step(index: int, act: Callable[[inner.Context], None]) -> tuple[Step, ...]:
+def broken_step(index: int, act: Callable[[steps.Context], None]) -> tuple[Step, ...]:
     return (*STEPS[:index], STEPS[index].replace(act=act), *STEPS[index + 1 :])
 
 
-def refuse(context: inner.Context) -> None:
+def refuse(context: steps.Context) -> None:
     raise KernelError(errno.EXDEV, "frobnicate", [1, 2], "/some/path")
 
 
-def crash(context: inner.Context) -> None:
+def crash(context: steps.Context) -> None:
     raise ValueError("a fault of ours\nin two lines")
 
 
-def die(context: inner.Context) -> None:
+def die(context: steps.Context) -> None:
     os.kill(os.getpid(), 9)
 
 
-def exit_early(context: inner.Context) -> None:
+def exit_early(context: steps.Context) -> None:
     os._exit(3)
 
 
-def import_late(context: inner.Context) -> None:
+def import_late(context: steps.Context) -> None:
     import this  # noqa: F401
 
 
@@ -94,10 +94,10 @@ def launch_with(
     monkeypatch: pytest.MonkeyPatch,
     marker: Path,
     index: int,
-    act: Callable[[inner.Context], None],
+    act: Callable[[steps.Context], None],
     **more: object,
 ) -> SpaceError:
-    monkeypatch.setattr(inner, "STEPS", broken_step(index, act))
+    monkeypatch.setattr(steps, "STEPS", broken_step(index, act))
     with pytest.raises(SpaceError) as caught:
         launch.start(whole_plan(marker, index, **more))
     assert list(marker.parent.iterdir()) == []
@@ -169,7 +169,7 @@ def test_a_child_that_ends_without_a_word_is_noticed(
 
 def test_a_child_that_is_killed_on_the_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in a pid namespace, whose first process cannot kill itself."""
-    monkeypatch.setattr(inner, "STEPS", broken_step(0, die))
+    monkeypatch.setattr(steps, "STEPS", broken_step(0, die))
     with pytest.raises(SpaceError, match=r": the new process was killed by SIGKILL$"):
         launch.start(settings.plan_from({"user": True, "command": ["true"]}))
 
@@ -182,7 +182,7 @@ def test_nothing_is_imported_in_the_child(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_report_larger_than_a_message_is_cut(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def crash_at_length(context: inner.Context) -> None:
+    def crash_at_length(context: steps.Context) -> None:
         raise ValueError("x" * 10_000_000)
 
     error = launch_with(monkeypatch, tmp_path / "ran", 0, crash_at_length)

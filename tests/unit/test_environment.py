@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyspaces.features import environment
 from pyspaces.features.environment import Environment
+from pyspaces.launch import command
 from pyspaces.pattern import matches
 
 BASE = {b"HOME": b"/root", b"LC_ALL": b"C", b"LC_TIME": b"de", b"LANG": b"C", b"TERM": b"xterm"}
@@ -143,25 +144,25 @@ def test_names_that_cannot_be(name: str) -> None:
 
 @pytest.mark.parametrize("value", [b"C.UTF-8", b"C.utf8", b"UTF-8"])
 def test_a_coerced_locale_is_recognised(value: bytes) -> None:
-    assert environment.is_coerced({b"LC_CTYPE": value})
-    assert not environment.is_coerced({b"LC_ALL": value})
+    assert command.is_coerced({b"LC_CTYPE": value})
+    assert not command.is_coerced({b"LC_ALL": value})
 
 
 def test_another_locale_is_the_users() -> None:
-    assert not environment.is_coerced({b"LC_CTYPE": b"de_DE.UTF-8"})
-    assert not environment.is_coerced({})
+    assert not command.is_coerced({b"LC_CTYPE": b"de_DE.UTF-8"})
+    assert not command.is_coerced({})
 
 
 def test_coercion_is_undone_only_where_the_process_began_without() -> None:
     current = {b"LC_CTYPE": b"C.UTF-8", b"A": b"1"}
-    assert environment.without_coercion(current, {b"A": b"1"}) == {b"A": b"1"}
-    assert environment.without_coercion(current, {b"LC_CTYPE": b"C.UTF-8"}) == current
-    assert environment.without_coercion(current, None) == current
+    assert command.without_coercion(current, {b"A": b"1"}) == {b"A": b"1"}
+    assert command.without_coercion(current, {b"LC_CTYPE": b"C.UTF-8"}) == current
+    assert command.without_coercion(current, None) == current
     assert current == {b"LC_CTYPE": b"C.UTF-8", b"A": b"1"}
 
 
 def test_without_coercion_there_is_nothing_to_undo() -> None:
-    assert environment.without_coercion({b"A": b"1"}, {b"A": b"1"}) == {b"A": b"1"}
+    assert command.without_coercion({b"A": b"1"}, {b"A": b"1"}) == {b"A": b"1"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyspaces import status
 from pyspaces.errors import InternalError, Interrupted, Report, SpaceError, UsageFault
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch.outer import failure
+from pyspaces.launch.outer.prepare import failure
 from pyspaces.plan import Plan
 
 TYPE_CHECKING = False

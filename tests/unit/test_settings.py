@@ -13,9 +13,11 @@ from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.clocks import Offset
 from pyspaces.features.environment import Environment
+from pyspaces.features.hostname import Uts
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.kernel import namespaces, procfs
 from pyspaces.plan import Plan
+from pyspaces.plan.plan import PARTS
 from pyspaces.settings import BY_NAME, SETTINGS, plan_from
 
 UID, GID = os.geteuid(), os.getegid()
@@ -439,3 +441,57 @@ def test_any_mapping_of_the_right_kinds_is_a_plan_or_a_usage_fault(mapping: dict
         return
     assert list(made.faults()) == []
     assert Plan.from_data(made.to_data()) == made
+
+
+# Texts that settings take, each some of them.
+_TEXTS = ("0", "1", "root", "all", "none", "keep", "net", "box", "/", "KILL", "net=/x")
+_VALUES: dict[str, list[Any]] = {
+    settings.FLAG: [True],
+    settings.TOGGLE: [True, False],
+    settings.VALUE: [*_TEXTS],
+    settings.MANY: [[text] for text in _TEXTS],
+    settings.PAIRS: [[("A", "1")]],
+}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"user": True, "name": "box", "command": []},
+        {"all": True},
+        {"mounts": [["tmpfs", "/x"]]},
+    ],
+)
+@pytest.mark.parametrize(
+    "row", [row for row in SETTINGS if row.kind in _VALUES], ids=lambda row: row.name
+)
+def test_to_read_what_is_asked_for_gives_the_same_as_to_read_everything(
+    row: settings.Setting, others: dict[str, Any]
+) -> None:
+    """The table says which features read a setting; it leaves none out that would matter."""
+    for value in _VALUES[row.kind]:
+        mapping = {**others, row.name: value}
+        told = outcome_of(mapping)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Plan, "involves", lambda plan, name: True)
+            assert told == outcome_of(mapping)
+
+
+def outcome_of(mapping: dict[str, Any]) -> object:
+    """Return the plan, or what is wrong."""
+    try:
+        return plan_from({"command": ["true"], **mapping}).to_data()
+    except SpaceError as error:
+        return str(error)
+
+
+def test_a_plan_holds_what_differs_and_nothing_else() -> None:
+    assert [name for name in PARTS if plan().holds(name)] == []
+    assert [name for name in PARTS if plan(user=True).holds(name)] == ["maps"]
+    assert [name for name in PARTS if plan(hostname="box", pid=True).holds(name)] == ["uts"]
+    held = plan(setuid="0", groups=["none"])
+    assert [name for name in PARTS if held.holds(name)] == ["identity"]
+    assert plan(loopback=True, net=True) == plan(net=True)
+    assert Plan(command=("true",), uts=Uts()) == Plan(command=("true",))
+    assert Plan(command=("true",), uts=Uts()).uts == Uts()

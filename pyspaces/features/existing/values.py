@@ -6,7 +6,7 @@ Pure: these are the values, as plans hold them; runs in any process. `joining.py
 
 from __future__ import annotations
 
-from pyspaces.feature import EXISTING, Feature, Part, flag, many, value
+from pyspaces.feature import EXISTING, HOLDING, Feature, Part, flag, many, value
 from pyspaces.kernel import namespaces
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.record import Record
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Given
     from pyspaces.plan import Plan
-
-# What stands in a plan in place of a command where there is none: a label.
-HOLDING = ("hold",)
 
 
 class Join(Record):
@@ -165,14 +162,6 @@ class Existing(Part):
             yield "hold: needs a name, by which to stop it: add --name"
         if not plan.namespaces:
             yield "hold: no new namespace to keep"
-
-
-def namespaces_of(texts: Sequence[str]) -> Iterator[str]:
-    """Yield the names in values of the form NS=..., wrong ones left out."""
-    for text in texts:
-        name = text.partition("=")[0]
-        if name in namespaces.NAMES:
-            yield name
 
 
 def joins_from(texts: Sequence[str], faults: list[str]) -> tuple[Join, ...]:

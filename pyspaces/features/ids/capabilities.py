@@ -282,6 +282,7 @@ FEATURE = Feature(
         ),
     ),
     read=_read,
+    also=("setuid",),  # another user gets no new privileges
     quiet=Privileges._fields,
     translated=("keep_caps",),  # with the ids, whose change takes them
     no_equivalent={

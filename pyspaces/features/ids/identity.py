@@ -115,14 +115,6 @@ def _known_id(given: Given, name: str, text: str, kind: str) -> int | None:
     return number
 
 
-def text_of(plan: Plan) -> str:
-    """Return the ids in one line, for people."""
-    me = plan.identity
-    groups = None if me.groups is None else ",".join(map(str, me.groups)) or "none"
-    rows = (("user", me.uid), ("group", me.gid), ("groups", groups))
-    return ", ".join(f"{name} {number}" for name, number in rows if number is not None)
-
-
 def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
     user, me = plan.has("user"), plan.identity
     uids, gids = plan.maps.uid_map, plan.maps.gid_map

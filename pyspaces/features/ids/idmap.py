@@ -1,24 +1,25 @@
-"""Id maps of user namespaces: their grammar, arithmetic and the single write that installs one.
+"""Id maps of user namespaces: their grammar and arithmetic.
 
-Pure, but for `write_outer`, which the parent calls. Must not know the helper programs
-newuidmap and newgidmap. Ids stand in the order inside, outside, count, as in
-/proc/PID/uid_map: user_namespaces(7).
+Pure; runs in any process. Ids stand in the order inside, outside, count, as in /proc/PID/uid_map:
+user_namespaces(7). Loaded only if somebody writes a map: the default one needs no arithmetic.
 """
 
 from __future__ import annotations
 
 from pyspaces.kernel import constants, procfs
-from pyspaces.record import Record, told
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, TypeAlias
 
-    Writer = Callable[[str, Sequence["Extent"]], None]
     # A map, or an entry of one, as programs write it; `entries` says what each means.
     Entry: TypeAlias = "bool | int | str | tuple[int, int, int] | Extent"
     IdMap: TypeAlias = "Entry | Sequence[Entry] | None"
+
+Extent = procfs.Extent
+inside_id, is_own, to_text = procfs.inside_id, procfs.is_own, procfs.to_text
 
 ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE = "root", "current", "auto", "subids", "all", "none"
 WORDS = (ROOT, CURRENT, AUTO, SUBIDS, ALL, NONE)
@@ -27,17 +28,6 @@ ALLOW, DENY = "allow", "deny"
 # 4294967295 is (uid_t) -1, which means "no id"; the kernel takes neither it nor what runs up to it.
 LARGEST_ID = 4294967294
 _MOST_DIGITS = 10
-
-
-class Extent(Record):
-    """`count` ids from `inside` on, which are those from `outside` on in the parent namespace."""
-
-    inside: int
-    outside: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.inside} {self.outside} {self.count}"
 
 
 class MapFault(ValueError):
@@ -295,70 +285,11 @@ def _check_apart(earlier: Extent, later: Extent, side: str) -> None:
         raise MapFault(f"{later}: overlaps with {earlier} in its {side} ids")
 
 
-def to_text(extents: Iterable[Extent]) -> str:
-    """Return what is written to /proc/PID/uid_map."""
-    return "".join(f"{extent}\n" for extent in extents)
-
-
 def maps(extents: Iterable[Extent], number: int) -> bool:
     """Tell whether the inside id `number` is mapped."""
     return any(extent.inside <= number < extent.inside + extent.count for extent in extents)
 
 
-def inside_id(extents: Sequence[Extent]) -> int | None:
-    """Return the mapped user's id inside: 0 where that is mapped, else the first; None if bare."""
-    if any(extent.inside == 0 for extent in extents):
-        return 0
-    return extents[0].inside if extents else None
-
-
 def arrows(extents: Iterable[Extent]) -> str:
     """Return a map as people read it: `0 → 1000, count 1; …`."""
     return "; ".join(f"{row.inside} → {row.outside}, count {row.count}" for row in extents)
-
-
-def is_own(extents: Sequence[Extent], own: int) -> bool:
-    """Tell whether a map is the one record that an unprivileged writer may write: its own id."""
-    return len(extents) == 1 and extents[0].outside == own and extents[0].count == 1
-
-
-def write_outer(
-    process: int,
-    *,
-    uids: Sequence[Extent],
-    gids: Sequence[Extent],
-    setgroups: str | None,
-    write_uids: Writer | None = None,
-    write_gids: Writer | None = None,
-) -> bool:
-    """Install the maps of `process`, a child of ours that waits in a new user namespace.
-
-    process: its pid as /proc numbers it. setgroups: allow, deny, or None for the kernel's rule
-    (deny where this writer is not privileged in its own user namespace). write_uids, write_gids:
-    a helper that may write more than this process, given the file and the extents; None where
-    this process writes. Returns whether setgroups(2) is allowed inside. Raises KernelError naming
-    the file, and what a helper raises.
-    """
-    base = f"/proc/{process}"
-    if uids:
-        (write_uids or _write_directly_outer)(f"{base}/uid_map", uids)
-    # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
-    # process could drop a group that keeps it out of a file; afterwards the word cannot change.
-    alone = write_gids is None and not procfs.has_capability(constants.CAP_SETGID)
-    if setgroups is None and gids and alone:
-        setgroups = DENY
-    if setgroups is not None:
-        _write_setgroups(f"{base}/setgroups", setgroups)
-    if gids:
-        (write_gids or _write_directly_outer)(f"{base}/gid_map", gids)
-    return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
-
-
-def _write_directly_outer(path: str, extents: Sequence[Extent]) -> None:
-    procfs.write_once(path, to_text(extents))
-
-
-def _write_setgroups(path: str, word: str) -> None:
-    """Write the word, unless it stands there already: a namespace inherits deny, and keeps it."""
-    if procfs.read_or_none(path) != word:
-        procfs.write_once(path, word)

@@ -1,7 +1,7 @@
-"""The id maps of a new user namespace, as a plan has them: user_namespaces(7).
+"""The id maps of a new user namespace, and what writes them: user_namespaces(7).
 
-Pure but for the caller's own ids; runs in the parent. `idmap.py` has their grammar, their
-arithmetic and what writes them.
+Pure but for the caller's own ids, and for `write_outer`; runs in the parent. `idmap.py` has their
+grammar and arithmetic.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 
 from pyspaces.feature import IDENTITY, Feature, Missing, Part, Probe, flag, many, value
-from pyspaces.features.ids import idmap
-from pyspaces.features.ids.idmap import Extent, MapFault
-from pyspaces.kernel import procfs
+from pyspaces.kernel import constants, procfs
+from pyspaces.kernel.procfs import Extent, is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import ClassVar
 
     from pyspaces.feature import Given
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
+
+    Writer = Callable[[str, Sequence[Extent]], None]
+
+ALLOW, DENY = "allow", "deny"
+WORDS = ("root", "current", "auto", "subids", "all", "none")
 
 
 class Maps(Part):
@@ -38,38 +42,51 @@ class Maps(Part):
 
     def faults(self, plan: Plan) -> Iterator[str]:
         del plan
-        for setting, extents in (("map-uid", self.uid_map), ("map-gid", self.gid_map)):
-            try:
-                idmap.check(extents)
-            except MapFault as fault:
-                yield f"{setting}: {fault}"
-        if self.setgroups not in (None, idmap.ALLOW, idmap.DENY):
-            yield f"setgroups: {self.setgroups}: is neither {idmap.ALLOW} nor {idmap.DENY}"
+        for setting, extents, own in (
+            ("map-uid", self.uid_map, os.geteuid()),
+            ("map-gid", self.gid_map, os.getegid()),
+        ):
+            if extents != _default_map(own):
+                from pyspaces.features.ids import idmap
+
+                try:
+                    idmap.check(extents)
+                except idmap.MapFault as fault:
+                    yield f"{setting}: {fault}"
+        if self.setgroups not in (None, ALLOW, DENY):
+            yield f"setgroups: {self.setgroups}: is neither {ALLOW} nor {DENY}"
+
+
+def _default_map(caller: int) -> tuple[Extent, ...]:
+    """Return the map of a caller to root inside."""
+    return (Extent(inside=0, outside=caller, count=1),)
 
 
 def _read(given: Given, plan: Plan) -> Maps:
-    del plan
-    uids: tuple[Extent, ...] = ()
-    gids: tuple[Extent, ...] = ()
-    if "user" in given.namespaces:
+    if not plan.has("user"):
+        return Maps(setgroups=given.text("setgroups"))
+    if any(name.startswith("map_") for name in given.values):
         uids, gids = _maps(given)
+    else:
+        uids, gids = _default_map(os.geteuid()), _default_map(os.getegid())
     return Maps(uid_map=uids, gid_map=gids, setgroups=given.text("setgroups"))
 
 
 def _maps(given: Given) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
-    flags = (idmap.ROOT, idmap.CURRENT, idmap.AUTO)
-    words = [word for word in flags if given.flag(f"map_{word}")]
+    words = [word for word in ("root", "current", "auto") if given.flag(f"map_{word}")]
     uids = [*words, *_items(given, "map_uid")]
     gids = [*words, *_items(given, "map_gid")]
     if not gids:
         gids = [item for item in uids if isinstance(item, str)]
     return (
-        _extents(given, "uid", uids or [idmap.ROOT], os.geteuid()),
-        _extents(given, "gid", gids or [idmap.ROOT], os.getegid()),
+        _extents(given, "uid", uids or ["root"], os.geteuid()),
+        _extents(given, "gid", gids or ["root"], os.getegid()),
     )
 
 
 def _items(given: Given, name: str) -> list[Extent | str]:
+    from pyspaces.features.ids import idmap
+
     spec = given.values.get(name)
     # A list of texts one by one, as options give them: each can have a fault of its own.
     of_texts = isinstance(spec, list | tuple) and all(isinstance(one, str) for one in spec)
@@ -77,7 +94,7 @@ def _items(given: Given, name: str) -> list[Extent | str]:
     for one in spec if of_texts and spec else [spec]:
         try:
             items.extend(idmap.entries([one] if of_texts else one))
-        except MapFault as fault:
+        except idmap.MapFault as fault:
             given.faults.append(f"{name.replace('_', '-')}: {fault}")
     return items
 
@@ -85,13 +102,15 @@ def _items(given: Given, name: str) -> list[Extent | str]:
 def _extents(
     given: Given, kind: str, items: Iterable[Extent | str], caller: int
 ) -> tuple[Extent, ...]:
+    from pyspaces.features.ids import idmap
+
     items = list(items)
     own = procfs.id_map(f"{kind}_map") if idmap.ALL in items else []
     subordinate = idmap.AUTO in items or idmap.SUBIDS in items
     try:
         ranges = _ranges(given, kind) if subordinate else []
         return idmap.build(items, caller=caller, own=own, ranges=ranges)
-    except MapFault as fault:
+    except idmap.MapFault as fault:
         given.faults.append(f"map-{kind}: {fault}")
         return ()
 
@@ -107,10 +126,10 @@ def _ranges(given: Given, kind: str) -> list[tuple[int, int]]:
 
 
 def is_denied(plan: Plan, caller: Caller) -> bool:
-    """Tell whether setgroups(2) is denied inside; `idmap.write_outer` has the rule."""
+    """Tell whether setgroups(2) is denied inside; `write_outer` has the rule."""
     maps = plan.maps
-    if maps.setgroups is not None or not idmap.is_own(maps.gid_map, caller.gid):
-        return maps.setgroups == idmap.DENY
+    if maps.setgroups is not None or not is_own(maps.gid_map, caller.gid):
+        return maps.setgroups == DENY
     return not caller.privileged
 
 
@@ -124,7 +143,7 @@ def _map_equivalent(
     kind: str, extents: Sequence[Extent], own: int, caller: Caller
 ) -> Iterator[str]:
     """Map the own id by one option, and a range by another, which has the outside id first."""
-    alone = [row for row in extents if idmap.is_own([row], own)]
+    alone = [row for row in extents if is_own([row], own)]
     ranges = [row for row in extents if row not in alone]
     # Before 2.40 newuidmap writes ranges, for root too, who has no subordinate ids as a rule.
     if ranges and caller.privileged:
@@ -140,20 +159,62 @@ def _groups_equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
     maps = plan.maps
     if not maps.gid_map:
         yield from [f"--setgroups={maps.setgroups}"] if maps.setgroups else []
-    elif idmap.is_own(maps.gid_map, caller.gid):
+    elif is_own(maps.gid_map, caller.gid):
         yield f"--map-group={maps.gid_map[0].inside}"
         if not is_denied(plan, caller):
             yield Missing("setgroups: unshare(1) denies it here, as --setgroups deny does")
     else:
         yield from _map_equivalent("group", maps.gid_map, caller.gid, caller)
-        if maps.setgroups == idmap.DENY:
+        if maps.setgroups == DENY:
             yield Missing(
                 "setgroups: unshare(1) denies it after the group map, which the kernel refuses"
             )
 
 
+def write_outer(
+    process: int,
+    *,
+    uids: Sequence[Extent],
+    gids: Sequence[Extent],
+    setgroups: str | None,
+    write_uids: Writer | None = None,
+    write_gids: Writer | None = None,
+) -> bool:
+    """Install the maps of `process`, a child of ours that waits in a new user namespace.
+
+    process: its pid as /proc numbers it. setgroups: allow, deny, or None for the kernel's rule
+    (deny where this writer is not privileged in its own user namespace). write_uids, write_gids:
+    a helper that may write more than this process, given the file and the extents; None where
+    this process writes. Returns whether setgroups(2) is allowed inside. Raises KernelError naming
+    the file, and what a helper raises.
+    """
+    base = f"/proc/{process}"
+    if uids:
+        (write_uids or _write_outer)(f"{base}/uid_map", uids)
+    # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
+    # process could drop a group that keeps it out of a file; afterwards the word cannot change.
+    alone = write_gids is None and not procfs.has_capability(constants.CAP_SETGID)
+    if setgroups is None and gids and alone:
+        setgroups = DENY
+    if setgroups is not None:
+        _write_setgroups(f"{base}/setgroups", setgroups)
+    if gids:
+        (write_gids or _write_outer)(f"{base}/gid_map", gids)
+    return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
+
+
+def _write_outer(path: str, extents: Sequence[Extent]) -> None:
+    procfs.write_once(path, procfs.to_text(extents))
+
+
+def _write_setgroups(path: str, word: str) -> None:
+    """Write the word, unless it stands there already: a namespace inherits deny, and keeps it."""
+    if procfs.read_or_none(path) != word:
+        procfs.write_once(path, word)
+
+
 _HELP = (
-    f"INSIDE,OUTSIDE,COUNT (in this order), N, or one of {', '.join(idmap.WORDS)}; repeatable,"
+    f"INSIDE,OUTSIDE,COUNT (in this order), N, or one of {', '.join(WORDS)}; repeatable,"
     " records add up"
 )
 _USER = ("user",)
@@ -165,13 +226,13 @@ FEATURE = Feature(
         many(
             *("map_uid", IDENTITY, "SPEC", f"map user IDs: {_HELP}"),
             short="-M",
-            words=idmap.WORDS,
+            words=WORDS,
             implies=_USER,
         ),
         many(
             *("map_gid", IDENTITY, "SPEC", f"map group IDs: {_HELP}"),
             short="-G",
-            words=idmap.WORDS,
+            words=WORDS,
             implies=_USER,
         ),
         flag(
@@ -195,7 +256,7 @@ FEATURE = Feature(
             IDENTITY,
             "allow|deny",
             "allow or deny setgroups(2) inside (default: deny for an ordinary user)",
-            words=(idmap.ALLOW, idmap.DENY),
+            words=(ALLOW, DENY),
             implies=_USER,
         ),
     ),

@@ -16,7 +16,7 @@ from pyspaces.features.life import Life
 from pyspaces.features.outputs import Outputs
 from pyspaces.host.check.row import NO, YES, Row
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import outer
+from pyspaces.launch.outer import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def attempt_plan(
         with running:
             running.wait()
         if data := os.read(reading, _LONGEST_REPORT):
-            return outer.failure(Report.from_bytes(data), plan)
+            return prepare.failure(Report.from_bytes(data), plan)
     except UsageFault:
         raise
     except SpaceError as error:
         return error
     except KernelError as error:
-        return outer.failure(Report.of(PREPARE, error), plan)
+        return prepare.failure(Report.of(PREPARE, error), plan)
     finally:
         os.close(reading)
     return None

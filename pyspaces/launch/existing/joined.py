@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import JOIN, Report
-from pyspaces.features import environment
 from pyspaces.features.existing import joining
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import outer
 from pyspaces.launch.inner.join import join  # here: loaded before imports are sealed
+from pyspaces.launch.outer.prepare import failure
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
@@ -31,14 +30,16 @@ class Joined(Service):
     def open(self) -> None:
         """Open all of it, and take the environment from there if asked to. Raises SpaceError."""
         launch, plan = self.launch, self.launch.plan
-        if plan.life.in_place:  # and so is what explains a failure in the same process
-            from pyspaces import hints  # noqa: F401, PLC0415 - others load it if there is a failure
+        if (
+            plan.holds("life") and plan.life.in_place
+        ):  # and so is what explains a failure in the same process
+            from pyspaces import hints  # noqa: F401 - others load it if there is a failure
 
         launch.observe(f"join the namespaces: {', '.join(plan.existing.joining.names()) or 'none'}")
         try:
             visit = joining.open_visit(plan.existing.joining)
         except KernelError as error:
-            raise outer.failure(Report.of(JOIN, error), plan) from error
+            raise failure(Report.of(JOIN, error), plan) from error
         try:
             launch.target_variables = self._variables_of(visit)
             launch.inodes = {h.name: os.fstat(h.descriptor).st_ino for h in visit.handles}
@@ -47,7 +48,7 @@ class Joined(Service):
             raise
         clocks = plan.clocks if plan.makes_clocks_by_joining() else None
         self._visit: Visit | None = visit.replace(
-            keep_groups=plan.identity.keep_groups,
+            keep_groups=plan.holds("identity") and plan.identity.keep_groups,
             new_clocks=(clocks.boottime, clocks.monotonic) if clocks else None,
             open_child=_may_be_open(plan, visit),
         )
@@ -80,6 +81,8 @@ class Joined(Service):
             return visit.variables
         if any(handle.name == "mount" for handle in visit.handles):
             return visit.variables
+        from pyspaces.features import environment
+
         kept, dropped = environment.without_steering(visit.variables)
         if dropped:
             self.launch.observe(f"leave out of the environment: {', '.join(dropped)}")

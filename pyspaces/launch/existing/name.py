@@ -12,7 +12,7 @@ from pyspaces.launch.service import Service, members_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
 
 
 class Name(Service):

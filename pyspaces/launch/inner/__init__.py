@@ -1,4 +1,4 @@
-"""The CHILD side of a launch: STEPS, in their order, and then the command.
+"""The CHILD side of a launch: its steps, in their order, and then the command.
 
 Runs in the new process only, between the clone and exec. Everything it needs is imported
 before the fork: once the root may have moved, an import would run a file of the new root as
@@ -8,58 +8,58 @@ goes home as a Report. Ends in exec or os._exit, never by returning.
 
 from __future__ import annotations
 
+import errno
 import os
 
-from pyspaces.errors import EXECUTE, WAIT, Report, SpaceError
-from pyspaces.feature import Step
+from pyspaces.errors import EXECUTE, WAIT, Refusal, Report
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
 from pyspaces.launch import channel
-from pyspaces.launch.inner.execute import execute, path_of, text_of
-from pyspaces.launch.inner.identity import become_mapped
-from pyspaces.launch.inner.seal import seal_imports, unseal_imports
-from pyspaces.launch.inner.steps import STEPS, Context, limit_of_process_1
+from pyspaces.launch.inner import identity
+from pyspaces.launch.inner.steps import Context, seal_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
     from typing import NoReturn
 
-    from pyspaces.plan import Plan
+    from pyspaces.feature import Step
 
-_CRASHED = 70  # sysexits.h EX_SOFTWARE; as `spawn` has it
+__all__ = ["Context", "run_inner"]
 
-__all__ = ["STEPS", "Context", "become_mapped", "replace_self", "run_inner"]
+_FALLBACK_SHELL = b"/bin/sh"
 
 
 def run_inner(context: Context) -> NoReturn:
     """Carry out the plan in this process, and become the command or call the function."""
     seal_imports()
-    with _Telling(context) as telling:
-        _leave_group(context)
+    with Telling(context) as telling:
+        if context.own_group:
+            _leave_group()
         # By this descriptor it finds its own namespaces, whatever root it will have.
-        own = _own_namespaces(context)
-        _wait_for_maps(context)
-        _take(telling, [step for step in STEPS if not (context.post and step.for_command)])
-        told = _told_namespaces(own)
+        own = _own_namespaces(context) if context.held else -1
+        become_mapped(context, _wait_for_word(context, channel.MAPPED))
+        rows = context.steps
         if context.post:
-            context.post.serve_inner(
-                lambda: _run_beneath(context, told), limit_of_process_1(context)
-            )
-        _become(telling, told)
+            rows = tuple([row for row in rows if not row[0].for_command])
+        take(telling, rows)
+        told = _told_namespaces(own) if own >= 0 else b""
+        if context.post:
+            context.post.serve_inner(lambda: _run_beneath(context, told), context.limit)
+        become(telling, told)
 
 
 def _run_beneath(context: Context, told: bytes) -> NoReturn:
     """Carry out the rest in the command's own process, beneath our process 1."""
-    with _Telling(context) as telling:
-        _take(telling, [step for step in STEPS if step.for_command])
-        _become(telling, told)
+    with Telling(context) as telling:
+        take(telling, [row for row in context.steps if row[0].for_command])
+        become(telling, told)
 
 
 def _own_namespaces(context: Context) -> int:
-    """Open /proc/self/ns, where the launcher wants to know and may not look; else return -1."""
-    if not context.held or (libc.is_dumpable() and not context.post):
+    """Open /proc/self/ns if the launcher, who wants to know, may not look; else return -1."""
+    if libc.is_dumpable() and not context.post:
         return -1
     try:
         # To look for names in it is allowed to everybody, to list it to its owner: who is root now.
@@ -70,8 +70,6 @@ def _own_namespaces(context: Context) -> int:
 
 def _told_namespaces(own: int) -> bytes:
     """Return what EXECUTING carries: the namespaces of this process, as their links read."""
-    if own < 0:
-        return b""
     links = []
     for row in NAMESPACES:
         try:
@@ -82,7 +80,7 @@ def _told_namespaces(own: int) -> bytes:
     return os.fsencode(" ".join(links))
 
 
-def _leave_group(context: Context) -> None:
+def _leave_group() -> None:
     """Begin a process group that the command, which can always signal its own, has to itself.
 
     Groups have members in several pid namespaces: kill(0, SIGKILL) from inside would reach all of
@@ -90,64 +88,17 @@ def _leave_group(context: Context) -> None:
     it and is not hurt by it. It has to lead: the kernel ends a namespace only when no number of it
     is in use, and one that names a group with members elsewhere would be (zap_pid_ns_processes).
     """
-    if context.own_group:
-        os.setpgid(0, 0)
+    os.setpgid(0, 0)
 
 
-def replace_self(context: Context) -> NoReturn:
-    """Become the command in the process of the launcher. Raises SpaceError where that fails.
-
-    Everything to tell the error with is loaded; nothing else may be, from whatever root is there.
-    """
-    seal_imports()
-    telling = _Telling(context)
-    try:
-        context.channel.say(channel.STAGE, os.fsencode(WAIT))
-        message = _hear_helper(context)
-        if context.plan.has("user"):
-            _become_mapped(context.plan, message)
-        _take(telling, STEPS)
-        _become(telling)
-    except SpaceError:
-        raise
-    except BaseException as error:
-        raise _explained(context, telling.stage, telling.report(error)) from error
-
-
-def _explained(context: Context, stage: str, report: Report) -> SpaceError:
-    """Return the error for a report, with what the helper knows of the host."""
-    try:
-        context.channel.say(channel.FAILED, report.to_bytes())
-        _hear_helper(context, stage)
-    except SpaceError as told:
-        told.report = report
-        return told
-    except KernelError:
-        return _without_helper(stage)
-    return SpaceError(report.sentence(), report=report)
-
-
-def _hear_helper(context: Context, stage: str = WAIT) -> channel.Message:
-    message = context.channel.hear()
-    if message is None:
-        raise _without_helper(stage)
-    if message.kind == channel.REFUSED:
-        raise SpaceError.from_bytes(message.body)
-    return message
-
-
-def _without_helper(stage: str) -> SpaceError:
-    return SpaceError(f"cannot {stage}: the helper process, which writes the id maps, was killed")
-
-
-class _Telling:
+class Telling:
     """Context in which the launcher learns of whatever is raised, and of the stage it was at."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.stage: str = WAIT
 
-    def __enter__(self) -> _Telling:
+    def __enter__(self) -> Telling:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
@@ -157,76 +108,45 @@ class _Telling:
 
     def report(self, error: BaseException) -> Report:
         """Say where it happened."""
-        path = path_of(error, self.context)
-        return Report.of(self.stage, error, path=path, text=text_of(error))
+        path = _path_of(error, self.context)
+        return Report.of(self.stage, error, path=path, text=_text_of(error))
 
 
-def _take(telling: _Telling, steps: Iterable[Step]) -> None:
+def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
+    """Take steps, and tell of each as it begins."""
     context = telling.context
-    for step in steps:
-        if step.applies(context.plan):
-            telling.stage = step.title
-            context.channel.say(channel.STAGE, os.fsencode(step.text(context.plan)))
-            step.act(context)
+    for step, text in rows:
+        telling.stage = step.title
+        context.channel.say(channel.STAGE, text)
+        step.act(context)
 
 
-def _become(telling: _Telling, told: bytes = b"") -> NoReturn:
+def become(telling: Telling, told: bytes = b"") -> NoReturn:
+    """Become the command, or call the function."""
     context = telling.context
     telling.stage = EXECUTE
     context.channel.say(channel.EXECUTING, told)
     if context.held:
         _wait_for_word(context, channel.GO)
-    if context.function is None:
-        execute(context)
-    _take_environment(context.environment, clear=context.plan.environment.clear)
-    unseal_imports()
-    if context.post and not context.plan.existing.joining:
-        # A child of our process 1, which nobody may look into; this one is the caller's function.
-        libc.set_dumpable(dumpable=True)
-    context.channel.close()
-    os.close(context.launcher)
-    _call(context.function)
+    (context.call or execute)(context)
 
 
-def _take_environment(wanted: Mapping[bytes, bytes], *, clear: bool) -> None:
-    """Make the environment of this process the wanted one, as os.environ and getenv(3) have it."""
-    if clear:
-        # First: os.environ knows nothing of what a library has set, as readline does LINES.
-        os.environb.clear()
-        libc.clear_environment()
-    for name in [name for name in os.environb if name not in wanted]:
-        del os.environb[name]
-    for name, value in wanted.items():
-        if os.environb.get(name) != value:
-            os.environb[name] = value
+def become_mapped(context: Context, message: channel.Message) -> None:
+    """Become the mapped user, if there is a new user namespace. message: what came with MAPPED."""
+    plan = context.plan
+    if plan.has("user"):
+        keeps = plan.holds("identity") and plan.identity.keep_groups
+        allowed = message.body == channel.ALLOWED and not keeps
+        maps = plan.maps
+        identity.become_mapped(maps.uid_map, maps.gid_map, may_set_groups=allowed)
 
 
-def _call(function: Callable[[], object]) -> NoReturn:
-    """Run a Python function as the whole rest of this process; what it raises ends that."""
-    try:
-        function()
-        os._exit(0)
-    finally:
-        os._exit(_CRASHED)
-
-
-def _wait_for_maps(context: Context) -> None:
-    """Wait for the word that the maps are written, then become the mapped user.
+def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
+    """Wait for a word of the launcher: that the maps are written, or that exec may come.
 
     A launcher that has died has not given it: the command must not run unmapped. End-of-file does
     not tell, since a process forked meanwhile by another thread may hold the launcher's end.
     """
-    message = _wait_for_word(context, channel.MAPPED)
-    if context.plan.has("user"):
-        _become_mapped(context.plan, message)
-
-
-def _become_mapped(plan: Plan, message: channel.Message) -> None:
-    allowed = message.body == channel.ALLOWED and not plan.identity.keep_groups
-    become_mapped(plan.maps.uid_map, plan.maps.gid_map, may_set_groups=allowed)
-
-
-def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
     nsfs.wait_for_either(context.channel.fileno(), context.launcher)
     if nsfs.has_ended(context.launcher):
         os._exit(0)
@@ -242,3 +162,63 @@ def _send_report(context: Context, report: Report) -> None:
         context.channel.say(channel.FAILED, report.to_bytes())
     except KernelError:
         os._exit(1)
+
+
+def execute(context: Context) -> NoReturn:
+    """Try the candidates as execvp(3) does; raise the error that says most."""
+    if context.leading:
+        # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
+        libc.set_dumpable(dumpable=False)
+    argv = [os.fsencode(word) for word in context.plan.command]
+    denied: OSError | None = None
+    error: OSError | None = None
+    # A path that leads nowhere costs 2 µs to look at, and 30 to execute. If nothing can be executed
+    # at all, exec itself says why.
+    there = [path for path in context.candidates if os.access(path, os.F_OK)]
+    for path in there or context.candidates:
+        try:
+            _execute_one(path, argv, context)
+        except Refusal:
+            raise
+        except OSError as failure:
+            error = failure
+            if failure.errno == errno.EACCES:
+                denied = denied or failure
+            elif failure.errno not in (errno.ENOENT, errno.ENOTDIR) or os.path.lexists(path):
+                raise
+    raise denied or error or FileNotFoundError(errno.ENOENT, "", argv[0])
+
+
+def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:
+    try:
+        _checked(path, argv, context)
+    except Refusal:
+        raise
+    except OSError as error:
+        # A script without a #! line: what a shell would do.
+        if error.errno == errno.ENOEXEC:
+            _checked(_FALLBACK_SHELL, [_FALLBACK_SHELL, path, *argv[1:]], context)
+        error.filename = path
+        raise
+
+
+def _checked(path: bytes, argv: list[bytes], context: Context) -> None:
+    if context.leading:
+        context.leading.check_inner(path)
+    os.execve(path, argv, context.environment)
+
+
+def _path_of(error: BaseException, context: Context) -> str:
+    """Name the command as the caller wrote it where it is missing, else the file that failed."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return ""
+    name = os.fsdecode(error.filename)
+    missing = error.errno == errno.ENOENT and not os.path.lexists(name)
+    return context.plan.command[0] if missing and os.fsencode(name) in context.candidates else name
+
+
+def _text_of(error: BaseException) -> str:
+    """Explain the one errno that misleads: ENOENT for a file that is there."""
+    if isinstance(error, FileNotFoundError) and error.filename and os.path.lexists(error.filename):
+        return "the file is there, but not the interpreter that it names"
+    return ""

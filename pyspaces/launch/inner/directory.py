@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.feature import Step
 from pyspaces.mounts import root
 
 TYPE_CHECKING = False
@@ -17,26 +18,29 @@ if TYPE_CHECKING:
 _PWD = b"PWD"
 
 
-def change(context: Context) -> None:
+def _change(context: Context) -> None:
     """Change to the directory in which the command starts. Raises OSError."""
     workdir = context.plan.workdir
     if workdir is None:
         root.find_workdir_inner(context.directory, context.environment)
-    elif context.plan.mounts.builds_tree:
+    elif context.plan.builds_tree():
         # The working directory is the new root by now; a relative path begins where the caller is.
         os.chdir(os.path.join(context.directory or "/", workdir))
     else:
         os.chdir(workdir)
 
 
-def is_named(plan: Plan) -> bool:
+def _is_named(plan: Plan) -> bool:
     """Tell whether PWD is to be set: the directory may change, and nothing is said about PWD."""
-    joining = plan.existing.joining
-    moved = plan.workdir is not None or joining.root or "mount" in joining.names()
-    return plan.environment.leaves("PWD") and (moved or plan.mounts.builds_tree)
+    joining = plan.joining()
+    moved = plan.workdir is not None or (
+        joining is not None and (joining.root or "mount" in joining.names())
+    )
+    is_left = not plan.holds("environment") or plan.environment.leaves("PWD")
+    return is_left and (moved or plan.builds_tree())
 
 
-def name(context: Context) -> None:
+def _name(context: Context) -> None:
     """Let PWD name the working directory, as a shell and bwrap(1) do.
 
     What it says stays where that leads here: a path with links in it is the one that people know.
@@ -64,3 +68,12 @@ def _first_that_leads_here(*paths: bytes) -> bytes:
         return os.getcwdb()
     except OSError:
         return b""
+
+
+CHANGE = Step(
+    title="change to the working directory",
+    applies=lambda plan: plan.workdir is not None or plan.builds_tree(),
+    act=_change,
+    detail=lambda plan: plan.workdir,
+)
+NAME = Step(title="let PWD name the working directory", applies=_is_named, act=_name)

@@ -5,19 +5,22 @@ Runs in the new process only.
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import errno
 import os
-import struct
 
-from pyspaces.features.ids.idmap import inside_id
+from pyspaces.feature import Step
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.procfs import inside_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pyspaces.features.ids.idmap import Extent
+    from pyspaces.kernel.procfs import Extent
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
 
 
 def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
@@ -86,3 +89,31 @@ def leave_session_keyring() -> None:
     except KernelError as error:
         if error.errno not in _NO_KEYRING:
             raise
+
+
+def _take_ids(context: Context) -> None:
+    plan = context.plan
+    me = plan.identity
+    keeps = plan.holds("privileges") and (plan.privileges.keep_caps or plan.privileges.cap_add)
+    if keeps:
+        libc.keep_capabilities(keep=True)
+    take_ids(me.uid, me.gid, me.groups)
+    if keeps:  # a function that is called instead of a command would keep its own by surprise
+        libc.keep_capabilities(keep=False)
+
+
+def _text_of(plan: Plan) -> str:
+    """Return the ids in one line, for people."""
+    me = plan.identity
+    groups = None if me.groups is None else ",".join(map(str, me.groups)) or "none"
+    rows = (("user", me.uid), ("group", me.gid), ("groups", groups))
+    return ", ".join(f"{name} {number}" for name, number in rows if number is not None)
+
+
+TAKE_IDS = Step(
+    title="take the ids of the command",
+    applies=lambda plan: plan.identity.changes,
+    act=_take_ids,
+    detail=_text_of,
+    for_command=True,
+)

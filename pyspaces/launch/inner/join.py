@@ -14,11 +14,12 @@ import os
 
 from pyspaces.features import clocks
 from pyspaces.features.existing import joining
-from pyspaces.features.ids.idmap import ALLOW, Extent, inside_id
+from pyspaces.features.ids.maps import ALLOW
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.procfs import Extent, inside_id
 from pyspaces.launch.inner.identity import become, drop_groups, leave_session_keyring
-from pyspaces.launch.inner.seal import seal_imports
+from pyspaces.launch.inner.steps import seal_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

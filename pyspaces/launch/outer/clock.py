@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
 
 # What the set-up gets at least, in seconds, of a shorter time limit; it takes milliseconds.

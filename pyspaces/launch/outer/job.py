@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
 
 # A command may kill the sentinel, whom its own group includes: how soon there is the next one.
 _RENEWAL = 0.05

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
 
 _SIZE = struct.calcsize(RECORD)
 _AT_ONCE = 64

@@ -22,26 +22,25 @@ from pyspaces.errors import (
     Report,
     SpaceError,
 )
-from pyspaces.features.ids import idmap
 from pyspaces.kernel import constants, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import channel, signals
 from pyspaces.launch.channel import Conversation
-from pyspaces.launch.outer.ending import end_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyspaces.features.existing.keeping import Kept
-    from pyspaces.features.ids.idmap import Extent, Writer
+    from pyspaces.features.ids.maps import Writer
+    from pyspaces.kernel.procfs import Extent
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.signals import Reader
     from pyspaces.plan import Plan
     from pyspaces.status import Status
 
-    Observer = Callable[[str], None]
+    Observer = Callable[[str], object]
     Hold = Callable[[Spawned], object]
 
 # In seconds; in milliseconds an int has to hold it.
@@ -53,7 +52,7 @@ def prepare_child(
     child: Spawned,
     ends: Channel,
     *,
-    observe: Observer,
+    observe: Observer | None,
     reader: Reader | None,
     hold: Hold | None = None,
     deadline: float | None = None,
@@ -69,9 +68,15 @@ def prepare_child(
     try:
         may_set_groups = write_maps(plan, child, observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
-        _listen(plan, child, ends, talk, kept, deadline, observe=observe, reader=reader, hold=hold)
+        # What the launcher needs to wait is loaded while the child sets itself up.
+        from pyspaces.launch import running  # noqa: F401
+
+        say = observe or (lambda text: None)
+        _listen(plan, child, ends, talk, kept, deadline, observe=say, reader=reader, hold=hold)
     except BaseException as error:
         died = isinstance(error, _ChildDied) or _explains(child, talk, error)
+        from pyspaces.launch.outer.ending import end_child
+
         ended = end_child(child)
         if kept:
             kept.undo_outer()
@@ -120,35 +125,46 @@ def _hint(report: Report, plan: Plan) -> str | None:
         from pyspaces import hints
     except ImportError:
         return None
+    joining = plan.joining()
     case = hints.Case(
         report=report,
         namespaces=plan.namespaces,
         uids=plan.maps.uid_map,
         gids=plan.maps.gid_map,
-        joined=plan.existing.joining.names(),
+        joined=joining.names() if joining else (),
     )
     return hints.explain(case)
 
 
-def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
+def write_maps(plan: Plan, child: Spawned, observe: Observer | None = None) -> bool:
     """Write the id maps of a new user namespace; tell whether setgroups(2) is allowed inside."""
     if not plan.has("user"):
         return False
-    observe(f"map user ids: {idmap.arrows(plan.maps.uid_map) or 'none'}")
-    observe(f"map group ids: {idmap.arrows(plan.maps.gid_map) or 'none'}")
-    return idmap.write_outer(
+    from pyspaces.features.ids import maps  # the plan has loaded it
+
+    uids, gids = plan.maps.uid_map, plan.maps.gid_map
+    if observe:
+        observe(f"map user ids: {_arrows(uids) or 'none'}")
+        observe(f"map group ids: {_arrows(gids) or 'none'}")
+    return maps.write_outer(
         procfs.pid_of_pidfd(child.pidfd),
-        uids=plan.maps.uid_map,
-        gids=plan.maps.gid_map,
+        uids=uids,
+        gids=gids,
         setgroups=plan.maps.setgroups,
-        write_uids=_helper(plan.maps.uid_map, os.geteuid(), constants.CAP_SETUID),
-        write_gids=_helper(plan.maps.gid_map, os.getegid(), constants.CAP_SETGID),
+        write_uids=_helper(uids, os.geteuid(), constants.CAP_SETUID),
+        write_gids=_helper(gids, os.getegid(), constants.CAP_SETGID),
     )
+
+
+def _arrows(extents: tuple[Extent, ...]) -> str:
+    from pyspaces.features.ids.idmap import arrows
+
+    return arrows(extents)
 
 
 def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | None:
     """Return who writes a map that the kernel would not take from this process."""
-    if not extents or idmap.is_own(extents, own) or procfs.has_capability(capability):
+    if not extents or procfs.is_own(extents, own) or procfs.has_capability(capability):
         return None
     from pyspaces.features.ids import newidmap
 
@@ -223,7 +239,7 @@ def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
 
 def files_of(plan: Plan) -> Kept | None:
     """Return what will keep the namespaces; None where nothing is to, as in most launches."""
-    if not plan.existing.keeps:
+    if not (plan.holds("existing") and plan.existing.keeps):
         return None
     from pyspaces.features.existing.keeping import Kept
 
@@ -301,4 +317,4 @@ def _mapping_detail(report: Report, plan: Plan) -> str:
     groups = report.call == "newgidmap" or report.path.endswith("gid_map")
     extents = plan.maps.gid_map if groups else plan.maps.uid_map
     kind = "group" if groups or report.path.endswith("setgroups") else "user"
-    return f"while mapping {kind} ids for the new user namespace ({idmap.arrows(extents)})"
+    return f"while mapping {kind} ids for the new user namespace ({_arrows(extents)})"

@@ -26,9 +26,6 @@ _FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
 # How many looks in a row have to find a signal blocked and not pending before process 1 is believed
 # to have read it: a shell that forks all the time is not always seen unblocked at the first.
 _UNSURE_LOOKS = 12
-# What a process gets to end by itself that may have had the signal before we could look: from the
-# terminal, or from a kill of its whole group. Its handlers may be down already, on its way out.
-GRACE = 0.1
 # What one gets that has had a handler for the same signal within so many seconds before: it is on
 # its way out, as where timeout(1) sends a signal to its child and then to the group.
 _ON_ITS_WAY, _RECENT = 1.0, 10.0
@@ -67,7 +64,7 @@ class Process1:
     def sent(self, number: int) -> None:
         """Judge a signal that the terminal has sent to the whole group: look once, at once."""
         if number in signals.ENDING:
-            self._judge(number, _FIRST_LOOK, GRACE)
+            self._judge(number, _FIRST_LOOK, signals.GRACE)
 
     def expect(self, number: int) -> None:
         """Look before a terminal sends a signal, which it does a moment later, on its own."""

@@ -14,7 +14,6 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyspaces.features.life import Life
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
@@ -42,7 +41,7 @@ class _Asked(Record):
 class Stops:
     """What the launcher does about stops of one command, and about its own.
 
-    pid_1: whether the command is the first process of a pid namespace. life: whether the command
+    pid_1: whether the command is the first process of a pid namespace. own_session: whether it
     is in a session of its own, out of the caller's terminal's reach. group: the process group of
     its own that the command has; None where it is in the launcher's. job: who of the two has the
     terminal.
@@ -51,8 +50,8 @@ class Stops:
     def __init__(
         self,
         child: Spawned,
-        life: Life,
         *,
+        own_session: bool,
         pid_1: bool,
         link: Link | None,
         relay: Relay | None,
@@ -64,8 +63,8 @@ class Stops:
         self._child = child
         # The kernel drops what stops a process that has no handler for it, if that is process 1,
         # or in the only process group of a session (orphaned: setpgid(2)).
-        self._drops = (pid_1 or life.own_session) and link is None
-        self._own_session = life.own_session
+        self._drops = (pid_1 or own_session) and link is None
+        self._own_session = own_session
         self._link = link
         self._relay = relay
         self._was_asked = False

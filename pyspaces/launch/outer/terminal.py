@@ -11,7 +11,7 @@ from pyspaces.launch.service import Service
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
 
 
 class Terminal(Service):

@@ -11,24 +11,23 @@ import _thread
 import select
 import time
 
-from pyspaces.features.life import Life
 from pyspaces.launch import signals
 from pyspaces.launch.outer.ending import reap
-from pyspaces.launch.outer.process_1 import GRACE, Process1
-from pyspaces.launch.outer.stops import Stops
 from pyspaces.launch.signals import Received
 from pyspaces.record import Record
 from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
+    from pyspaces.launch.outer.process_1 import Process1
     from pyspaces.launch.outer.relay import Relay
+    from pyspaces.launch.outer.stops import Stops
     from pyspaces.launch.signals import Group, Reader
 
 # A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
@@ -59,20 +58,23 @@ class Ended(Record):
 class Watch:
     """What the launcher does about its command while that runs.
 
-    pid_1: whether the command itself is the first process of a pid namespace, where the kernel
-    drops what it has no handler for. alone: whether killing it leaves none of its processes
-    behind. reader: the signals that are passed on; none if None. link: what our own process 1 has
-    to tell. relay: the terminal between us and the command. group: the process group of its own
-    that the command has, None where it is in ours; job: who of the two has the terminal, if there
-    is one. clock: how long it may run; None without limit. peak_floor: the most memory that the
-    child had before exec, if known. finished: called once with how the command ended.
+    own_session: whether the command is out of reach of the caller's terminal. dies_with_us: whether
+    the kernel kills it when this process ends. pid_1: whether the command itself is the first
+    process of a pid namespace, where the kernel drops what it has no handler for. alone: whether
+    killing it leaves none of its processes behind. reader: the signals that are passed on; none if
+    None. link: what our own process 1 has to tell. relay: the terminal between us and the command.
+    group: the process group of its own that the command has, None if it is in ours; job: who of the
+    two has the terminal, if there is one. clock: how long it may run; None without limit.
+    peak_floor: the most memory that the child had before exec, if known. finished: called once with
+    how the command ended.
     """
 
     def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
         self,
         child: Spawned,
-        life: Life,
         *,
+        own_session: bool = False,
+        dies_with_us: bool = True,
         pid_1: bool,
         alone: bool = True,
         reader: Reader | None = None,
@@ -85,8 +87,12 @@ class Watch:
         finished: Callable[[Ended], object] = lambda ended: None,
     ) -> None:
         self._child = child
-        self._life = life
-        self._process_1 = Process1(child.pidfd) if pid_1 else None
+        self._own_session = own_session
+        self._dies_with_us = dies_with_us
+        self._pid_1 = pid_1
+        # Made when there is something to judge, or to stop: most commands get no signal at all.
+        self._judge: Process1 | None = None
+        self._halts: Stops | None = None
         self._alone = alone
         self._reader = reader
         self._link = link
@@ -95,25 +101,45 @@ class Watch:
         self._job = job
         self._clock = clock
         self._dying_of: int | None = None
-        if relay and self._process_1:
-            relay.expect = self._process_1.expect
         self._peak_floor = peak_floor
         self._finished = finished
         self._begun = time.monotonic()
         self._received: set[int] = set()
-        self._stops = Stops(child, life, pid_1=pid_1, link=link, relay=relay, group=group, job=job)
         self._ended: Ended | None = None
         self._lock = _thread.allocate_lock()
+        # A program may move its root later, and could not load this any more.
+        if pid_1 and (relay or not reader) and (judge := self._process_1) and relay:
+            relay.expect = judge.expect
+
+    @property
+    def _process_1(self) -> Process1 | None:
+        """The command as the first process of a pid namespace; None if it is none."""
+        if self._pid_1 and not self._judge:
+            from pyspaces.launch.outer.process_1 import Process1
+
+            self._judge = Process1(self._child.pidfd)
+        return self._judge
+
+    @property
+    def _stops(self) -> Stops:
+        if not self._halts:
+            from pyspaces.launch.outer.stops import Stops
+
+            self._halts = Stops(
+                self._child,
+                own_session=self._own_session,
+                pid_1=self._pid_1,
+                link=self._link,
+                relay=self._relay,
+                group=self._group,
+                job=self._job,
+            )
+        return self._halts
 
     @property
     def ended(self) -> Ended | None:
         """How the command ended; None as long as that has not been noticed."""
         return self._ended
-
-    @property
-    def begun(self) -> float:
-        """When the command was started, by the monotonic clock."""
-        return self._begun
 
     def run(self, limit: float | None = None) -> Ended | None:
         """Wait for the command to end; None where it still runs after `limit` seconds."""
@@ -153,13 +179,14 @@ class Watch:
         self._keep_time()
         self._take_signals()
         self._keep_time()
-        self._stops.look_again()
+        if self._halts:
+            self._halts.look_again()
         if self._job:
             self._job.look_again()
         if self._relay and self._relay.is_in_background:
             self._stops.wait_for_terminal(self._relay)
-        if self._process_1:
-            self._process_1.look_again()
+        if self._judge:
+            self._judge.look_again()
 
     def _move(self, relay: Relay, ready: list[tuple[int, int]]) -> None:
         relay.move(ready)
@@ -184,7 +211,7 @@ class Watch:
     def _pause(self, until: float | None) -> float:
         """Return the milliseconds up to the next moment at which there is something to do."""
         moments = [] if until is None else [until]
-        parts = (self._clock, self._stops, self._process_1, self._relay, self._job)
+        parts = (self._clock, self._halts, self._judge, self._relay, self._job)
         looks = (part.next_look() for part in parts if part)
         moments += [look for look in looks if look is not None]
         now = time.monotonic()
@@ -202,7 +229,7 @@ class Watch:
             signals.send(self._child.pidfd, number)
 
     def _take_signals(self) -> None:
-        for stopped_by in self._told_by_link():
+        for stopped_by in self._link.stops() if self._link else ():
             self._follow(stopped_by)
         if self._job:
             for number, by_terminal in self._job.told():
@@ -223,7 +250,7 @@ class Watch:
             self._stops.go_on()
         elif number == signals.WINCH and self._relay:
             self._relay.resize()
-        elif self._life.own_session:
+        elif self._own_session:
             self._send(number)
         elif self._group:
             # What terminals send is for the group, whoever has sent it to us; so is the rest where
@@ -232,7 +259,7 @@ class Watch:
             self._send(number, group=self._group if whole else None)
         elif signal.from_process:
             # To us alone, or to our group, and so to the command before this.
-            self._send(number, grace=GRACE)
+            self._send(number, grace=signals.GRACE)
         elif self._process_1:
             self._process_1.sent(number)
 
@@ -298,7 +325,7 @@ class Watch:
 
     def _die(self, number: int) -> None:
         """End as this signal would have us end, with everything put back first."""
-        if self._life.kill_child == signals.KILL:
+        if self._dies_with_us:
             self._dying_of = number
             signals.send(self._child.pidfd, signals.KILL)
             return
@@ -310,12 +337,8 @@ class Watch:
 
     def _hasten(self) -> None:
         """Once we have stopped, nobody is there to end what was asked to end."""
-        if self._process_1:
-            self._process_1.hasten()
-
-    def _told_by_link(self) -> Iterator[int | None]:
-        if self._link:
-            yield from self._link.stops()
+        if self._judge:
+            self._judge.hasten()
 
     # --- when the time is over ----------------------------------------------------------------
 
@@ -333,7 +356,7 @@ class Watch:
     def _kill(self) -> None:
         """Kill the command and what it has started, as far as they can be told."""
         signals.send(self._child.pidfd, signals.KILL)
-        if not self._alone and self._life.own_session:
+        if not self._alone and self._own_session:
             signals.send_to_group(self._child.pid, signals.KILL)
 
     # --- the end ------------------------------------------------------------------------------
@@ -353,10 +376,10 @@ class Watch:
         told = self._link.status() if self._link else None
         if told is not None:
             status = told
-        elif status.signal == signals.KILL and self._process_1 and self._process_1.killed_for:
-            status = Status(signal=self._process_1.killed_for)
+        elif status.signal == signals.KILL and self._judge and self._judge.killed_for:
+            status = Status(signal=self._judge.killed_for)
         cause = status.signal if status.signal in signals.ENDING else None
-        if self._process_1 and status.code == SIGNAL_BASE + signals.INT:
+        if self._pid_1 and status.code == SIGNAL_BASE + signals.INT:
             # Process 1 cannot end itself by a signal: a shell that tries to exits with this. A loop
             # in the shell that waits for us is to end at Ctrl-C all the same.
             cause = signals.INT
@@ -370,10 +393,3 @@ class Watch:
         )
         self._finished(self._ended)
         return self._ended
-
-
-def wait_forwarding(child: Spawned, reader: Reader, *, pid_1: bool) -> Ended:
-    """Wait for a command, and pass on the signals that are sent to the launcher meanwhile."""
-    ended = Watch(child, Life(), pid_1=pid_1, reader=reader).run()
-    assert ended is not None
-    return ended

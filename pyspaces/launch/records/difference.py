@@ -28,7 +28,7 @@ from pyspaces.mounts.operations import TmpOverlay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
 
 # How long nothing may come, in seconds, before we look whether the process was stopped.

@@ -1,0 +1,131 @@
+"""What only some launches need, loaded once the plan is known and before the fork.
+
+Runs in the parent: the child loads nothing. This module itself is loaded only if the plan says
+anything about the life of the command, the file system, or what exists besides.
+"""
+
+from __future__ import annotations
+
+from pyspaces.plan.plan import loaded
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pyspaces.features.outputs import Outputs
+    from pyspaces.launch.service import Service
+    from pyspaces.launch.services import Launch
+    from pyspaces.plan import Plan
+
+
+class Row(Record):
+    """A service: whether a launch asks for it, and what loads it."""
+
+    when: Callable[[Launch], object]
+    load: Callable[[], type[Service]]
+
+
+def _for(part: str, when: Callable[[Any], object], module: str, name: str) -> Row:
+    """Return the row of a service that a part of a plan asks for. part: one of `SERVED`."""
+
+    def asks(launch: Launch) -> object:
+        return launch.plan.holds(part) and when(getattr(launch.plan, part))
+
+    return Row(when=asks, load=lambda: loaded(f"pyspaces.launch.{module}", name))
+
+
+def _is_recorded(outputs: Outputs) -> bool:
+    return (outputs.status_fd, outputs.status_file, outputs.pid_file) != (None, None, None)
+
+
+# In the order in which they are opened. `before` comes in this order, too; every later moment in
+# the opposite one, with those last that tell of the launch (`Service.tells`).
+ROWS: tuple[Row, ...] = (
+    # First, to be told last: people see what else went wrong above it. It opens nothing.
+    _for("outputs", lambda part: part.report, "records.report", "Report"),
+    # Before anything that the host may refuse: that is recorded, too. Told that the launch failed,
+    # or how the command ended, when all else is released: who reads it finds the name free.
+    _for("outputs", _is_recorded, "records.journal", "Journal"),
+    _for("outputs", bool, "records.peak", "Peak"),
+    # Before the name: files that cannot be used are no reason to take it from others for a moment.
+    _for("existing", lambda part: part.keeps, "existing.keeping", "Keeping"),
+    # Before all that follows: of two launches with one name, only one gets that far.
+    _for("existing", lambda part: part.name is not None, "existing.name", "Name"),
+    # The last one that does something in the process that creates the child: what needs the rights
+    # and paths of the caller there has to stand above it. Says whether the command is in another
+    # pid namespace, which job control asks.
+    _for("existing", lambda part: part.joining, "existing.joined", "Joined"),
+    _for("life", lambda part: part.pty, "outer.terminal", "Terminal"),
+    # After the name, since it removes the file of an earlier command. Told before the journal:
+    # whoever waits for the record of the end finds the file.
+    _for("outputs", lambda part: part.overlay_diff is not None, "records.difference", "Difference"),
+    # After the name and the terminal: at the end it says why, before what they may have to say.
+    _for("life", lambda part: part.timeout is not None, "outer.clock", "TimeLimit"),
+    _for("life", lambda part: part.init, "outer.link", "Init"),
+    # After what decides on the process group. The terminal goes to the command's group before
+    # anything else is done for a child that waits, and comes back before anything is told.
+    Row(
+        when=lambda launch: launch.controls_jobs(),
+        load=lambda: loaded("pyspaces.launch.outer.job", "JobControl"),
+    ),
+)
+
+
+def services_of(launch: Launch) -> Iterator[type[Service]]:
+    """Yield the services that a launch asks for; each is open before the next is looked at."""
+    for row in ROWS:
+        if row.when(launch):
+            yield row.load()
+
+
+def equipment_of(launch: Launch) -> dict[str, Any]:
+    """Return what the child needs for the file system and its process 1, as fields of a Context."""
+    plan = launch.plan
+    found: dict[str, Any] = {}
+    if plan.holds("mounts") and plan.mounts.operations:
+        from pyspaces.mounts.building import Building
+        from pyspaces.mounts.tree import Tree
+
+        tree = Tree(empty=plan.mounts.empty_root, keep=launch.keep)
+        found["building"] = Building(plan.mounts.operations, tree)
+    if plan.holds("mounts") and plan.mounts.guard_proc:
+        from pyspaces.mounts.guard import Guard
+
+        sysfs = plan.holds("privileges") and "ALL" in plan.privileges.cap_drop
+        found["guard"] = Guard(builds_tree=plan.mounts.builds_tree, sysfs=sysfs).guard_inner
+    joining = plan.joining()
+    if plan.builds_tree() or (joining and (joining.root or "mount" in joining.names())):
+        # The root is not the caller's own.
+        from pyspaces.launch.inner.leading import Leading
+
+        found["leading"] = Leading()
+    if launch.post and plan.holds("privileges") and plan.privileges.changes:
+        found["limit"] = _limit_of_process_1(plan)
+    return found
+
+
+def _limit_of_process_1(plan: Plan) -> Callable[[], object]:
+    """Return what leaves process 1 of ours no capability that its command, tracing it, could use.
+
+    But for CAP_KILL, where the command is another user, to whom signals are passed on.
+    """
+    from pyspaces.features.ids.capabilities import keep_for_signals_inner
+
+    privileges = plan.privileges
+    always = plan.holds("identity") and plan.identity.uid is not None
+
+    def limit_inner() -> None:
+        keep_for_signals_inner(privileges.cap_drop, privileges.cap_add, always=always)
+
+    return limit_inner
+
+
+def holder_of(plan: Plan) -> Callable[[], object]:
+    """Return what the child does if there is no command."""
+    from pyspaces.kernel import procfs
+    from pyspaces.launch.inner.hold import hold
+
+    environment = procfs.visible_memory()[1:]
+    return lambda: hold(plan, environment)
