@@ -1,10 +1,8 @@
-"""The entry point of the console script and of `python -m pyspaces`."""
+"""The entry point of `python -m pyspaces`; the console script does the same."""
 
 from __future__ import annotations
 
 import gc
-import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +18,12 @@ def main() -> None:
     # First of all: Ctrl-C while the rest is imported must not print a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from pyspaces import finding
+
+    finding.install()
     from pyspaces import cli
 
-    status = cli.main(sys.argv[1:])
-    # Nothing of ours waits for an exit handler; taking the interpreter apart costs 5 ms.
-    os._exit(status)
+    cli.run()
 
 
 if __name__ == "__main__":

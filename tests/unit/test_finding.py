@@ -1,0 +1,120 @@
+"""The finder of the command line: what Python's own would find, or nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import py_compile
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import outcome
+
+import pyspaces
+from pyspaces.finding import Finder
+
+ROOT = Path(pyspaces.__file__).parent
+NAMES = [
+    ".".join(("pyspaces", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for path in sorted(ROOT.rglob("*.py"))
+    if path != ROOT / "__init__.py"
+]
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """Give a module with a .pyc that is up to date."""
+    source = tmp_path / "one.py"
+    source.write_text("value = 1\n")
+    py_compile.compile(str(source), doraise=True)
+    return source
+
+
+def found(source: Path) -> int | None:
+    """Return what the module of the finder has as its value; None if it finds none."""
+    spec = Finder.find_spec(f"pyspaces.{source.stem}", [str(source.parent)])
+    if spec is None:
+        return None
+    made = importlib.util.module_from_spec(spec)
+    Finder.exec_module(made)
+    assert made.__file__ == str(source)
+    value: int = made.value
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_is_the_one_that_python_finds(name: str) -> None:
+    theirs = importlib.util.find_spec(name)
+    assert theirs
+    assert theirs.origin
+    assert theirs.cached
+    py_compile.compile(theirs.origin, doraise=True)
+    path = Path(theirs.origin).parents[1 if theirs.submodule_search_locations else 0]
+    ours = Finder.find_spec(name, [str(path)])
+    assert ours
+    assert (ours.name, ours.origin, ours.cached) == (name, theirs.origin, theirs.cached)
+    assert ours.submodule_search_locations == theirs.submodule_search_locations
+    assert ours.parent == theirs.parent
+    code = marshal.loads(Path(theirs.cached).read_bytes()[16:])
+    assert ours.loader_state == code
+
+
+def test_it_is_run(module: Path) -> None:
+    assert found(module) == 1
+
+
+def test_one_whose_source_is_another_is_left_to_python(module: Path) -> None:
+    module.write_text("value = 22\n")
+    assert found(module) is None
+
+
+def test_so_is_one_of_the_same_size_and_another_time(module: Path) -> None:
+    module.write_text("value = 2\n")
+    os.utime(module, (1, 1))
+    assert found(module) is None
+
+
+def test_so_is_one_that_is_checked_by_a_hash(module: Path) -> None:
+    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    py_compile.compile(str(module), doraise=True, invalidation_mode=mode)
+    assert found(module) is None
+
+
+def test_so_is_one_of_another_python(module: Path) -> None:
+    cached = Path(importlib.util.cache_from_source(str(module)))
+    cached.write_bytes(b"abcd" + cached.read_bytes()[4:])
+    assert found(module) is None
+
+
+def test_so_is_one_that_is_cut_short_or_has_none(module: Path) -> None:
+    cached = Path(importlib.util.cache_from_source(str(module)))
+    cached.write_bytes(cached.read_bytes()[:12])
+    assert found(module) is None
+    cached.unlink()
+    assert found(module) is None
+
+
+def test_so_is_what_is_not_ours(module: Path) -> None:
+    assert Finder.find_spec("one", [str(module.parent)]) is None
+    assert Finder.find_spec("pyspaces", None) is None
+
+
+PRINT = (
+    "import sys; from pyspaces import finding; finding.install();"
+    " from pyspaces import errors; print(errors.__spec__.loader is finding.Finder)"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "expected"),
+    [([], {}, "True"), (["-O"], {}, "False"), ([], {"PYTHONPYCACHEPREFIX": "/nowhere"}, "False")],
+)
+def test_what_changes_where_pyc_files_are_is_heeded(
+    options: list[str], variables: dict[str, str], expected: str
+) -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT)], check=True)
+    done = outcome([sys.executable, *options, "-c", PRINT], env={**os.environ, **variables})
+    assert done.stdout.strip() == expected, done.stderr
