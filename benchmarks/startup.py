@@ -1,15 +1,18 @@
-"""What a launch costs: whole processes, in turns, medians and ratios.
+"""What a launch costs: whole processes, in turns, medians and ratios; page faults, memory, crowds.
 
-    python benchmarks/startup.py [ROUNDS]
+    python benchmarks/startup.py [ROUNDS [LAUNCHER...]]
 
-Runs the console script beside this interpreter against the bare interpreter, the interpreter with
-click, and unshare(1). In turns, so that a machine whose speed drifts slows all of them alike; the
-difference and the ratio are taken round by round. Where PYTHONDONTWRITEBYTECODE is set, every start
-of an installation in editable mode compiles it anew: unset it.
+Runs the console script beside this interpreter (and others, to compare versions) against the bare
+interpreter, the interpreter with click, and unshare(1). In turns, so that a machine whose speed
+drifts slows all of them alike; the ratio is taken round by round. Where other processes compete for
+the CPUs, the time that the CPUs spent is steadier than the time that passed. Where
+PYTHONDONTWRITEBYTECODE is set, every start of an installation in editable mode compiles it anew:
+unset it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -18,41 +21,85 @@ import time
 from pathlib import Path
 
 LAUNCHER = str(Path(sys.executable).with_name("pyspaces"))
+WORDS = ["run", "--user", "--pid", "--"]
 BARE = "python -c pass"
-LAUNCH = "pyspaces run --user --pid -- true"
-COMMANDS = {
-    BARE: [sys.executable, "-c", "pass"],
-    "python -c 'import click'": [sys.executable, "-c", "import click"],
-    LAUNCH: [LAUNCHER, "run", "--user", "--pid", "--", "true"],
-    "unshare -Urpf true": ["unshare", "-Urpf", "true"],
-}
+CROWD = 100
 
 
-def milliseconds(words: list[str]) -> float:
-    """Return how long a command takes, from start to end."""
+class Times:
+    """What the rounds of one command took: milliseconds, those of CPUs, and page faults."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.passed: list[float] = []
+        self.spent: list[float] = []
+        self.faults = 0
+
+    def measure(self) -> None:
+        """Run the command once."""
+        start = time.perf_counter()
+        pid = os.posix_spawnp(self.words[0], self.words, os.environ)
+        _, status, usage = os.wait4(pid, 0)
+        assert status == 0, self.words
+        self.passed.append((time.perf_counter() - start) * 1000)
+        self.spent.append((usage.ru_utime + usage.ru_stime) * 1000)
+        self.faults = usage.ru_minflt
+
+
+def memory(words: list[str]) -> int:
+    """Return the proportional share of memory, in KiB, of a process that waits."""
+    with subprocess.Popen(words) as process:
+        time.sleep(1)
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        process.terminate()
+    return int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
+
+
+def crowd(words: list[str]) -> float:
+    """Return the milliseconds in which so many of a command, begun at once, have ended."""
     start = time.perf_counter()
-    subprocess.run(words, check=True)
+    processes = [subprocess.Popen(words) for _ in range(CROWD)]
+    assert {process.wait() for process in processes} == {0}
     return (time.perf_counter() - start) * 1000
 
 
 def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    commands = {name: words for name, words in COMMANDS.items() if shutil.which(words[0])}
-    for words in commands.values():
-        milliseconds(words)
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, words in commands.items():
-            times[name].append(milliseconds(words))
-    print(f"{rounds} rounds, milliseconds of the whole process")
-    print(f"{'command':36}{'median':>9}{'fastest':>9}{'ratio of the launch to it':>28}")
-    for name, row in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times[LAUNCH], row, strict=True))
-        print(f"{name:36}{statistics.median(row):9.1f}{min(row):9.1f}{ratio:28.2f}")
+    launchers = {"pyspaces": LAUNCHER, **{path: path for path in sys.argv[2:]}}
+    commands = {
+        BARE: [sys.executable, "-c", "pass"],
+        "python -c 'import click'": [sys.executable, "-c", "import click"],
+        **{
+            f"{name} {' '.join(WORDS)} true": [path, *WORDS, "true"]
+            for name, path in launchers.items()
+        },
+        "unshare -Urpf true": ["unshare", "-Urpf", "true"],
+    }
+    times = {name: Times(words) for name, words in commands.items() if shutil.which(words[0])}
+    for _ in range(rounds + 1):
+        for row in times.values():
+            row.measure()
+    print(f"{rounds} rounds, milliseconds of the whole process; x: times {BARE}, median of rounds")
+    print(f"{'command':44}{'median':>8}{'fastest':>8}{'x':>6}{'CPU':>8}{'x':>6}{'faults':>8}")
     bare = times[BARE]
-    beyond = statistics.median(a - b for a, b in zip(times[LAUNCH], bare, strict=True))
-    print(f"a launch beyond the bare interpreter: {beyond:.1f}")
+    for name, row in times.items():
+        passed, spent = row.passed[1:], row.spent[1:]
+        ratio = statistics.median(map(float.__truediv__, passed, bare.passed[1:]))
+        of_cpu = statistics.median(spent) / statistics.median(bare.spent[1:])
+        print(
+            f"{name[-43:]:44}{statistics.median(passed):8.1f}{min(passed):8.1f}{ratio:6.2f}"
+            f"{statistics.median(spent):8.1f}{of_cpu:6.2f}{row.faults:8}"
+        )
+    waiting = memory([sys.executable, "-c", "import time; time.sleep(9)"])
+    for name, path in launchers.items():
+        share = memory([path, *WORDS, "sleep", "9"])
+        print(
+            f"{name}: waits with {share} KiB, {share / waiting:.2f} times a bare interpreter's;",
+            end=" ",
+        )
+        together = min(crowd([path, *WORDS, "true"]) for _ in range(3))
+        print(f"{CROWD} at once take {together:.0f} ms")
 
 
 main()
