@@ -164,22 +164,26 @@ class Plan(Record):
             return PARTS[name].feature.part.from_data(value)
         return super()._from_plain(name, value)
 
-    def check(self, given: Iterable[str] = (), faults: Sequence[str] = ()) -> None:
+    def check(
+        self, given: Iterable[str] = (), faults: Sequence[str] = (), *, typed: bool = False
+    ) -> None:
         """Raise UsageFault with everything that is wrong, if anything is.
 
-        given: as for `faults`. faults: what is wrong with what the plan was made of.
+        given, typed: as for `faults`. faults: what is wrong with what the plan was made of.
         """
-        found = [*faults, *(fault for fault in self.faults(given) if fault not in faults)]
+        all_faults = self.faults(given, typed=typed)
+        found = [*faults, *(fault for fault in all_faults if fault not in faults)]
         if found:
             raise UsageFault(found)
         self.__dict__["_is_checked"] = True  # frozen, it stays so: nobody has to look again
 
-    def faults(self, given: Iterable[str] = ()) -> Iterator[str]:
+    def faults(self, given: Iterable[str] = (), *, typed: bool = False) -> Iterator[str]:
         """Yield what is wrong with the plan, a line each.
 
-        given: names of further options that were used, though the plan does not show it.
+        given: names of further options that were used, though the plan does not show it. typed:
+        whether every field is known to be of its type, being made of texts.
         """
-        if wrong := list(self._field_faults()):
+        if not typed and (wrong := list(self._field_faults())):
             yield from wrong
             return
         yield from self._command_faults()

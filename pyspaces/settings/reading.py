@@ -44,7 +44,7 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     if given.lacking and not faults:
         raise given.lacking
     options = [name.replace("_", "-") for name, value in values.items() if value is not False]
-    plan.check(options, faults)
+    plan.check(options, faults, typed="mounts" not in values)  # which may be records of programs
     return plan
 
 
