@@ -193,6 +193,8 @@ NS_GET_OWNER_UID = 0xB704
 
 # include/linux/proc_ns.h, inside the kernel; since Linux 6.18 include/uapi/linux/nsfs.h
 PROC_USER_INIT_INO = 0xEFFFFFFD
+# include/linux/proc_fs.h, inside the kernel: of /proc itself
+PROC_ROOT_INO = 1
 
 # include/uapi/linux/rtnetlink.h, include/uapi/linux/net_namespace.h, include/uapi/linux/netlink.h
 NETLINK_ROUTE = 0

@@ -1,4 +1,4 @@
-"""What mount_setattr(2) does, by mount(2), which takes paths: for kernels before Linux 5.12.
+"""Mount attributes by mount(2), which takes paths, for kernels before Linux 5.12.
 
 Runs in the child.
 """
@@ -16,21 +16,21 @@ _KEPT = constants.MS_RDONLY | constants.MS_NOSUID | constants.MS_NODEV | constan
 
 
 def remount_inner(mount: int, attributes: int, *, cleared: int = 0) -> None:
-    """Set, and clear, attributes of one mount with mount(2).
+    """Set `attributes` of one mount, and clear those in `cleared`, with mount(2).
 
-    In a user namespace the flags that a mount had outside are locked, and a remount that leaves
-    one out is EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
+    In a user namespace, the flags that a mount had outside are locked, and a remount without one of
+    them fails with EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
     """
     # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and MS_* of these names are the same bits.
     flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
     flags |= os.fstatvfs(mount).f_flag & _KEPT & ~cleared
-    libc.mount(None, f"/proc/self/fd/{mount}", None, flags)  # of the old root, which is there yet
+    libc.mount(None, f"/proc/self/fd/{mount}", None, flags)  # /proc is still that of the old root
 
 
 def remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> None:
-    """Set attributes of the mount `number`, which is at `path` from `top` on.
+    """Set attributes of the mount `number`, which is at `path` below `top`.
 
-    One that another covers has no path: nobody can reach it either, and it is left as it is.
+    A covered mount has no path: nobody can reach it, and it is left as it is.
     """
     try:
         below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
@@ -44,7 +44,7 @@ def remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> 
 
 
 def beneath(top: int) -> list[tuple[int, str]]:
-    """Return number and path, from `top` on, of the mounts beneath that which it is the root of."""
+    """Return the number, and the path below `top`, of each mount beneath the one at `top`."""
     rows = {row.number: row for row in mountinfo.mounts()}
     first = procfs.mount_number(top)
     prefix = rows[first].point.rstrip("/")

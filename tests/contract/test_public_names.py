@@ -189,6 +189,7 @@ ELSEWHERE = {
     *("SYS_clone", "SYS_keyctl"),  # tables, below
     *("NS_GET_USERNS", "NS_GET_PARENT", "NS_GET_NSTYPE", "NS_GET_OWNER_UID"),  # macros: below
     "PROC_USER_INIT_INO",  # in a header since Linux 6.18 only; test_overlays, by userxattr
+    "PROC_ROOT_INO",  # of the kernel itself; test_proc_closed and test_mounts, by what is read-only
     *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
 }
 NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}

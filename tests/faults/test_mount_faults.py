@@ -81,7 +81,7 @@ def test_a_proc_that_cannot_be_closed_ends_the_launch(call: str) -> None:
     words = [*without(CALLS[call], answer=errno.EIO), SCRIPT, "run", "--mount", "--cap-drop", "all"]
     done = outcome([*words, "--", "true"])
     assert done.returncode == 125
-    assert done.stderr.startswith("pyspaces: cannot close what is the host's in /proc: ")
+    assert done.stderr.startswith("pyspaces: cannot protect the host's settings in /proc: ")
 
 
 @pytest.mark.parametrize("killed", ["the launcher", "the child"])

@@ -145,7 +145,7 @@ def test_descriptors_can_be_bound(src: Path) -> None:
         options = ["--tmpfs", "/mnt", "--ro-bind-fd", number, "/mnt/f"]
         assert inside(script, *options, **given) == "text\nclosed\n"
         told = refused(*options, "--bind-fd", number, "/mnt/g", code=2, **given)
-        assert "the descriptor has been used by another operation" in told
+        assert "another operation uses the same descriptor" in told
     assert "descriptor 99: Bad file descriptor" in refused("--bind-fd", "99", "/mnt")
 
 
@@ -226,11 +226,9 @@ def test_nothing_is_made_on_the_host(src: Path) -> None:
 
 
 def test_a_file_is_no_folder(src: Path) -> None:
-    assert "is a folder, and what belongs there a file" in refused("--bind", f"{src}/file", "/mnt")
-    assert "is a file, and what belongs there a folder" in refused(
-        "--bind", str(src), f"{src}/file"
-    )
-    assert "is a file, and what belongs there a folder" in refused("--tmpfs", f"{src}/file")
+    assert "is a directory, not a file" in refused("--bind", f"{src}/file", "/mnt")
+    assert "is a file, not a directory" in refused("--bind", str(src), f"{src}/file")
+    assert "is a file, not a directory" in refused("--tmpfs", f"{src}/file")
 
 
 # --- what is made ----------------------------------------------------------------------------
@@ -247,7 +245,7 @@ def test_modifiers_belong_to_the_next_operation() -> None:
     assert "perms: does not apply to --bind" in refused(
         *("--perms", "0700", "--bind", "/usr", "/mnt"), code=2
     )
-    assert "size: is given twice" in refused(*("--size", "1M") * 2, "--tmpfs", "/mnt", code=2)
+    assert "size: given twice" in refused(*("--size", "1M") * 2, "--tmpfs", "/mnt", code=2)
     for word in ("x", "-1", "1X", ""):
         assert "is not a size" in refused("--size", word, "--tmpfs", "/mnt", code=2)
     assert "is not a mode" in refused("--perms", "9", "--tmpfs", "/mnt", code=2)
@@ -268,7 +266,7 @@ def test_dir_symlink_chmod() -> None:
     options += ["--chmod", "01777", "/mnt/a", "--dir", "/mnt/l/c", "--symlink", "a", "/mnt/l"]
     script = "stat -c %a /mnt/a /mnt/a/b; readlink /mnt/l; ls /mnt/a"
     assert inside(script, *options).split() == ["1777", "700", "a", "b", "c"]
-    assert "something else is there" in refused(*options, "--symlink", "b", "/mnt/l")
+    assert "is not this link" in refused(*options, "--symlink", "b", "/mnt/l")
     assert "exists, and is not a directory" in refused("--dir", "/etc/passwd")
     assert "belongs to the host, and is not changed" in refused("--chmod", "0700", "/usr")
 
@@ -828,7 +826,7 @@ def test_faults_are_told_all_at_once() -> None:
     told = "\n".join(plan.faults())
     assert "'x': a target is a path inside" in told
     assert "size: 0: is not a number of bytes" in told
-    assert "used by another operation" in told
+    assert "another operation uses" in told
 
 
 def _look(place: str) -> None:
