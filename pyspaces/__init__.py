@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where the names of the library are: imported when they are asked for, as the command line, which
-# loads this package too, needs none of them.
+# The modules of the public names, which are imported on first use: the command line needs none of
+# them.
 _PLACES = {
     "ChildTraceback": "library.function",
     "Chroot": "library.container",
@@ -31,23 +31,11 @@ _PLACES = {
     "get_context": "library.container",
     "setns": "library.visit",
 }
-__all__ = [
-    "ChildTraceback",
-    "Chroot",
-    "Container",
-    "Inject",
-    "NoResult",
-    "SpaceError",
-    "UnpicklableResult",
-    "UsageFault",
-    "__version__",
-    "get_context",
-    "setns",
-]
+__all__ = ["__version__", *_PLACES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:
-    """Import the module of a public name, and give the name."""
+    """Import the module of a public name, and return the object."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
@@ -56,5 +44,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Name what can be asked for."""
+    """Return the names of the module, including those that are not imported yet."""
     return sorted({*globals(), *_PLACES})

@@ -19,6 +19,7 @@ import pytest
 from conftest import outcome
 
 import pyspaces
+from pyspaces import cloning
 from pyspaces.features.ids import capabilities
 from pyspaces.kernel import constants
 
@@ -192,7 +193,11 @@ ELSEWHERE = {
     "PROC_ROOT_INO",  # of the kernel itself; test_proc_closed and test_mounts, by what is read-only
     *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
 }
-NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}
+VALUES = {
+    **{name: value for name, value in vars(cloning).items() if name.startswith("CLONE_")},
+    **{name: value for name, value in vars(constants).items() if name.partition("_")[0].isupper()},
+}
+NUMBERS = VALUES.keys()
 
 
 def header_path(header: str) -> Path | None:
@@ -254,7 +259,7 @@ def test_a_constant_is_that_of_the_kernels_header(name: str) -> None:
     defined = definitions(path)
     if its_name not in defined:
         pytest.skip(f"kernel headers: {path} is older than {its_name}")
-    assert evaluate(defined[its_name]) == getattr(constants, name)
+    assert evaluate(defined[its_name]) == VALUES[name]
 
 
 def test_capabilities_have_the_numbers_of_the_header() -> None:
