@@ -1,7 +1,7 @@
 """Explain why the kernel refused something, and what it would allow.
 
-Runs in the parent, after a failure only. Must not know how a hint is shown. A hint is given only
-if the state of the host proves the cause: a wrong hint is worse than none.
+Runs in the parent, after a failure only. A hint is given only if the state of the host proves the
+cause: a wrong hint is worse than none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pyspaces.hints.case import Rule
 
 __all__ = ["RULES", "Case", "explain"]
 
@@ -21,15 +21,14 @@ def explain(case: Case) -> str | None:
     """Return a hint, which is one line, for a failure; None if the cause is unknown."""
     for rule in RULES:
         try:
-            hint = rule(case)
+            for hint in rule(case):
+                return hint
         except KernelError:  # /proc cannot be read, so nothing is proved
             continue
-        if hint:
-            return hint
     return None
 
 
-RULES: tuple[Callable[[Case], str | None], ...] = (
+RULES: tuple[Rule, ...] = (
     joining.foreign_process,
     joining.foreign_namespace,
     joining.pid_namespace_over,
@@ -54,7 +53,7 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     mounts.missing_source,
     mounts.namespace_of_its_own,
     creation.clock_range,
-    # A filter is proved by calling it again; AppArmor is blamed when no other cause is left.
+    # A filter is proved by another call; AppArmor is blamed only if no other rule applies.
     creation.seccomp,
     mounts.masked_proc,
     creation.apparmor,

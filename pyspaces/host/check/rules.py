@@ -8,14 +8,12 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.hints.creation import Confinement
+from pyspaces.hints.creation import APPARMOR, DEBIAN, Confinement
 from pyspaces.hints.mounts import masked_proc_paths
 from pyspaces.host.check.row import DEGRADED, NO, YES, Row
 from pyspaces.kernel import constants, filtered, mountinfo, namespaces, procfs
 
-_DEBIAN = "kernel.unprivileged_userns_clone"
 _TIOCSTI = "dev.tty.legacy_tiocsti"
-_APPARMOR = "kernel.apparmor_restrict_unprivileged_userns"
 _UNCONFINED = "--security-opt seccomp=unconfined, or --cap-add SYS_ADMIN, when the container starts"
 
 
@@ -28,8 +26,8 @@ def apparmor_row(confinement: Confinement, interpreter: str) -> Row:
     """Return the row for a confinement. interpreter: its real path, for the profile."""
     name = "apparmor-allows"
     if confinement.restricts is None:
-        return Row(name=name, answer=YES, evidence=f"this kernel has no {_APPARMOR}")
-    evidence = f"{_APPARMOR} is {confinement.restricts}, and this process is {confinement.label}"
+        return Row(name=name, answer=YES, evidence=f"this kernel has no {APPARMOR}")
+    evidence = f"{APPARMOR} is {confinement.restricts}, and this process is {confinement.label}"
     if not confinement.holds():
         return Row(name=name, answer=YES, evidence=evidence)
     # Root can create the namespaces anyway; only others need a profile.
@@ -56,15 +54,15 @@ sudo apparmor_parser -r /etc/apparmor.d/pyspaces"""
 
 def sysctl() -> Row:
     """Return whether the sysctl of Debian's kernels allows user namespaces for everyone."""
-    value = procfs.sysctl(_DEBIAN)
+    value = procfs.sysctl(DEBIAN)
     name = "sysctl-allows"
     if value is None:
-        return Row(name=name, answer=YES, evidence=f"this kernel has no {_DEBIAN}")
+        return Row(name=name, answer=YES, evidence=f"this kernel has no {DEBIAN}")
     if value != "0":
-        return Row(name=name, answer=YES, evidence=f"{_DEBIAN} is {value}")
+        return Row(name=name, answer=YES, evidence=f"{DEBIAN} is {value}")
     answer = DEGRADED if os.geteuid() == 0 else NO
     return Row(
-        name=name, answer=answer, evidence=f"{_DEBIAN} is 0", remedy=f"sudo sysctl {_DEBIAN}=1"
+        name=name, answer=answer, evidence=f"{DEBIAN} is 0", remedy=f"sudo sysctl {DEBIAN}=1"
     )
 
 
