@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pwd
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
-_BY_FLAG = {row.flag: row.name for row in namespaces.NAMESPACES}
 # Reason: reading one takes 4 us, so this limits the search to about a second; most hosts have
 # fewer. lsns(8) reads all of them, however long it takes.
 _MOST_DESCRIPTORS = 200_000
@@ -115,16 +115,12 @@ def _inodes_of(pid: int) -> set[int]:
     try:
         return {inode for _, inode in registry.members_of(pid)}
     except KernelError as error:
-        why = error.strerror
-        if not os.path.exists(f"/proc/{pid}"):
-            why = "no such process"
+        why = error.strerror if os.path.exists(f"/proc/{pid}") else "no such process"
         raise SpaceError(f"cannot list the namespaces of process {pid}: {why}") from None
 
 
 class _Found:
     """What is known about a namespace so far."""
-
-    __slots__ = ("files", "held", "netnsid", "owner", "parent", "pids", "type")
 
     def __init__(self, kind: str) -> None:
         self.type = kind
@@ -145,7 +141,6 @@ class _Scan:
         self.unsearched = 0
         self._readable: list[int] = []
         self._holders = registry.holders()
-        self._users: dict[int, str | None] = {}
 
     def read_processes(self) -> None:
         """Read the namespaces of every process."""
@@ -186,14 +181,11 @@ class _Scan:
     def _relate(self, inode: int, descriptor: int) -> None:
         """Follow owners and parents up to known namespaces; closes the descriptor."""
         found = self.found[inode]
-        pairs: list[tuple[str, int | None]] = []
-        try:
-            pairs.append(("owner", nsfs.owner(descriptor)))
-            if found.type in ("user", "pid"):
-                pairs.append(("parent", nsfs.parent(descriptor)))
-        finally:
-            os.close(descriptor)
-        for relation, other in pairs:
+        related = {"owner": nsfs.owner(descriptor)}
+        if found.type in ("user", "pid"):
+            related["parent"] = nsfs.parent(descriptor)
+        os.close(descriptor)
+        for relation, other in related.items():
             if other is None:
                 continue
             above = os.fstat(other).st_ino
@@ -201,14 +193,11 @@ class _Scan:
             if above in self.found:
                 os.close(other)
             else:
-                self._add(above, "pid" if (found.type, relation) == ("pid", "parent") else "user")
+                self._add(above, found.type if relation == "parent" else "user")
                 self._relate(above, other)
 
     def _add(self, inode: int, kind: str) -> _Found:
-        found = self.found.get(inode)
-        if found is None:
-            found = self.found[inode] = _Found(kind)
-        return found
+        return self.found.setdefault(inode, _Found(kind))
 
     def row(self, inode: int) -> Row:
         """Return the row of a namespace; only the process with the lowest id is read."""
@@ -235,18 +224,10 @@ class _Scan:
         ids = (procfs.status_field(pid, "Uid") or "").split()
         if ids:
             facts["uid"] = uid = int(ids[1])
-            facts["user"] = self._user(uid)
+            facts["user"] = _user(uid)
         words = procfs.words_of(pid) or [procfs.read_or_none(f"/proc/{pid}/comm") or ""]
         facts["command"] = " ".join(words) or None
         return facts
-
-    def _user(self, uid: int) -> str | None:
-        if uid not in self._users:
-            try:
-                self._users[uid] = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                self._users[uid] = None
-        return self._users[uid]
 
     def ours(self) -> set[int]:
         """Return the namespaces that pyspaces created."""
@@ -255,15 +236,18 @@ class _Scan:
         parents = {pid: procfs.parent_of(pid) for pid in pids}
         launchers = {pid for pid in parents if _is_launcher(pid)}
         below = {pid for pid in parents if _has_ancestor(pid, parents, launchers)}
-        outside = {
-            inode
-            for inode, found in self.found.items()
-            if any(pid not in below for pid in found.pids)
-        }
         for inode, found in self.found.items():
-            if inode not in outside and below.intersection(found.pids):
+            if found.pids and below.issuperset(found.pids):
                 made.add(inode)
         return made
+
+
+@functools.cache
+def _user(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], bool]:
@@ -292,19 +276,18 @@ def _open(inode: int, found: _Found) -> int | None:
     link = next(row.link for row in namespaces.NAMESPACES if row.name == found.type)
     for opened in _opened(link, found):
         # The pid may have been reused by now, and another mount may cover the file.
-        if os.fstat(opened).st_ino == inode and nsfs.clone_flag(opened) in _BY_FLAG:
-            return opened
-        os.close(opened)
+        if opened is not None:
+            if os.fstat(opened).st_ino == inode:
+                return opened
+            os.close(opened)
     return None
 
 
-def _opened(link: str, found: _Found) -> Iterator[int]:
+def _opened(link: str, found: _Found) -> Iterator[int | None]:
     for path in (*(f"/proc/{pid}/ns/{link}" for pid in found.pids), *found.files):
-        if (opened := nsfs.open_safely(path)) is not None:
-            yield opened
+        yield nsfs.open_safely(path)
     for place in found.held:
-        if (opened := place.open()) is not None:
-            yield opened
+        yield place.open()
 
 
 def _is_launcher(pid: int) -> bool:

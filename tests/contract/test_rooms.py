@@ -61,7 +61,8 @@ LAZY = {("pyspaces", "importlib")}
 LAUNCH_PATH = {"kernel", "features", "mounts", "plan", "settings", "hints", "launch", *WORDS, ""}
 # In these rooms, and loaded by no launch: test_imports holds what one does load.
 OFF_THE_LAUNCH_PATH = {
-    *("pyspaces.kernel.netnsid", "pyspaces.plan.file", "pyspaces.launch.preview"),
+    *("pyspaces.kernel.held", "pyspaces.kernel.netnsid", "pyspaces.plan.file"),
+    "pyspaces.launch.preview",
 }
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),

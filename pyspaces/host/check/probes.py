@@ -133,7 +133,7 @@ def pidfd() -> Row:
     return finding(YES if ended else NO, "a child was ended and waited for with a pidfd")
 
 
-def clone3() -> Row:
+def newest_clone() -> Row:
     """Make an invalid call, which clone3 refuses as invalid if it is available."""
     number = filtered.answer("clone3", 0)
     if number == filtered.own_answer("clone3"):
@@ -184,7 +184,7 @@ PROBES |= {
     "loopback": _DECLARED["loopback"],
     "time-offsets": _DECLARED["time-offsets"],
     "pidfd": pidfd,
-    "clone3": clone3,
+    "clone3": newest_clone,
     "mount-setattr": _launch(_MOUNT, "a mount was made read-only", _do_mount_setattr),
     "new-mount-api": _launch(
         _MOUNT, "fsopen, fsconfig, fsmount and move_mount work", _do_new_mount
