@@ -22,7 +22,6 @@ def _stop(names: tuple[str, ...], grace: float) -> None:
 stop = click.Command(
     "stop",
     help=_HELP,
-    short_help="Stop commands and namespaces by name.",
     add_help_option=False,
     callback=_stop,
     params=[

@@ -47,7 +47,7 @@ def finding(answer: str, evidence: str, remedy: str | None = None) -> Row:
     return Row(name="", answer=answer, evidence=evidence, remedy=remedy)
 
 
-def of_trial(error: SpaceError | None, works: str) -> Row:
+def of_trial(error: SpaceError | None, works: str = "") -> Row:
     """Return the row of a trial launch, without its name. works: the evidence if it succeeded."""
     if error is None:
         return finding(YES, works)
