@@ -1,6 +1,6 @@
-"""The ids by which one network namespace knows others: rtnetlink's RTM_GETNSID.
+"""The ids that one network namespace has assigned to others: RTM_GETNSID of rtnetlink(7).
 
-Runs in any process. Must not know why it is asked. Not on the launch path: it loads `socket`.
+Runs in any process. Not on the launch path: it loads `socket`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pyspaces.kernel import constants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
 _NLMSGHDR = struct.Struct("=IHHII")
@@ -22,28 +21,23 @@ _ATTRIBUTE = struct.Struct("=HHi")
 
 
 class Asker:
-    """Context with a netlink socket, over which the caller's own network namespace answers."""
+    """Context with a netlink socket to the caller's own network namespace."""
 
     def __enter__(self) -> Self:
         try:
             self._socket: socket.socket | None = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, constants.NETLINK_ROUTE
             )
-        except OSError:  # a seccomp filter, or a kernel without netlink: then ids are not known
+        except OSError:  # a seccomp filter, or a kernel without netlink: ids are unknown
             self._socket = None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._socket is not None:
             self._socket.close()
 
     def ask(self, descriptor: int) -> int | None:
-        """Return the id of the network namespace behind `descriptor`; None where it has none."""
+        """Return the id of the network namespace behind `descriptor`; None if it has none."""
         if self._socket is None:
             return None
         attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size, constants.NETNSA_FD, descriptor)
@@ -58,7 +52,7 @@ class Asker:
 
 
 def _id_of(answer: bytes) -> int | None:
-    """Read the answer to one question; the kernel says -1 where no id was ever given."""
+    """Return the id in an answer; the kernel answers -1 if none was assigned."""
     if _NLMSGHDR.unpack_from(answer)[1] != constants.RTM_NEWNSID:
         return None
     at = _NLMSGHDR.size + _RTGENMSG
