@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import help_option
 from pyspaces.features.existing import keeping
 
 _HELP = """Release the namespace that is bound to each FILE, and remove the file.

@@ -10,7 +10,7 @@ import importlib
 import click
 
 from pyspaces import status
-from pyspaces.commands.help import help_option, version_option
+from pyspaces.commands.optional import help_option, version_option
 from pyspaces.errors import SpaceError
 
 TYPE_CHECKING = False

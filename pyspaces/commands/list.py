@@ -7,8 +7,7 @@ import sys
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.help import help_option
-from pyspaces.commands.optional import Command, OptionalValue, complete_words
+from pyspaces.commands.optional import Command, OptionalValue, complete_words, help_option
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault

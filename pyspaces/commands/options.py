@@ -6,8 +6,13 @@ import click
 from click.core import ParameterSource
 
 from pyspaces import settings
-from pyspaces.commands.help import help_option, version_option
-from pyspaces.commands.optional import Command, complete_path, complete_words
+from pyspaces.commands.optional import (
+    Command,
+    complete_path,
+    complete_words,
+    help_option,
+    version_option,
+)
 from pyspaces.settings import FLAG, MANY, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import help_option
 from pyspaces.commands.targets import complete_name
 from pyspaces.host import targets
 

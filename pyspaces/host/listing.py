@@ -20,7 +20,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from typing import Any, ClassVar
 
 _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
@@ -234,8 +234,11 @@ class _Scan:
         made = {inode for holder in self._holders for inode in holder.new_inodes()}
         pids = {pid for found in self.found.values() for pid in found.pids}
         parents = {pid: procfs.parent_of(pid) for pid in pids}
-        launchers = {pid for pid in parents if _is_launcher(pid)}
-        below = {pid for pid in parents if _has_ancestor(pid, parents, launchers)}
+        above = {pid for pid in parents if _is_launcher(pid)}
+        below: set[int] = set()
+        while more := {pid for pid, parent in parents.items() if parent in above} - below:
+            below |= more
+            above |= more
         for inode, found in self.found.items():
             if found.pids and below.issuperset(found.pids):
                 made.add(inode)
@@ -296,17 +299,6 @@ def _is_launcher(pid: int) -> bool:
     for at, word in enumerate(words[:6]):
         if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
             return at == 0 or os.path.basename(words[0]).startswith("python")
-    return False
-
-
-def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> bool:
-    above = parents.get(pid, 0)
-    seen = set()
-    while above and above not in seen:
-        if above in wanted:
-            return True
-        seen.add(above)
-        above = parents.get(above, 0)
     return False
 
 

@@ -10,9 +10,8 @@ import stat
 
 from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, mountinfo
-from pyspaces.mounts import classic
 from pyspaces.mounts.operation import Operation
-from pyspaces.mounts.tree import PLAIN, READ_ONLY
+from pyspaces.mounts.tree import PLAIN, READ_ONLY, remount_inner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ class ReadOnly(Operation):
         os.close(top)
         if proc is not None:
             # The flag is not locked, because it was set in this namespace: mount_namespaces(7).
-            classic.remount_inner(proc, 0, cleared=READ_ONLY)
+            remount_inner(proc, 0, cleared=READ_ONLY)
             os.close(proc)
 
 

@@ -12,9 +12,8 @@ import os
 import stat
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, mountapi, procfs
+from pyspaces.kernel import constants, libc, mountapi, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.mounts import classic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ _DIRECTORY = _PATH | os.O_DIRECTORY
 READ_ONLY, NO_DEVICES = constants.MOUNT_ATTR_RDONLY, constants.MOUNT_ATTR_NODEV
 NO_SUID = constants.MOUNT_ATTR_NOSUID
 PLAIN = NO_DEVICES | NO_SUID
+# As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
+_KEPT = PLAIN | READ_ONLY | constants.MS_NOEXEC
 
 
 class Tree:
@@ -284,10 +285,10 @@ class Tree:
         """Set attributes of the mount at `top`. recursive: and of every mount beneath it."""
         if self._set_inner(top, attributes, recursive=recursive):
             return
-        classic.remount_inner(top, attributes)
+        remount_inner(top, attributes)
         if recursive:
-            for number, path in classic.beneath(top):
-                classic.remount_beneath_inner(top, path, number, attributes)
+            for number, path in _beneath(top):
+                _remount_beneath_inner(top, path, number, attributes)
 
 
 def _make(parent: int, name: str, path: str, mode: int, *, directory: bool) -> None:
@@ -311,3 +312,46 @@ def _same_place(one: int, other: int) -> bool:
     return os.path.samestat(os.fstat(one), os.fstat(other)) and (
         procfs.mount_number(one) == procfs.mount_number(other)
     )
+
+
+# Mount attributes by mount(2), which takes paths, for kernels before Linux 5.12.
+
+
+def remount_inner(mount: int, attributes: int, *, cleared: int = 0) -> None:
+    """Set `attributes` of one mount, and clear those in `cleared`, with mount(2).
+
+    In a user namespace, the flags that a mount had outside are locked, and a remount without one of
+    them fails with EPERM: mount_namespaces(7). The kernel keeps those of access times by itself.
+    """
+    # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and MS_* of these names are the same bits.
+    flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
+    flags |= os.fstatvfs(mount).f_flag & _KEPT & ~cleared
+    libc.mount(None, f"/proc/self/fd/{mount}", None, flags)  # /proc is still that of the old root
+
+
+def _remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> None:
+    """Set attributes of the mount `number`, which is at `path` below `top`.
+
+    A covered mount has no path: nobody can reach it, and it is left as it is.
+    """
+    try:
+        below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    if procfs.mount_number(below) == number:
+        remount_inner(below, attributes)
+    os.close(below)
+
+
+def _beneath(top: int) -> list[tuple[int, str]]:
+    """Return the number, and the path below `top`, of each mount beneath the one at `top`."""
+    rows = {row.number: row for row in mountinfo.mounts()}
+    first = procfs.mount_number(top)
+    prefix = rows[first].point.rstrip("/")
+    return [
+        (number, row.point.removeprefix(prefix))
+        for number, row in rows.items()
+        if first in mountinfo.line_of(rows, number)[1:]
+    ]
