@@ -1,7 +1,7 @@
-"""The keywords of Container and Inject, as type checkers read them: a row for each.
+"""The keywords of Container and Inject with their types, for type checkers.
 
-For annotations: nothing here is needed at run time; `space.plan_of` and `visit` read the values. A
-program that passes settings on can annotate them, too: `def start(**space: Unpack[Space])`.
+Not used at run time: `space.plan_of` and `visit` read the values. A program that passes settings on
+can use them for its own annotations: `def start(**space: Unpack[Space])`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
 
 
 class Namespaces(TypedDict, total=False):
-    """What Inject and setns take, too."""
+    """Keywords of all, including Inject and setns."""
 
     user: bool
     pid: bool
@@ -34,7 +34,7 @@ class Namespaces(TypedDict, total=False):
 
 
 class Common(Namespaces, total=False):
-    """What Container, Chroot and get_context all take."""
+    """Keywords of Container, Chroot and get_context."""
 
     share: Words
     join: Words
@@ -87,17 +87,17 @@ class Common(Namespaces, total=False):
 
 
 class Shared(Common, total=False):
-    """What get_context takes: the root besides, which of a Chroot is its path."""
+    """Keywords of get_context: also `root`, which for a Chroot is its path."""
 
     root: Path | None
 
 
 class Own(Common, total=False):
-    """What Chroot takes: what only one process can have, besides."""
+    """Keywords of Chroot: also those that only a single process can have."""
 
     registered: str | None
     overlay_diff: Path | None
 
 
 class Space(Shared, Own, total=False):
-    """What Container takes."""
+    """Keywords of Container."""
