@@ -1,7 +1,7 @@
-"""The namespaces of this host as rows: the processes in them, their owners, what keeps them alive.
+"""List the namespaces of this host, with their processes, owners, and what keeps them alive.
 
 Runs in the caller, and changes nothing. Must not know the command line, nor how rows are shown.
-Processes that cannot be read are counted, and those that end meanwhile are left out; neither is an
+Processes that cannot be read are counted, and those that have ended are ignored; neither is an
 error.
 """
 
@@ -58,7 +58,7 @@ class Row(Record):
 
 
 class Listing(Record):
-    """Rows in the order of their inode numbers, and what may be missing.
+    """Rows in the order of their inode numbers, and what may be missing from them.
 
     unreadable: the number of processes whose namespaces could not be read. hidden: whether /proc
     hides processes of other users. unsearched: the number of open descriptors that were not
@@ -169,13 +169,13 @@ class _Scan:
 
     def read_relations(self) -> None:
         """Find owners and parents, which get rows too, even if no process is in them."""
-        with netnsid.Asker() as asker:
+        with netnsid.asking() as ask:
             for inode, found in list(self.found.items()):
                 descriptor = _open(inode, found)
                 if descriptor is None:
                     continue
                 if found.type == "net":
-                    found.netnsid = asker.ask(descriptor)
+                    found.netnsid = ask(descriptor)
                 self._relate(inode, descriptor)
 
     def _relate(self, inode: int, descriptor: int) -> None:

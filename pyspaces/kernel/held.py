@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+from typing import NamedTuple
 
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.kernel.libc import KernelError
@@ -25,15 +26,12 @@ _FIRST = 256
 _SOCKET = 2
 
 
-class Place:
+class Place(NamedTuple):
     """A descriptor of a namespace, or of a socket in one."""
 
-    __slots__ = ("is_socket", "number", "pid")
-
-    def __init__(self, pid: int, number: int, *, is_socket: bool) -> None:
-        self.pid = pid
-        self.number = number
-        self.is_socket = is_socket
+    pid: int
+    number: int
+    is_socket: bool
 
     def __str__(self) -> str:
         """Return its path; marked for a socket, since that path does not lead to the namespace."""

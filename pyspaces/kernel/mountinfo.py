@@ -69,13 +69,9 @@ def line_of(rows: Mapping[int, Mount], number: int) -> list[int]:
 
 def is_on_shared(path: str) -> bool:
     """Return whether the mount that `path` (absolute, without links) is on is a shared one."""
-    shared, longest = False, -1
-    for mount in mounts():
-        point = mount.point
-        # The last one of a mount point covers those before it.
-        if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= longest:
-            longest, shared = len(point), mount.shared
-    return shared
+    rows = [row for row in mounts() if f"{path}/".startswith(row.point.rstrip("/") + "/")]
+    # The last one on a mount point covers those before it.
+    return bool(rows) and max(reversed(rows), key=lambda row: len(row.point)).shared
 
 
 def namespace_files() -> Iterator[tuple[str, int, str]]:

@@ -45,11 +45,11 @@ class Inject(FunctionProcess):
     target_pid: the process. target, args, kwargs, name, daemon: as for `multiprocessing.Process`.
     user, pid, net, mount, uts, ipc, cgroup, time: the namespaces to join; without any, or with
     `all`, those that differ from this process's own. In a user namespace, the function runs as
-    root, or as the first mapped id, without this process's supplementary groups if the kernel allows it
-    to drop them, and with a new session keyring. In any namespace, the process is not dumpable
-    (PR_SET_DUMPABLE of prctl(2)), because processes inside could otherwise control it, and read all
-    memory of this process: so its files in /proc/self belong to root, and an ordinary user can
-    create a user namespace there only in a program that it executes.
+    root, or as the first mapped id, without this process's supplementary groups if the kernel
+    allows it to drop them, and with a new session keyring. In any namespace, the process is not
+    dumpable (PR_SET_DUMPABLE of prctl(2)), because processes inside could otherwise control it, and
+    read all memory of this process: so its files in /proc/self belong to root, and an ordinary user
+    can create a user namespace there only in a program that it executes.
 
     `start` raises SpaceError, which names the namespace that could not be joined. All namespaces
     are opened before the first is joined, so a process that ends meanwhile is not mistaken for
