@@ -26,7 +26,7 @@ CLONE_FS = 0x00000200  #: set if file system information is shared
 CLONE_FILES = 0x00000400  #: set if open files are shared
 CLONE_SIGHAND = 0x00000800  #: set if signal handlers are shared
 CLONE_PTRACE = 0x00002000  #: set if tracing continues on the child
-CLONE_VFORK = 0x00004000  #: set if the child wakes the parent at its release of memory
+CLONE_VFORK = 0x00004000  #: suspend the parent until the child releases its memory
 CLONE_PARENT = constants.CLONE_PARENT  #: set if the child has the same parent as the caller
 CLONE_THREAD = 0x00010000  #: set for the same thread group
 CLONE_NEWNS = constants.CLONE_NEWNS  #: new mount namespace
@@ -34,7 +34,7 @@ CLONE_SYSVSEM = 0x00040000  #: share System V SEM_UNDO semantics
 CLONE_SETTLS = 0x00080000  #: create a new thread-local storage for the child
 CLONE_PARENT_SETTID = 0x00100000  #: store the thread id in the parent
 CLONE_CHILD_CLEARTID = 0x00200000  #: clear the thread id in the child at its end
-CLONE_DETACHED = 0x00400000  #: unused, ignored
+CLONE_DETACHED = 0x00400000  #: unused
 CLONE_UNTRACED = 0x00800000  #: set if tracing cannot be forced on the child
 CLONE_CHILD_SETTID = 0x01000000  #: store the thread id in the child
 CLONE_NEWCGROUP = constants.CLONE_NEWCGROUP  #: new cgroup namespace
@@ -113,8 +113,8 @@ class Clone(NamespacePopen):
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
         self._bootstrap = bootstrap
-        # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
-        # a copy of it, and our child would not see the end-of-file that it waits for.
+        # The lock is held until our end of the pipe is closed: another child forked before that
+        # would keep a copy of it, and our child would not see the end-of-file that it waits for.
         with spawn.forks_held():
             self.pipe_fd = os.pipe()
             try:
@@ -127,7 +127,7 @@ class Clone(NamespacePopen):
                     self._end_now()
                 raise
             finally:
-                self._bootstrap = None  # for the child only: here it would only keep us alive
+                self._bootstrap = None  # only for the child; here, it would keep us alive
                 for descriptor in self.pipe_fd:
                     os.close(descriptor)
         return child.pid, child.pidfd
@@ -167,7 +167,8 @@ class Clone(NamespacePopen):
             raise
 
     def _write_maps(self) -> None:
-        base = f"{self.proc}/{self._pid_in_proc()}"
+        pid = procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
+        base = f"{self.proc}/{pid}"
         if self._uids:
             self.update_map(idmap.to_text(self._uids), f"{base}/uid_map")
         if self._gids:
@@ -175,12 +176,9 @@ class Clone(NamespacePopen):
                 self.update_map(idmap.DENY, f"{base}/setgroups")
             self.update_map(idmap.to_text(self._gids), f"{base}/gid_map")
 
-    def _pid_in_proc(self) -> int:
-        return procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
-
 
 def _checked_flags(flags: object) -> int:
-    """Return the flags for clone3. Raises ValueError for those that Python cannot run with."""
+    """Return the flags for clone3. Raises ValueError for flags with which Python cannot run."""
     if not isinstance(flags, int) or isinstance(flags, bool):
         raise TypeError(f"clone_flags: has to be a number of CLONE_* bits, and is {told(flags)}")
     if not 0 <= flags < 1 << 64:

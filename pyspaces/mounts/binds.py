@@ -13,6 +13,9 @@ from pyspaces.mounts.tree import NO_DEVICES, NO_SUID, PLAIN, READ_ONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pyspaces.mounts.tree import Tree
 
 
@@ -59,7 +62,7 @@ class BindFd(Operation):
         return f"{text}, read-only" if self.read_only else text
 
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
-        opened = _status_of(self.fd)
+        opened = _on(self.fd, os.fstat)
         # Its mount belongs to the caller's namespace and cannot be copied into ours (EINVAL). So
         # the file is opened again by its path, and must be the same.
         path = os.readlink(f"/proc/self/fd/{self.fd}")
@@ -83,7 +86,7 @@ class File(Operation):
         return f"write descriptor {self.fd} to the file {self.target}, mode {self.perms:04o}"
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
-        _status_of(self.fd)
+        _on(self.fd, os.fstat)
         parent, name = tree.parent_inner(self.target, self.perms)
         _write_from(self.fd, name, parent, self.perms)
         os.close(parent)
@@ -104,7 +107,7 @@ class BindData(Operation):
         return f"{text}, read-only" if self.read_only else text
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
-        _status_of(self.fd)
+        _on(self.fd, os.fstat)
         directory, name = tree.scratch_inner(), tree.scratch_name()
         _write_from(self.fd, name, directory, self.perms)
         return (tree.copy_inner(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory)),)
@@ -120,9 +123,10 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _status_of(descriptor: int) -> os.stat_result:
+def _on(descriptor: int, call: Callable[..., Any], *more: int) -> Any:
+    """Return the result of `call` for a descriptor of the caller. Raises Refusal, which names it."""
     try:
-        return os.fstat(descriptor)
+        return call(descriptor, *more)
     except OSError as error:
         raise Refusal(number=error.errno or 0, path=f"descriptor {descriptor}") from None
 
@@ -131,16 +135,9 @@ def _write_from(source: int, name: str, directory: int, perms: int) -> None:
     """Write what can be read from `source` to the file `name` in `directory`; close `source`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, 0o600, dir_fd=directory), "wb", buffering=0) as file:
-        while chunk := _read(source):
+        while chunk := _on(source, os.read, 1 << 16):
             view = memoryview(chunk)
             while view:
                 view = view[file.write(view) :]
         os.fchmod(file.fileno(), perms)
     _close(source)
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 1 << 16)
-    except OSError as error:
-        raise Refusal(number=error.errno or 0, path=f"descriptor {descriptor}") from None

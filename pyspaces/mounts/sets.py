@@ -160,14 +160,10 @@ def _first_apart(top: str, way: str) -> str | None:
             status = os.lstat(path)
         except OSError:
             return None
-        foreign = foreign or _is_foreign(status)
+        foreign |= (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
         if foreign and stat.S_ISDIR(status.st_mode) and _is_writable(path, status):
             return path
     return None
-
-
-def _is_foreign(status: os.stat_result) -> bool:
-    return (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
 
 
 def _is_writable(path: str, status: os.stat_result) -> bool:
