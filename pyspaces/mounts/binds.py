@@ -124,7 +124,7 @@ def _close(descriptor: int) -> None:
 
 
 def _on(descriptor: int, call: Callable[..., Any], *more: int) -> Any:
-    """Return the result of `call` for a descriptor of the caller. Raises Refusal, which names it."""
+    """Call `call` with a descriptor of the caller. Raises Refusal, which names the descriptor."""
     try:
         return call(descriptor, *more)
     except OSError as error:
