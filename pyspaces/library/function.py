@@ -222,7 +222,7 @@ class Popen(NamespacePopen):
         owner = process_obj if isinstance(process_obj, FunctionProcess) else space
         if owner is None or not callable(getattr(process_obj, "_bootstrap", None)):
             raise TypeError(
-                f"process_obj: is {told(process_obj)}, which says nothing of namespaces: make it"
+                f"process_obj: is {told(process_obj)}, without settings of namespaces: create it"
                 " with pyspaces.Container, or with get_context(...).Process"
             )
         self._pid_1 = owner._is_pid_1()

@@ -15,7 +15,6 @@ from pyspaces.features.existing import joining
 from pyspaces.features.existing.joining import Handle, Visit
 from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, procfs
-from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.inner.join import join
 from pyspaces.library.function import FunctionProcess, label_of
 from pyspaces.record import told
@@ -74,7 +73,11 @@ class Inject(FunctionProcess):
         self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
-        visit = _only_named(_opened(self.target_pid, self._names))
+        visit = _opened(self.target_pid, self._names)
+        if "user" not in (handle.name for handle in visit.handles):
+            # Never join a user namespace without being told to.
+            joining.close(visit.owners)
+            visit = visit.replace(owners=())
         try:
             return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
         finally:
@@ -105,7 +108,8 @@ def setns(target_pid: int, **wanted: Unpack[Namespaces]) -> Iterator[tuple[str, 
             back.callback(libc.set_dumpable, dumpable=libc.is_dumpable())
             libc.set_dumpable(dumpable=False)
             for handle, way in zip(visit.handles, ways_back, strict=True):
-                _enter(handle)
+                with _refusing(JOIN):
+                    _join(handle)
                 back.callback(_leave, way)
             yield tuple(handle.name for handle in visit.handles)
     finally:
@@ -115,18 +119,18 @@ def setns(target_pid: int, **wanted: Unpack[Namespaces]) -> Iterator[tuple[str, 
 def _opened(process: int, names: Iterable[str]) -> Visit:
     """Open the namespaces to join. Raises SpaceError, which names the file."""
     joins = tuple(Join(namespace=name, pid=process) for name in names)
-    try:
+    with _refusing(JOIN):
         return joining.open_visit(Joining(joins=joins))
-    except KernelError as error:
-        raise _refusal(error, JOIN) from error
 
 
-def _only_named(visit: Visit) -> Visit:
-    """Leave out owners if no user namespace was named: never join one without being told to."""
-    if any(handle.name == "user" for handle in visit.handles):
-        return visit
-    joining.close(visit.owners)
-    return visit.replace(owners=())
+@contextlib.contextmanager
+def _refusing(stage: str) -> Iterator[None]:
+    """Turn errors of system calls into a SpaceError. stage: what failed, after `cannot`."""
+    try:
+        yield
+    except OSError as error:
+        report = Report.of(stage, error)
+        raise SpaceError(report.sentence(), report=report) from error
 
 
 def _chosen(wanted: Mapping[str, object], *, what: str) -> tuple[str, ...]:
@@ -134,13 +138,8 @@ def _chosen(wanted: Mapping[str, object], *, what: str) -> tuple[str, ...]:
     for name in wanted:
         if name not in (*namespaces.NAMES, "all"):
             raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
-    wrong = [
-        f"{name}: takes True or False, and is {told(value)}"
-        for name, value in wanted.items()
-        if not isinstance(value, bool)
-    ]
-    if wrong:
-        raise UsageFault(wrong)
+    if wrong := [name for name, value in wanted.items() if not isinstance(value, bool)]:
+        raise UsageFault([f"{n}: takes True or False, and is {told(wanted[n])}" for n in wrong])
     names = tuple(name for name in namespaces.NAMES if wanted.get(name))
     return namespaces.supported() if wanted.get("all") or not names else names
 
@@ -177,10 +176,8 @@ def _ways_back(visit: Visit, back: contextlib.ExitStack) -> list[list[Handle]]:
     host's network namespace for its own, but not return. `back` closes the descriptors. For a mount
     namespace there are three, because joining one changes the root and the working directory.
     """
-    try:
+    with _refusing("open the way back"):
         ways = [[*_own(handle.name, back)] for handle in visit.handles]
-    except OSError as error:
-        raise _refusal(error, "open the way back") from error
     for way in ways:
         _leave(way)
     return ways
@@ -197,28 +194,17 @@ def _own(name: str, back: contextlib.ExitStack) -> Iterator[Handle]:
         yield Handle(name=what, descriptor=descriptor, path=path)
 
 
-def _enter(handle: Handle) -> None:
-    try:
-        libc.setns(handle.descriptor, namespaces.flags_of([handle.name]), path=handle.path)
-    except KernelError as error:
-        raise _refusal(error, JOIN) from error
+def _join(handle: Handle) -> None:
+    libc.setns(handle.descriptor, namespaces.flags_of([handle.name]), path=handle.path)
 
 
 def _leave(ways: list[Handle]) -> None:
     """Return from one namespace."""
-    try:
+    with _refusing(f"return to {ways[0].path}"):
         for way in ways:
+            if way.name not in (_ROOT, _WORKDIR):
+                _join(way)
+                continue
+            os.fchdir(way.descriptor)
             if way.name == _ROOT:
-                os.fchdir(way.descriptor)
                 os.chroot(".")
-            elif way.name == _WORKDIR:
-                os.fchdir(way.descriptor)
-            else:
-                libc.setns(way.descriptor, namespaces.flags_of([way.name]), path=way.path)
-    except OSError as error:
-        raise _refusal(error, f"return to {ways[0].path}") from error
-
-
-def _refusal(error: OSError, stage: str) -> SpaceError:
-    report = Report.of(stage, error)
-    return SpaceError(report.sentence(), report=report)

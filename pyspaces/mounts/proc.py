@@ -40,11 +40,9 @@ def mount_inner(root: str | None) -> None:
         os.fchdir(opened[1])
         libc.mount("proc", ".", "proc", _FLAGS)
         os.fchdir(opened[0])
-    except Refusal:
-        raise
     except KernelError as error:
-        path = os.path.join(root, "proc")
-        raise KernelError(error.errno or 0, error.call, error.arguments, path) from error
+        error.filename = os.path.join(root, "proc")
+        raise
     finally:
         for descriptor in opened:
             os.close(descriptor)
