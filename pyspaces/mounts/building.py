@@ -35,10 +35,10 @@ class Building:
             # First all paths are opened: the scratch directory, once there is one, is behind "/..".
             opened = []
             for operation in self._operations:
-                with _Doing(operation):
+                with _ErrorsOf(operation):
                     opened.append(operation.find_inner(tree))
             for operation, found in zip(self._operations, opened, strict=True):
-                with _Doing(operation):
+                with _ErrorsOf(operation):
                     self._found.append(operation.prepare_inner(tree, found))
             tree.leave_scratch_inner()
         finally:
@@ -56,7 +56,7 @@ class Building:
         try:
             for operation, found in zip(self._operations, self._found, strict=True):
                 say(operation.describe())
-                with _Doing(operation):
+                with _ErrorsOf(operation):
                     operation.apply_inner(self._tree, found)
         finally:
             os.umask(before)
@@ -65,7 +65,7 @@ class Building:
             os.close(descriptor)
 
 
-class _Doing:
+class _ErrorsOf:
     """Context that reports every error as one of its operation."""
 
     def __init__(self, operation: Operation) -> None:

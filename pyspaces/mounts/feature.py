@@ -130,7 +130,7 @@ def _operations(
         shared_pids="pid" not in (*given.namespaces, *given.joined),
     )
     empty_root = empty_root or words.needs_empty_root(names, user=user)
-    return empty_root, words.with_what_follows(operations, empty_root=empty_root, proc=proc)
+    return empty_root, words.with_implied(operations, empty_root=empty_root, proc=proc)
 
 
 def _find_inner(context: Context) -> None:

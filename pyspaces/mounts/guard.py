@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pyspaces.kernel.mountinfo import Mount
 
 # The lists of the OCI runtimes: config.md of the runtime-spec, oci/defaults.go of moby.
-KEPT_AS_IT_IS = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-HIDDEN = (
+READ_ONLY_NAMES = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+HIDDEN_NAMES = (
     *("acpi", "asound", "kcore", "keys", "latency_stats"),
     *("sched_debug", "scsi", "timer_list", "timer_stats"),
 )
@@ -54,8 +54,8 @@ class Guard(Record):
         null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
         tree = Tree(root=root)
         try:
-            for top in _whole_ones_inner(root):
-                _guard_one_inner(tree, top, null)
+            for top in _open_procs_inner(root):
+                _guard_proc_inner(tree, top, null)
                 os.close(top)
             _guard_sysfs_inner(tree, null, whole=self.sysfs)
         finally:
@@ -72,7 +72,7 @@ def _is_host_root_inside() -> bool:
     return str(owner) != procfs.sysctl("kernel.overflowuid")
 
 
-def _whole_ones_inner(root: int) -> list[int]:
+def _open_procs_inner(root: int) -> list[int]:
     """Open each procfs beneath the root that can be reached and is mounted as a whole."""
     for _ in range(_MOST_TRIES):
         found = []
@@ -119,11 +119,11 @@ def _is_covered(rows: Mapping[int, Mount], number: int) -> bool:
     )
 
 
-def _guard_one_inner(tree: Tree, top: int, null: int) -> None:
-    for name in KEPT_AS_IT_IS:
+def _guard_proc_inner(tree: Tree, top: int, null: int) -> None:
+    for name in READ_ONLY_NAMES:
         if (point := _look_inner(top, name)) is not None:
             tree.cover_inner(point, point, READ_ONLY)
-    for name in HIDDEN:
+    for name in HIDDEN_NAMES:
         if (point := _look_inner(top, name)) is not None:
             tree.hide_inner(point, f"/proc/{name}", null)
 

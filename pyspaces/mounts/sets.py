@@ -28,7 +28,7 @@ _OF_THE_KERNEL = (
     *("securityfs", "bpf", "configfs", "fusectl", "binfmt_misc", "efivarfs", "pstore"),
     *("hugetlbfs", "autofs", "rpc_pipefs", "nsfs", "selinuxfs", "nfsd"),
 )
-_MOST_APART = 16
+_MOST_OVERLAYS = 16
 
 
 def host_ro(*, proc: bool) -> tuple[Operation, ...]:
@@ -108,11 +108,11 @@ def _pieces(
             layer = _layer(path, kinds, proc=proc)
             yield layer
             if isinstance(layer, TmpOverlay):
-                for inner in _apart(path):
+                for inner in _own_overlays(path):
                     yield TmpOverlay(lower=(inner,), target=inner)
 
 
-def _apart(path: str) -> list[str]:
+def _own_overlays(path: str) -> list[str]:
     """Return the directories below `path` that need their own overlay in a user namespace.
 
     A change in a directory first copies the directory up, and all above it, with their owners:
@@ -121,16 +121,16 @@ def _apart(path: str) -> list[str]:
     is likely to write are considered: those one level down, and those on the way to $HOME and to
     the working directory.
     """
-    found = {_first_apart(path, way) for way in _ways() if way.startswith(f"{path}/")}
+    found = {_first_uncopyable(path, way) for way in _likely_paths() if way.startswith(f"{path}/")}
     # If everybody may write to it, directories come and go: a missing one would be an error.
     if not os.stat(path).st_mode & stat.S_IWOTH:
         below = _below(path)
         # Each takes a descriptor and several mounts: none if there are hundreds.
-        found |= below if len(below) <= _MOST_APART else set()
+        found |= below if len(below) <= _MOST_OVERLAYS else set()
     return sorted(filter(None, found))
 
 
-def _ways() -> Iterator[str]:
+def _likely_paths() -> Iterator[str]:
     """Yield $HOME and the working directory if they exist."""
     for way in (os.environ.get("HOME", ""), "."):
         try:
@@ -145,13 +145,13 @@ def _below(path: str) -> set[str]:
             return {
                 entry.path
                 for entry in entries
-                if entry.is_dir(follow_symlinks=False) and _first_apart(path, entry.path)
+                if entry.is_dir(follow_symlinks=False) and _first_uncopyable(path, entry.path)
             }
     except PermissionError:
         return set()
 
 
-def _first_apart(top: str, way: str) -> str | None:
+def _first_uncopyable(top: str, way: str) -> str | None:
     """Return the first directory on the way from `top` that is writable but cannot be copied up."""
     path, foreign = top, False
     for name in way.removeprefix(f"{top}/").split("/"):

@@ -107,7 +107,7 @@ def needs_empty_root(names: Container[str], *, user: bool) -> bool:
     return HOST_RO in names or (THROWAWAY in names and sets.in_pieces(user=user))
 
 
-def with_what_follows(
+def with_implied(
     operations: tuple[Operation, ...], *, empty_root: bool, proc: bool
 ) -> tuple[Operation, ...]:
     """Add a /proc for a new pid namespace, and a /dev if the root was bound without devices.
