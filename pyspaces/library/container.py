@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from pyspaces.launch import Running
-    from pyspaces.library.keywords import Own, Shared, Space
+    from pyspaces.library.keywords import InRoot, Shared, Space
 
 
 class Container(FunctionProcess):
@@ -88,18 +88,11 @@ class Chroot(Container):
         self,
         path: str | os.PathLike[str],
         target: Callable[..., Any] | None = None,
-        *,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        daemon: bool | None = None,
-        **settings: Unpack[Own],
+        **given: Unpack[InRoot],
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise UsageFault([f"path: has to be that of a directory, and is {told(path)}"])
-        super().__init__(
-            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **settings
-        )
+        super().__init__(target, root=path, **given)
 
 
 def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:

@@ -22,11 +22,12 @@ from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
-    from typing import Any
+    from typing import Any, Unpack
 
     from pyspaces.launch import Running
+    from pyspaces.library.keywords import Process
 
 
 _LONGEST_WAIT = 86400.0
@@ -54,7 +55,7 @@ class ChildTraceback(Exception):
 class FunctionProcess(multiprocessing.Process):
     """A process that a subclass creates; `result` returns the result of its function.
 
-    target, args, kwargs, name, daemon: as for `multiprocessing.Process`.
+    target, given: as for `multiprocessing.Process`.
     """
 
     if TYPE_CHECKING:  # attributes of Process
@@ -63,20 +64,12 @@ class FunctionProcess(multiprocessing.Process):
         _closed: bool
         _parent_pid: int
 
-    def __init__(
-        self,
-        target: Callable[..., Any] | None = None,
-        *,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        daemon: bool | None = None,
-    ) -> None:
+    def __init__(self, target: Callable[..., Any] | None = None, **given: Unpack[Process]) -> None:
+        args, kwargs = given.get("args", ()), given.get("kwargs")
         if faults := list(_faults_of(target, args, kwargs)):
             raise UsageFault(faults)
-        super().__init__(
-            target=target, name=name, args=tuple(args), kwargs=dict(kwargs or {}), daemon=daemon
-        )
+        arguments: dict[str, Any] = {"args": tuple(args), "kwargs": dict(kwargs or {})}
+        super().__init__(target=target, **{**given, **arguments})
         self._record = -1
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:

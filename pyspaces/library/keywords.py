@@ -6,9 +6,9 @@ can use them for its own annotations: `def start(**space: Unpack[Space])`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from os import PathLike
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.mounts.operations import Operation
@@ -17,6 +17,15 @@ Words = str | Sequence[str] | Set[str]
 Path = str | PathLike[str]
 Record = tuple[int, int, int] | Extent
 IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
+
+
+class Process(TypedDict, total=False):
+    """Keywords of `multiprocessing.Process`."""
+
+    args: Iterable[Any]
+    kwargs: Mapping[str, Any] | None
+    name: str | None
+    daemon: bool | None
 
 
 class Namespaces(TypedDict, total=False):
@@ -93,7 +102,7 @@ class Shared(Common, total=False):
 
 
 class Own(Common, total=False):
-    """Keywords of Chroot: also those that only a single process can have."""
+    """Keywords of Chroot and Container: also those that only a single process can have."""
 
     registered: str | None
     overlay_diff: Path | None
@@ -101,3 +110,7 @@ class Own(Common, total=False):
 
 class Space(Shared, Own, total=False):
     """Keywords of Container."""
+
+
+class InRoot(Own, Process, total=False):
+    """All keywords of Chroot."""
