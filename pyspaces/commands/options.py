@@ -86,26 +86,21 @@ def _option(setting: Setting) -> click.Option:
     names = [setting.name, setting.option, *([setting.short] if setting.short else [])]
     if setting.kind == TOGGLE:
         names[1] = f"{setting.option}/--no-{setting.option[2:]}"
-    more: dict[str, Any] = {}
     if setting.kind == FLAG:
-        more["is_flag"] = True
-    elif setting.kind == TOGGLE:
-        more["default"] = None
-    elif setting.kind == ORDERED and not setting.metavar:
-        more["count"] = True
-    else:
-        more["multiple"] = setting.kind in (MANY, PAIRS, ORDERED)
-        more["metavar"] = setting.metavar
-        more["shell_complete"] = (
-            complete_path("dir")
-            if setting.directory
-            else complete_words(setting.words, listed=setting.listed)
-        )
-    if setting.kind == PAIRS:
-        more["nargs"] = 2
-    if setting.kind == ORDERED and setting.metavar:
-        more["nargs"] = len(setting.metavar.split())
-    return click.Option(names, help=setting.help, **more)
+        return click.Option(names, help=setting.help, is_flag=True)
+    if setting.kind == TOGGLE:
+        return click.Option(names, help=setting.help, default=None)
+    if setting.kind == ORDERED and not setting.metavar:
+        return click.Option(names, help=setting.help, count=True)
+    complete = complete_words(setting.words, listed=setting.listed)
+    return click.Option(
+        names,
+        help=setting.help,
+        metavar=setting.metavar,
+        multiple=setting.kind in (MANY, PAIRS, ORDERED),
+        nargs=len(setting.metavar.split()) if setting.kind in (PAIRS, ORDERED) else 1,
+        shell_complete=complete_path("dir") if setting.directory else complete,
+    )
 
 
 class GroupedCommand(Command):

@@ -147,19 +147,15 @@ class _Reading:
         self._waiting: dict[str, Any] = {}
 
     def take(self, item: Any) -> None:
+        if isinstance(item, dict):
+            item = Operation.from_data(item)
         if isinstance(item, Operation):
-            self._append(item)
-        elif isinstance(item, dict):
-            self._append(Operation.from_data(item))
+            for fault in item.type_faults():
+                raise TypeError(f"{type(item).__name__}: {fault}")
+            self.operations.append(item)
         else:
             name, *words = _texts(item)
             self._take_words(name.replace("_", "-"), words)
-
-    def _append(self, operation: Operation) -> None:
-        """Append an operation that a program made. Raises TypeError."""
-        for fault in operation.type_faults():
-            raise TypeError(f"{type(operation).__name__}: {fault}")
-        self.operations.append(operation)
 
     def _take_words(self, name: str, words: list[str]) -> None:
         if name in (SIZE, PERMS, SOURCE):
