@@ -13,6 +13,7 @@ from pyspaces.kernel.libc import KernelError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pyspaces.mounts.operations import Operation
     from pyspaces.mounts.tree import Tree
@@ -33,13 +34,9 @@ class Building:
         before = os.umask(0)
         try:
             # First all paths are opened: the scratch directory, once there is one, is behind "/..".
-            opened = []
-            for operation in self._operations:
-                with _ErrorsOf(operation):
-                    opened.append(operation.find_inner(tree))
-            for operation, found in zip(self._operations, opened, strict=True):
-                with _ErrorsOf(operation):
-                    self._found.append(operation.prepare_inner(tree, found))
+            opened = [_reporting_inner(one, one.find_inner, tree) for one in self._operations]
+            for one, found in zip(self._operations, opened, strict=True):
+                self._found.append(_reporting_inner(one, one.prepare_inner, tree, found))
             tree.leave_scratch_inner()
         finally:
             os.umask(before)
@@ -56,8 +53,7 @@ class Building:
         try:
             for operation, found in zip(self._operations, self._found, strict=True):
                 say(operation.describe())
-                with _ErrorsOf(operation):
-                    operation.apply_inner(self._tree, found)
+                _reporting_inner(operation, operation.apply_inner, self._tree, found)
         finally:
             os.umask(before)
         self._tree.leave_inner()
@@ -65,23 +61,16 @@ class Building:
             os.close(descriptor)
 
 
-class _ErrorsOf:
-    """Context that reports every error as one of its operation."""
-
-    def __init__(self, operation: Operation) -> None:
-        self._operation = operation
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        refusal = error
-        if not isinstance(refusal, Refusal):
-            call = error.call if isinstance(error, KernelError) else ""
-            path = None if error.filename is None else os.fsdecode(error.filename)
-            refusal = Refusal(number=error.errno or 0, what=call, path=path)
-        refusal.stage = self._operation.stage()
-        if refusal is not error:
-            raise refusal from error
+def _reporting_inner(operation: Operation, act: Callable[..., Any], *arguments: object) -> Any:
+    """Return the result of `act`. Raises Refusal, as an error of the operation."""
+    try:
+        return act(*arguments)
+    except Refusal as error:
+        error.stage = operation.stage()
+        raise
+    except OSError as error:
+        call = error.call if isinstance(error, KernelError) else ""
+        path = None if error.filename is None else os.fsdecode(error.filename)
+        refusal = Refusal(number=error.errno or 0, what=call, path=path)
+        refusal.stage = operation.stage()
+        raise refusal from error
