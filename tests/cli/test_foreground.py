@@ -32,6 +32,7 @@ def need(program: str) -> None:
         pytest.skip(f"this host lacks: {program}")
 
 
+@pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
 @pytest.mark.parametrize("reads", ["sleep 5", "cat"])
@@ -88,6 +89,7 @@ INSIDE = {
 }
 
 
+@pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.parametrize("inside", INSIDE)
 def test_a_shell_with_jobs_inside(shell: Shell, options: str, inside: str) -> None:

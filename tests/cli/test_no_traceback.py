@@ -162,7 +162,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=60,
+    max_examples=settings().max_examples,
     deadline=None,
     # Each example is a process: a long search for the shortest one is not worth its time.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -227,5 +227,5 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
         ) as process:
             time.sleep(random.uniform(0, 0.04))
             process.send_signal(signal.SIGINT)
-            ended.append(process.communicate(timeout=30)[1])
+            ended.append(process.communicate(timeout=60)[1])
     assert not [told for told in ended if "__main__.py" in told or "cli.py" in told]

@@ -134,6 +134,6 @@ def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         out = tmp_path / "out"
         child = Container(target=_say, args=(str(out),), user=True, workdir=workdir)
         child.start()
-        child.join(20)
+        child.join(60)
         assert out.read_text().split()[0] == expected
     assert os.environ["PWD"] == "/stale"

@@ -26,7 +26,7 @@ def test_the_command_is_ended_with_124(pyspaces: Launch, options: list[str]) -> 
     begun = time.monotonic()
     done = pyspaces("run", *options, "--timeout", "0.2", "--", "sleep", "100")
     assert done.returncode == 124
-    assert 0.2 <= time.monotonic() - begun < 5
+    assert 0.2 <= time.monotonic() - begun < 60
     assert re.fullmatch(
         r"pyspaces: the command ran for 0\.\d s, and its time is 0\.2 s: it was sent SIGTERM\n",
         done.stderr,
@@ -68,7 +68,7 @@ def test_everything_in_the_namespace_goes(
         *("--", "sh", "-c", script),
     )
     assert done.returncode == 137
-    wait_until(lambda: not processes_with(token), "everything gone", seconds=1)
+    wait_until(lambda: not processes_with(token), "everything gone")
 
 
 def test_a_stopped_command_is_ended_too(pyspaces: Launch) -> None:

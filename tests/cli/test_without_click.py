@@ -24,7 +24,7 @@ LINES = {
     "0": ("true",),
     "its own status": ("sh", "-c", "echo out; echo err >&2; exit 7"),
     "killed": ("sh", "-c", "kill -USR1 $$"),
-    "asked to end": ("sh", "-c", "kill -TERM $PPID; sleep 10"),
+    "asked to end": ("sh", "-c", "kill -TERM $PPID; exec sleep 10"),
     "not found": ("no-such-command-anywhere",),
     "not found, behind two dashes": ("--user", "--", "no-such-command-anywhere", "-x"),
     "cannot be executed": ("--user", "--", "/etc/passwd"),

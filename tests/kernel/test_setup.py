@@ -167,7 +167,7 @@ def test_clocks_work_for_a_mapped_user_who_is_not_root_outside(pyspaces: Run) ->
 _PING = """
 import socket
 server = socket.create_server(("127.0.0.1", 0))
-print(socket.create_connection(server.getsockname(), timeout=5).getpeername()[0])
+print(socket.create_connection(server.getsockname(), timeout=60).getpeername()[0])
 """
 
 

@@ -244,9 +244,7 @@ def test_an_entry_that_was_damaged_holds_no_name(folder: Path, row: str, word: s
     assert os.listdir(folder) == []
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_an_entry(folder: Path, data: st.DataObject) -> None:
     """A piece is left out, or another one put in; it holds a name or none, and nothing raises."""

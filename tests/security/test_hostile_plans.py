@@ -103,7 +103,7 @@ def read(path: Path) -> Plan | None:
 
 
 hostile = settings(
-    max_examples=400,
+    max_examples=4 * settings().max_examples,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

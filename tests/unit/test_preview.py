@@ -95,7 +95,7 @@ def _plan(values: dict[str, Any]) -> Plan:
     return flat(**values)
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * settings().max_examples)
 @given(plans(), st.sampled_from(CALLERS))
 def test_any_plan_goes_through_json_and_has_a_preview(
     plan: Plan, caller: equivalent.Caller
@@ -119,7 +119,7 @@ def without_version(data: dict[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in data if name != "version"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.sampled_from(Plan._fields), json_values)
 def test_whatever_stands_in_a_field_is_taken_or_refused(field: str, value: Any) -> None:
     """Never a traceback: what has the right shape makes a plan, whose own rules then decide."""
