@@ -30,12 +30,13 @@ def test_five_hundred_in_a_row() -> None:
             assert running.wait(60).ok
 
 
-def test_launches_from_eight_threads() -> None:
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.stress)])
+def test_launches_from_eight_threads(times: int) -> None:
     plan = settings.plan_from({"user": True, "pid": True, "command": ["sh", "-c", "exit 3"]})
     codes: list[int | None] = []
 
     def work() -> None:
-        for _ in range(20):
+        for _ in range(times):
             with launch.start(plan) as running:
                 codes.append(running.wait(60).code)
 
@@ -44,7 +45,7 @@ def test_launches_from_eight_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert codes == [3] * 160
+    assert codes == [3] * 8 * times
 
 
 def test_waiting_with_a_timeout() -> None:

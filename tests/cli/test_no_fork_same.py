@@ -113,7 +113,14 @@ def test_each_on_its_own(folder: Path, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.as_root
-@pytest.mark.parametrize("words", [*ROOTS[1:], *PIECES], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=pytest.mark.stress if place % 3 else ())
+        for place, words in enumerate([*ROOTS[1:], *PIECES])
+    ],
+    ids=" ".join,
+)
 def test_without_a_user_namespace(folder: Path, words: tuple[str, ...]) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     code, told, _ = same([*words], folder)

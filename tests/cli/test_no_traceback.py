@@ -218,10 +218,11 @@ def test_command_lines_that_came_to_mind(words: list[str], tmp_path: Path) -> No
     check(run(words, tmp_path))
 
 
-def test_ctrl_c_while_the_program_is_loaded() -> None:
+@pytest.mark.parametrize("times", [8, pytest.param(100, marks=pytest.mark.stress)])
+def test_ctrl_c_while_the_program_is_loaded(times: int) -> None:
     """The script gives Ctrl-C its default action first; what comes before that is Python's own."""
     ended = []
-    for _ in range(40):
+    for _ in range(times):
         with subprocess.Popen(
             [SCRIPT, "run", "--user", "--", "sleep", "5"], stderr=subprocess.PIPE, text=True
         ) as process:

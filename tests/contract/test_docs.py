@@ -326,6 +326,7 @@ def test_the_readme_marks_two_commands() -> None:
     assert text.count("```sh\n") == 2
 
 
+@pytest.mark.stress  # it downloads and installs
 @pytest.mark.needs("userns", "pidns")
 def test_the_first_command_of_the_readme_runs_in_new_namespaces(
     run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],
@@ -335,6 +336,7 @@ def test_the_first_command_of_the_readme_runs_in_new_namespaces(
     assert f"It prints `{done.stdout.strip()}`." in _section("Two commands to begin with")
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(MUST_RUN, reason="CI runs the whole suite by this very command")
 def test_the_second_command_of_the_readme_tests(
     run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],

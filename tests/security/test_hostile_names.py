@@ -262,8 +262,11 @@ def test_whatever_happens_to_an_entry(folder: Path, data: st.DataObject) -> None
 # --- the lock --------------------------------------------------------------------------------
 
 
-def test_a_lock_that_is_never_released_stops_nobody(folder: Path) -> None:
+def test_a_lock_that_is_never_released_stops_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command is the same user, and may lock the directory for good."""
+    monkeypatch.setattr(registry, "_PATIENCE", 0.2)
     claim = registry.Claim("box")
     own = os.open(folder, os.O_RDONLY)
     try:
