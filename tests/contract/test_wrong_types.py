@@ -115,6 +115,7 @@ def test_keywords_of_containers_and_contexts(value: Any) -> None:
             try_out(name, lambda use=use, name=name: use(**{name: value}))  # type: ignore[misc]
 
 
+@pytest.mark.crossed(1)
 @values
 @pytest.mark.parametrize("name", ["target", "args", "kwargs", "name", "daemon"])
 def test_what_a_process_is_made_of(name: str, value: Any) -> None:
@@ -208,6 +209,7 @@ class Cloned(multiprocessing.Process):
         return Clone(process_obj)
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns")
 @values
 @pytest.mark.parametrize("name", ["clone_flags", "uid_map", "gid_map", "map_zero", "proc"])

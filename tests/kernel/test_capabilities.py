@@ -168,6 +168,7 @@ def test_our_process_1_still_passes_signals_on(pyspaces: Run) -> None:
 
 
 @pytest.mark.needs("capsh")
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("who", [ROOT, OTHER], ids=["root", "another"])
 @pytest.mark.parametrize(
     "options",

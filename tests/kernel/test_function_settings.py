@@ -195,6 +195,7 @@ def variables_of(output: str) -> dict[str, str]:
     return {row.partition("=")[0]: row.partition("=")[2] for row in output.split("\0") if row}
 
 
+@pytest.mark.crossed(1)
 @INITS
 @pytest.mark.parametrize(
     "given",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Run
 
 LURKER = str(Path(__file__).with_name("lurker.py"))
-VISITS = pytest.mark.parametrize("visits", [4, pytest.param(20, marks=pytest.mark.stress)])
+VISITS = pytest.mark.parametrize("visits", [2, pytest.param(20, marks=pytest.mark.stress)])
 
 pytestmark = pytest.mark.needs("userns")
 

@@ -95,6 +95,7 @@ def test_a_directory_that_is_not_ours_is_passed_over(shell: Shell, make: str, wh
     assert why in notes[0]
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns", "many")
 @pytest.mark.parametrize(("make", "why"), PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize(

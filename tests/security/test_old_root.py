@@ -25,6 +25,8 @@ WAYS = {
     "no mount_setattr": ([MOUNT_SETATTR], ["user", "pid"]),
     "no setns": ([SETNS], ["user"]),
 }
+# Looked at beside the rest where there is time.
+RARE = ("a pid namespace", "no setns")
 # How many launches there are at least; `few` has each operation and each root, but not each pair.
 EXTENTS = {"few": 45, "all": 400}
 EXTENT = pytest.mark.parametrize("extent", ["few", pytest.param("all", marks=pytest.mark.stress)])
@@ -39,7 +41,9 @@ def look(directory: Path, *words: str, lacking: list[int]) -> dict[str, Any]:
 
 @pytest.mark.needs("userns", "overlay", "proc")
 @EXTENT
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.stress if way in RARE else ()) for way in WAYS]
+)
 def test_every_operation_over_every_root(tmp_path: Path, way: str, extent: str) -> None:
     lacking, namespaces = WAYS[way]
     found = look(tmp_path, extent, *namespaces, lacking=lacking)
@@ -49,7 +53,14 @@ def test_every_operation_over_every_root(tmp_path: Path, way: str, extent: str) 
 
 @pytest.mark.needs("userns", "overlay", "proc")
 @EXTENT
-@pytest.mark.parametrize("lacking", [[OPEN_TREE], [FSOPEN], [OPEN_TREE, FSOPEN]], ids=str)
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        [OPEN_TREE, FSOPEN],
+        *(pytest.param([one], marks=pytest.mark.stress) for one in (OPEN_TREE, FSOPEN)),
+    ],
+    ids=str,
+)
 def test_without_calls_that_every_supported_kernel_has(
     tmp_path: Path, lacking: list[int], extent: str
 ) -> None:
