@@ -71,9 +71,9 @@ def test_send_signal_ends_a_command_without_a_handler(
 
 
 def test_a_time_limit_is_kept_while_one_waits_or_polls() -> None:
-    with start("sleep", "100", timeout=0.05) as running:
+    with start("sleep", "100", timeout=0.3) as running:
         assert running.wait(60).signal == signal.SIGTERM
-    with start("sleep", "100", timeout=0.05) as running:
+    with start("sleep", "100", timeout=0.3) as running:
         while running.poll() is None:
             time.sleep(0.005)
         assert running.watch.ended is not None
