@@ -32,9 +32,13 @@ NAMESPACES, IDENTITY, SETUP, MOUNTS, ENVIRONMENT = (
     "Environment",
 )
 EXISTING = "Existing namespaces and names"
+NETWORK = "Network"
 # The options of every subcommand that starts a command, in new or in existing namespaces.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
-GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
+GROUPS = (
+    *(NAMESPACES, EXISTING, IDENTITY, SETUP, NETWORK, MOUNTS, ENVIRONMENT),
+    *(LIFE, TERMINAL, RECORDS),
+)
 
 
 class Setting(Record):

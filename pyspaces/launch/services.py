@@ -20,8 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
+    from pyspaces.launch.network.inside import Inside
     from pyspaces.launch.outer import Ended, Observer
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
@@ -41,12 +43,14 @@ class Launch:
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
-    keep: what takes the changes of an overlay that vanish. not_for_others: what each new process
-    calls first, once or twice, to close what only the launcher may have.
+    keep: what takes the changes of an overlay that vanish. network: what gives the launcher a
+    socket of the command's network. not_for_others: what each new process calls first, once or
+    twice, to close what only the launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
-    watch takes them.
+    watch takes them. ports: those that are published, with the numbers that they have. companions:
+    what the helper processes of the launch are, by their pidfds.
     """
 
     def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
@@ -64,6 +68,7 @@ class Launch:
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
+        self.network: Inside | None = None
         self.not_for_others: list[Callable[[], object]] = []
 
         self.inodes: dict[str, int] = {}
@@ -73,6 +78,8 @@ class Launch:
         self.relay: Relay | None = None
         self.job: Job | None = None
         self.peak_floor = 0
+        self.ports: tuple[Port, ...] = ()
+        self.companions: dict[int, str] = {}
 
     def leaves_group(self) -> bool:
         """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
@@ -130,6 +137,12 @@ def _joined() -> type[Service]:
     return Joined
 
 
+def _crossing() -> type[Service]:
+    from pyspaces.launch.network.crossing import Crossing
+
+    return Crossing
+
+
 def _terminal() -> type[Service]:
     from pyspaces.launch.outer.terminal import Terminal
 
@@ -177,6 +190,8 @@ ROWS = (
     Row(when=lambda launch: launch.plan.outputs, load=_peak),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
+    # Before the name, for the same reason: a port that is taken.
+    Row(when=lambda launch: launch.plan.network.crosses, load=_crossing),
     # Before all that follows: of two launches with one name, only one gets that far.
     Row(when=lambda launch: launch.plan.existing.name is not None, load=_name),
     # The last one that does something in the process that creates the child: what needs the rights

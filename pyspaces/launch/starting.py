@@ -92,7 +92,7 @@ def start_launch(launch: Launch) -> Running:
         raise
     # These may lead to whoever has the handle: a circle, which would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
-    return Running(child, _watch(launch, services, child))
+    return Running(child, _watch(launch, services, child), launch.ports)
 
 
 def _started(launch: Launch, services: Services) -> Spawned:
@@ -215,5 +215,6 @@ def _watch(launch: Launch, services: Services, child: Spawned) -> outer.Watch:
         job=launch.job,
         clock=launch.clock,
         peak_floor=launch.peak_floor,
+        companions=launch.companions,
         finished=services.ended,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pyspaces.features import clocks, environment, hostname, life, loopback, outputs
 from pyspaces.features.existing import values
 from pyspaces.features.ids import capabilities, identity, maps
+from pyspaces.features.network import values as network
 from pyspaces.mounts import feature as mounts
 
 FEATURES = (
@@ -20,6 +21,7 @@ FEATURES = (
     clocks.FEATURE,
     mounts.FEATURE,  # after the capabilities: a command without any gets a guarded /proc
     loopback.FEATURE,
+    network.FEATURE,  # after the loopback, by which ports are reached inside
     environment.FEATURE,
     life.FEATURE,
     outputs.FEATURE,

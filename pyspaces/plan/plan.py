@@ -16,6 +16,7 @@ from pyspaces.features.ids.identity import Identity
 from pyspaces.features.ids.maps import Maps
 from pyspaces.features.life import Life
 from pyspaces.features.loopback import Net
+from pyspaces.features.network.values import Network
 from pyspaces.features.outputs import Outputs
 from pyspaces.kernel import namespaces
 from pyspaces.kernel.libc import c_string_fault
@@ -56,6 +57,7 @@ class Plan(Record):
     clocks: Clocks = Clocks()
     mounts: Mounts = Mounts()
     net: Net = Net()
+    network: Network = Network()
     environment: Environment = Environment()
     life: Life = Life()
     outputs: Outputs = Outputs()

@@ -11,6 +11,7 @@ from pyspaces.errors import SpaceError
 from pyspaces.feature import Step
 from pyspaces.features import clocks, hostname, life, loopback
 from pyspaces.features.ids import capabilities, identity
+from pyspaces.features.network import values as network
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.launch import channel
 from pyspaces.launch.inner import directory
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.channel import Channel, Message
     from pyspaces.launch.init import Post
     from pyspaces.launch.inner.leading import Leading
+    from pyspaces.launch.network.inside import Inside
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
@@ -41,7 +43,7 @@ class Context(Record):
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
-    the caller's.
+    the caller's. network: what gives the launcher a socket of this network, if it needs one.
     """
 
     plan: Plan
@@ -59,6 +61,7 @@ class Context(Record):
     building: Building | None = None
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
+    network: Inside | None = None
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
@@ -184,6 +187,8 @@ STEPS = (
     hostname.SET_HOSTNAME,
     hostname.SET_DOMAINNAME,
     loopback.RAISE,
+    # Its sockets inside have addresses of lo, and may have ports that take a capability.
+    network.CONNECT,
     # After the mounts, which decide where the path leads.
     _CHANGE_DIRECTORY,
     _NAME_DIRECTORY,

@@ -73,6 +73,8 @@ class Journal(Service):
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
         }
+        if self.launch.ports:
+            self._facts["ports"] = [port.to_data() for port in self.launch.ports]
         if self._pid:
             try:
                 self._pid.write(f"{child.pid}\n")

@@ -1,0 +1,154 @@
+"""The grammar of ports, and what is wrong with them.
+
+Pure; runs in the parent. Loaded only where a launch has ports.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pyspaces.features.network.values import Port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    from pyspaces.features.network.values import Network
+    from pyspaces.plan import Plan
+
+    Thing = TypeVar("Thing")
+
+PROTOCOLS = ("tcp", "udp")
+LARGEST = 65535
+# Each takes a descriptor in the launcher, and all of them go through one message: SCM_MAX_FD, 253.
+MOST = 200
+
+
+def parsed(
+    name: str, texts: Iterable[str], parse: Callable[[str], Iterable[Thing]], faults: list[str]
+) -> tuple[Thing, ...]:
+    """Return what the values of a setting mean; what is wrong with them is added to `faults`."""
+    found: list[Thing] = []
+    for text in texts:
+        try:
+            found.extend(parse(text))
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    return tuple(found)
+
+
+def published(text: str) -> list[Port]:
+    """Read [ADDRESS:]OUTSIDE:INSIDE[/udp], where a port may be a range. Raises ValueError."""
+    body, protocol = protocol_of(text)
+    ends, _, inside = body.rpartition(":")
+    address, outside = split_address(ends, text)
+    if not outside or not inside:
+        raise ValueError(f"{text!r} is not of the form [ADDRESS:]OUTSIDE:INSIDE[/udp]")
+    return _paired(text, inside, outside, address, protocol)
+
+
+def forwarded(text: str) -> list[Port]:
+    """Read INSIDE:[ADDRESS:]OUTSIDE[/udp], where a port may be a range. Raises ValueError."""
+    body, protocol = protocol_of(text)
+    inside, _, ends = body.partition(":")
+    address, outside = split_address(ends, text)
+    if not outside or not inside:
+        raise ValueError(f"{text!r} is not of the form INSIDE:[ADDRESS:]OUTSIDE[/udp]")
+    return _paired(text, inside, outside, address, protocol)
+
+
+def protocol_of(text: str) -> tuple[str, str]:
+    """Return the text without its protocol, and the protocol. Raises ValueError."""
+    body, slash, protocol = text.partition("/")
+    if slash and protocol not in PROTOCOLS:
+        raise ValueError(f"{text!r}: {protocol!r} is neither tcp nor udp")
+    return body, protocol or "tcp"
+
+
+def split_address(text: str, whole: str, default: str = "127.0.0.1") -> tuple[str, str]:
+    """Return the address and the rest of ADDRESS:REST; an IPv6 one has brackets."""
+    address, colon, rest = text.rpartition(":")
+    if not colon:
+        return default, rest
+    bare = address[1:-1] if address[:1] == "[" and address[-1:] == "]" else address
+    if (":" in bare) != (bare != address) or not family_of(bare):
+        raise ValueError(f"{whole!r}: {address!r} is not an IP address, such as 0.0.0.0 or [::1]")
+    return bare, rest
+
+
+def family_of(address: str) -> int:
+    """Return AF_INET or AF_INET6; 0 for what is not an address."""
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, address)
+        except (OSError, ValueError):  # ValueError: a NUL, or what has no encoding
+            continue
+        return family
+    return 0
+
+
+def _paired(text: str, inside: str, outside: str, address: str, protocol: str) -> list[Port]:
+    insides, outsides = _range(text, inside), _range(text, outside)
+    chosen = [0] * len(insides) if outsides == range(1) else [*outsides]  # 0: by the kernel
+    if len(insides) != len(chosen):
+        raise ValueError(f"{text!r}: the two ranges have {len(outsides)} and {len(insides)} ports")
+    return [
+        Port(inside=one, outside=other, address=address, protocol=protocol)
+        for one, other in zip(insides, chosen, strict=True)
+    ]
+
+
+def _range(text: str, ports: str) -> range:
+    first, dash, last = ports.partition("-")
+    begin = number(text, first)
+    end = number(text, last) if dash else begin
+    if end < begin or (dash and not begin):
+        raise ValueError(f"{text!r}: {ports} is not a range of ports")
+    return range(begin, end + 1)
+
+
+def number(text: str, digits: str) -> int:
+    """Return a port. Raises ValueError."""
+    if digits.isascii() and digits.isdecimal() and len(digits) < 6 and int(digits) <= LARGEST:
+        return int(digits)
+    raise ValueError(f"{text!r}: {digits!r} is not a port: a number up to {LARGEST}")
+
+
+def faults(network: Network, plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the ports of a plan, a line each."""
+    apart = plan.has("net") or "net" in plan.existing.joining.names()
+    for name in ("publish", "forward"):
+        ports: tuple[Port, ...] = getattr(network, name)
+        if ports and not apart:
+            yield f"{name}: needs a new net namespace: add --net"
+        if ports and plan.has("net") and not plan.net.loopback:
+            yield f"{name}: cannot be combined with --no-loopback: inside, ports are on lo"
+        if len(ports) > MOST:
+            yield f"{name}: {len(ports)} ports, and a launch takes {MOST}"
+        for port in ports:
+            yield from (f"{name}: {fault}" for fault in _port_faults(port))
+    yield from _doubles("publish", network.publish, lambda port: port.outside and port.place())
+    yield from _doubles("forward", network.forward, lambda port: f"{port.inside}/{port.protocol}")
+    if any(not port.outside for port in network.forward):
+        yield "forward: 0 is not a port to connect to"
+
+
+def _port_faults(port: Port) -> Iterator[str]:
+    if port.protocol not in PROTOCOLS:
+        yield f"{port.protocol!r} is neither tcp nor udp"
+    if not family_of(port.address):
+        yield f"{port.address!r} is not an IP address"
+    if not 0 < port.inside <= LARGEST:
+        yield f"{port.inside}: is not a port inside: a number from 1 to {LARGEST}"
+    if not 0 <= port.outside <= LARGEST:
+        yield f"{port.outside}: is not a port: a number up to {LARGEST}"
+
+
+def _doubles(name: str, ports: Iterable[Port], key: Callable[[Port], str | int]) -> Iterator[str]:
+    seen: set[str | int] = set()
+    for port in ports:
+        place = key(port)
+        if place and place in seen:
+            yield f"{name}: {place}: is given twice"
+        seen.add(place)

@@ -1,0 +1,149 @@
+"""The ports of a launch: the service that opens them, and has helper processes carry connections.
+
+Runs in the parent. The ports of the host are bound before there is a child: what another program
+listens on is an error before the command runs.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from pyspaces.errors import NETWORK, Report
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import outer
+from pyspaces.launch.network import helper, relay, sockets
+from pyspaces.launch.network.inside import Inside
+from pyspaces.launch.network.tcp import places_of
+from pyspaces.launch.service import Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Sequence
+
+    from pyspaces.errors import SpaceError
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.network.helper import Helper
+    from pyspaces.launch.outer import Ended
+    from pyspaces.launch.services import Launch
+
+# Where a server inside may be; the second for one that is bound to ::1 alone.
+_INSIDE = ("127.0.0.1", "::1")
+
+
+class Crossing(Service):
+    """The ports that lead in and out of the network of a command."""
+
+    task = "end the processes that carry connections"
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self._network = launch.plan.network
+        self._bound: list[socket] = []
+        self._helpers: list[Helper] = []
+        self._inside: Inside | None = None
+
+    def open(self) -> None:
+        """Bind the ports of the host. Raises SpaceError naming the one that is taken."""
+        launch = self.launch
+        try:
+            for port in self._network.publish:
+                self._bound.append(sockets.bound(port.address, port.outside, port.protocol))
+            self._inside = launch.network = Inside(self._network)
+        except KernelError as error:
+            self._release()
+            raise self._failure(error) from error
+        except BaseException:
+            self._release()
+            raise
+        launch.not_for_others.append(self._forget)
+        launch.ports = tuple(
+            port.replace(outside=sockets.port_of(own))
+            for port, own in zip(self._network.publish, self._bound, strict=True)
+        )
+        for port in launch.ports:
+            launch.observe(f"listen on {port.place()} for port {port.inside} inside")
+
+    def held(self, child: Spawned) -> None:
+        """Have the helpers started, while the child waits. Raises SpaceError."""
+        assert self._inside
+        given = self._inside.take()
+        try:
+            if self._network.publish:
+                self._publish(child, given[0])
+            if self._network.forward:
+                self._forward(child, given[1:])
+        except KernelError as error:
+            raise self._failure(error) from error
+        finally:
+            for descriptor in given:
+                os.close(descriptor)
+        self.launch.companions.update({one.child.pidfd: one.what for one in self._helpers})
+
+    def started(self, child: Spawned) -> None:
+        """Leave the ports to the helpers: with them, they are free again."""
+        self._release()
+
+    def failed(self, error: BaseException) -> None:
+        """Release everything."""
+        self._end(patience=0)
+
+    def ended(self, ended: Ended) -> None:
+        """Wait for the helpers, which end with the command."""
+        self._end()
+        if ended.lost:
+            self.launch.tell(f"{ended.lost} died: the command was killed")
+
+    def _publish(self, child: Spawned, network: int) -> None:
+        routes = [
+            (own, port.protocol, places_of(_INSIDE, port.inside))
+            for own, port in zip(self._bound, self._network.publish, strict=True)
+        ]
+        self._start("the relay of published ports", child, routes, network)
+
+    def _forward(self, child: Spawned, listening: list[int]) -> None:
+        routes = []
+        for descriptor, port in zip(listening, self._network.forward, strict=True):
+            kind = _socket.SOCK_DGRAM if port.protocol == "udp" else _socket.SOCK_STREAM
+            own = _socket.socket(_socket.AF_INET, kind, 0, fileno=os.dup(descriptor))
+            routes.append((own, port.protocol, places_of([port.address], port.outside)))
+        try:
+            self._start("the relay of forwarded ports", child, routes)
+        finally:
+            for own, *_ in routes:
+                own.close()
+
+    def _start(
+        self, what: str, child: Spawned, routes: Sequence[relay.Route], network: int = -1
+    ) -> None:
+        self._helpers.append(
+            helper.start(
+                lambda ready: relay.serve(routes, child.pidfd, ready),
+                what=what,
+                name=b"pyspaces-relay",
+                kept=[*(own.fileno() for own, *_ in routes), child.pidfd],
+                network=network,
+            )
+        )
+
+    def _failure(self, error: KernelError) -> SpaceError:
+        return outer.failure(Report.of(NETWORK, error), self.launch.plan)
+
+    def _forget(self) -> None:
+        """Close, in a new process, what listens on the host."""
+        for own in self._bound:
+            own.close()
+
+    def _release(self) -> None:
+        for own in self._bound:
+            own.close()
+        self._bound.clear()
+        if self._inside:
+            self._inside.close()
+
+    def _end(self, **patience: float) -> None:
+        self._release()
+        helpers, self._helpers = self._helpers, []
+        for one in helpers:
+            one.end(**patience)

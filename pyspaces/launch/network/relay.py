@@ -1,0 +1,51 @@
+"""The relay: a process in one network that carries what arrives at sockets of another.
+
+A socket stays in the network namespace in which it was made: network_namespaces(7). The relay of
+published ports is in the network of the command, and accepts connections of the host; that of
+forwarded ports is the other way round.
+"""
+
+from __future__ import annotations
+
+from pyspaces.launch.network.loop import IN, Loop
+from pyspaces.launch.network.tcp import Carrying, Connections, Listener, descriptors_limit
+from pyspaces.launch.network.udp import Datagrams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Sequence
+
+    from pyspaces.launch.network.tcp import Place
+
+    # A socket, its protocol, and the places where it leads, of which the first that answers counts.
+    Route = tuple[socket, str, Sequence[Place]]
+
+# So many connections at most; each takes two descriptors.
+_MOST = 4096
+# What else there may be: ports, peers of UDP ports, our own.
+_OTHERS = 1024
+
+
+def serve(routes: Sequence[Route], pidfd: int, ready: Callable[[], object]) -> None:
+    """Carry connections until the process behind `pidfd` has ended.
+
+    ready: called once everything is open.
+    """
+    limit = descriptors_limit(2 * _MOST + _OTHERS)
+    loop = Loop()
+    connections = Connections(loop, max(16, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2)))
+    for own, protocol, places in routes:
+        if protocol == "udp":
+            Datagrams(loop, own, places[0])
+        else:
+            carrying = Carrying(connections, places)
+            connections.listen(Listener(connections, own, carrying.take))
+    loop.watch(pidfd, IN, lambda events: _end(loop, connections, pidfd))
+    ready()
+    loop.run()
+
+
+def _end(loop: Loop, connections: Connections, pidfd: int) -> None:
+    loop.watch(pidfd, 0, lambda events: None)
+    connections.end()
