@@ -6,7 +6,7 @@ if the state of the host proves the cause: a wrong hint is worse than none.
 
 from __future__ import annotations
 
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import creation, ids, joining, mounts, network
 from pyspaces.hints.case import Case
 from pyspaces.kernel.libc import KernelError
 
@@ -36,6 +36,8 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     joining.pid_namespace_above,
     joining.map_below_joined,
     joining.keep_on_shared_mount,
+    network.low_port,
+    network.no_such_address,
     creation.needs_user_namespace,
     creation.user_namespaces_disabled,
     creation.own_ids_unmapped,

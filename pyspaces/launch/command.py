@@ -74,6 +74,7 @@ def context_of(
         guard=_guard_of(plan),
         leading=_leading_of(plan),
         network=launch.network,
+        listening=launch.listening,
     )
 
 

@@ -44,13 +44,15 @@ class Launch:
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
     keep: what takes the changes of an overlay that vanish. network: what gives the launcher a
-    socket of the command's network. not_for_others: what each new process calls first, once or
-    twice, to close what only the launcher may have.
+    socket of the command's network. listening: the sockets that the command is given.
+    not_for_others: what each new process calls first, once or twice, to close what only the
+    launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
     watch takes them. ports: those that are published, with the numbers that they have. companions:
-    what the helper processes of the launch are, by their pidfds.
+    what the helper processes of the launch are, by their pidfds. facts: further members of the
+    record of its start. told_to_people: further lines of the summary, as names and values.
     """
 
     def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
@@ -69,6 +71,7 @@ class Launch:
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
         self.network: Inside | None = None
+        self.listening: tuple[int, ...] = ()
         self.not_for_others: list[Callable[[], object]] = []
 
         self.inodes: dict[str, int] = {}
@@ -80,6 +83,8 @@ class Launch:
         self.peak_floor = 0
         self.ports: tuple[Port, ...] = ()
         self.companions: dict[int, str] = {}
+        self.facts: dict[str, object] = {}
+        self.told_to_people: list[tuple[str, str]] = []
 
     def leaves_group(self) -> bool:
         """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
@@ -143,6 +148,12 @@ def _crossing() -> type[Service]:
     return Crossing
 
 
+def _activation() -> type[Service]:
+    from pyspaces.launch.network.activation import Activation
+
+    return Activation
+
+
 def _terminal() -> type[Service]:
     from pyspaces.launch.outer.terminal import Terminal
 
@@ -192,6 +203,8 @@ ROWS = (
     Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
     # Before the name, for the same reason: a port that is taken.
     Row(when=lambda launch: launch.plan.network.crosses, load=_crossing),
+    # Before whatever the child needs gets a descriptor of the numbers that its sockets will have.
+    Row(when=lambda launch: launch.plan.network.listen, load=_activation),
     # Before all that follows: of two launches with one name, only one gets that far.
     Row(when=lambda launch: launch.plan.existing.name is not None, load=_name),
     # The last one that does something in the process that creates the child: what needs the rights

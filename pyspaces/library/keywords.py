@@ -62,6 +62,8 @@ class Common(Namespaces, total=False):
     proc_open: bool
     propagation: str | None
     loopback: bool | None
+    publish: Words
+    forward: Words
     workdir: Path | None
     empty_root: bool
     host_ro: bool

@@ -52,6 +52,7 @@ REFUSED = {
     "status_file": _TOLD,
     "pid_file": _TOLD,
     "report": _TOLD,
+    "listen": "a function has the sockets that its caller has made: nothing is executed",
     "map_uid": "is called uid_map here",
     "map_gid": "is called gid_map here",
 }

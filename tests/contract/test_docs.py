@@ -19,7 +19,7 @@ from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import creation, ids, joining, mounts, network
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -65,6 +65,8 @@ HINTS = {
     "pid_namespace_above": ("a process can join only pid namespaces that are nested in its own",),
     "map_below_joined": ("nested in the one that owns the joined namespaces",),
     "keep_on_shared_mount": ("the file of a mount namespace must be on a private mount",),
+    "low_port": ("a user may listen only on ports from",),
+    "no_such_address": ("no interface of this host has the address",),
     "apparmor": ("this interpreter has no AppArmor profile",),
     "seccomp": ("a seccomp filter refuses",),
     "chrooted": ("this process is in a chroot",),
@@ -225,7 +227,7 @@ def test_every_rule_of_diagnosis_is_listed_here() -> None:
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = "".join(map(inspect.getsource, (creation, ids, joining, mounts)))
+    source = "".join(map(inspect.getsource, (creation, ids, joining, mounts, network)))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"

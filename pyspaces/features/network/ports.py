@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 
-from pyspaces.features.network.values import Port
+from pyspaces.features.network.values import Listening, Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,21 @@ def forwarded(text: str) -> list[Port]:
     if not outside or not inside:
         raise ValueError(f"{text!r} is not of the form INSIDE:[ADDRESS:]OUTSIDE[/udp]")
     return _paired(text, inside, outside, address, protocol)
+
+
+def listening(text: str) -> list[Listening]:
+    """Read [NAME=][ADDRESS:]PORT[/udp]. Raises ValueError."""
+    name, equals, rest = text.rpartition("=")
+    if equals and not is_name(name):
+        raise ValueError(f"{text!r}: a name has letters, digits and any of _.-")
+    body, protocol = protocol_of(rest)
+    address, port = split_address(body, text)
+    return [Listening(port=number(text, port), address=address, protocol=protocol, name=name)]
+
+
+def is_name(name: str) -> bool:
+    """Return whether a text can name a socket in LISTEN_FDNAMES, whose separator is a colon."""
+    return 0 < len(name) <= 255 and name.isascii() and all(c.isalnum() or c in "_.-" for c in name)
 
 
 def protocol_of(text: str) -> tuple[str, str]:
@@ -128,6 +143,15 @@ def faults(network: Network, plan: Plan) -> Iterator[str]:
             yield f"{name}: {len(ports)} ports, and a launch takes {MOST}"
         for port in ports:
             yield from (f"{name}: {fault}" for fault in _port_faults(port))
+    for one in network.listen:
+        yield from (
+            f"listen: {fault}" for fault in _end_faults(one.address, one.port, one.protocol)
+        )
+        if one.name and not is_name(one.name):
+            yield f"listen: {one.name!r}: a name has letters, digits and any of _.-"
+    if len(network.listen) > MOST:
+        yield f"listen: {len(network.listen)} sockets, and a launch takes {MOST}"
+    yield from _doubles("listen", network.listen, lambda one: one.port and one.place())
     yield from _doubles("publish", network.publish, lambda port: port.outside and port.place())
     yield from _doubles("forward", network.forward, lambda port: f"{port.inside}/{port.protocol}")
     if any(not port.outside for port in network.forward):
@@ -135,20 +159,26 @@ def faults(network: Network, plan: Plan) -> Iterator[str]:
 
 
 def _port_faults(port: Port) -> Iterator[str]:
-    if port.protocol not in PROTOCOLS:
-        yield f"{port.protocol!r} is neither tcp nor udp"
-    if not family_of(port.address):
-        yield f"{port.address!r} is not an IP address"
+    yield from _end_faults(port.address, port.outside, port.protocol)
     if not 0 < port.inside <= LARGEST:
         yield f"{port.inside}: is not a port inside: a number from 1 to {LARGEST}"
-    if not 0 <= port.outside <= LARGEST:
-        yield f"{port.outside}: is not a port: a number up to {LARGEST}"
 
 
-def _doubles(name: str, ports: Iterable[Port], key: Callable[[Port], str | int]) -> Iterator[str]:
+def _end_faults(address: str, port: int, protocol: str) -> Iterator[str]:
+    if protocol not in PROTOCOLS:
+        yield f"{protocol!r} is neither tcp nor udp"
+    if not family_of(address):
+        yield f"{address!r} is not an IP address"
+    if not 0 <= port <= LARGEST:
+        yield f"{port}: is not a port: a number up to {LARGEST}"
+
+
+def _doubles(
+    name: str, things: Iterable[Thing], key: Callable[[Thing], str | int]
+) -> Iterator[str]:
     seen: set[str | int] = set()
-    for port in ports:
-        place = key(port)
+    for one in things:
+        place = key(one)
         if place and place in seen:
             yield f"{name}: {place}: is given twice"
         seen.add(place)

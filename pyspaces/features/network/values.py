@@ -6,6 +6,8 @@ the processes that carry the connections.
 
 from __future__ import annotations
 
+import os
+
 from pyspaces.feature import NETWORK, Feature, Part, Step, many
 from pyspaces.record import Record
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from pyspaces.feature import Given
     from pyspaces.launch.inner.steps import Context
     from pyspaces.plan import Plan
+
+
+LISTEN_FDS_START = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 
 class Port(Record):
@@ -37,16 +42,33 @@ class Port(Record):
         return f"{address}:{self.outside}/{self.protocol}"
 
 
-class Network(Part):
-    """Ports of the network namespace of the command that are connected with the outside.
+class Listening(Record):
+    """A socket of the outside that the command is given. port: 0 lets the kernel choose one."""
 
-    publish: ports of the outside that lead in. forward: ports of the inside that lead out.
+    port: int
+    address: str = "127.0.0.1"
+    protocol: str = "tcp"
+    name: str = ""
+
+    def place(self) -> str:
+        """Return where it listens, as in `127.0.0.1:8080/tcp`."""
+        return Port(
+            inside=0, outside=self.port, address=self.address, protocol=self.protocol
+        ).place()
+
+
+class Network(Part):
+    """Ways of the command to other networks than its own.
+
+    publish: ports of the outside that lead in. forward: ports of the inside that lead out. listen:
+    sockets of the caller's network that the command is given.
     """
 
     publish: tuple[Port, ...] = ()
     forward: tuple[Port, ...] = ()
+    listen: tuple[Listening, ...] = ()
 
-    _nested: ClassVar = {"publish": Port, "forward": Port}
+    _nested: ClassVar = {"publish": Port, "forward": Port, "listen": Listening}
 
     def faults(self, plan: Plan) -> Iterator[str]:
         from pyspaces.features.network import ports  # most launches have none
@@ -69,6 +91,7 @@ def _read(given: Given, plan: Plan) -> Network:
     return Network(
         publish=ports.parsed("publish", texts["publish"], ports.published, given.faults),
         forward=ports.parsed("forward", texts["forward"], ports.forwarded, given.faults),
+        listen=ports.parsed("listen", texts["listen"], ports.listening, given.faults),
     )
 
 
@@ -84,6 +107,31 @@ def _parts(plan: Plan) -> Iterator[str]:
         yield f"forward port {port.inside} inside to {port.place()}"
 
 
+def _hand_over_inner(context: Context) -> None:
+    """Give the sockets the numbers from 3 on, and say so in the environment: sd_listen_fds(3).
+
+    The process id has to be the command's own, as it sees it. What of ours has such a number is
+    needed no more: the launcher keeps them free.
+    """
+    sockets = context.plan.network.listen
+    for number, descriptor in enumerate(context.listening, LISTEN_FDS_START):
+        os.dup2(descriptor, number, inheritable=True)
+    names = ":".join(one.name or "unknown" for one in sockets)
+    context.environment[b"LISTEN_FDS"] = b"%d" % len(sockets)
+    context.environment[b"LISTEN_PID"] = b"%d" % os.getpid()
+    context.environment[b"LISTEN_FDNAMES"] = names.encode()
+
+
+HAND_OVER = Step(
+    title="hand over the listening sockets",
+    applies=lambda plan: plan.network.listen,
+    act=_hand_over_inner,
+    for_command=True,
+    parts=lambda plan: (
+        f"descriptor {number}: {one.place()}" + (f", called {one.name}" if one.name else "")
+        for number, one in enumerate(plan.network.listen, LISTEN_FDS_START)
+    ),
+)
 CONNECT = Step(
     title="connect the network with the outside",
     applies=lambda plan: plan.network.crosses,
@@ -107,6 +155,12 @@ FEATURE = Feature(
             NETWORK,
             "INSIDE:[ADDRESS:]OUTSIDE[/udp]",
             "let connections to port INSIDE reach port OUTSIDE of the host; repeatable",
+        ),
+        many(
+            "listen",
+            NETWORK,
+            "[NAME=][ADDRESS:]PORT[/udp]",
+            "give the command a socket that listens on the host (LISTEN_FDS); repeatable",
         ),
     ),
     read=_read,

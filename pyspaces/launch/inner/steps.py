@@ -44,6 +44,7 @@ class Context(Record):
     there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
     the caller's. network: what gives the launcher a socket of this network, if it needs one.
+    listening: the sockets that the command is given.
     """
 
     plan: Plan
@@ -62,6 +63,7 @@ class Context(Record):
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
     network: Inside | None = None
+    listening: tuple[int, ...] = ()
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
@@ -206,6 +208,8 @@ STEPS = (
     # After everything that could fail: from here on the terminal's messages are the command's.
     life.BEGIN_SESSION,
     life.ATTACH_TERMINAL,
+    # By the process that becomes the command: its number is told to it.
+    network.HAND_OVER,
     # Last: from here on a signal does to this process what it would do to the command.
     _RESTORE_SIGNALS,
 )

@@ -62,8 +62,12 @@ class Crossing(Service):
             port.replace(outside=sockets.port_of(own))
             for port, own in zip(self._network.publish, self._bound, strict=True)
         )
+        if launch.ports:
+            launch.facts["ports"] = [port.to_data() for port in launch.ports]
         for port in launch.ports:
-            launch.observe(f"listen on {port.place()} for port {port.inside} inside")
+            text = f"{port.place()} is port {port.inside} inside"
+            launch.observe(text)
+            launch.told_to_people.append(("port", text))
 
     def held(self, child: Spawned) -> None:
         """Have the helpers started, while the child waits. Raises SpaceError."""
@@ -84,6 +88,9 @@ class Crossing(Service):
     def started(self, child: Spawned) -> None:
         """Leave the ports to the helpers: with them, they are free again."""
         self._release()
+        if self.launch.plan.existing.hold and any(not p.outside for p in self._network.publish):
+            # There is no record of a hold, and no other way to learn what the kernel has chosen.
+            self.launch.tell("\n".join(text for _, text in self.launch.told_to_people))
 
     def failed(self, error: BaseException) -> None:
         """Release everything."""

@@ -127,10 +127,6 @@ class Pair:
             events |= OUT if into.pending else 0
             self._loop.watch(own.fileno(), events, act)
 
-    def is_idle(self, now: float) -> bool:
-        """Return whether nothing has moved for a moment."""
-        return now - self.moved > _IDLE
-
     def reset(self) -> None:
         """End both: each side sees that the other has failed."""
         for one in self._sockets:
@@ -218,7 +214,7 @@ class Connections:
     def _look_again(self) -> None:
         now = time.monotonic()
         for pair in [*self._pairs]:
-            if pair.is_idle(now) or now - self._ending > _LAST_WORDS:
+            if now - max(pair.moved, self._ending) > _IDLE or now - self._ending > _LAST_WORDS:
                 pair.reset()
         if not self._pairs:
             self.loop.stop()

@@ -72,9 +72,8 @@ class Journal(Service):
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
+            **self.launch.facts,
         }
-        if self.launch.ports:
-            self._facts["ports"] = [port.to_data() for port in self.launch.ports]
         if self._pid:
             try:
                 self._pid.write(f"{child.pid}\n")
