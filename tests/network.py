@@ -56,7 +56,8 @@ def box(*words: str, own: tuple[str, ...] = ("--user", "--net"), **more: Any) ->
     reading, writing = os.pipe()
     launcher = subprocess.Popen(
         [SCRIPT, "run", *own, "--status-fd", str(writing), *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=[writing], **more,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        pass_fds=[writing, *more.pop("pass_fds", ())], **more,
     )  # fmt: skip
     os.close(writing)
     try:

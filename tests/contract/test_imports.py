@@ -23,6 +23,7 @@ ROOMS = {
     "pyspaces.features": "clocks environment hostname life loopback outputs",
     "pyspaces.features.existing": "values",
     "pyspaces.features.ids": "capabilities identity idmap maps",
+    "pyspaces.features.network": "values",
     "pyspaces.kernel": "constants foreign libc namespaces nsfs procfs spawn",
     "pyspaces.launch": "channel command running services signals starting",
     "pyspaces.launch.inner": "directory execute identity seal steps",

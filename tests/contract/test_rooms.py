@@ -364,6 +364,7 @@ HANDED_OVER = {
     *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
     ("pyspaces.launch.outer.terminal", "attach_inner"),
     ("pyspaces.launch.records.difference", "keep_inner"),
+    ("pyspaces.launch.network.helper", "be_helper_inner"),
     ("pyspaces.launch.command", "guard_inner"),
 }
 

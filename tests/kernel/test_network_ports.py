@@ -492,6 +492,7 @@ def test_a_relay_that_cannot_be_started_fails_the_launch(
     from pyspaces.kernel import constants
 
     monkeypatch.setattr(constants, "SIOCGSKNS", 0x89FF)
+    before = set(processes_of(os.getpid()))
     plan = settings.plan_from(
         {
             "user": True,
@@ -505,7 +506,7 @@ def test_a_relay_that_cannot_be_started_fails_the_launch(
     assert caught.value.report
     assert caught.value.report.code == "network"
     assert not (tmp_path / "ran").exists()
-    assert not processes_of(os.getpid())
+    assert set(processes_of(os.getpid())) == before
 
 
 def _usage(pyspaces: Run, *words: str) -> list[str]:

@@ -10,6 +10,10 @@ from pyspaces.features.network import ports
 from pyspaces.features.network.values import Port
 
 
+def published(text: str) -> list[Port]:
+    return [Port(**fields) for fields in ports.published(text)]
+
+
 @pytest.mark.parametrize(
     ("text", "place", "inside"),
     [
@@ -23,7 +27,7 @@ from pyspaces.features.network.values import Port
     ],
 )
 def test_a_port_that_is_published(text: str, place: str, inside: int) -> None:
-    (port,) = ports.published(text)
+    (port,) = published(text)
     assert (port.place(), port.inside) == (place, inside)
 
 
@@ -36,14 +40,15 @@ def test_a_port_that_is_published(text: str, place: str, inside: int) -> None:
     ],
 )
 def test_a_port_that_is_forwarded(text: str, place: str, inside: int) -> None:
-    (port,) = ports.forwarded(text)
+    (fields,) = ports.forwarded(text)
+    port = Port(**fields)
     assert (port.place(), port.inside) == (place, inside)
 
 
 def test_ranges() -> None:
-    pairs = [(port.outside, port.inside) for port in ports.published("8000-8002:80-82")]
+    pairs = [(port.outside, port.inside) for port in published("8000-8002:80-82")]
     assert pairs == [(8000, 80), (8001, 81), (8002, 82)]
-    assert [(p.outside, p.inside) for p in ports.published("0:80-81")] == [(0, 80), (0, 81)]
+    assert [(p.outside, p.inside) for p in published("0:80-81")] == [(0, 80), (0, 81)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_any_text_is_ports_or_a_fault(text: str) -> None:
         except ValueError:
             continue
         assert found
-        assert all(port.inside <= 65535 and ports.family_of(port.address) for port in found)
+        assert all(one["inside"] <= 65535 and ports.family_of(one["address"]) for one in found)
 
 
 @given(
@@ -92,4 +97,4 @@ def test_a_port_as_it_is_shown_is_read_again(
 ) -> None:
     port = Port(inside=inside, outside=outside, address=str(address), protocol=protocol)
     place, _, _ = port.place().partition("/")
-    assert ports.published(f"{place}:{inside}/{protocol}") == [port]
+    assert published(f"{place}:{inside}/{protocol}") == [port]

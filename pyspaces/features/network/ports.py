@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import _socket
 
-from pyspaces.features.network.values import Listening, Port
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
-    from pyspaces.features.network.values import Network
+    from pyspaces.features.network.values import Network, Port
     from pyspaces.plan import Plan
+
+    Fields = dict[str, Any]
 
     Thing = TypeVar("Thing")
 
@@ -26,20 +26,24 @@ MOST = 200
 
 
 def parsed(
-    name: str, texts: Iterable[str], parse: Callable[[str], Iterable[Thing]], faults: list[str]
+    name: str,
+    texts: Iterable[str],
+    parse: Callable[[str], Iterable[Fields]],
+    kind: Callable[..., Thing],
+    faults: list[str],
 ) -> tuple[Thing, ...]:
-    """Return what the values of a setting mean; what is wrong with them is added to `faults`."""
+    """Return the records of a setting's values; what is wrong with them is added to `faults`."""
     found: list[Thing] = []
     for text in texts:
         try:
-            found.extend(parse(text))
+            found.extend(kind(**fields) for fields in parse(text))
         except ValueError as error:
             faults.append(f"{name}: {error}")
     return tuple(found)
 
 
-def published(text: str) -> list[Port]:
-    """Read [ADDRESS:]OUTSIDE:INSIDE[/udp], where a port may be a range. Raises ValueError."""
+def published(text: str) -> list[Fields]:
+    """Read [ADDRESS:]OUTSIDE:INSIDE[/udp], with ports or ranges, into fields. Raises ValueError."""
     body, protocol = protocol_of(text)
     ends, _, inside = body.rpartition(":")
     address, outside = split_address(ends, text)
@@ -48,8 +52,8 @@ def published(text: str) -> list[Port]:
     return _paired(text, inside, outside, address, protocol)
 
 
-def forwarded(text: str) -> list[Port]:
-    """Read INSIDE:[ADDRESS:]OUTSIDE[/udp], where a port may be a range. Raises ValueError."""
+def forwarded(text: str) -> list[Fields]:
+    """Read INSIDE:[ADDRESS:]OUTSIDE[/udp], with ports or ranges, into fields. Raises ValueError."""
     body, protocol = protocol_of(text)
     inside, _, ends = body.partition(":")
     address, outside = split_address(ends, text)
@@ -58,14 +62,15 @@ def forwarded(text: str) -> list[Port]:
     return _paired(text, inside, outside, address, protocol)
 
 
-def listening(text: str) -> list[Listening]:
-    """Read [NAME=][ADDRESS:]PORT[/udp]. Raises ValueError."""
+def listening(text: str) -> list[Fields]:
+    """Read the fields of [NAME=][ADDRESS:]PORT[/udp]. Raises ValueError."""
     name, equals, rest = text.rpartition("=")
     if equals and not is_name(name):
         raise ValueError(f"{text!r}: a name has letters, digits and any of _.-")
     body, protocol = protocol_of(rest)
     address, port = split_address(body, text)
-    return [Listening(port=number(text, port), address=address, protocol=protocol, name=name)]
+    port_number = number(text, port)
+    return [{"port": port_number, "address": address, "protocol": protocol, "name": name}]
 
 
 def is_name(name: str) -> bool:
@@ -103,13 +108,13 @@ def family_of(address: str) -> int:
     return 0
 
 
-def _paired(text: str, inside: str, outside: str, address: str, protocol: str) -> list[Port]:
+def _paired(text: str, inside: str, outside: str, address: str, protocol: str) -> list[Fields]:
     insides, outsides = _range(text, inside), _range(text, outside)
     chosen = [0] * len(insides) if outsides == range(1) else [*outsides]  # 0: by the kernel
     if len(insides) != len(chosen):
         raise ValueError(f"{text!r}: the two ranges have {len(outsides)} and {len(insides)} ports")
     return [
-        Port(inside=one, outside=other, address=address, protocol=protocol)
+        {"inside": one, "outside": other, "address": address, "protocol": protocol}
         for one, other in zip(insides, chosen, strict=True)
     ]
 

@@ -88,10 +88,13 @@ def _read(given: Given, plan: Plan) -> Network:
         return Network()
     from pyspaces.features.network import ports
 
+    kinds = {"publish": Port, "forward": Port, "listen": Listening}
+    parsers = {"publish": ports.published, "forward": ports.forwarded, "listen": ports.listening}
     return Network(
-        publish=ports.parsed("publish", texts["publish"], ports.published, given.faults),
-        forward=ports.parsed("forward", texts["forward"], ports.forwarded, given.faults),
-        listen=ports.parsed("listen", texts["listen"], ports.listening, given.faults),
+        **{
+            name: ports.parsed(name, texts[name], parsers[name], kinds[name], given.faults)
+            for name in kinds
+        }
     )
 
 
