@@ -26,7 +26,8 @@ _FOR_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
 _FOR_OLD_ONES_TOO = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
 # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
 # namespace here, like the seven others: the status record has the pid.
-_NOT_TAKEN = ("init", "init_wait", "pid_file")
+# A network that exists may have ways out, which an allow-list would not close.
+_NOT_TAKEN = ("init", "init_wait", "pid_file", "allow_host")
 TAKEN = frozenset(
     setting.name
     for setting in settings.SETTINGS

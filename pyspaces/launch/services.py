@@ -51,8 +51,9 @@ class Launch:
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
     watch takes them. ports: those that are published, with the numbers that they have. companions:
-    what the helper processes of the launch are, by their pidfds. facts: further members of the
-    record of its start. told_to_people: further lines of the summary, as names and values.
+    what the helper processes of the launch are, by their pidfds. facts, last_facts: further members
+    of the record of its start and its end. told_to_people: further lines of the summary, as names
+    and values.
     """
 
     def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
@@ -84,6 +85,7 @@ class Launch:
         self.ports: tuple[Port, ...] = ()
         self.companions: dict[int, str] = {}
         self.facts: dict[str, object] = {}
+        self.last_facts: dict[str, object] = {}
         self.told_to_people: list[tuple[str, str]] = []
 
     def leaves_group(self) -> bool:

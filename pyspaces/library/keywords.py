@@ -64,6 +64,7 @@ class Common(Namespaces, total=False):
     loopback: bool | None
     publish: Words
     forward: Words
+    allow_host: Words
     workdir: Path | None
     empty_root: bool
     host_ro: bool

@@ -28,9 +28,9 @@ _CONFLICTS = (
     ("no-fork", ("kill-child", "no-kill-child"), _NO_LAUNCHER),
     ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
     ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
-    ("no-fork", ("publish", "forward"), f"{_NO_LAUNCHER} beside the command"),
+    ("no-fork", ("publish", "forward", "allow-host"), f"{_NO_LAUNCHER} beside the command"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
-    ("hold", ("listen",), _NO_COMMAND),
+    ("hold", ("listen", "allow-host"), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )
 # One option, and the other that it is about.

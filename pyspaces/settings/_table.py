@@ -98,6 +98,7 @@ RUN = {
     "-P": ("publish", 1, "many"),
     "--forward": ("forward", 1, "many"),
     "--listen": ("listen", 1, "many"),
+    "--allow-host": ("allow_host", 1, "many"),
     "--setenv": ("setenv", 2, "many"),
     "--unsetenv": ("unsetenv", 1, "many"),
     "--clearenv": ("clearenv", 0, "on"),

@@ -137,30 +137,49 @@ def number(text: str, digits: str) -> int:
 
 def faults(network: Network, plan: Plan) -> Iterator[str]:
     """Yield what is wrong with the ports of a plan, a line each."""
-    apart = plan.has("net") or "net" in plan.existing.joining.names()
     for name in ("publish", "forward"):
-        ports: tuple[Port, ...] = getattr(network, name)
-        if ports and not apart:
-            yield f"{name}: needs a new net namespace: add --net"
-        if ports and plan.has("net") and not plan.net.loopback:
-            yield f"{name}: cannot be combined with --no-loopback: inside, ports are on lo"
-        if len(ports) > MOST:
-            yield f"{name}: {len(ports)} ports, and a launch takes {MOST}"
-        for port in ports:
-            yield from (f"{name}: {fault}" for fault in _port_faults(port))
-    for one in network.listen:
-        yield from (
-            f"listen: {fault}" for fault in _end_faults(one.address, one.port, one.protocol)
-        )
-        if one.name and not is_name(one.name):
-            yield f"listen: {one.name!r}: a name has letters, digits and any of _.-"
-    if len(network.listen) > MOST:
-        yield f"listen: {len(network.listen)} sockets, and a launch takes {MOST}"
-    yield from _doubles("listen", network.listen, lambda one: one.port and one.place())
-    yield from _doubles("publish", network.publish, lambda port: port.outside and port.place())
-    yield from _doubles("forward", network.forward, lambda port: f"{port.inside}/{port.protocol}")
+        yield from _crossing_faults(name, getattr(network, name), plan)
     if any(not port.outside for port in network.forward):
         yield "forward: 0 is not a port to connect to"
+    yield from _doubles("publish", network.publish, lambda port: port.outside and port.place())
+    yield from _doubles("forward", network.forward, lambda port: f"{port.inside}/{port.protocol}")
+    yield from _listen_faults(network)
+    if network.allow_host:
+        yield from _proxy_faults(network, plan)
+
+
+def _crossing_faults(name: str, ports: tuple[Port, ...], plan: Plan) -> Iterator[str]:
+    apart = plan.has("net") or "net" in plan.existing.joining.names()
+    if ports and not apart:
+        yield f"{name}: needs a new net namespace: add --net"
+    if ports and plan.has("net") and not plan.net.loopback:
+        yield f"{name}: cannot be combined with --no-loopback: inside, ports are on lo"
+    if len(ports) > MOST:
+        yield f"{name}: {len(ports)} ports, and a launch takes {MOST}"
+    for port in ports:
+        yield from (f"{name}: {fault}" for fault in _port_faults(port))
+
+
+def _listen_faults(network: Network) -> Iterator[str]:
+    if len(network.listen) > MOST:
+        yield f"listen: {len(network.listen)} sockets, and a launch takes {MOST}"
+    for one in network.listen:
+        faults = _end_faults(one.address, one.port, one.protocol)
+        yield from (f"listen: {fault}" for fault in faults)
+        if one.name and not is_name(one.name):
+            yield f"listen: {one.name!r}: a name has letters, digits and any of _.-"
+    yield from _doubles("listen", network.listen, lambda one: one.port and one.place())
+
+
+def _proxy_faults(network: Network, plan: Plan) -> Iterator[str]:
+    from pyspaces.features.network import hosts  # few launches have a proxy
+
+    # One that exists may have routes of its own: the list would keep nobody from anything.
+    if not plan.has("net"):
+        yield "allow-host: needs a new net namespace: add --net"
+    elif not plan.net.loopback:
+        yield "allow-host: cannot be combined with --no-loopback: the proxy is on lo"
+    yield from (f"allow-host: {fault}" for fault in hosts.faults(network.allow_host))
 
 
 def _port_faults(port: Port) -> Iterator[str]:

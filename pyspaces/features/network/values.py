@@ -61,12 +61,14 @@ class Network(Part):
     """Ways of the command to other networks than its own.
 
     publish: ports of the outside that lead in. forward: ports of the inside that lead out. listen:
-    sockets of the caller's network that the command is given.
+    sockets of the caller's network that the command is given. allow_host: the hosts that it reaches
+    by a proxy, as `hosts.py` reads them.
     """
 
     publish: tuple[Port, ...] = ()
     forward: tuple[Port, ...] = ()
     listen: tuple[Listening, ...] = ()
+    allow_host: tuple[str, ...] = ()
 
     _nested: ClassVar = {"publish": Port, "forward": Port, "listen": Listening}
 
@@ -78,7 +80,7 @@ class Network(Part):
     @property
     def crosses(self) -> bool:
         """Whether something of ours stands between the two networks."""
-        return bool(self.publish or self.forward)
+        return bool(self.publish or self.forward or self.allow_host)
 
 
 def _read(given: Given, plan: Plan) -> Network:
@@ -94,7 +96,8 @@ def _read(given: Given, plan: Plan) -> Network:
         **{
             name: ports.parsed(name, texts[name], parsers[name], kinds[name], given.faults)
             for name in kinds
-        }
+        },
+        allow_host=tuple(given.words("allow_host")),
     )
 
 
@@ -108,6 +111,8 @@ def _parts(plan: Plan) -> Iterator[str]:
         yield f"publish {port.place()} as port {port.inside} inside"
     for port in plan.network.forward:
         yield f"forward port {port.inside} inside to {port.place()}"
+    for host in plan.network.allow_host:
+        yield f"allow the proxy to reach {host}"
 
 
 def _hand_over_inner(context: Context) -> None:
@@ -164,6 +169,13 @@ FEATURE = Feature(
             NETWORK,
             "[NAME=][ADDRESS:]PORT[/udp]",
             "give the command a socket that listens on the host (LISTEN_FDS); repeatable",
+        ),
+        many(
+            "allow_host",
+            NETWORK,
+            "NAME[:PORT][,...]",
+            "let the command reach these hosts by an HTTP proxy, and no others; repeatable",
+            listed=True,
         ),
     ),
     read=_read,

@@ -12,7 +12,7 @@ import os
 from pyspaces.errors import NETWORK, Report
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer
-from pyspaces.launch.network import helper, relay, sockets
+from pyspaces.launch.network import helper, proxy, relay, sockets
 from pyspaces.launch.network.inside import Inside
 from pyspaces.launch.network.tcp import places_of
 from pyspaces.launch.service import Service
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Where a server inside may be; the second for one that is bound to ::1 alone.
 _INSIDE = ("127.0.0.1", "::1")
+_MOST_TOLD = 1 << 20
 
 
 class Crossing(Service):
@@ -43,6 +44,7 @@ class Crossing(Service):
         self._bound: list[socket] = []
         self._helpers: list[Helper] = []
         self._inside: Inside | None = None
+        self._proxy: Helper | None = None
 
     def open(self) -> None:
         """Bind the ports of the host. Raises SpaceError naming the one that is taken."""
@@ -77,7 +79,9 @@ class Crossing(Service):
             if self._network.publish:
                 self._publish(child, given[0])
             if self._network.forward:
-                self._forward(child, given[1:])
+                self._forward(child, given[1 : 1 + len(self._network.forward)])
+            if self._network.allow_host:
+                self._allow(child, given[-1])
         except KernelError as error:
             raise self._failure(error) from error
         finally:
@@ -97,7 +101,9 @@ class Crossing(Service):
         self._end(patience=0)
 
     def ended(self, ended: Ended) -> None:
-        """Wait for the helpers, which end with the command."""
+        """Wait for the helpers, which end with the command, and take what the proxy has to tell."""
+        if self._proxy:
+            self._tell_of_refusals(self._proxy)
         self._end()
         if ended.lost:
             self.launch.tell(f"{ended.lost} died: the command was killed")
@@ -121,12 +127,37 @@ class Crossing(Service):
             for own, *_ in routes:
                 own.close()
 
+    def _allow(self, child: Spawned, listening: int) -> None:
+        descriptor = os.dup(listening)
+        own = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=descriptor)
+        allowed = self._network.allow_host
+        try:
+            self._proxy = helper.start(
+                lambda tell: proxy.serve(own, allowed, child.pidfd, tell),
+                what="the proxy for allowed hosts",
+                name=b"pyspaces-proxy",
+                kept=[descriptor, child.pidfd],
+            )
+        finally:
+            own.close()
+        self._helpers.append(self._proxy)
+
+    def _tell_of_refusals(self, told: Helper) -> None:
+        refused, more = proxy.refusals_of(told.read(_MOST_TOLD))
+        self.launch.last_facts["refused"] = refused
+        for row in refused:
+            times = "" if row["count"] == 1 else f", {row['count']} times"
+            text = f"{row['host']}:{row['port']}: {row['why']}{times}"
+            self.launch.told_to_people.append(("refused", text))
+        if more:
+            self.launch.told_to_people.append(("refused", f"others, {more} times"))
+
     def _start(
         self, what: str, child: Spawned, routes: Sequence[relay.Route], network: int = -1
     ) -> None:
         self._helpers.append(
             helper.start(
-                lambda ready: relay.serve(routes, child.pidfd, ready),
+                lambda tell: relay.serve(routes, child.pidfd, tell),
                 what=what,
                 name=b"pyspaces-relay",
                 kept=[*(own.fileno() for own, *_ in routes), child.pidfd],

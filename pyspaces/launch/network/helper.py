@@ -68,7 +68,7 @@ class Helper:
 
 
 def start(
-    serve: Callable[[Callable[[], object]], object],
+    serve: Callable[[Callable[[bytes], object]], object],
     *,
     what: str,
     name: bytes,
@@ -77,9 +77,9 @@ def start(
 ) -> Helper:
     """Start a helper, and return once it is ready. Raises KernelError with none left.
 
-    serve: its whole life; gets what it calls once it is ready, and may write to afterwards. what:
-    what people know it as. name: what ps(1) shows. kept: the descriptors that it keeps. network: a
-    socket of the network namespace that it moves to; -1 to stay.
+    serve: its whole life; gets what tells the launcher, which it does with a line feed once it is
+    ready. what: what people know it as. name: what ps(1) shows. kept: the descriptors that it
+    keeps. network: a socket of the network namespace that it moves to; -1 to stay.
     """
     reading, writing = os.pipe()
 
@@ -89,7 +89,7 @@ def start(
             if network >= 0:
                 _join_inner(network)
             _renounce_inner()
-            serve(lambda: os.write(writing, _READY))
+            serve(lambda data: _write_inner(writing, data))
         except OSError as error:
             os.write(writing, _told(error))
 
@@ -153,6 +153,11 @@ def _confine_inner(name: bytes, kept: Sequence[int]) -> None:
             os.closerange(last + 1, descriptor)
         last = descriptor
     os.closerange(last + 1, 1 << 20)
+
+
+def _write_inner(writing: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(writing, data) :]
 
 
 def _join_inner(network: int) -> None:

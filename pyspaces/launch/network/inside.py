@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pyspaces.launch.inner.steps import Context
 
 _INSIDE = "127.0.0.1"
+_PROXIED = ("http_proxy", "https_proxy")
+_DIRECT = "localhost,127.0.0.1,::1"
 
 
 class Inside:
@@ -34,10 +36,12 @@ class Inside:
 
     def give_inner(self, context: Context) -> None:
         """Send a socket of this network, and those that listen in it. Raises KernelError."""
-        del context
         made = [
             sockets.bound(_INSIDE, port.inside, port.protocol) for port in self._network.forward
         ]
+        if self._network.allow_host:
+            made.append(sockets.bound(_INSIDE, 0, "tcp"))
+            _name_proxy_inner(context, sockets.port_of(made[-1]))
         descriptors = [libc.inet_socket(), *(one.fileno() for one in made)]
         data = struct.pack(f"{len(descriptors)}i", *descriptors)
         try:
@@ -52,7 +56,7 @@ class Inside:
 
     def take(self) -> list[int]:
         """Return the descriptors that the child has sent; the first is that of its network."""
-        count = 1 + len(self._network.forward)
+        count = 1 + len(self._network.forward) + bool(self._network.allow_host)
         size = struct.calcsize(f"{count}i")
         _, rights, *_ = self._ours.recvmsg(
             1, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
@@ -63,3 +67,17 @@ class Inside:
         """Close both ends; more than once is fine."""
         self._ours.close()
         self._theirs.close()
+
+
+def _name_proxy_inner(context: Context, port: int) -> None:
+    """Tell programs of the proxy, by the variables that they read, some in lower case only.
+
+    What the caller has said of a variable counts.
+    """
+    values = dict.fromkeys(_PROXIED, f"http://{_INSIDE}:{port}") | {"no_proxy": _DIRECT}
+    changes = context.plan.environment
+    said = {*changes.unset, *(name for name, _ in changes.set)}
+    for name, value in values.items():
+        for form in (name, name.upper()):
+            if form not in said:
+                context.environment[form.encode()] = value.encode()

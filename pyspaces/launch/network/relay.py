@@ -27,10 +27,10 @@ _MOST = 4096
 _OTHERS = 1024
 
 
-def serve(routes: Sequence[Route], pidfd: int, ready: Callable[[], object]) -> None:
+def serve(routes: Sequence[Route], pidfd: int, tell: Callable[[bytes], object]) -> None:
     """Carry connections until the process behind `pidfd` has ended.
 
-    ready: called once everything is open.
+    tell: writes to the launcher.
     """
     limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
@@ -42,7 +42,7 @@ def serve(routes: Sequence[Route], pidfd: int, ready: Callable[[], object]) -> N
             carrying = Carrying(connections, places)
             connections.listen(Listener(connections, own, carrying.take))
     loop.watch(pidfd, IN, lambda events: _end(loop, connections, pidfd))
-    ready()
+    tell(b"\n")
     loop.run()
 
 

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pyspaces.launch.network.loop import Loop
 
@@ -41,6 +42,7 @@ class Way:
     def __init__(self, source: socket, target: socket) -> None:
         self.source, self.target = source, target
         self.pending: bytes = b""
+        self.left: int | None = None  # how many bytes the target still takes; None without limit
         self.ended = False  # the source will send no more
         self.done = False  # and the target knows
 
@@ -48,7 +50,9 @@ class Way:
 class Pair:
     """Two connected sockets, each of which gets what the other sends.
 
-    first: what the second one gets before that. gone: called once both are closed.
+    first, answer: what the second and the first one get before that. left: how many bytes the
+    second one then gets at most; what comes beyond ends that direction. gone: called once both are
+    closed.
     """
 
     def __init__(
@@ -59,12 +63,15 @@ class Pair:
         *,
         gone: Callable[[Pair], object],
         first: bytes = b"",
+        answer: bytes = b"",
+        left: int | None = None,
     ) -> None:
         self._loop, self._gone = loop, gone
         self._sockets = (one, other)
         self._ways = (Way(one, other), Way(other, one))
         self.moved = time.monotonic()
-        self._ways[0].pending = first
+        self._ways[0].pending, self._ways[1].pending = first, answer
+        self._ways[0].left = left
         self._watch()
 
     def _act_first(self, events: int) -> None:
@@ -94,10 +101,14 @@ class Pair:
             size = way.source.recv_into(_buffer)
         except BlockingIOError:
             return
+        way.ended = not size
+        if way.left is not None and size:
+            way.ended = size > way.left
+            size = min(size, way.left)
+            way.left -= size
         if size:
             self._write(way, _view[:size])
         else:
-            way.ended = True
             self._finish(way)
 
     def _write(self, way: Way, data: bytes | memoryview) -> None:
@@ -180,9 +191,12 @@ class Connections:
         if self._ending and not self._count:
             self.loop.stop()
 
-    def join(self, one: socket, other: socket, first: bytes = b"") -> None:
-        """Have two sockets that are connected, counted already, get what the other one sends."""
-        self._pairs.add(Pair(self.loop, one, other, gone=self._gone, first=first))
+    def join(self, one: socket, other: socket, **more: Any) -> None:
+        """Have two sockets that are connected, counted already, get what the other one sends.
+
+        more: as for Pair.
+        """
+        self._pairs.add(Pair(self.loop, one, other, gone=self._gone, **more))
 
     def _gone(self, pair: Pair) -> None:
         self._pairs.discard(pair)

@@ -100,6 +100,7 @@ class Journal(Service):
             system=round(usage.system, 6) if usage else None,
             peak_memory=usage.peak_memory if usage else None,
             peak_floor=usage.peak_floor if usage else None,
+            **self.launch.last_facts,
         )
         self._close()
 
