@@ -173,8 +173,9 @@ class Client:
             self._answer("502 Bad Gateway", f"{asked.host}:{asked.port}: cannot be reached")
             return
         _, _, rest = self._data.partition(request.END)
-        left = None
+        left, ended = None, False
         if asked.body is not None:
+            ended = len(rest) > asked.body
             rest = rest[: asked.body]
             left = asked.body - len(rest)
         self._is_over = True
@@ -185,6 +186,7 @@ class Client:
             first=asked.head + rest,
             answer=request.ESTABLISHED if asked.tunnel else b"",
             left=left,
+            ended=ended,
         )
 
     # --- refusals ---------------------------------------------------------------------------------

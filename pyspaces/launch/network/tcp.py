@@ -51,7 +51,8 @@ class Pair:
     """Two connected sockets, each of which gets what the other sends.
 
     first, answer: what the second and the first one get before that. left: how many bytes the
-    second one then gets at most; what comes beyond ends that direction. gone: called once both are
+    second one then gets at most; what comes beyond ends that direction. ended: whether it has come
+    already, and there is something that the second one gets first. gone: called once both are
     closed.
     """
 
@@ -65,13 +66,14 @@ class Pair:
         first: bytes = b"",
         answer: bytes = b"",
         left: int | None = None,
+        ended: bool = False,
     ) -> None:
         self._loop, self._gone = loop, gone
         self._sockets = (one, other)
         self._ways = (Way(one, other), Way(other, one))
         self.moved = time.monotonic()
         self._ways[0].pending, self._ways[1].pending = first, answer
-        self._ways[0].left = left
+        self._ways[0].left, self._ways[0].ended = left, ended
         self._watch()
 
     def _act_first(self, events: int) -> None:
