@@ -70,8 +70,8 @@ LAUNCH_PATH_LIBRARY = {
     *("_signal", "__future__", "_thread", "warnings"),
     # json, _socket: in what is loaded where a status record or a difference is asked for.
     *("json", "_socket"),
-    # resource: in the comparison, which limits itself.
-    "resource",
+    # resource, gc: in the comparison, which limits itself, and in helpers of the network.
+    *("resource", "gc"),
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }

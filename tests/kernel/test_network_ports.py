@@ -6,10 +6,12 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -109,7 +111,21 @@ def test_a_launch_without_ports_has_no_such_member() -> None:
         assert "ports" not in running.record
 
 
-def test_a_library_learns_them_too() -> None:
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_library_learns_them_too(threads: int) -> None:
+    stop = threading.Event()
+    busy = [threading.Thread(target=stop.wait) for _ in range(threads)]
+    for one in busy:
+        one.start()
+    try:
+        _start_and_ask()
+    finally:
+        stop.set()
+        for one in busy:
+            one.join()
+
+
+def _start_and_ask() -> None:
     plan = settings.plan_from(
         {"user": True, "net": True, "publish": ["0:80"],
          "command": [sys.executable, SERVER, "echo", "127.0.0.1", "80"]}
@@ -266,6 +282,15 @@ def test_datagrams_of_several_peers() -> None:
 
 
 # --- ports of the host --------------------------------------------------------------------------
+
+
+def test_more_ports_than_there_are_descriptors_is_an_error(pyspaces: Run) -> None:
+    words = ("-P", "0:1000-1099", "--forward", "2000-2099:1000-1099", "--", "true")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))  # noqa: E731
+    done = pyspaces("run", "--user", "--net", *words, preexec_fn=limit)
+    assert done.returncode == 125
+    assert "Too many open files" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_that_is_taken_is_an_error_before_the_command_runs(
@@ -431,14 +456,39 @@ def test_a_hold_keeps_its_ports_until_it_is_stopped(pyspaces: Run, wait_until: W
 # --- the end ------------------------------------------------------------------------------------
 
 
-def test_the_relay_that_dies_takes_the_command_along_and_that_is_told() -> None:
-    with server("echo", "-P", "0:80", "--report", stderr=subprocess.PIPE) as running:
+def test_the_relay_that_dies_takes_the_command_along_and_that_is_told(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    words = ("-P", "0:80", "--report", "--status-file", str(status))
+    with server("echo", *words, stderr=subprocess.PIPE) as running:
         (relay,) = running.helpers()
         subprocess.run(["kill", "-9", str(relay)], check=True)
         _, errors = running.launcher.communicate(timeout=20)
         assert running.launcher.returncode == 125
+        assert json.loads(status.read_text().splitlines()[1])["lost"] == (
+            "the relay of published ports"
+        )
         assert "pyspaces: the relay of published ports died: the command was killed" in errors
         assert f"port         127.0.0.1:{running.ports[0]}/tcp is port 80 inside" in errors
+
+
+def test_a_command_that_outlives_its_launcher_keeps_its_ports(wait_until: Wait) -> None:
+    with server("echo", "-P", "0:80", "--no-kill-child") as running:
+        (relay,) = running.helpers()
+        running.launcher.kill()
+        running.launcher.wait(20)
+        assert ask(running.ports[0]) == b"hello"
+        os.kill(running.record["pid"], signal.SIGKILL)
+        wait_until(partial(_has_ended, relay), "no relay")
+
+
+def test_an_open_connection_does_not_delay_the_end() -> None:
+    with server("echo", "-P", "0:80") as running, connect(running.ports[0]) as one:
+        one.sendall(b"hello")
+        assert one.recv(5) == b"hello"
+        began = time.monotonic()
+        running.end()
+        assert time.monotonic() - began < 1
+        assert one.recv(1) == b""
 
 
 @pytest.mark.parametrize("victim", ["launcher", "command"])

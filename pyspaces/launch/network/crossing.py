@@ -74,8 +74,9 @@ class Crossing(Service):
     def held(self, child: Spawned) -> None:
         """Have the helpers started, while the child waits. Raises SpaceError."""
         assert self._inside
-        given = self._inside.take()
+        given: list[int] = []
         try:
+            given += self._inside.take()
             if self._network.publish:
                 self._publish(child, given[0])
             if self._network.forward:
@@ -106,6 +107,7 @@ class Crossing(Service):
             self._tell_of_refusals(self._proxy)
         self._end()
         if ended.lost:
+            self.launch.last_facts["lost"] = ended.lost
             self.launch.tell(f"{ended.lost} died: the command was killed")
 
     def _publish(self, child: Spawned, network: int) -> None:
@@ -155,9 +157,10 @@ class Crossing(Service):
     def _start(
         self, what: str, child: Spawned, routes: Sequence[relay.Route], network: int = -1
     ) -> None:
+        inside = 1 if network >= 0 else 0
         self._helpers.append(
             helper.start(
-                lambda tell: relay.serve(routes, child.pidfd, tell),
+                lambda tell: relay.serve(routes, child.pidfd, tell, inside=inside),
                 what=what,
                 name=b"pyspaces-relay",
                 kept=[*(own.fileno() for own, *_ in routes), child.pidfd],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import select
 import time
@@ -140,6 +141,9 @@ def _is_readable(descriptor: int, until: float) -> bool:
 def _confine_inner(name: bytes, kept: Sequence[int]) -> None:
     """Leave everything of the caller's behind: whoever waits for the end of a pipe must see it."""
     libc.set_dumpable(dumpable=False)
+    # An object of the program that has started us would close its descriptor when it is collected,
+    # and by then the number is one of ours.
+    gc.freeze()
     libc.set_name(name)
     os.setsid()
     os.chdir("/")

@@ -7,6 +7,7 @@ meant, whatever /proc the child has, and whoever it has become by the time that 
 from __future__ import annotations
 
 import _socket
+import errno
 import struct
 
 from pyspaces.kernel import libc
@@ -61,7 +62,14 @@ class Inside:
         _, rights, *_ = self._ours.recvmsg(
             1, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
         )
-        return [number for *_, data in rights for number in struct.unpack(f"{count}i", data)]
+        found = [
+            number for *_, data in rights for number in struct.unpack(f"{len(data) // 4}i", data)
+        ]
+        if len(found) < count:  # the kernel leaves out what there is no room for
+            for number in found:
+                _socket.close(number)
+            raise KernelError(errno.EMFILE, "recvmsg")
+        return found
 
     def close(self) -> None:
         """Close both ends; more than once is fine."""

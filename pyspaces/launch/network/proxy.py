@@ -246,7 +246,8 @@ def serve(own: socket, allowed: Iterable[str], pidfd: int, tell: Callable[[bytes
     """
     limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
-    connections = Connections(loop, max(8, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2)))
+    room = max(8, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2))
+    connections = Connections(loop, room, inside=0)
     proxy = Proxy(loop, connections, hosts.Rules(allowed))
     connections.listen(Listener(connections, own, proxy.take))
 

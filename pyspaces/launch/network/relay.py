@@ -27,14 +27,17 @@ _MOST = 4096
 _OTHERS = 1024
 
 
-def serve(routes: Sequence[Route], pidfd: int, tell: Callable[[bytes], object]) -> None:
+def serve(
+    routes: Sequence[Route], pidfd: int, tell: Callable[[bytes], object], *, inside: int
+) -> None:
     """Carry connections until the process behind `pidfd` has ended.
 
-    tell: writes to the launcher.
+    tell: writes to the launcher. inside: as for Connections.
     """
     limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
-    connections = Connections(loop, max(16, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2)))
+    room = max(16, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2))
+    connections = Connections(loop, room, inside=inside)
     for own, protocol, places in routes:
         if protocol == "udp":
             Datagrams(loop, own, places[0])

@@ -29,7 +29,7 @@ _AT_ONCE = 32  # connections accepted at once
 _RESET = struct.pack("ii", 1, 0)  # struct linger of socket(7): close with a reset
 _PAUSE = 0.5  # seconds without descriptors or memory before the next is accepted
 # Once the command has ended, how long a connection may take, in seconds, for what was sent already.
-_LAST_WORDS, _IDLE = 2.0, 0.2
+_LAST_WORDS, _IDLE, _LOOK = 2.0, 0.2, 0.02
 # What accept(2) says of a connection that has gone again; and where there is no room for one.
 _GONE = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
 _buffer = bytearray(_PIECE)
@@ -94,7 +94,7 @@ class Pair:
             self.reset()
             return
         if out.done and into.done:
-            self._close()
+            self.close()
         else:
             self._watch()
 
@@ -140,13 +140,18 @@ class Pair:
             events |= OUT if into.pending else 0
             self._loop.watch(own.fileno(), events, act)
 
+    def is_through(self, number: int) -> bool:
+        """Return whether the other side has got all that one socket had to send, 0 or 1."""
+        return self._ways[number].done
+
     def reset(self) -> None:
         """End both: each side sees that the other has failed."""
         for one in self._sockets:
             reset(one)
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End both."""
         for one in self._sockets:
             self._loop.close(one)
         self._gone(self)
@@ -164,11 +169,12 @@ class Connections:
     """The connections of one process, of which there is a limited number.
 
     room: so many at most. What comes beyond waits in the kernel's queue, or is refused by it.
+    inside: which of the two sockets of each is in the network of the command, 0 or 1.
     """
 
-    def __init__(self, loop: Loop, room: int) -> None:
+    def __init__(self, loop: Loop, room: int, *, inside: int) -> None:
         self.loop = loop
-        self._room = room
+        self._room, self._inside = room, inside
         self._count = 0
         self._listeners: list[Listener] = []
         self._pairs: set[Pair] = set()
@@ -230,12 +236,14 @@ class Connections:
     def _look_again(self) -> None:
         now = time.monotonic()
         for pair in [*self._pairs]:
-            if now - max(pair.moved, self._ending) > _IDLE or now - self._ending > _LAST_WORDS:
+            if pair.is_through(self._inside):
+                pair.close()
+            elif now - max(pair.moved, self._ending) > _IDLE or now - self._ending > _LAST_WORDS:
                 pair.reset()
         if not self._pairs:
             self.loop.stop()
         else:
-            self.loop.at(now + _IDLE / 2, self._look_again)
+            self.loop.at(now + _LOOK, self._look_again)
 
 
 class Listener:
