@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boxes import box
 from conftest import IS_ROOT, SCRIPT, outcome
-from network import box
 
 pytestmark = [
     pytest.mark.needs("userns", "netns", "ip", "unshare", "nsenter"),

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from boxes import box, connect, is_free
 from conftest import SCRIPT
-from network import box, connect, is_free
 
 pytestmark = pytest.mark.needs("userns", "netns")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -162,3 +162,15 @@ def test_what_cannot_be_meant(pyspaces: Run, words: tuple[str, ...], fault: str)
 def test_the_preview_names_the_numbers(pyspaces: Run) -> None:
     done = pyspaces("run", "--dry-run", "--listen", "web=[::1]:80", "--", "true")
     assert "  descriptor 3: [::1]:80/tcp, called web\n" in done.stdout
+
+
+def test_check_says_whether_it_would_work(pyspaces: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for option in ("--listen", "-P"):
+            place = str(port) if option == "--listen" else f"{port}:80"
+            done = pyspaces("check", "--user", "--net", option, place)
+            assert done.returncode == 1
+            assert f"bind 127.0.0.1:{port}: Address already in use" in done.stdout + done.stderr
+    for option, place in (("--listen", "0"), ("-P", "0:80"), ("--allow-host", "a.test")):
+        assert pyspaces("check", "--user", "--net", option, place).returncode == 0

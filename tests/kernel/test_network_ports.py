@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
-from network import (
+from boxes import (
     SERVER,
     ask,
     ask_udp,
@@ -33,6 +32,7 @@ from network import (
     read_all,
     server,
 )
+from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -197,7 +197,6 @@ def _many_short_ones(port: int, count: int) -> None:
 def test_short_connections_leave_nothing_open(count: int, wait_until: Wait) -> None:
     with server("echo", "-P", "0:80") as running:
         (relay,) = running.helpers()
-        _many_short_ones(running.ports[0], 10)
         if IS_ROOT:
             before = descriptors_of(relay)
         _many_short_ones(running.ports[0], count)

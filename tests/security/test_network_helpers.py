@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from boxes import ask, box, connect, descriptors_of, name_of, on_host, server
 from conftest import IS_ROOT, SCRIPT
-from network import ask, box, connect, descriptors_of, name_of, on_host, server
 
 pytestmark = pytest.mark.needs("userns", "netns")
 WAYS = ("-P", "0:80", "--forward", "90:90")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boxes import box, descriptors_of, on_host
 from conftest import IS_ROOT, SCRIPT, outcome
-from network import box, descriptors_of, on_host
 
 pytestmark = pytest.mark.needs("userns", "netns")
 

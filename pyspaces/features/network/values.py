@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import NETWORK, Feature, Part, Step, many
+from pyspaces.feature import NETWORK, Feature, Part, Probe, Step, many
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -121,6 +121,8 @@ def _hand_over_inner(context: Context) -> None:
     The process id has to be the command's own, as it sees it. What of ours has such a number is
     needed no more: the launcher keeps them free.
     """
+    if context.function is not None:  # of `check`, which has descriptors of its own there
+        return
     sockets = context.plan.network.listen
     for number, descriptor in enumerate(context.listening, LISTEN_FDS_START):
         os.dup2(descriptor, number, inheritable=True)
@@ -180,5 +182,12 @@ FEATURE = Feature(
     ),
     read=_read,
     quiet=Network._fields,
+    probes=(
+        Probe(
+            name="ports",
+            settings={"net": True, "publish": ("0:80",), "forward": ("81:80",)},
+            works="a port was published, and another one forwarded",
+        ),
+    ),
     no_equivalent=dict.fromkeys(Network._fields, "unshare(1) connects no ports"),
 )
