@@ -12,19 +12,19 @@ import os
 from pyspaces.errors import NETWORK, Report
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import outer
-from pyspaces.launch.network import helper, proxy, relay, sockets
+from pyspaces.launch.network import helper, sockets
 from pyspaces.launch.network.inside import Inside
-from pyspaces.launch.network.tcp import places_of
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.helper import Helper
+    from pyspaces.launch.network.relay import Route
     from pyspaces.launch.outer import Ended
     from pyspaces.launch.services import Launch
 
@@ -112,7 +112,7 @@ class Crossing(Service):
 
     def _publish(self, child: Spawned, network: int) -> None:
         routes = [
-            (own, port.protocol, places_of(_INSIDE, port.inside))
+            (own, port.protocol, _INSIDE, port.inside)
             for own, port in zip(self._bound, self._network.publish, strict=True)
         ]
         self._start("the relay of published ports", child, routes, network)
@@ -122,7 +122,7 @@ class Crossing(Service):
         for descriptor, port in zip(listening, self._network.forward, strict=True):
             kind = _socket.SOCK_DGRAM if port.protocol == "udp" else _socket.SOCK_STREAM
             own = _socket.socket(_socket.AF_INET, kind, 0, fileno=os.dup(descriptor))
-            routes.append((own, port.protocol, places_of([port.address], port.outside)))
+            routes.append((own, port.protocol, (port.address,), port.outside))
         try:
             self._start("the relay of forwarded ports", child, routes)
         finally:
@@ -133,9 +133,15 @@ class Crossing(Service):
         descriptor = os.dup(listening)
         own = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=descriptor)
         allowed = self._network.allow_host
+
+        def load() -> Callable[[Callable[[bytes], object]], object]:
+            from pyspaces.launch.network import proxy
+
+            return lambda tell: proxy.serve(own, allowed, child.pidfd, tell)
+
         try:
             self._proxy = helper.start(
-                lambda tell: proxy.serve(own, allowed, child.pidfd, tell),
+                load,
                 what="the proxy for allowed hosts",
                 name=b"pyspaces-proxy",
                 kept=[descriptor, child.pidfd],
@@ -145,7 +151,7 @@ class Crossing(Service):
         self._helpers.append(self._proxy)
 
     def _tell_of_refusals(self, told: Helper) -> None:
-        refused, more = proxy.refusals_of(told.read(_MOST_TOLD))
+        refused, more = _refusals_of(told.read(_MOST_TOLD))
         self.launch.last_facts["refused"] = refused
         for row in refused:
             times = "" if row["count"] == 1 else f", {row['count']} times"
@@ -154,13 +160,17 @@ class Crossing(Service):
         if more:
             self.launch.told_to_people.append(("refused", f"others, {more} times"))
 
-    def _start(
-        self, what: str, child: Spawned, routes: Sequence[relay.Route], network: int = -1
-    ) -> None:
+    def _start(self, what: str, child: Spawned, routes: Sequence[Route], network: int = -1) -> None:
         inside = 1 if network >= 0 else 0
+
+        def load() -> Callable[[object], object]:
+            from pyspaces.launch.network import relay
+
+            return lambda tell: relay.serve(routes, child.pidfd, inside=inside)
+
         self._helpers.append(
             helper.start(
-                lambda tell: relay.serve(routes, child.pidfd, tell, inside=inside),
+                load,
                 what=what,
                 name=b"pyspaces-relay",
                 kept=[*(own.fileno() for own, *_ in routes), child.pidfd],
@@ -188,3 +198,13 @@ class Crossing(Service):
         helpers, self._helpers = self._helpers, []
         for one in helpers:
             one.end(**patience)
+
+
+def _refusals_of(data: bytes) -> tuple[list[dict[str, str | int]], int]:
+    """Return what a proxy has told: the hosts that were refused, and how many times others were."""
+    first, *rows = data.decode("ascii", "replace").split("\n")
+    found: list[dict[str, str | int]] = []
+    for row in rows:
+        count, host, port, why = row.split("\0")
+        found.append({"host": host, "port": int(port), "why": why, "count": int(count)})
+    return found, int(first) if first.isdecimal() else 0

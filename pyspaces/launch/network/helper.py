@@ -69,18 +69,19 @@ class Helper:
 
 
 def start(
-    serve: Callable[[Callable[[bytes], object]], object],
+    load: Callable[[], Callable[[Callable[[bytes], object]], object]],
     *,
     what: str,
     name: bytes,
     kept: Sequence[int],
     network: int = -1,
 ) -> Helper:
-    """Start a helper, and return once it is ready. Raises KernelError with none left.
+    """Start a helper, and return once it is where it has to be. Raises KernelError with none left.
 
-    serve: its whole life; gets what tells the launcher, which it does with a line feed once it is
-    ready. what: what people know it as. name: what ps(1) shows. kept: the descriptors that it
-    keeps. network: a socket of the network namespace that it moves to; -1 to stay.
+    load: imports what it takes, for which nobody waits, and returns its whole life; that gets what
+    writes to the launcher. what: what people know it as. name: what ps(1) shows. kept: the
+    descriptors that it keeps. network: a socket of the network namespace that it moves to; -1 to
+    stay.
     """
     reading, writing = os.pipe()
 
@@ -89,10 +90,14 @@ def start(
         try:
             if network >= 0:
                 _join_inner(network)
-            _renounce_inner()
-            serve(lambda data: _write_inner(writing, data))
         except OSError as error:
             os.write(writing, _told(error))
+            return
+        os.write(writing, _READY)
+        # While it may still read what the caller may: the user nobody may not.
+        serve = load()
+        _renounce_inner()
+        serve(lambda data: _write_inner(writing, data))
 
     try:
         with signals.Blocked():

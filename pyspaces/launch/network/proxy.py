@@ -257,7 +257,6 @@ def serve(own: socket, allowed: Iterable[str], pidfd: int, tell: Callable[[bytes
         connections.end()
 
     loop.watch(pidfd, IN, end)
-    tell(b"\n")
     loop.run()
     tell(_record(proxy))
 
@@ -265,13 +264,3 @@ def serve(own: socket, allowed: Iterable[str], pidfd: int, tell: Callable[[bytes
 def _record(proxy: Proxy) -> bytes:
     rows = [f"{count}\0{host}\0{port}\0{why}" for (host, port, why), count in proxy.refused.items()]
     return "\n".join([str(proxy.uncounted), *rows]).encode("ascii")
-
-
-def refusals_of(data: bytes) -> tuple[list[dict[str, str | int]], int]:
-    """Return what a proxy has told: the hosts that were refused, and how many times others were."""
-    first, *rows = data.decode("ascii", "replace").split("\n")
-    found: list[dict[str, str | int]] = []
-    for row in rows:
-        count, host, port, why = row.split("\0")
-        found.append({"host": host, "port": int(port), "why": why, "count": int(count)})
-    return found, int(first) if first.isdecimal() else 0

@@ -8,18 +8,23 @@ forwarded ports is the other way round.
 from __future__ import annotations
 
 from pyspaces.launch.network.loop import IN, Loop
-from pyspaces.launch.network.tcp import Carrying, Connections, Listener, descriptors_limit
+from pyspaces.launch.network.tcp import (
+    Carrying,
+    Connections,
+    Listener,
+    descriptors_limit,
+    places_of,
+)
 from pyspaces.launch.network.udp import Datagrams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from pyspaces.launch.network.tcp import Place
-
-    # A socket, its protocol, and the places where it leads, of which the first that answers counts.
-    Route = tuple[socket, str, Sequence[Place]]
+    # A socket, its protocol, and the addresses and the port where it leads; the first that answers
+    # counts.
+    Route = tuple[socket, str, Sequence[str], int]
 
 # So many connections at most; each takes two descriptors.
 _MOST = 4096
@@ -27,25 +32,23 @@ _MOST = 4096
 _OTHERS = 1024
 
 
-def serve(
-    routes: Sequence[Route], pidfd: int, tell: Callable[[bytes], object], *, inside: int
-) -> None:
+def serve(routes: Sequence[Route], pidfd: int, *, inside: int) -> None:
     """Carry connections until the process behind `pidfd` has ended.
 
-    tell: writes to the launcher. inside: as for Connections.
+    inside: as for Connections.
     """
     limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
     room = max(16, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2))
     connections = Connections(loop, room, inside=inside)
-    for own, protocol, places in routes:
+    for own, protocol, addresses, port in routes:
+        places = places_of(addresses, port)
         if protocol == "udp":
             Datagrams(loop, own, places[0])
         else:
             carrying = Carrying(connections, places)
             connections.listen(Listener(connections, own, carrying.take))
     loop.watch(pidfd, IN, lambda events: _end(loop, connections, pidfd))
-    tell(b"\n")
     loop.run()
 
 
