@@ -103,9 +103,11 @@ class Crossing(Service):
 
     def ended(self, ended: Ended) -> None:
         """Wait for the helpers, which end with the command, and take what the proxy has to tell."""
-        if self._proxy:
-            self._tell_of_refusals(self._proxy)
-        self._end()
+        try:
+            if self._proxy:
+                self._tell_of_refusals(self._proxy)
+        finally:
+            self._end()
         if ended.lost:
             self.launch.last_facts["lost"] = ended.lost
             self.launch.tell(f"{ended.lost} died: the command was killed")
@@ -201,10 +203,15 @@ class Crossing(Service):
 
 
 def _refusals_of(data: bytes) -> tuple[list[dict[str, str | int]], int]:
-    """Return what a proxy has told: the hosts that were refused, and how many times others were."""
+    """Return what a proxy has told: the hosts that were refused, and how many times others were.
+
+    One that was killed has told nothing, or not all of it.
+    """
     first, *rows = data.decode("ascii", "replace").split("\n")
     found: list[dict[str, str | int]] = []
     for row in rows:
+        if row.count("\0") != 3:
+            break
         count, host, port, why = row.split("\0")
         found.append({"host": host, "port": int(port), "why": why, "count": int(count)})
     return found, int(first) if first.isdecimal() else 0

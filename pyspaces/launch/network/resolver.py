@@ -67,7 +67,10 @@ class Resolver:
 
     def _take(self, events: int) -> None:
         del events
-        os.read(self._reading, 64)
+        try:
+            os.read(self._reading, 64)
+        except BlockingIOError:
+            return
         while self._done:
             found, addresses = self._done.pop(0)
             self._busy -= 1

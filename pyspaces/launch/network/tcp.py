@@ -284,8 +284,11 @@ class Listener:
 
 def prepare(one: socket) -> None:
     """Send small pieces at once, and notice a peer that has vanished without a word."""
-    one.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-    one.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    try:
+        one.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        one.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    except OSError:  # it has gone already, which its own events tell
+        return
 
 
 class Connecting:
