@@ -108,6 +108,12 @@ def ask(port: int, data: bytes = b"hello", address: str = "127.0.0.1") -> bytes:
         return read_all(one)
 
 
+def first_bytes(port: int) -> bytes:
+    with contextlib.suppress(ConnectionResetError), connect(port) as one:
+        return one.recv(2)
+    return b""
+
+
 def read_all(one: socket.socket) -> bytes:
     found = bytearray()
     while data := one.recv(1 << 18):
