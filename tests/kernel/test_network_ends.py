@@ -194,7 +194,7 @@ def test_an_open_connection_does_not_delay_the_end() -> None:
         assert one.recv(1) == b""
 
 
-@pytest.mark.parametrize("victim", ["launcher", "command"])
+@pytest.mark.parametrize("victim", ["launcher", "command", "helper"])
 @pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.stress)])
 def test_nothing_outlives_launcher_and_command(victim: str, count: int, wait_until: Wait) -> None:
     for _ in range(count):
@@ -204,11 +204,25 @@ def test_nothing_outlives_launcher_and_command(victim: str, count: int, wait_unt
             with connect(running.ports[0]) as one:
                 one.sendall(b"hello")
                 one.recv(5)
-                number = running.launcher.pid if victim == "launcher" else running.record["pid"]
-                os.kill(number, signal.SIGKILL)
+                numbers = {"launcher": running.launcher.pid, "command": running.record["pid"]}
+                os.kill(numbers.get(victim, helpers[-1]), signal.SIGKILL)
                 for helper in helpers:
                     wait_until(partial(_has_ended, helper), "no helper")
         assert is_free(running.ports[0])
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.stress)])
+def test_a_launcher_that_is_killed_at_any_moment_leaves_nothing(
+    count: int, wait_until: Wait
+) -> None:
+    token = f"any-moment-{os.getpid()}"
+    ways = ("-P", "0:80", "--forward", "90:90", "--allow-host", "a.test", "--listen", "0")
+    words = (SCRIPT, "run", "--user", "--net", *ways, "--", "sh", "-c", f": {token}; sleep 60")
+    for number in range(count):
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL) as launcher:
+            time.sleep(0.15 * number / count)  # the moment itself is what is tried
+            launcher.kill()
+        wait_until(lambda: not processes_with(token), "no process is left")
 
 
 def _has_ended(pid: int) -> bool:
