@@ -248,6 +248,7 @@ PROBES: dict[str, Callable[[], Row]] = {
     "mount-overlay": mount_overlay,
     "mount-sysfs": mount_sysfs,
     "loopback": _DECLARED["loopback"],
+    "ports": _DECLARED["ports"],
     "time-offsets": _DECLARED["time-offsets"],
     "pidfd": pidfd,
     "clone3": newest_clone,
