@@ -43,6 +43,10 @@ KEEP = Stage("keep the namespaces", "keep")
 PROC = Stage("mount a new /proc", "mount-proc")
 BOUNDING = Stage("limit the bounding set", "bounding")
 CAPABILITIES = Stage("set the capabilities", "capabilities")
+SCHEDULING = Stage("set the scheduling", "scheduling")
+RLIMITS = Stage("set the resource limits", "rlimits")
+LANDLOCK = Stage("restrict access by Landlock", "landlock")
+SECCOMP = Stage("install the seccomp filter", "seccomp")
 EXECUTE = Stage("execute the command", "execute")
 
 

@@ -6,7 +6,7 @@ if the state of the host proves the cause: a wrong hint is worse than none.
 
 from __future__ import annotations
 
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import confinement, creation, ids, joining, mounts
 from pyspaces.hints.case import Case
 from pyspaces.kernel.libc import KernelError
 
@@ -49,6 +49,7 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     ids.setgroups_rule,
     ids.ids_need_capability,
     ids.lacks_capability,
+    confinement.hard_limit,
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,

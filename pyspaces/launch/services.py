@@ -46,7 +46,7 @@ class Launch:
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
-    watch takes them.
+    watch takes them. limit: the name of the limit that has ended the command, if one did.
     """
 
     def __init__(self, plan: Plan, *, tell: Callable[[str], object], observe: Observer) -> None:
@@ -73,6 +73,7 @@ class Launch:
         self.relay: Relay | None = None
         self.job: Job | None = None
         self.peak_floor = 0
+        self.limit: str | None = None
 
     def leaves_group(self) -> bool:
         """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
@@ -148,6 +149,12 @@ def _time_limit() -> type[Service]:
     return TimeLimit
 
 
+def _verdict() -> type[Service]:
+    from pyspaces.launch.records.verdict import Verdict
+
+    return Verdict
+
+
 def _init() -> type[Service]:
     from pyspaces.launch.outer.link import Init
 
@@ -189,6 +196,8 @@ ROWS = (
     Row(when=lambda launch: launch.plan.outputs.overlay_diff is not None, load=_difference),
     # After the name and the terminal: at the end it says why, before what they may have to say.
     Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
+    # As the time limit: it says why.
+    Row(when=lambda launch: launch.plan.limits.rlimits, load=_verdict),
     Row(when=lambda launch: launch.plan.life.init, load=_init),
     # After what decides on the process group. The terminal goes to the command's group before
     # anything else is done for a child that waits, and comes back before anything is told.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.errors import CREATE, JOIN, PREPARE, Report, UsageFault
+from pyspaces.errors import CREATE, EXECUTE, JOIN, PREPARE, Report, UsageFault
 from pyspaces.kernel import namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import channel, inner, outer, signals
@@ -21,6 +21,7 @@ from pyspaces.visible import visible_lines
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from mmap import mmap
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
@@ -141,7 +142,7 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
     """Create the child; return it, and the end of the channel by which it is spoken to."""
     created = created_at_once(launch)
     with spawn.forks_held():
-        ours, theirs = channel.pair()
+        ours, theirs = channel.pair(_board_of(launch.plan))
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())
@@ -156,6 +157,13 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
+
+
+def _board_of(plan: Plan) -> mmap | None:
+    """Return the board on which a child writes that is about to be confined; else None."""
+    if not any(step.at_exec and step.applies(plan) for step in inner.STEPS):
+        return None
+    return channel.new_board(EXECUTE)
 
 
 def _spawn(

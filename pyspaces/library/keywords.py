@@ -54,6 +54,12 @@ class Common(Namespaces, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    rlimit: Words
+    umask: int | str | None
+    nice: int | str | None
+    oom_score_adj: int | str | None
+    cpu_list: str | None
+    ionice: str | None
     hostname: str | None
     domainname: str | None
     boottime: float | str | None

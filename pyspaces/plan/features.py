@@ -6,7 +6,7 @@ parts of those before it.
 
 from __future__ import annotations
 
-from pyspaces.features import clocks, environment, hostname, life, loopback, outputs
+from pyspaces.features import clocks, environment, hostname, life, limits, loopback, outputs
 from pyspaces.features.existing import values
 from pyspaces.features.ids import capabilities, identity, maps
 from pyspaces.mounts import feature as mounts
@@ -16,6 +16,7 @@ FEATURES = (
     maps.FEATURE,
     identity.FEATURE,
     capabilities.FEATURE,  # after the identity: another user gets no new privileges
+    limits.FEATURE,
     hostname.FEATURE,
     clocks.FEATURE,
     mounts.FEATURE,  # after the capabilities: a command without any gets a guarded /proc

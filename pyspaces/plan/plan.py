@@ -15,6 +15,7 @@ from pyspaces.features.ids.capabilities import Privileges
 from pyspaces.features.ids.identity import Identity
 from pyspaces.features.ids.maps import Maps
 from pyspaces.features.life import Life
+from pyspaces.features.limits import Limits
 from pyspaces.features.loopback import Net
 from pyspaces.features.outputs import Outputs
 from pyspaces.kernel import namespaces
@@ -52,6 +53,7 @@ class Plan(Record):
     maps: Maps = Maps()
     identity: Identity = Identity()
     privileges: Privileges = Privileges()
+    limits: Limits = Limits()
     uts: Uts = Uts()
     clocks: Clocks = Clocks()
     mounts: Mounts = Mounts()

@@ -29,7 +29,7 @@ FIELDS = {
     },
     "exited": {
         *("event", "time", "pid", "code", "signal", "timed_out", "killed", "wall", "user"),
-        *("system", "peak_memory", "peak_floor"),
+        *("limit", "system", "peak_memory", "peak_floor"),
     },
     "failed": {
         *("event", "time", "stage", "call", "errno", "path", "message", "hint", "signal"),

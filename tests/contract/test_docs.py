@@ -19,7 +19,7 @@ from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import confinement, creation, ids, joining, mounts
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -44,6 +44,7 @@ HINTS = {
         "capabilities cannot be dropped permanently: add --user",
         "to pass on to the command: add --user",
     ),
+    "hard_limit": ("outside of every user namespace may raise the hard",),
     "read_only_sysctls": ("/proc/sys is mounted read-only here",),
     "map_rule": (
         "a user can map only its own id",
@@ -225,7 +226,7 @@ def test_every_rule_of_diagnosis_is_listed_here() -> None:
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = "".join(map(inspect.getsource, (creation, ids, joining, mounts)))
+    source = "".join(map(inspect.getsource, (confinement, creation, ids, joining, mounts)))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"

@@ -15,6 +15,7 @@ from pyspaces.launch import channel
 from pyspaces.launch.channel import (
     EXECUTING,
     FAILED,
+    KEEP,
     MAPPED,
     STAGE,
     Conversation,
@@ -49,7 +50,7 @@ def test_exactly_the_written_order_is_accepted(said: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        *([MAPPED], [STAGE, MAPPED], [EXECUTING, STAGE], [EXECUTING, EXECUTING], [FAILED, FAILED]),
+        *([MAPPED], [STAGE, MAPPED], [EXECUTING, KEEP], [EXECUTING, EXECUTING], [FAILED, FAILED]),
         *([FAILED, STAGE], [FAILED, EXECUTING], [EXECUTING, FAILED, FAILED], [b"?"], [b""]),
     ],
 )

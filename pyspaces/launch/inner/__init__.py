@@ -8,6 +8,7 @@ goes home as a Report. Ends in exec or os._exit, never by returning.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces.errors import EXECUTE, WAIT, Report, SpaceError
@@ -23,7 +24,7 @@ from pyspaces.launch.inner.steps import STEPS, Context, limit_of_process_1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import NoReturn
 
     from pyspaces.plan import Plan
@@ -122,8 +123,9 @@ def _explained(context: Context, stage: str, report: Report) -> SpaceError:
     except SpaceError as told:
         told.report = report
         return told
-    except KernelError:
-        return _without_helper(stage)
+    except KernelError as refused:
+        if refused.errno == errno.EPIPE:
+            return _without_helper(stage)
     return SpaceError(report.sentence(), report=report)
 
 
@@ -164,7 +166,7 @@ class _Telling:
 def _take(telling: _Telling, steps: Iterable[Step]) -> None:
     context = telling.context
     for step in steps:
-        if step.applies(context.plan):
+        if step.applies(context.plan) and not step.at_exec:
             telling.stage = step.title
             context.channel.say(channel.STAGE, os.fsencode(step.text(context.plan)))
             step.act(context)
@@ -172,20 +174,41 @@ def _take(telling: _Telling, steps: Iterable[Step]) -> None:
 
 def _become(telling: _Telling, told: bytes = b"") -> NoReturn:
     context = telling.context
+    late = [step for step in STEPS if step.at_exec and step.applies(context.plan)]
+    for step in late:
+        context.channel.say(channel.STAGE, os.fsencode(step.text(context.plan)))
     telling.stage = EXECUTE
     context.channel.say(channel.EXECUTING, told)
     if context.held:
         _wait_for_word(context, channel.GO)
     if context.function is None:
-        execute(context)
+        execute(context, (lambda: _confine(telling, late)) if late else None)
     _take_environment(context.environment, clear=context.plan.environment.clear)
     unseal_imports()
     if context.post and not context.plan.existing.joining:
         # A child of our process 1, which nobody may look into; this one is the caller's function.
         libc.set_dumpable(dumpable=True)
+    _confine(telling, late)
     context.channel.close()
     os.close(context.launcher)
     _call(context.function)
+
+
+def _confine(telling: _Telling, steps: Sequence[Step]) -> None:
+    """Take the last steps. From the first on, this process may lack any call, descriptor, memory.
+
+    Nothing stands between the last one and exec but what the caller writes there.
+    """
+    context = telling.context
+    if not steps:
+        return
+    context.channel.go_mute()
+    for step in steps:
+        telling.stage = step.title
+        context.channel.say(channel.STAGE, os.fsencode(step.title))
+        step.act(context)
+    telling.stage = EXECUTE
+    context.channel.say(channel.EXECUTING)
 
 
 def _take_environment(wanted: Mapping[bytes, bytes], *, clear: bool) -> None:

@@ -9,7 +9,7 @@ import os
 
 from pyspaces.errors import SpaceError
 from pyspaces.feature import Step
-from pyspaces.features import clocks, hostname, life, loopback
+from pyspaces.features import clocks, hostname, life, limits, loopback
 from pyspaces.features.ids import capabilities, identity
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.launch import channel
@@ -168,6 +168,7 @@ STEPS = (
     # Through the caller's /proc, before any of what is mounted could take its place; and before
     # there is more than this one process to give the capability up.
     capabilities.FORBID_USER_NAMESPACES,
+    limits.SET_OOM_SCORE,
     # All are there now, and nothing has been mounted in one of them.
     _KEEP,
     # Before any mount is made, or the mount would be seen outside.
@@ -191,6 +192,10 @@ STEPS = (
     # process 1 of ours too: a command that traces it could have it execute something as root.
     capabilities.DROP_BOUNDING,
     capabilities.FORBID_NEW_PRIVILEGES,
+    # With the rights of the caller, who may give more than the command could take. The umask after
+    # the mounts, whose mount points are made with the caller's.
+    limits.SCHEDULE,
+    limits.SET_UMASK,
     # After all that needs the rights of the mapped user.
     _TAKE_IDS,
     # After the ids, whose change empties the effective and the ambient set. It clears the signal of
@@ -203,4 +208,6 @@ STEPS = (
     life.ATTACH_TERMINAL,
     # Last: from here on a signal does to this process what it would do to the command.
     _RESTORE_SIGNALS,
+    # From here on `at_exec`. The set-up needs the descriptors and the memory that these may deny.
+    limits.SET_RLIMITS,
 )

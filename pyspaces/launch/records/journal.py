@@ -94,6 +94,7 @@ class Journal(Service):
             signal=None if status.signal is None else signal_name(status.signal),
             timed_out=ended.timed_out,
             killed=ended.killed,
+            limit=self.launch.limit,
             wall=round(usage.wall, 6) if usage else None,
             user=round(usage.user, 6) if usage else None,
             system=round(usage.system, 6) if usage else None,

@@ -1,0 +1,31 @@
+"""Hints for limits that the kernel refused to set, and for what they keep a command from.
+
+Runs in the parent, after a failure only.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyspaces.errors import RLIMITS
+from pyspaces.kernel import constants, procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.hints.case import Case
+
+
+def hard_limit(case: Case) -> str | None:
+    """getrlimit(2): who may raise a hard limit; capable() of the kernel means the first namespace.
+
+    Not what the caller has, if that is in a user namespace or the command changes its user.
+    """
+    if case.report.code != RLIMITS.code or case.report.errno != errno.EPERM:
+        return None
+    name = case.report.call.partition(" ")[2].partition("=")[0]
+    return (
+        f"only a process with CAP_SYS_RESOURCE outside of every user namespace may raise the hard"
+        f" limit of {name}: raise it for pyspaces itself, with prlimit(1)"
+        if name and (case.namespaces or not procfs.has_capability(constants.CAP_SYS_RESOURCE))
+        else None
+    )
