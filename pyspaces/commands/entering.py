@@ -9,6 +9,7 @@ from pyspaces import settings
 from pyspaces.commands.launching import default_command
 from pyspaces.errors import UsageFault
 from pyspaces.features.existing.values import Join, Joining, joins_from
+from pyspaces.features.ids.capabilities import CONFINING
 from pyspaces.host import targets
 from pyspaces.kernel import namespaces
 from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
@@ -71,8 +72,9 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
             **{name: values[name] for name in settings.BY_NAME if name in TAKEN and name in values},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command("enter TARGET"),
-            # Set-user-ID programs in there belong to the target, whose rules apply.
-            "allow_new_privs": True,
+            # Set-user-ID programs in there belong to the target, whose rules apply; but for one
+            # that is confined, as everywhere.
+            "allow_new_privs": not any(values.get(name) for name in CONFINING),
         }
     )
     plan = plan.replace(existing=plan.existing.replace(joining=joining))

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pyspaces.features.confinement.compiling import Filter
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
     from pyspaces.launch.outer import Ended, Observer
@@ -40,9 +41,10 @@ class Launch:
     by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
-    that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
-    keep: what takes the changes of an overlay that vanish. not_for_others: what each new process
-    calls first, once or twice, to close what only the launcher may have.
+    that is asked for. filters: what the command may call. attach: what gives the command its
+    terminal. post: what our process 1 needs. keep: what takes the changes of an overlay that
+    vanish. not_for_others: what each new process calls first, once or twice, to close what only
+    the launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
@@ -61,6 +63,7 @@ class Launch:
         self.reader: Reader | None = None
 
         self.target_variables: Mapping[bytes, bytes] | None = None
+        self.filters: tuple[Filter, ...] = ()
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
@@ -149,6 +152,12 @@ def _time_limit() -> type[Service]:
     return TimeLimit
 
 
+def _confining() -> type[Service]:
+    from pyspaces.launch.confining import Confining
+
+    return Confining
+
+
 def _verdict() -> type[Service]:
     from pyspaces.launch.records.verdict import Verdict
 
@@ -182,6 +191,8 @@ ROWS = (
     # or how the command ended, when all else is released: who reads it finds the name free.
     Row(when=_is_recorded, load=_journal),
     Row(when=lambda launch: launch.plan.outputs, load=_peak),
+    # Before anything is there for others to see: a profile that cannot be meant is a usage error.
+    Row(when=lambda launch: launch.plan.seccomp, load=_confining),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
     # Before all that follows: of two launches with one name, only one gets that far.
@@ -197,7 +208,7 @@ ROWS = (
     # After the name and the terminal: at the end it says why, before what they may have to say.
     Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
     # As the time limit: it says why.
-    Row(when=lambda launch: launch.plan.limits.rlimits, load=_verdict),
+    Row(when=lambda launch: launch.plan.limits.rlimits or launch.plan.seccomp, load=_verdict),
     Row(when=lambda launch: launch.plan.life.init, load=_init),
     # After what decides on the process group. The terminal goes to the command's group before
     # anything else is done for a child that waits, and comes back before anything is told.

@@ -54,6 +54,11 @@ class Common(Namespaces, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    seccomp: Path | None
+    seccomp_deny: Words
+    seccomp_allow: Words
+    seccomp_fd: int | Sequence[int]
+    no_terminal_injection: bool
     rlimit: Words
     umask: int | str | None
     nice: int | str | None

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
+_CONFINEMENT = (
+    *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
+)
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
 _NO_COMMAND = "there is no command"
 _NO_LAUNCHER = "no launcher is left"
@@ -30,7 +33,7 @@ _CONFLICTS = (
     ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
     ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
-    ("hold", _LIMITS, _NO_COMMAND),
+    ("hold", (*_CONFINEMENT, *_LIMITS), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )
 # One option, and the other that it is about.

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 ALL = "ALL"
+# Settings of other features that imply no_new_privs. Without it the kernel takes a filter only from
+# CAP_SYS_ADMIN: one that answers wrong could make a set-user-ID program do what it must not.
+CONFINING = (*("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),)
 
 # include/uapi/linux/capability.h, by number.
 # fmt: off
@@ -91,7 +94,8 @@ class Privileges(Part):
 def _read(given: Given, plan: Plan) -> Privileges:
     dropped = _names(given, "cap_drop")
     # Asked for, or implied where the command gives up much.
-    implied = not given.flag("allow_new_privs") and (bool(plan.identity.uid) or ALL in dropped)
+    gives_up = bool(plan.identity.uid) or ALL in dropped or any(map(given.has, CONFINING))
+    implied = not given.flag("allow_new_privs") and gives_up
     return Privileges(
         keep_caps=given.flag("keep_caps"),
         cap_drop=dropped,
@@ -273,7 +277,7 @@ FEATURE = Feature(
         flag(
             "allow_new_privs",
             IDENTITY,
-            "do not imply --no-new-privs with --setuid and --cap-drop all",
+            "do not imply --no-new-privs with --setuid, --cap-drop all and confinement",
         ),
         flag(
             "no_nested_users",

@@ -45,6 +45,8 @@ def reasons(plan: Plan, ended: Ended) -> Iterator[tuple[str, str]]:
     if number is None:
         return
     how = f"{how} ended by {signal_name(number)}"
+    if number == constants.SIGSYS and plan.seccomp:
+        yield "seccomp", f"{how}: the seccomp filter does not allow a system call that it made"
     yield from _of_rlimits(plan.limits, ended, number, how)
 
 
