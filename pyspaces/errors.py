@@ -48,6 +48,8 @@ RLIMITS = Stage("set the resource limits", "rlimits")
 LANDLOCK = Stage("restrict access by Landlock", "landlock")
 SECCOMP = Stage("install the seccomp filter", "seccomp")
 EXECUTE = Stage("execute the command", "execute")
+# Of a report at EXECUTE: what the command may do is the cause, and nothing else.
+CONFINED = "before the command was confined, it could have been executed"
 
 
 class SpaceError(Exception):

@@ -50,6 +50,7 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     ids.ids_need_capability,
     ids.lacks_capability,
     confinement.hard_limit,
+    confinement.not_to_be_executed,
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,

@@ -17,7 +17,7 @@ class Case(Record):
     """A failure and the launch in which it occurred.
 
     namespaces: the types that are created. uids, gids: the id maps. joined: the types of existing
-    namespaces that are joined.
+    namespaces that are joined. limits_files: whether Landlock limits what can be executed.
     """
 
     report: Report
@@ -25,6 +25,7 @@ class Case(Record):
     uids: tuple[Extent, ...] = ()
     gids: tuple[Extent, ...] = ()
     joined: tuple[str, ...] = ()
+    limits_files: bool = False
 
     def is_creation(self) -> bool:
         """Return whether the kernel refused to create the namespaces themselves."""

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import errno
 
-from pyspaces.errors import RLIMITS
+from pyspaces.errors import CONFINED, EXECUTE, RLIMITS
 from pyspaces.kernel import constants, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.hints.case import Case
+
+
+def not_to_be_executed(case: Case) -> str | None:
+    """landlock(7): LANDLOCK_ACCESS_FS_EXECUTE, of the program and of its dynamic loader."""
+    report = case.report
+    if report.code != EXECUTE.code or report.text != CONFINED or not case.limits_files:
+        return None
+    return (
+        "Landlock lets only files beneath --allow-exec be executed: name the directories of the"
+        " command and of its libraries, such as --allow-exec /usr"
+    )
 
 
 def hard_limit(case: Case) -> str | None:

@@ -23,7 +23,7 @@ lives: a record of five bytes, written at once, for each stop of the command and
 
 The board is memory that both have. What a child does right before exec may leave it no system call
 with which it could say anything: it writes there, each message over the last, and the parent reads
-the last one at end-of-file. EXECUTING there is exec itself; without it, the child died before.
+the last one at end-of-file. EXECUTING there is exec itself; after STAGE, the child died before it.
 
 Where the launcher itself becomes the command, it is the child of this picture, and a helper that
 ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
@@ -159,13 +159,11 @@ def pair(board: mmap | None = None) -> tuple[Channel, Channel]:
     return Channel(first, board), Channel(second, board)
 
 
-def new_board(stage: str) -> mmap:
-    """Return memory for the board. stage: what is on it before the child has written there."""
+def new_board() -> mmap:
+    """Return memory for the board, with nothing on it."""
     from mmap import mmap  # only where the command is confined
 
-    board = mmap(-1, _LARGEST)
-    _write(board, STAGE + os.fsencode(stage))
-    return board
+    return mmap(-1, _LARGEST)
 
 
 def _write(board: mmap, frame: bytes) -> None:

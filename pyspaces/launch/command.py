@@ -73,6 +73,7 @@ def context_of(
         building=_building_of(launch),
         guard=_guard_of(plan),
         leading=_leading_of(plan),
+        ruleset=launch.ruleset,
         filters=launch.filters,
     )
 

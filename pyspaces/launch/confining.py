@@ -19,13 +19,15 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Confining(Service):
-    """The filters of a launch."""
-
-    task = "release the filters"
+    """The ruleset and the filters of a launch."""
 
     def open(self) -> None:
-        """Compile them. Raises UsageFault and SpaceError."""
+        """Make and compile them. Raises UsageFault and SpaceError."""
         plan = self.launch.plan
+        if plan.landlock:
+            from pyspaces.features.confinement.ruleset import Ruleset
+
+            self.launch.ruleset = Ruleset(plan.landlock)
         if plan.seccomp:
             from pyspaces.features.confinement.compiling import compiled
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pyspaces.features.confinement.compiling import Filter
+    from pyspaces.features.confinement.ruleset import Ruleset
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
     from pyspaces.launch.outer import Ended, Observer
@@ -41,10 +42,10 @@ class Launch:
     by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
-    that is asked for. filters: what the command may call. attach: what gives the command its
-    terminal. post: what our process 1 needs. keep: what takes the changes of an overlay that
-    vanish. not_for_others: what each new process calls first, once or twice, to close what only
-    the launcher may have.
+    that is asked for. ruleset: what the command can reach. filters: what it may call. attach: what
+    gives the command its terminal. post: what our process 1 needs. keep: what takes the changes of
+    an overlay that vanish. not_for_others: what each new process calls first, once or twice, to
+    close what only the launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
@@ -63,6 +64,7 @@ class Launch:
         self.reader: Reader | None = None
 
         self.target_variables: Mapping[bytes, bytes] | None = None
+        self.ruleset: Ruleset | None = None
         self.filters: tuple[Filter, ...] = ()
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
@@ -192,7 +194,7 @@ ROWS = (
     Row(when=_is_recorded, load=_journal),
     Row(when=lambda launch: launch.plan.outputs, load=_peak),
     # Before anything is there for others to see: a profile that cannot be meant is a usage error.
-    Row(when=lambda launch: launch.plan.seccomp, load=_confining),
+    Row(when=lambda launch: launch.plan.seccomp or launch.plan.landlock, load=_confining),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     Row(when=lambda launch: launch.plan.existing.keeps, load=_keeping),
     # Before all that follows: of two launches with one name, only one gets that far.

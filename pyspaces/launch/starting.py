@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.errors import CREATE, EXECUTE, JOIN, PREPARE, Report, UsageFault
+from pyspaces.errors import CREATE, JOIN, PREPARE, Report, UsageFault
 from pyspaces.kernel import namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import channel, inner, outer, signals
@@ -163,7 +163,7 @@ def _board_of(plan: Plan) -> mmap | None:
     """Return the board on which a child writes that is about to be confined; else None."""
     if not any(step.at_exec and step.applies(plan) for step in inner.STEPS):
         return None
-    return channel.new_board(EXECUTE)
+    return channel.new_board()
 
 
 def _spawn(

@@ -54,6 +54,13 @@ class Common(Namespaces, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    allow_read: Path | Sequence[Path]
+    allow_write: Path | Sequence[Path]
+    allow_exec: Path | Sequence[Path]
+    allow_connect: int | str | Sequence[int | str]
+    allow_bind: int | str | Sequence[int | str]
+    scope: Words
+    landlock_best_effort: bool
     seccomp: Path | None
     seccomp_deny: Words
     seccomp_allow: Words

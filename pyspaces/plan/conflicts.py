@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
 _CONFINEMENT = (
     *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
+    *("allow-read", "allow-write", "allow-exec", "allow-connect", "allow-bind", "scope"),
 )
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
 _NO_COMMAND = "there is no command"

@@ -7,7 +7,7 @@ parts of those before it.
 from __future__ import annotations
 
 from pyspaces.features import clocks, environment, hostname, life, limits, loopback, outputs
-from pyspaces.features.confinement import seccomp
+from pyspaces.features.confinement import landlock, seccomp
 from pyspaces.features.existing import values
 from pyspaces.features.ids import capabilities, identity, maps
 from pyspaces.mounts import feature as mounts
@@ -17,6 +17,7 @@ FEATURES = (
     maps.FEATURE,
     identity.FEATURE,
     capabilities.FEATURE,  # after the identity: another user gets no new privileges
+    landlock.FEATURE,
     seccomp.FEATURE,
     limits.FEATURE,
     hostname.FEATURE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pyspaces.errors import UsageFault
 from pyspaces.features.clocks import Clocks
+from pyspaces.features.confinement.landlock import Landlock
 from pyspaces.features.confinement.seccomp import Seccomp
 from pyspaces.features.environment import Environment
 from pyspaces.features.existing.values import Existing
@@ -54,6 +55,7 @@ class Plan(Record):
     maps: Maps = Maps()
     identity: Identity = Identity()
     privileges: Privileges = Privileges()
+    landlock: Landlock = Landlock()
     seccomp: Seccomp = Seccomp()
     limits: Limits = Limits()
     uts: Uts = Uts()

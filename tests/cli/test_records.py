@@ -26,6 +26,7 @@ PAGE = Path(__file__).parents[2] / "man" / "pyspaces-run.1"
 FIELDS = {
     "started": {
         *("event", "time", "pid", "command", "start_ticks", "namespaces", "uid_map", "gid_map"),
+        "landlock",
     },
     "exited": {
         *("event", "time", "pid", "code", "signal", "timed_out", "killed", "wall", "user"),

@@ -44,6 +44,7 @@ HINTS = {
         "capabilities cannot be dropped permanently: add --user",
         "to pass on to the command: add --user",
     ),
+    "not_to_be_executed": ("only files beneath --allow-exec be executed",),
     "hard_limit": ("outside of every user namespace may raise the hard",),
     "read_only_sysctls": ("/proc/sys is mounted read-only here",),
     "map_rule": (

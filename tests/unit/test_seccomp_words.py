@@ -162,15 +162,16 @@ def test_what_is_no_profile(content: bytes, fault: str) -> None:
     assert time.monotonic() - begun < 2
 
 
+KEYS = (
+    *("names", "action", "args", "index", "value", "op", "includes", "caps", "arches"),
+    *("minKernel", "errnoRet", "valueTwo", "architecture", "subArchitectures"),
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["names", "action", "args", "index", "value", "op", "includes", "caps", "arches"]
-                + ["minKernel", "errnoRet", "valueTwo", "architecture", "subArchitectures"]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 ALL = "ALL"
 # Settings of other features that imply no_new_privs. Without it the kernel takes a filter only from
 # CAP_SYS_ADMIN: one that answers wrong could make a set-user-ID program do what it must not.
-CONFINING = (*("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),)
+CONFINING = (
+    *("allow_read", "allow_write", "allow_exec", "allow_connect", "allow_bind", "scope"),
+    *("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),
+)
 
 # include/uapi/linux/capability.h, by number.
 # fmt: off

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from pyspaces.errors import Refusal
+from pyspaces.errors import CONFINED, Refusal
 from pyspaces.kernel import libc
 
 TYPE_CHECKING = False
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _FALLBACK_SHELL = b"/bin/sh"
 _NO_INTERPRETER = "the file is there, but not the interpreter that it names"
+# Why exec fails that would not have failed a moment before.
+_CONFINED = {
+    errno.ENOENT: _NO_INTERPRETER,
+    errno.EACCES: CONFINED,
+    errno.EPERM: CONFINED,
+}
 
 
 def execute(context: Context, confine: Callable[[], object] | None = None) -> NoReturn:
@@ -71,7 +77,7 @@ def _execute_confined(
     except Refusal:
         raise
     except OSError as error:
-        text = _NO_INTERPRETER if error.errno == errno.ENOENT else ""
+        text = _CONFINED.get(error.errno or 0, "")
         raise Refusal(text, number=error.errno or 0, path=os.fsdecode(path)) from None
 
 

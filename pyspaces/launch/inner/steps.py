@@ -10,7 +10,7 @@ import os
 from pyspaces.errors import SpaceError
 from pyspaces.feature import Step
 from pyspaces.features import clocks, hostname, life, limits, loopback
-from pyspaces.features.confinement import seccomp
+from pyspaces.features.confinement import landlock, seccomp
 from pyspaces.features.ids import capabilities, identity
 from pyspaces.kernel import constants, libc, nsfs
 from pyspaces.launch import channel
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyspaces.features.confinement.compiling import Filter
+    from pyspaces.features.confinement.ruleset import Ruleset
     from pyspaces.launch.channel import Channel, Message
     from pyspaces.launch.init import Post
     from pyspaces.launch.inner.leading import Leading
@@ -43,7 +44,7 @@ class Context(Record):
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
-    the caller's. filters: what the command may call.
+    the caller's. ruleset: what the command can reach. filters: what it may call.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Context(Record):
     building: Building | None = None
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
+    ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
 
     def tell(self, text: str) -> None:
@@ -211,7 +213,9 @@ STEPS = (
     life.ATTACH_TERMINAL,
     # Last: from here on a signal does to this process what it would do to the command.
     _RESTORE_SIGNALS,
-    # From here on `at_exec`. The set-up needs the descriptors and the memory that these may deny.
+    # From here on `at_exec`. After all mounts, which it forbids; by paths as they are inside.
+    landlock.RESTRICT,
+    # The set-up needs the descriptors and the memory that these may deny.
     limits.SET_RLIMITS,
     # The very last: a filter may refuse whatever comes behind it but exec itself.
     seccomp.INSTALL,

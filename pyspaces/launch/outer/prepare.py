@@ -126,6 +126,7 @@ def _hint(report: Report, plan: Plan) -> str | None:
         uids=plan.maps.uid_map,
         gids=plan.maps.gid_map,
         joined=plan.existing.joining.names(),
+        limits_files=plan.landlock.limits_files,
     )
     return hints.explain(case)
 

@@ -72,6 +72,7 @@ class Journal(Service):
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
+            "landlock": _landlock(self.launch),
         }
         if self._pid:
             try:
@@ -218,6 +219,12 @@ def _write_patiently(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data[:_PIECE]) :]
         except BlockingIOError:
             continue
+
+
+def _landlock(launch: Launch) -> dict[str, Any] | None:
+    """Return the version of Landlock that limits the command, and what it could not limit."""
+    rules = launch.ruleset
+    return {"abi": rules.abi, "left_out": list(rules.left_out)} if rules else None
 
 
 def _rows(process: int, kind: str) -> list[list[int]] | None:
