@@ -20,7 +20,8 @@ ROOT = Path(pyspaces.__file__).parents[1]
 # By room; a room itself is loaded with what is in it.
 ROOMS = {
     "pyspaces": "errors feature pattern record status visible",
-    "pyspaces.features": "clocks environment hostname life loopback outputs",
+    "pyspaces.features": "clocks environment hostname life limits loopback outputs",
+    "pyspaces.features.confinement": "landlock seccomp",
     "pyspaces.features.existing": "values",
     "pyspaces.features.ids": "capabilities identity idmap maps",
     "pyspaces.kernel": "constants foreign libc namespaces nsfs procfs spawn",

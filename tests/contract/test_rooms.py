@@ -62,6 +62,7 @@ LAUNCH_PATH = {"kernel", "features", "mounts", "plan", "settings", "hints", "lau
 # In these rooms, and loaded by no launch: test_imports holds what one does load.
 OFF_THE_LAUNCH_PATH = {
     *("pyspaces.kernel.netnsid", "pyspaces.plan.file", "pyspaces.launch.preview"),
+    "pyspaces.features.confinement.profile",
 }
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),
@@ -72,6 +73,8 @@ LAUNCH_PATH_LIBRARY = {
     *("json", "_socket"),
     # resource: in the comparison, which limits itself.
     "resource",
+    # mmap: in channel, where the command is confined.
+    "mmap",
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }
@@ -296,7 +299,7 @@ def test_one_door_to_ctypes() -> None:
     assert importers_of("ctypes") == set()
     assert importers_of("_ctypes") == {"pyspaces.kernel.foreign"}
     importers = {row.importer for row in ALL_IMPORTS if row.imported == "pyspaces.kernel.foreign"}
-    assert importers == {"pyspaces.kernel.libc"}
+    assert importers == {"pyspaces.kernel.libc", "pyspaces.kernel.libseccomp"}
 
 
 def test_who_may_know_signals() -> None:

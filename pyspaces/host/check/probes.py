@@ -14,6 +14,7 @@ from pyspaces.host.check.row import DEGRADED, NO, YES, Row
 from pyspaces.host.check.trial import attempt, finding
 from pyspaces.kernel import constants, filtered, libc, namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libseccomp import Library, Missing
 from pyspaces.plan.features import FEATURES
 
 TYPE_CHECKING = False
@@ -218,6 +219,16 @@ def _do_seccomp() -> None:
     libc.set_seccomp_filter(_ALLOW_ALL)
 
 
+def library_of_filters() -> Row:
+    """Load the library that compiles filters of system calls by names."""
+    try:
+        version = Library().version()
+    except Missing as error:
+        remedy = "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Alpine, Arch)"
+        return Row(name="libseccomp", answer=NO, evidence=str(error), remedy=remedy)
+    return Row(name="libseccomp", answer=YES, evidence=f"version {version}")
+
+
 def _namespace_probes() -> dict[str, Callable[[], Row]]:
     found: dict[str, Callable[[], Row]] = {}
     for name in namespaces.NAMES:
@@ -255,5 +266,6 @@ PROBES: dict[str, Callable[[], Row]] = {
     "new-mount-api": new_mount_api,
     "landlock": landlock,
     "seccomp-filter": seccomp,
+    "libseccomp": library_of_filters,
     **_DECLARED,  # a name that is there already stays in its place
 }
