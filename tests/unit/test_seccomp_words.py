@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pyspaces import settings
 from pyspaces.errors import UsageFault
+from pyspaces.feature import CONFINEMENT
 from pyspaces.features.confinement import profile
 from pyspaces.features.confinement.groups import GROUPS, NEW, members
 from pyspaces.features.confinement.profile import Host, Rule, Unfit, parse
@@ -256,15 +257,27 @@ def test_a_plan_with_filters_survives_json() -> None:
     assert Plan.from_data(plan.to_data()) == plan
 
 
+VALUES = {
+    "seccomp_fd": ["3"],
+    "no_terminal_injection": True,
+    "seccomp_deny": "bpf",
+    "seccomp_allow": "bpf",
+    "allow_connect": "80",
+    "allow_bind": "80",
+    "scope": "signal",
+}
+
+
 @pytest.mark.parametrize("name", CONFINING)
 def test_what_confines_forbids_new_privileges(name: str) -> None:
-    kind = settings.BY_NAME[name].kind
-    value: object = True if kind == "flag" else {"seccomp_fd": ["3"]}.get(name, "default")
-    value = {"seccomp_deny": "bpf", "seccomp_allow": "bpf"}.get(name, value)
-    plan = settings.plan_from({"command": ["true"], name: value})
-    assert plan.privileges.no_new_privs
-    plan = settings.plan_from({"command": ["true"], name: value, "allow_new_privs": True})
-    assert not plan.privileges.no_new_privs
+    mapping = {"command": ["true"], name: VALUES.get(name, "default")}
+    assert settings.plan_from(mapping).privileges.no_new_privs
+    assert not settings.plan_from({**mapping, "allow_new_privs": True}).privileges.no_new_privs
+
+
+def test_all_settings_that_confine_are_among_these() -> None:
+    rows = {row.name for row in settings.SETTINGS if row.group == CONFINEMENT}
+    assert rows - {"landlock_best_effort"} == set(CONFINING)
 
 
 # --- programs --------------------------------------------------------------------------------

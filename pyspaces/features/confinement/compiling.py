@@ -131,8 +131,11 @@ class _Compiler:
     def _profile(self) -> Profile:
         name = self._part.profile or ""
         try:
-            content = profiles.read(profiles.OUR_OWN if name == DEFAULT else name)
-            return _with_clone3(profiles.parse(content, self._host))
+            if name == DEFAULT:
+                from pyspaces.features.confinement._default import PROFILE
+
+                return profiles.profile_of(PROFILE, self._host)
+            return _with_clone3(profiles.parse(profiles.read(name), self._host))
         except Unfit as fault:
             raise UsageFault([f"seccomp: {name}: {fault}"]) from None
 

@@ -8,7 +8,6 @@ its size and its numbers are bounded before anything is done with them.
 from __future__ import annotations
 
 import errno
-import json
 import os
 
 from pyspaces.kernel import constants
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
-OUR_OWN = os.path.join(os.path.dirname(__file__), "default.json")
 LARGEST = 1 << 20
 _MOST_RULES = 20_000
 # The library's time and memory grow by more than these: 16 rules of 4 conditions each on one call
@@ -115,7 +113,11 @@ def _all_of(descriptor: int) -> bytes:
 
 def parse(content: bytes, host: Host) -> Profile:
     """Return the profile in a file. Raises Unfit, which says what is wrong with it."""
-    data = _decoded(content)
+    return profile_of(_decoded(content), host)
+
+
+def profile_of(data: dict[str, Any], host: Host) -> Profile:
+    """Return the profile that the data of a file describe. Raises Unfit."""
     _only(data, _TOP, "")
     if data.get("listenerPath") or data.get("listenerMetadata"):
         raise Unfit("listenerPath: pyspaces hands a filter to no listener")
@@ -131,6 +133,8 @@ def parse(content: bytes, host: Host) -> Profile:
 
 
 def _decoded(content: bytes) -> dict[str, Any]:
+    import json  # 5 ms that only a file needs
+
     try:
         data = json.loads(content.decode())
     except RecursionError:
