@@ -22,6 +22,10 @@ _BAD_ARCHITECTURE, _OPTIMIZE = 2, 8  # SCMP_FLTATR_ACT_BADARCH, SCMP_FLTATR_CTL_
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _SORTED = 2  # a binary tree of calls, in place of a row; since 2.5
 _EEXIST, _EDOM = 17, 33
+ARCHITECTURES = (
+    *("x86_64", "x86", "x32", "aarch64", "arm", "riscv64", "ppc64le", "s390x", "s390"),
+    *("loongarch64", "mips64", "mipsel64"),
+)
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")  # SCMP_CMP_*, from 1 on
 
 
@@ -72,6 +76,20 @@ class Library:
         """Return the number of a call, negative where this architecture has none; None: unknown."""
         found: int = self._resolve(name.encode())
         return None if found == _UNKNOWN else found
+
+    def name(self, architecture: int, number: int) -> str | None:
+        """Return the name of a call of an architecture; None where it is not known."""
+        resolve = self._library.function(
+            "seccomp_syscall_resolve_num_arch",
+            *(ctypes.c_uint, ctypes.c_int),
+            restype=ctypes.c_char_p,
+        )
+        found: bytes | None = resolve(architecture, number)
+        return None if found is None else found.decode()
+
+    def name_of_architecture(self, number: int) -> str | None:
+        """Return the name of an architecture, such as x86_64."""
+        return next((name for name in ARCHITECTURES if self.architecture(name) == number), None)
 
     def architecture(self, name: str) -> int:
         """Return the number of an architecture such as x86_64; 0 where it is not known."""

@@ -75,6 +75,7 @@ def context_of(
         leading=_leading_of(plan),
         ruleset=launch.ruleset,
         filters=launch.filters,
+        handover=launch.handover,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspaces.features.confinement.ruleset import Ruleset
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.init import Post
+    from pyspaces.launch.learning import Handover
     from pyspaces.launch.outer import Ended, Observer
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
@@ -43,9 +44,9 @@ class Launch:
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. ruleset: what the command can reach. filters: what it may call. attach: what
-    gives the command its terminal. post: what our process 1 needs. keep: what takes the changes of
-    an overlay that vanish. not_for_others: what each new process calls first, once or twice, to
-    close what only the launcher may have.
+    gives the command its terminal. handover: what lets its calls be watched. post: what our
+    process 1 needs. keep: what takes the changes of an overlay that vanish. not_for_others: what
+    each new process calls first, once or twice, to close what only the launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
@@ -66,6 +67,7 @@ class Launch:
         self.target_variables: Mapping[bytes, bytes] | None = None
         self.ruleset: Ruleset | None = None
         self.filters: tuple[Filter, ...] = ()
+        self.handover: Handover | None = None
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
@@ -160,6 +162,12 @@ def _confining() -> type[Service]:
     return Confining
 
 
+def _learning() -> type[Service]:
+    from pyspaces.launch.learning import Learning
+
+    return Learning
+
+
 def _verdict() -> type[Service]:
     from pyspaces.launch.records.verdict import Verdict
 
@@ -207,6 +215,9 @@ ROWS = (
     # After the name, since it removes the file of an earlier command. Told before the journal:
     # whoever waits for the record of the end finds the file.
     Row(when=lambda launch: launch.plan.outputs.overlay_diff is not None, load=_difference),
+    # After the name, since it removes the file of an earlier command. Starts a process while the
+    # child is held, before anything that may fail then.
+    Row(when=lambda launch: launch.plan.seccomp.learn is not None, load=_learning),
     # After the name and the terminal: at the end it says why, before what they may have to say.
     Row(when=lambda launch: launch.plan.life.timeout is not None, load=_time_limit),
     # As the time limit: it says why.

@@ -34,6 +34,7 @@ ALIASES = {
     "newipc": "ipc",
 }
 _NO_CLOCK = "nobody watches the clock while nobody waits: use join(timeout) and terminate()"
+_INTERPRETER = "most of what a function calls is the interpreter's: learn from a command"
 _TOLD = "the process object tells it: pid, exitcode and result()"
 # What a function cannot have, and why.
 REFUSED = {
@@ -48,6 +49,7 @@ REFUSED = {
     "timeout": _NO_CLOCK,
     "kill_after": _NO_CLOCK,
     "pty": "nobody would relay the terminal while nobody waits",
+    "seccomp_learn": _INTERPRETER,
     "status_fd": _TOLD,
     "status_file": _TOLD,
     "pid_file": _TOLD,

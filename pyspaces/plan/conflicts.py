@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
 _CONFINEMENT = (
     *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
+    "seccomp-learn",
     *("allow-read", "allow-write", "allow-exec", "allow-connect", "allow-bind", "scope"),
 )
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
@@ -34,6 +35,12 @@ _CONFLICTS = (
     ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
     ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
+    (
+        *("seccomp-learn", ("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd")),
+        "nothing is refused while it learns",
+    ),
+    ("seccomp-learn", ("no-terminal-injection",), "nothing is refused while it learns"),
+    ("no-fork", ("seccomp-learn",), f"{_NO_LAUNCHER} to write it"),
     ("hold", (*_CONFINEMENT, *_LIMITS), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )

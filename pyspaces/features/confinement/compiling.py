@@ -52,7 +52,7 @@ _MULTIPLEXED = {
 }
 # What systemd.exec(5) lets through with every list of what is allowed.
 _ALWAYS = ("@default", "execve", "exit", "exit_group", "rt_sigreturn", "sigreturn")
-_PACKAGES = "libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine, Arch)"
+PACKAGES = "libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine, Arch)"
 
 
 class Filter(Record):
@@ -98,7 +98,7 @@ class _Compiler:
         except Missing as error:
             raise SpaceError(
                 f"cannot compile the seccomp filter: {error}",
-                hint=f"install libseccomp: the package is {_PACKAGES}",
+                hint=f"install libseccomp: the package is {PACKAGES}",
             ) from None
         self._part = part
         machine = os.uname().machine

@@ -35,6 +35,7 @@ class Seccomp(Part):
     calls and groups that are refused besides, NAME[:ACTION] each. allow: calls and groups that are
     allowed besides; without a profile, all that is allowed. descriptors: open descriptors with
     compiled filters. no_terminal_injection: whether nothing can be put into a terminal's input.
+    learn: the file for a profile of what the command calls; nothing is refused then.
     """
 
     profile: str | None = None
@@ -42,23 +43,24 @@ class Seccomp(Part):
     allow: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     no_terminal_injection: bool = False
+    learn: str | None = None
 
     def __bool__(self) -> bool:
         return self is not _NOTHING and self != _NOTHING
 
     def faults(self, plan: Plan) -> Iterator[str]:
         del plan
-        if self.profile is not None and (fault := c_string_fault(self.profile)):
-            yield f"seccomp: {self.profile!r}: {fault}"
-        if self.profile == "":
-            yield "seccomp: a path cannot be empty"
+        for name, path in (("seccomp", self.profile), ("seccomp-learn", self.learn)):
+            if path is not None and (fault := c_string_fault(path)):
+                yield f"{name}: {path!r}: {fault}"
+            if path == "":
+                yield f"{name}: a path cannot be empty"
         for name, words in (("seccomp-deny", self.deny), ("seccomp-allow", self.allow)):
             for word in words:
                 if fault := _word_fault(word, with_action=name == "seccomp-deny"):
                     yield f"{name}: {fault}"
-        for number in self.descriptors:
-            if number < 0:
-                yield f"seccomp-fd: {number}: is not a descriptor"
+        for number in (number for number in self.descriptors if number < 0):
+            yield f"seccomp-fd: {number}: is not a descriptor"
         if len(set(self.descriptors)) < len(self.descriptors):
             yield "seccomp-fd: a descriptor is given twice"
 
@@ -107,6 +109,7 @@ def _read(given: Given, plan: Plan) -> Seccomp:
         allow=tuple(given.words("seccomp_allow")),
         descriptors=_descriptors(given),
         no_terminal_injection=given.flag("no_terminal_injection"),
+        learn=given.text("seccomp_learn"),
     )
 
 
@@ -121,12 +124,16 @@ def _descriptors(given: Given) -> tuple[int, ...]:
 
 
 def _install_inner(context: Context) -> None:
+    if context.handover:
+        context.handover.install_inner()
     for one in context.filters:
         libc.set_seccomp_filter(one.program, one.flags)
 
 
 def _text(plan: Plan) -> str:
     part = plan.seccomp
+    if part.learn is not None:
+        return f"watch all calls, for {part.learn}"
     rows = [f"descriptor {number}" for number in part.descriptors]
     rows += [f"profile {part.profile}"] if part.profile else []
     rows += [f"allow {','.join(part.allow)}"] if part.allow else []
@@ -168,6 +175,10 @@ FEATURE = Feature(
             *("no_terminal_injection", CONFINEMENT),
             "do not let the command put input into a terminal (TIOCSTI, TIOCLINUX)",
         ),
+        value(
+            *("seccomp_learn", CONFINEMENT, "FILE"),
+            "refuse nothing, and write a profile of what the command calls to FILE",
+        ),
     ),
     read=_read,
     options={
@@ -175,6 +186,7 @@ FEATURE = Feature(
         "deny": "seccomp-deny",
         "allow": "seccomp-allow",
         "descriptors": "seccomp-fd",
+        "learn": "seccomp-learn",
     },
     quiet=Seccomp._fields,
     no_equivalent=dict.fromkeys(Seccomp._fields, _NONE),

@@ -29,6 +29,7 @@ ALL = "ALL"
 CONFINING = (
     *("allow_read", "allow_write", "allow_exec", "allow_connect", "allow_bind", "scope"),
     *("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),
+    "seccomp_learn",
 )
 
 # include/uapi/linux/capability.h, by number.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.channel import Channel, Message
     from pyspaces.launch.init import Post
     from pyspaces.launch.inner.leading import Leading
+    from pyspaces.launch.learning import Handover
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
@@ -45,6 +46,7 @@ class Context(Record):
     there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
     closes /proc, if it is to be. leading: what tells where exec would lead, in a root that is not
     the caller's. ruleset: what the command can reach. filters: what it may call.
+    handover: what lets its calls be watched.
     """
 
     plan: Plan
@@ -64,6 +66,7 @@ class Context(Record):
     leading: Leading | None = None
     ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
+    handover: Handover | None = None
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
