@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _FOR_NEW_ONES = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
 _FOR_OLD_ONES_TOO = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
 # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
-# namespace here, like the seven others: the status record has the pid.
-_NOT_TAKEN = ("init", "init_wait", "pid_file")
+# namespace here, like the seven others: the status record has the pid. A sandbox is made of new
+# namespaces.
+_NOT_TAKEN = ("init", "init_wait", "pid_file", "sandbox")
 TAKEN = frozenset(
     setting.name
     for setting in settings.SETTINGS

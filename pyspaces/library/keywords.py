@@ -54,6 +54,7 @@ class Common(Namespaces, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    sandbox: bool
     allow_read: Path | Sequence[Path]
     allow_write: Path | Sequence[Path]
     allow_exec: Path | Sequence[Path]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
 _CONFINEMENT = (
+    "sandbox",
     *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
     "seccomp-learn",
     *("allow-read", "allow-write", "allow-exec", "allow-connect", "allow-bind", "scope"),

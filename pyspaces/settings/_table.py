@@ -26,6 +26,7 @@ RUN = {
     "--all": ("all", 0, "on"),
     "-a": ("all", 0, "on"),
     "--share": ("share", 1, "many"),
+    "--sandbox": ("sandbox", 0, "on"),
     "--join": ("join", 1, "many"),
     "--keep": ("keep", 1, "many"),
     "--name": ("name", 1, "one"),

@@ -13,6 +13,7 @@ from pyspaces.plan import Plan
 from pyspaces.plan.features import FEATURES
 from pyspaces.record import told
 from pyspaces.settings.fitting import Misfit, fitted, words_of
+from pyspaces.settings.presets import expanded
 from pyspaces.settings.table import BY_NAME
 
 TYPE_CHECKING = False
@@ -33,6 +34,7 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     """
     if not hasattr(mapping, "items"):
         raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
+    mapping = expanded(mapping)
     used = {name: value for name, value in mapping.items() if _is_used(name, value)}
     misfits: list[str] = []
     values = dict(_fitted(used, misfits))

@@ -30,7 +30,7 @@ ROOMS = {
     "pyspaces.launch.outer": "ending prepare process_1 stops watch",
     "pyspaces.mounts": "feature proc propagation root",
     "pyspaces.plan": "conflicts features plan",
-    "pyspaces.settings": "fitting reading table",
+    "pyspaces.settings": "fitting presets reading table",
 }
 OURS = {*ROOMS, *(f"{room}.{name}" for room, names in ROOMS.items() for name in names.split())}
 
