@@ -24,6 +24,13 @@ COMMANDS = {
     BARE: [sys.executable, "-c", "pass"],
     "python -c 'import click'": [sys.executable, "-c", "import click"],
     LAUNCH: [LAUNCHER, "run", "--user", "--pid", "--", "true"],
+    **{
+        f"pyspaces run {words} -- true": [LAUNCHER, "run", *words.split(), "--", "true"]
+        for words in (
+            *("--rlimit core=0", "--allow-exec /", "--seccomp-deny @mount", "--seccomp default"),
+            "--sandbox",
+        )
+    },
     "unshare -Urpf true": ["unshare", "-Urpf", "true"],
 }
 
@@ -46,10 +53,10 @@ def main() -> None:
         for name, words in commands.items():
             times[name].append(milliseconds(words))
     print(f"{rounds} rounds, milliseconds of the whole process")
-    print(f"{'command':36}{'median':>9}{'fastest':>9}{'ratio of the launch to it':>28}")
+    print(f"{'command':52}{'median':>9}{'fastest':>9}{'ratio of the launch to it':>28}")
     for name, row in times.items():
         ratio = statistics.median(a / b for a, b in zip(times[LAUNCH], row, strict=True))
-        print(f"{name:36}{statistics.median(row):9.1f}{min(row):9.1f}{ratio:28.2f}")
+        print(f"{name:52}{statistics.median(row):9.1f}{min(row):9.1f}{ratio:28.2f}")
     bare = times[BARE]
     beyond = statistics.median(a - b for a, b in zip(times[LAUNCH], bare, strict=True))
     print(f"a launch beyond the bare interpreter: {beyond:.1f}")

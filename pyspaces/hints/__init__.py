@@ -51,6 +51,7 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     ids.lacks_capability,
     confinement.hard_limit,
     confinement.not_to_be_executed,
+    confinement.needs_no_new_privs,
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from pyspaces.errors import CONFINED, EXECUTE, RLIMITS
+from pyspaces.errors import CONFINED, EXECUTE, LANDLOCK, RLIMITS, SECCOMP
 from pyspaces.kernel import constants, procfs
 
 TYPE_CHECKING = False
@@ -23,6 +23,20 @@ def not_to_be_executed(case: Case) -> str | None:
     return (
         "Landlock lets only files beneath --allow-exec be executed: name the directories of the"
         " command and of its libraries, such as --allow-exec /usr"
+    )
+
+
+def needs_no_new_privs(case: Case) -> str | None:
+    """seccomp(2), EACCES, and landlock_restrict_self(2), EPERM: without it, CAP_SYS_ADMIN."""
+    report = case.report
+    refusal = (report.code, report.errno)
+    if refusal not in ((SECCOMP.code, errno.EACCES), (LANDLOCK.code, errno.EPERM)):
+        return None
+    if report.call not in ("prctl", "seccomp", "landlock_restrict_self"):
+        return None
+    return (
+        "a command that can gain privileges is confined by CAP_SYS_ADMIN only: omit"
+        " --allow-new-privs"
     )
 
 

@@ -181,6 +181,22 @@ def test_the_launcher_still_ends_the_command(pyspaces: Run) -> None:
     assert pyspaces("run", *words, timeout=20).returncode == 124
 
 
+@AROUND
+def test_the_command_dies_with_its_launcher(around: list[str]) -> None:
+    """A change of credentials may take the signal of the launcher's death; this one does not."""
+    if around == ["--no-fork"]:
+        pytest.skip("there is no launcher")
+    words = [SCRIPT, "run", *around, "--allow-exec=/", "--allow-write=/dev", "--scope=signal"]
+    words += ["--seccomp-deny=bpf", "--rlimit=core=0", "--", "sh", "-c", "echo; exec sleep 60"]
+    launcher = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert launcher.stdout is not None
+    with launcher.stdout as output:
+        output.readline()
+        launcher.kill()
+        launcher.wait()
+        assert output.read() == b""  # at once: nobody is left who holds the pipe
+
+
 def test_a_command_that_may_not_be_executed(pyspaces: Run) -> None:
     done = pyspaces("run", "--allow-read", "/", "--", "true")
     assert done.returncode == 126
@@ -205,6 +221,7 @@ def test_without_no_new_privs_the_kernel_refuses(pyspaces: Run) -> None:
     done = pyspaces("run", "--allow-exec", "/", "--allow-new-privs", "--", "true")
     assert done.returncode == 125
     assert "landlock_restrict_self: Operation not permitted" in done.stderr
+    assert "hint: a command that can gain privileges" in done.stderr
 
 
 def test_where_user_namespaces_are_refused_it_works() -> None:

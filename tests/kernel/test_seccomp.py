@@ -280,6 +280,7 @@ def test_without_no_new_privs_the_kernel_refuses(pyspaces: Run) -> None:
     done = pyspaces("run", "--seccomp-deny", "mkdir", "--allow-new-privs", "--", "true")
     assert done.returncode == 125
     assert "cannot install the seccomp filter: prctl: Permission denied" in done.stderr
+    assert "hint: a command that can gain privileges" in done.stderr
 
 
 # --- compiled filters, as with bubblewrap: the cases of its tests/test-seccomp.py ------------
@@ -350,6 +351,23 @@ def test_a_filter_that_is_none(tmp_path: Path, content: bytes, fault: str, code:
     assert done.returncode == code
     assert fault in done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_descriptor_that_can_be_none() -> None:
+    plan = settings.plan_from({"command": ["true"], "seccomp_fd": "3"})
+    plan = plan.replace(seccomp=plan.seccomp.replace(descriptors=(1 << 40,)))
+    with pytest.raises(UsageFault, match="seccomp-fd: 1099511627776: is not a descriptor"):
+        launch.start(plan)
+
+
+def test_a_filter_on_standard_input(tmp_path: Path) -> None:
+    """Read to its end, and the command has it all the same."""
+    (tmp_path / "filter").write_bytes(program(mkdir=EPERM))
+    with open(tmp_path / "filter", "rb") as file:
+        words = [SCRIPT, "run", "--seccomp-fd", "0", "--", "sh", "-c", "cat; mkdir /tmp/x/y"]
+        done = outcome(words, stdin=file)
+    assert done.stdout == ""
+    assert "Operation not permitted" in done.stderr
 
 
 def test_the_command_does_not_have_the_descriptor() -> None:

@@ -81,11 +81,13 @@ def _from_descriptor(number: int) -> bytes:
     most = constants.BPF_MAXINSNS * bpf.SIZE
     content = b""
     try:
-        os.set_inheritable(number, False)
+        if number > 2:
+            os.set_inheritable(number, False)
         while len(content) <= most and (piece := os.read(number, most + 1)):
             content += piece
-    except OSError as error:
-        raise UsageFault([f"seccomp-fd: {number}: {error.strerror}"]) from None
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not a descriptor"
+        raise UsageFault([f"seccomp-fd: {number}: {why}"]) from None
     if fault := bpf.fault(content):
         raise UsageFault([f"seccomp-fd: {number}: the filter {fault}"])
     return content
