@@ -64,7 +64,9 @@ def test_files_of_the_host(pyspaces: Run, tmp_path: Path) -> None:
         "os.mkdir('/etc/x')",
         "open('/tmp/own', 'w')",
     )
-    assert found == ["ENOENT"] * 7 + ["EROFS"] * 3 + ["ok"]
+    assert found[:7] == ["ENOENT"] * 7
+    assert set(found[7:10]) <= {"EROFS", "EACCES"}
+    assert found[10] == "ok"
 
 
 def test_what_is_added_is_all_that_is_opened(pyspaces: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pyspaces.features.environment import Environment
 from pyspaces.features.existing.values import Join, Keep
 from pyspaces.features.ids import capabilities
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.limits import Rlimit
 from pyspaces.features.loopback import Net
 from pyspaces.kernel.namespaces import NAMES
 from pyspaces.launch import preview
@@ -162,7 +163,7 @@ def other(kind: Any, record: Record, name: str) -> Any:
     samples: list[Any] = [True, False, 7, 1.5, "slave", ("slave",), (("A", "b"),), (7,)]
     samples += [(Extent(inside=1, outside=2, count=3),), Offset(seconds=5), ("pid",)]
     samples += [(Join(namespace="net", pid=7),), (Keep(namespace="net", path="/x"),)]
-    samples += [(Tmpfs(target="/tmp"),)]
+    samples += [(Tmpfs(target="/tmp"),), (Rlimit(name="core"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
             plan_file.faults_of(kind, Plan(command=("a",), workdir=value).to_data()["workdir"])

@@ -120,7 +120,7 @@ def _text(plan: Plan) -> str:
         if ports is not None:
             rows.append(f"{name} port {' '.join(map(str, ports)) or _NO_PORT}")
     rows += [f"keep inside: {' '.join(part.scope)}"] if part.scope else []
-    return ", ".join(rows) + (", as far as possible" if part.best_effort else "")
+    return ", ".join(rows)
 
 
 RESTRICT = Step(
@@ -174,6 +174,6 @@ FEATURE = Feature(
         "execute": "allow-exec",
         "best_effort": "landlock-best-effort",
     },
-    quiet=Landlock._fields,
+    quiet=("read", "write", "execute", "connect", "bind", "scope"),
     no_equivalent=dict.fromkeys(Landlock._fields, "unshare(1) has no Landlock"),
 )
