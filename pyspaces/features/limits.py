@@ -5,6 +5,7 @@ Pure, but for the steps and what ends in _inner, which run in the child.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces.errors import RLIMITS, SCHEDULING
@@ -233,7 +234,7 @@ def _use_cpus_inner(cpus: tuple[int, ...]) -> None:
     except OSError as error:
         raise KernelError(error.errno or 0, f"sched_setaffinity {_ranges(cpus)}") from None
     if lacking := sorted(set(cpus) - os.sched_getaffinity(0)):
-        raise libc.KernelError(22, f"sched_setaffinity {_ranges(tuple(lacking))}")
+        raise KernelError(errno.EINVAL, f"sched_setaffinity {_ranges(tuple(lacking))}")
 
 
 def _ranges(cpus: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3); numbers of seccomp.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -21,7 +22,6 @@ NAME = "libseccomp.so.2"
 _BAD_ARCHITECTURE, _OPTIMIZE = 2, 8  # SCMP_FLTATR_ACT_BADARCH, SCMP_FLTATR_CTL_OPTIMIZE
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _SORTED = 2  # a binary tree of calls, in place of a row; since 2.5
-_EEXIST, _EDOM = 17, 33
 ARCHITECTURES = (
     *("x86_64", "x86", "x32", "aarch64", "arm", "riscv64", "ppc64le", "s390x", "s390"),
     *("loongarch64", "mips64", "mipsel64"),
@@ -116,11 +116,11 @@ class Filter:
         self._library = library
         self._context = library._init(default)
         if not self._context:
-            raise KernelError(22, "seccomp_init", [hex(default)])
+            raise KernelError(errno.EINVAL, "seccomp_init", [hex(default)])
         self._check(library._attribute(self._context, _BAD_ARCHITECTURE, foreign), "attr_set")
         for other in others:
             result = library._add_arch(self._context, other)
-            if result != -_EEXIST:
+            if result != -errno.EEXIST:
                 self._check(result, "arch_add")
         if not others:
             # An older library has rows only. With other architectures it takes 23 ms, and not 10.
@@ -137,7 +137,7 @@ class Filter:
         data = b"".join(one.to_bytes() for one in conditions)
         result = self._library._add(self._context, action, number, len(conditions), data)
         # EDOM: one of the architectures cannot have it; EEXIST: it is there already.
-        if result not in (-_EDOM, -_EEXIST):
+        if result not in (-errno.EDOM, -errno.EEXIST):
             self._check(result, "rule_add")
 
     def program(self) -> bytes:
