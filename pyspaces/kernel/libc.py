@@ -111,12 +111,8 @@ def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
 
     clone(2) keeps the exit signal in the low byte of the flags, so CLONE_NEWTIME cannot be given.
     """
-    machine = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
-    if machine not in constants.SYS_clone:
-        raise KernelError(_errno.ENOSYS, "clone", [hex(flags)])
-    pidfd = _int(-1)
+    number, pidfd = number_of(constants.SYS_clone, "clone"), _int(-1)
     bits = flags | constants.CLONE_PIDFD | exit_signal
-    number = constants.SYS_clone[machine]
     result = _syscall_clone(number, bits, None, ctypes.byref(pidfd), None, None)
     return _checked(result, "clone", hex(flags)), pidfd.value
 
