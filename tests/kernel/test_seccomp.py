@@ -15,6 +15,7 @@ from conftest import SCRIPT, outcome
 from pyspaces import Container, launch, settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.confinement import compiling
+from pyspaces.features.confinement.groups import members
 from pyspaces.features.confinement.seccomp import Seccomp
 from pyspaces.kernel import bpf, constants, libseccomp
 
@@ -117,6 +118,30 @@ def test_conditions_on_arguments(pyspaces: Run, tmp_path: Path) -> None:
     assert rule("GT", 0x7FFFFFFF) == ["EIO", free, free]
     assert rule("GE", 0x7FFFFFFF) == ["EIO", free, "EIO"]
     assert rule("MASKED_EQ", 0xF, 0xF) == ["EIO", free, "EIO"]
+
+
+@pytest.mark.needs("userns")
+def test_rules_go_by_the_capabilities_of_the_command(pyspaces: Run, tmp_path: Path) -> None:
+    """As moby's profile has it: with CAP_SYS_ADMIN all namespaces, else clone without them."""
+    profile, caps = tmp_path / "profile.json", {"caps": ["CAP_SYS_ADMIN"]}
+    allow = {"action": "SCMP_ACT_ALLOW"}
+    flags = {"index": 0, "value": 0x7E020000, "op": "SCMP_CMP_MASKED_EQ"}
+    rules = [
+        {"names": ["clone", "clone3", "unshare"], **allow, "includes": caps},
+        {"names": ["clone"], **allow, "args": [flags], "excludes": caps},
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "excludes": caps},
+        {"names": ["@"], **allow, "includes": {"arches": ["arm64"]}},
+    ]
+    names = [name for name in members("@system-service") if name not in ("clone", "clone3")]
+    rules.append({"names": [name for name in names if name != "unshare"], **allow})
+    architectures = {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": None}
+    data = {"defaultAction": "SCMP_ACT_ERRNO", "archMap": [architectures], "syscalls": rules}
+    profile.write_text(json.dumps(data))
+    words = ["--user", "--seccomp", str(profile)]
+    calls = ["native:56:0x10000011", "native:435", "native:272:0x10000000"]
+    assert answers(pyspaces, *words, calls=calls) == ["ok", "EINVAL", "ok"]
+    words += ["--cap-drop", "all"]
+    assert answers(pyspaces, *words, calls=calls) == ["EPERM", "ENOSYS", "EPERM"]
 
 
 # --- no way round ----------------------------------------------------------------------------
