@@ -6,6 +6,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.errors import SpaceError as SpaceError
     from pyspaces.errors import UsageFault as UsageFault
+    from pyspaces.library.aio import create_subprocess_exec as create_subprocess_exec
+    from pyspaces.library.aio import create_subprocess_shell as create_subprocess_shell
+    from pyspaces.library.command import Completed as Completed
+    from pyspaces.library.command import Popen as Popen
+    from pyspaces.library.command import run as run
     from pyspaces.library.container import Chroot as Chroot
     from pyspaces.library.container import Container as Container
     from pyspaces.library.container import get_context as get_context
@@ -22,26 +27,36 @@ __version__ = "0.1.0"
 _PLACES = {
     "ChildTraceback": "library.function",
     "Chroot": "library.container",
+    "Completed": "library.command",
     "Container": "library.container",
     "Inject": "library.visit",
     "NoResult": "library.function",
+    "Popen": "library.command",
     "SpaceError": "errors",
     "UnpicklableResult": "library.function",
     "UsageFault": "errors",
+    "create_subprocess_exec": "library.aio",
+    "create_subprocess_shell": "library.aio",
     "get_context": "library.container",
+    "run": "library.command",
     "setns": "library.visit",
 }
 __all__ = [
     "ChildTraceback",
     "Chroot",
+    "Completed",
     "Container",
     "Inject",
     "NoResult",
+    "Popen",
     "SpaceError",
     "UnpicklableResult",
     "UsageFault",
     "__version__",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
     "get_context",
+    "run",
     "setns",
 ]
 

@@ -16,6 +16,7 @@ from pyspaces.visible import visible
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 
 class Stage(str):
@@ -70,6 +71,10 @@ class SpaceError(Exception):
         self.exit_status = exit_status
         self.report = report
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what pickle rebuilds the error from: a class of its own may take other words."""
+        return _restored, (type(self), self.args, dict(vars(self)))
+
     def to_bytes(self) -> bytes:
         """Return the texts and the exit status as one message of limited size."""
         fields = (str(self.exit_status), self.hint or "", self.message, *self.details)
@@ -88,7 +93,13 @@ class SpaceError(Exception):
         return "\n".join([visible(self.message), *details, *hint])
 
 
-class UsageFault(SpaceError):
+def _restored(kind: type[SpaceError], args: Sequence[object], state: dict[str, Any]) -> SpaceError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
+
+
+class UsageFault(SpaceError, ValueError):
     """Settings that are invalid or contradict each other; nothing was created."""
 
     def __init__(self, faults: Sequence[str], *, hint: str | None = None) -> None:

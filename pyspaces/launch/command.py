@@ -62,9 +62,10 @@ def context_of(
         channel=channel,
         launcher=launcher,
         inherited=launch.inherited or Inherited.capture(),
-        candidates=candidates(plan.command[0], variables),
+        candidates=candidates(_program(launch), variables),
         environment=variables,
         directory=_working_directory(),
+        handed=launch.handed,
         function=launch.function,
         held=held,
         own_group=launch.leaves_group(),
@@ -74,6 +75,12 @@ def context_of(
         guard=_guard_of(plan),
         leading=_leading_of(plan),
     )
+
+
+def _program(launch: Launch) -> str:
+    """Return the program to execute: the first word of the command, if nothing else is handed."""
+    handed = launch.handed
+    return (handed and handed.executable) or launch.plan.command[0]
 
 
 def _environment_of(launch: Launch) -> dict[bytes, bytes]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
     from pyspaces.launch.outer import Ended, Observer
     from pyspaces.launch.outer.clock import Clock
@@ -36,8 +37,8 @@ class Launch:
     """One launch: what its caller brings, and what the services add to that.
 
     Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
-    function, before, hold, and reader. calls: whether there is a function. begun: when it began,
-    by the monotonic clock.
+    handed, function, before, hold, and reader. calls: whether there is a function. begun: when it
+    began, by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
@@ -54,6 +55,7 @@ class Launch:
         self.begun = time.monotonic()
         self.variables: Mapping[bytes, bytes] | None = None
         self.inherited: Inherited | None = None
+        self.handed: Handed | None = None
         self.calls = False
         self.function: Callable[[], object] | None = None
         self.before: Callable[[], object] | None = None

@@ -68,11 +68,15 @@ class Inherited(Record):
     ignored: frozenset[int]
 
     @classmethod
-    def capture(cls) -> Inherited:
-        """Read the state of this process, before the launcher changes any of it."""
+    def capture(cls, *, with_python: bool = False) -> Inherited:
+        """Read the state of this process, before the launcher changes any of it.
+
+        with_python: whether what Python itself ignores, SIGPIPE and SIGXFSZ, stays ignored.
+        """
+        by_python = () if with_python else _IGNORED_BY_PYTHON
         return cls(
             mask=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            ignored=frozenset(_ignored().difference(_IGNORED_BY_PYTHON)),
+            ignored=frozenset(_ignored().difference(by_python)),
         )
 
     def restore_inner(self) -> None:

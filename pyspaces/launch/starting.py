@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.outer import Observer
     from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
@@ -50,6 +51,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     variables: Mapping[bytes, bytes] | None = None,
     observe: Observer = lambda text: None,
     inherited: Inherited | None = None,
+    handed: Handed | None = None,
     reader: Reader | None = None,
     function: Callable[[], object] | None = None,
     before: Callable[[], object] | None = None,
@@ -60,18 +62,20 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 
     variables: what the plan's changes to the environment apply to; the caller's if None.
     observe: called with each step, as it begins. inherited: the signal state that the command
-    gets; this thread's if None. reader: signals that abort the launch; none if None. function:
-    what to call in the new process instead of the command, whose name then is a label; the plan's
-    environment is there in `os.environ`. before: what the process that creates the new one does
-    first, such as joining namespaces. hold: called once everything is set up, with the child, which
-    waits right before exec until it returns. tell: called with what people are told apart from
-    errors; standard error if not given. The command dies with the thread that calls this, unless
-    the plan says otherwise.
+    gets; this thread's if None. handed: the streams and descriptors of the command, and the like;
+    it has those of this process if None. reader: signals that abort the launch; none if None.
+    function: what to call in the new process instead of the command, whose name then is a label;
+    the plan's environment is there in `os.environ`. before: what the process that creates the new
+    one does first, such as joining namespaces. hold: called once everything is set up, with the
+    child, which waits right before exec until it returns. tell: called with what people are told
+    apart from errors; standard error if not given. The command dies with the thread that calls
+    this, unless the plan says otherwise.
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
     launch.variables, launch.inherited, launch.reader = variables, inherited, reader
+    launch.handed = handed
     launch.function, launch.before, launch.hold = function, before, hold
     return start_launch(launch)
 

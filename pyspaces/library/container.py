@@ -64,7 +64,7 @@ class Container(FunctionProcess):
         **settings: Unpack[Space],
     ) -> None:
         super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
-        self._plan = space.plan_of(label_of(target), settings, what=f"{type(self).__name__}()")
+        self._plan = space.plan_of([label_of(target)], settings, what=f"{type(self).__name__}()")
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         try:
@@ -110,7 +110,7 @@ def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
     workers in namespaces. A plain `multiprocessing.Process` that is started through the context
     runs in such namespaces too.
     """
-    space.plan_of(label_of(None), settings, what="get_context()")
+    space.plan_of([label_of(None)], settings, what="get_context()")
 
     class SpaceProcess(Container):
         """A worker in the namespaces of its context."""

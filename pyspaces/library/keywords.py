@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from os import PathLike
-from typing import TypedDict
+from typing import IO, TypedDict
 
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.mounts.operations import Operation
@@ -101,3 +101,31 @@ class Own(Common, total=False):
 
 class Space(Shared, Own, total=False):
     """What Container takes."""
+
+
+class Streams(Space, total=False):
+    """What create_subprocess_exec takes, besides the streams: settings, and those of subprocess."""
+
+    executable: Path | None
+    close_fds: bool
+    pass_fds: Sequence[int]
+    cwd: Path | None
+    env: Mapping[str, str] | Mapping[bytes, bytes] | None
+    restore_signals: bool
+    start_new_session: bool
+    umask: int
+    pipesize: int
+    process_group: int | None
+
+
+class Command(Streams, total=False):
+    """What Popen and run take."""
+
+    stdin: int | IO[bytes] | IO[str] | None
+    stdout: int | IO[bytes] | IO[str] | None
+    stderr: int | IO[bytes] | IO[str] | None
+    shell: bool
+    text: bool | None
+    universal_newlines: bool | None
+    encoding: str | None
+    errors: str | None

@@ -13,7 +13,7 @@ from pyspaces.settings import BY_NAME, FLAG, ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from pyspaces.plan import Plan
@@ -55,6 +55,17 @@ REFUSED = {
     "map_uid": "is called uid_map here",
     "map_gid": "is called gid_map here",
 }
+# What differs for a command that a program starts.
+REFUSED_FOR_COMMAND = {
+    "hold": "there is always a command: `sleep infinity` holds the namespaces",
+    "no_fork": "the command is always a new process",
+    "no_kill_child": "it is so anyway: without kill_child a command outlives its parent",
+    "timeout": "use the time limits of run(), wait() and communicate()",
+    "kill_after": "use the time limits of run(), wait() and communicate()",
+    **dict.fromkeys(
+        ("status_fd", "status_file", "pid_file", "report"), "use pid, status and usage"
+    ),
+}
 # Every keyword, and the setting that it is.
 TAKEN = {
     **{RENAMED.get(name, name): name for name in BY_NAME if name not in REFUSED or name in RENAMED},
@@ -71,13 +82,13 @@ SINGLE = {
 }
 
 
-def plan_of(label: str, space: Mapping[str, Any], *, what: str) -> Plan:
-    """Return the plan of a function. Raises UsageFault, and TypeError for what is no setting.
+def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Plan:
+    """Return the plan of a function or a command.
 
-    label: what stands in place of a command. space: keywords. what: who is given them, for the
-    text.
+    words: the command, or what stands in its place. space: keywords. what: who is given them, for
+    the text. Raises UsageFault, and TypeError for what is no setting.
     """
-    refused = REFUSED | SINGLE if what == "get_context()" else REFUSED
+    refused = REFUSED | {"get_context()": SINGLE, "Popen()": REFUSED_FOR_COMMAND}.get(what, {})
     faults = [f"{name}: {refused[name]}" for name in space if name in refused]
     if faults:
         raise UsageFault(faults)
@@ -88,7 +99,7 @@ def plan_of(label: str, space: Mapping[str, Any], *, what: str) -> Plan:
     if faults:
         raise UsageFault(faults)
     try:
-        plan = settings.plan_from({**mapping, "command": [label]})
+        plan = settings.plan_from({**mapping, "command": words})
     except UsageFault as fault:
         raise UsageFault([in_python(text) for text in fault.faults], hint=fault.hint) from None
     if mapping.get("kill_child") is None:

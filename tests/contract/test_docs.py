@@ -244,6 +244,7 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
     ("name", "around"),
     [
         ("readme-python", []),
+        ("readme-run", []),
         ("readme-container", []),
         ("readme-init", []),
         ("readme-inject", []),

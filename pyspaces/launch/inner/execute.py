@@ -25,6 +25,8 @@ def execute(context: Context) -> NoReturn:
     if context.leading:
         # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
         libc.set_dumpable(dumpable=False)
+    if context.handed:
+        context.handed.take_inner()
     argv = [os.fsencode(word) for word in context.plan.command]
     denied: OSError | None = None
     error: OSError | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyspaces.launch.channel import Channel, Message
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
     from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.signals import Inherited
@@ -36,7 +37,8 @@ class Context(Record):
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
     command. candidates: the paths at which the command may be, in their order. environment: the
     command's. directory: the caller's working directory; None where it has no path. function: what
-    to call instead of executing the command. held: whether it waits for a word right before that.
+    to call instead of executing the command. handed: its streams, descriptors and the like, if they
+    are not those of the caller. held: whether it waits for a word right before that.
     own_group: whether the command leads a process group of its own, out of the launcher's.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one. building: what carries out the plan's mounts, if it has any. guard: what
@@ -52,6 +54,7 @@ class Context(Record):
     environment: dict[bytes, bytes]
     directory: str | None = None
     function: Callable[[], object] | None = None
+    handed: Handed | None = None
     held: bool = False
     own_group: bool = False
     attach: Callable[[], object] | None = None
