@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyspaces.library.function import ChildTraceback as ChildTraceback
     from pyspaces.library.function import NoResult as NoResult
     from pyspaces.library.function import UnpicklableResult as UnpicklableResult
+    from pyspaces.library.sandbox import Sandbox as Sandbox
     from pyspaces.library.visit import Inject as Inject
     from pyspaces.library.visit import setns as setns
 
@@ -32,6 +33,7 @@ _PLACES = {
     "Inject": "library.visit",
     "NoResult": "library.function",
     "Popen": "library.command",
+    "Sandbox": "library.sandbox",
     "SpaceError": "errors",
     "UnpicklableResult": "library.function",
     "UsageFault": "errors",
@@ -49,6 +51,7 @@ __all__ = [
     "Inject",
     "NoResult",
     "Popen",
+    "Sandbox",
     "SpaceError",
     "UnpicklableResult",
     "UsageFault",

@@ -26,7 +26,7 @@ from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
     from pyspaces.launch import Running
@@ -88,8 +88,7 @@ class Popen(subprocess.Popen[Any]):
         self._usage: Usage | None = None
         self._status: Status | None = None
         self.args, self.returncode = args, None
-        rest: dict[str, Any] = {**keywords}
-        settings = {name: rest.pop(name) for name in keywords if name in _SETTINGS}
+        settings, rest = split(keywords)
         self._settings = _checked_settings(settings, rest, plan)
         self._plan = plan
         super().__init__(args, bufsize, **rest)
@@ -155,7 +154,9 @@ class Popen(subprocess.Popen[Any]):
         if self._plan is None:
             return space.plan_of(words, settings, what="Popen()")
         plan = checked(self._plan).replace(command=tuple(words))
-        return plan if cwd is None else plan.replace(workdir=os.fsdecode(cwd))
+        if cwd is not None:
+            plan = plan.replace(workdir=os.fsdecode(cwd))
+        return plan.replace(life=plan.life.replace(new_session=True)) if new_session else plan
 
     def _internal_poll(self, _deadstate: int | None = None, **_: object) -> int | None:
         if self.returncode is None and self._running:
@@ -223,15 +224,39 @@ def run(
     check is set and the command fails, TimeoutExpired when the time is over (the command is killed
     first), and what `Popen` raises.
     """
+    return finished(
+        lambda **pipes: Popen(args, bufsize, plan=plan, **{**keywords, **pipes}),
+        input=input,
+        capture_output=capture_output,
+        timeout=timeout,
+        check=check,
+        given=keywords,
+    )
+
+
+def finished(
+    start: Callable[..., Popen],
+    *,
+    input: str | bytes | None,  # noqa: A002
+    capture_output: bool,
+    timeout: float | None,
+    check: bool,
+    given: Mapping[str, object],
+) -> Completed:
+    """Start a command with the pipes that it needs, and wait for it, as `run` describes.
+
+    given: the other keywords.
+    """
+    pipes: dict[str, int] = {}
     if input is not None:
-        if keywords.get("stdin") is not None:
+        if given.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")
-        keywords["stdin"] = subprocess.PIPE
+        pipes["stdin"] = subprocess.PIPE
     if capture_output:
-        if keywords.get("stdout") is not None or keywords.get("stderr") is not None:
+        if given.get("stdout") is not None or given.get("stderr") is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-        keywords["stdout"] = keywords["stderr"] = subprocess.PIPE
-    with Popen(args, bufsize, plan=plan, **keywords) as process:
+        pipes["stdout"] = pipes["stderr"] = subprocess.PIPE
+    with start(**pipes) as process:
         try:
             stdout, stderr = process.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -247,6 +272,12 @@ def run(
     done = Completed(process.args, code, stdout, stderr)
     done.status, done.usage = process.status, process.usage
     return done
+
+
+def split(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a launch among keywords, and those of `subprocess`."""
+    ours = {name: value for name, value in keywords.items() if name in _SETTINGS}
+    return ours, {name: value for name, value in keywords.items() if name not in ours}
 
 
 def _checked_settings(

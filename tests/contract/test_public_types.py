@@ -22,6 +22,7 @@ from pyspaces import (
     Inject,
     NoResult,
     Popen,
+    Sandbox,
     SpaceError,
     UnpicklableResult,
     UsageFault,
@@ -123,6 +124,15 @@ def use_of_commands() -> Completed:
     run(["true"], hostnam="box")  # type: ignore[call-arg]
     run(["true"], user="yes")  # type: ignore[arg-type]
     return run(["true"], input=b"", capture_output=True, user=True, uid_map=[1000])
+
+
+def use_of_a_sandbox() -> Any:
+    with Sandbox(user=True, net=True, mounts=[["tmpfs", "/tmp"]], registered="box") as box:
+        assert_type(box.pid, int)
+        assert_type(box.run(["true"], check=True, cwd="/"), Completed)
+        with box.popen("true", shell=True, stdout=-1) as process:
+            assert_type(process, Popen)
+        return box.call(half, 4, exact=True)
 
 
 async def use_of_asyncio() -> bytes:

@@ -271,5 +271,6 @@ def test_waiting(value: Any) -> None:
 def test_every_public_name_is_tried_here() -> None:
     tried = {"Chroot", "Container", "Inject", "get_context", "setns", "Popen", "run"}
     tried |= {"Completed", "create_subprocess_exec", "create_subprocess_shell"}  # over Popen
+    tried |= {"Sandbox"}  # over space.plan_of
     errors = {"ChildTraceback", "NoResult", "SpaceError", "UnpicklableResult", "UsageFault"}
     assert tried | errors | {"__version__"} == set(pyspaces.__all__)

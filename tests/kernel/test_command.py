@@ -58,7 +58,7 @@ def test_the_end_of_input_and_of_output_is_seen(space: Any) -> None:
     with pyspaces.Popen(["cat"], stdin=PIPE, stdout=PIPE, user=True, **space) as process:
         out, _ = process.communicate(b"x" * 300_000, timeout=60)
     assert len(out) == 300_000
-    script = "exec >&-; sleep 1000"
+    script = "exec >&-; exec sleep 1000"
     with pyspaces.Popen(["sh", "-c", script], stdout=PIPE, user=True, **space) as process:
         assert process.stdout
         assert process.stdout.read() == b""
