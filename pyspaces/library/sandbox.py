@@ -40,6 +40,7 @@ _WITHOUT = {
     "init": "a Sandbox has a process 1 of its own",
     "init_wait": "a Sandbox has a process 1 of its own",
     "kill_child": "everything in a Sandbox ends with it",
+    "registered": "a program enters its Sandbox by run(), popen() and call()",
     "new_session": "is for the commands: give it to run() or popen()",
 }
 
@@ -50,7 +51,7 @@ class Sandbox:
     Keywords: the settings of `Container`, with the same meaning. A new PID namespace is always
     among the namespaces: when the Sandbox is closed, or this process ends, the kernel kills every
     process in it. Those of identity, privileges and environment (setuid, cap_drop, setenv, ...) and
-    workdir are for the commands. registered: a name for `pyspaces enter` and `list`.
+    workdir are for the commands.
 
     `run`, `popen` and `call` can be used from several threads at once. Commands do not share the
     memory of this process, and cannot look into the process that holds the namespaces.

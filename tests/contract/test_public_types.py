@@ -127,7 +127,7 @@ def use_of_commands() -> Completed:
 
 
 def use_of_a_sandbox() -> Any:
-    with Sandbox(user=True, net=True, mounts=[["tmpfs", "/tmp"]], registered="box") as box:
+    with Sandbox(user=True, net=True, mounts=[["tmpfs", "/tmp"]]) as box:
         assert_type(box.pid, int)
         assert_type(box.run(["true"], check=True, cwd="/"), Completed)
         with box.popen("true", shell=True, stdout=-1) as process:

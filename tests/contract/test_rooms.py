@@ -368,6 +368,7 @@ HANDED_OVER = {
     ("pyspaces.launch.outer.terminal", "attach_inner"),
     ("pyspaces.launch.records.difference", "keep_inner"),
     ("pyspaces.launch.command", "guard_inner"),
+    ("pyspaces.library.sandbox", "_stay_inner"),
 }
 
 

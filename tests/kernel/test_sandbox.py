@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from conftest import outcome
 
-import pyspaces
 from pyspaces import Sandbox, SpaceError, UsageFault
 
 pytestmark = pytest.mark.needs("userns", "pidns")
@@ -157,18 +156,3 @@ def test_settings_that_cannot_be_meant() -> None:
 def test_a_launch_that_fails_leaves_nothing() -> None:
     with pytest.raises(SpaceError, match="user=True"), Sandbox(net=True):
         pass
-
-
-def test_a_registered_sandbox_is_entered_by_its_name(pyspaces: Any) -> None:
-    name = f"sandbox-{os.getpid()}"
-    with (
-        Sandbox(user=True, hostname="named", registered=name) as box,
-        box.popen(["sleep", "1000"]) as process,
-    ):
-        done = pyspaces("enter", name, "--", "uname", "-n")
-        assert (done.returncode, done.stdout) == (0, "named\n")
-        process.kill()
-
-
-def test_they_are_the_public_names() -> None:
-    assert pyspaces.Sandbox is Sandbox
