@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 from pyspaces import launch, settings
@@ -92,7 +93,7 @@ class Sandbox:
         caller = nsfs.pidfd_open(os.getpid())
         try:
             self._running = launch.start(
-                self._plan, function=lambda: _stay_inner(caller, writing), hold=self._open
+                self._plan, function=partial(_stay_inner, caller, writing), hold=self._open
             )
             # Only then is it safe from what will be started beside it.
             if os.read(reading, 1) != b"1":
