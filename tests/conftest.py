@@ -21,6 +21,7 @@ import hypothesis
 import pytest
 from terminal import Shell
 
+from pyspaces import launch
 from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
+# With PYSPACES_TESTS_SERVER=1, launches in this process go through the launch server if they can;
+# else none does. By default, the size of this process would decide.
+SERVER = os.environ.get("PYSPACES_TESTS_SERVER") == "1"
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
 LIMIT = 240
 IS_ROOT = os.geteuid() == 0
@@ -44,6 +48,7 @@ hypothesis.settings.load_profile("pyspaces")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    launch.use_server(SERVER)
     # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
     # would inherit it, and rightly keep it.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -133,6 +138,8 @@ def no_leaks() -> Iterator[None]:
     """Compare descriptors, children and mounts before and after each test."""
     before = _state()
     yield
+    launch.use_server(False)
+    launch.use_server(SERVER)
     limit = time.monotonic() + 2
     while (after := _state()) != before and time.monotonic() < limit:
         gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with it

@@ -76,6 +76,16 @@ SYS_keyctl = {
     ("aarch64", 4): 311,
 }
 
+# And for rt_sigaction(2).
+SYS_rt_sigaction = {
+    ("x86_64", 8): 13,
+    ("aarch64", 8): 134,
+    ("riscv64", 8): 134,
+    ("loongarch64", 8): 134,
+    ("ppc64le", 8): 173,
+    ("s390x", 8): 174,
+}
+
 # include/uapi/linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
 

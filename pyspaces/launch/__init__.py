@@ -1,7 +1,8 @@
 """Start the command of a plan, and wait for it.
 
 Runs in the parent. Must not know argv. `start` is for programs: it leaves signal handlers alone
-and may be called from any thread. `run` is for the foreground of a terminal: it passes signals on.
+and may be called from any thread. For a large program it has a small one create the command:
+`use_server`. `run` is for the foreground of a terminal: it passes signals on.
 """
 
 from __future__ import annotations
@@ -24,18 +25,23 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.in_place import replace
     from pyspaces.launch.outer import Ended, Observer
+    from pyspaces.launch.server.choice import use_server
     from pyspaces.plan import Plan
 
-__all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start"]
+__all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start", "use_server"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `replace` when it is asked for: few launches become the command."""
-    if name != "replace":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pyspaces.launch import in_place
+    """Import `replace` or `use_server` when it is asked for, which few launches do."""
+    if name == "replace":
+        from pyspaces.launch import in_place
 
-    return in_place.replace
+        return in_place.replace
+    if name == "use_server":
+        from pyspaces.launch.server import choice
+
+        return choice.use_server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run(

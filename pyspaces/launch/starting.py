@@ -66,7 +66,8 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     first, such as joining namespaces. hold: called once everything is set up, with the child, which
     waits right before exec until it returns. tell: called with what people are told apart from
     errors; standard error if not given. The command dies with the thread that calls this, unless
-    the plan says otherwise.
+    the plan says otherwise; with this process, where the launch server creates it, as it does for a
+    process that is large (`launch.use_server`).
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
@@ -139,15 +140,17 @@ def created_at_once(launch: Launch) -> list[str]:
 
 def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channel]:
     """Create the child; return it, and the end of the channel by which it is spoken to."""
-    created = created_at_once(launch)
+    flags = namespaces.flags_of(created_at_once(launch))
     with spawn.forks_held():
+        if made := _create_by_server(launch, services, flags):
+            return made
         ours, theirs = channel.pair()
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())
             held = services.holding() is not None
             context = context_of(launch, theirs, launcher, held=held)
-            child = _spawn(launch, services, context, ours, namespaces.flags_of(created))
+            child = _spawn(launch, services, context, ours, flags)
         except BaseException:
             ours.close()
             raise
@@ -156,6 +159,19 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
+
+
+def _create_by_server(
+    launch: Launch, services: Services, flags: int
+) -> tuple[Spawned, channel.Channel] | None:
+    """Have the launch server create the child; None if it is for this process to fork."""
+    if launch.reader or launch.function:
+        return None
+    try:
+        from pyspaces.launch.server import choice
+    except ImportError:  # the root has moved since this process began
+        return None
+    return choice.create(launch, services, flags)
 
 
 def _spawn(

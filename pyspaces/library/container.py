@@ -46,6 +46,9 @@ class Container(FunctionProcess):
     CLONE_NEW* bits, besides. map_zero, newuser, newpid, newnet, newns, newuts, newipc: spellings of
     the first version, for map_root, user, pid, net, mount, uts and ipc.
 
+    The function needs this process's memory, so a Container is always forked: the launch server
+    (`pyspaces.launch.use_server`) is for commands.
+
     Not for a function, and refused with the reason: hold, no_fork, no_kill_child, timeout,
     kill_after, pty, status_fd, status_file, pid_file, report.
 

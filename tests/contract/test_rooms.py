@@ -62,6 +62,7 @@ LAUNCH_PATH = {"kernel", "features", "mounts", "plan", "settings", "hints", "lau
 # In these rooms, and loaded by no launch: test_imports holds what one does load.
 OFF_THE_LAUNCH_PATH = {
     *("pyspaces.kernel.netnsid", "pyspaces.plan.file", "pyspaces.launch.preview"),
+    *(f"pyspaces.launch.server.{name}" for name in ("choice", "client", "serving", "wire")),
 }
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),
@@ -360,6 +361,7 @@ def test_the_child_does_not_print_or_log() -> None:
 # The seams: here a function of one side is handed over, not called. spawn.spawn() runs it.
 HANDED_OVER = {
     ("pyspaces.launch.starting", "start_inner"),
+    ("pyspaces.launch.server.serving", "be_child_inner"),
     # What the processes beside the launcher do, handed to the fork.
     *(("pyspaces.launch.outer.sentinel", f"be_{name}_inner") for name in ("sentinel", "guard")),
     ("pyspaces.launch.outer.terminal", "attach_inner"),
