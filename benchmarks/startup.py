@@ -24,6 +24,11 @@ LAUNCHER = str(Path(sys.executable).with_name("pyspaces"))
 WORDS = ["run", "--user", "--pid", "--"]
 BARE = "python -c pass"
 CROWD = 100
+# What confinement costs over the plain launch.
+CONFINEMENTS = (
+    *("--rlimit core=0", "--allow-exec /", "--seccomp-deny @mount", "--seccomp default"),
+    "--sandbox",
+)
 
 
 class Times:
@@ -73,6 +78,10 @@ def main() -> None:
         **{
             f"{name} {' '.join(WORDS)} true": [path, *WORDS, "true"]
             for name, path in launchers.items()
+        },
+        **{
+            f"pyspaces run {words} -- true": [LAUNCHER, "run", *words.split(), "--", "true"]
+            for words in CONFINEMENTS
         },
         "unshare -Urpf true": ["unshare", "-Urpf", "true"],
     }

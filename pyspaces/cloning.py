@@ -21,35 +21,33 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import NoReturn
 
-CLONE_VM = constants.CLONE_VM  #: set if the VM is shared between processes
-CLONE_FS = constants.CLONE_FS  #: set if file system information is shared
-CLONE_FILES = constants.CLONE_FILES  #: set if open files are shared
-CLONE_SIGHAND = constants.CLONE_SIGHAND  #: set if signal handlers are shared
-CLONE_PTRACE = constants.CLONE_PTRACE  #: set if tracing continues on the child
-CLONE_VFORK = constants.CLONE_VFORK  #: set if the child wakes the parent at its release of memory
+CLONE_VM = 0x00000100  #: set if the VM is shared between processes
+CLONE_FS = 0x00000200  #: set if file system information is shared
+CLONE_FILES = 0x00000400  #: set if open files are shared
+CLONE_SIGHAND = 0x00000800  #: set if signal handlers are shared
+CLONE_PTRACE = 0x00002000  #: set if tracing continues on the child
+CLONE_VFORK = 0x00004000  #: suspend the parent until the child releases its memory
 CLONE_PARENT = constants.CLONE_PARENT  #: set if the child has the same parent as the caller
-CLONE_THREAD = constants.CLONE_THREAD  #: set for the same thread group
+CLONE_THREAD = 0x00010000  #: set for the same thread group
 CLONE_NEWNS = constants.CLONE_NEWNS  #: new mount namespace
-CLONE_SYSVSEM = constants.CLONE_SYSVSEM  #: share System V SEM_UNDO semantics
-CLONE_SETTLS = constants.CLONE_SETTLS  #: create a new thread-local storage for the child
-CLONE_PARENT_SETTID = constants.CLONE_PARENT_SETTID  #: store the thread id in the parent
-CLONE_CHILD_CLEARTID = (
-    constants.CLONE_CHILD_CLEARTID
-)  #: clear the thread id in the child at its end
-CLONE_DETACHED = constants.CLONE_DETACHED  #: unused, ignored
-CLONE_UNTRACED = constants.CLONE_UNTRACED  #: set if tracing cannot be forced on the child
-CLONE_CHILD_SETTID = constants.CLONE_CHILD_SETTID  #: store the thread id in the child
+CLONE_SYSVSEM = 0x00040000  #: share System V SEM_UNDO semantics
+CLONE_SETTLS = 0x00080000  #: create a new thread-local storage for the child
+CLONE_PARENT_SETTID = 0x00100000  #: store the thread id in the parent
+CLONE_CHILD_CLEARTID = 0x00200000  #: clear the thread id in the child at its end
+CLONE_DETACHED = 0x00400000  #: unused
+CLONE_UNTRACED = 0x00800000  #: set if tracing cannot be forced on the child
+CLONE_CHILD_SETTID = 0x01000000  #: store the thread id in the child
 CLONE_NEWCGROUP = constants.CLONE_NEWCGROUP  #: new cgroup namespace
 CLONE_NEWUTS = constants.CLONE_NEWUTS  #: new UTS namespace: host and domain name
 CLONE_NEWIPC = constants.CLONE_NEWIPC  #: new IPC namespace
 CLONE_NEWUSER = constants.CLONE_NEWUSER  #: new user namespace
 CLONE_NEWPID = constants.CLONE_NEWPID  #: new pid namespace
 CLONE_NEWNET = constants.CLONE_NEWNET  #: new network namespace
-CLONE_IO = constants.CLONE_IO  #: share the I/O context
+CLONE_IO = 0x80000000  #: share the I/O context
 CLONE_NEWTIME = constants.CLONE_NEWTIME  #: new time namespace (clone3 only)
 CLONE_PIDFD = constants.CLONE_PIDFD  #: give the parent a pidfd; Clone always asks for one
-CLONE_CLEAR_SIGHAND = constants.CLONE_CLEAR_SIGHAND  #: handlers become the default (clone3 only)
-CLONE_INTO_CGROUP = constants.CLONE_INTO_CGROUP  #: start in a given cgroup (clone3 only)
+CLONE_CLEAR_SIGHAND = 0x100000000  #: handlers become the default (clone3 only)
+CLONE_INTO_CGROUP = 0x200000000  #: start in a given cgroup (clone3 only)
 
 STACK_SIZE = 1024 * 1024  #: bytes of stack; for compatibility only, clone3 copies the stack
 DEFAULT_MODE = 0  #: mode for loading a library: the platform's default
@@ -58,42 +56,8 @@ RTLD_LOCAL = os.RTLD_LOCAL  #: do not make them available
 SIGCHLD = constants.SIGCHLD  #: the signal to the parent when a child ends
 SIGKILL = constants.SIGKILL  #: the signal that ends a process and cannot be handled
 
-__all__ = [
-    "CLONE_CHILD_CLEARTID",
-    "CLONE_CHILD_SETTID",
-    "CLONE_CLEAR_SIGHAND",
-    "CLONE_DETACHED",
-    "CLONE_FILES",
-    "CLONE_FS",
-    "CLONE_INTO_CGROUP",
-    "CLONE_IO",
-    "CLONE_NEWCGROUP",
-    "CLONE_NEWIPC",
-    "CLONE_NEWNET",
-    "CLONE_NEWNS",
-    "CLONE_NEWPID",
-    "CLONE_NEWTIME",
-    "CLONE_NEWUSER",
-    "CLONE_NEWUTS",
-    "CLONE_PARENT",
-    "CLONE_PARENT_SETTID",
-    "CLONE_PIDFD",
-    "CLONE_PTRACE",
-    "CLONE_SETTLS",
-    "CLONE_SIGHAND",
-    "CLONE_SYSVSEM",
-    "CLONE_THREAD",
-    "CLONE_UNTRACED",
-    "CLONE_VFORK",
-    "CLONE_VM",
-    "DEFAULT_MODE",
-    "RTLD_GLOBAL",
-    "RTLD_LOCAL",
-    "SIGCHLD",
-    "SIGKILL",
-    "STACK_SIZE",
-    "Clone",
-]
+_CONSTANTS = [name for name in globals() if name.isupper() and name != "TYPE_CHECKING"]
+__all__ = ["Clone", *_CONSTANTS]  # noqa: PLE0604
 
 _WRONG_FLAGS = {
     "CLONE_VM": "two interpreters cannot run in one memory",
@@ -115,7 +79,7 @@ _EXIT_SIGNAL = 0x7F
 
 
 class Clone(NamespacePopen):
-    """Create a child process in the new namespaces of `process_obj.clone_flags`: clone(2).
+    """A child process in the new namespaces of `process_obj.clone_flags`: clone(2).
 
     process_obj: a `multiprocessing` process. Its attributes, each optional: `clone_flags`
     (CLONE_NEW* bits, and SIGCHLD); `uid_map` and `gid_map` (True: the caller is root inside; an id:
@@ -149,8 +113,8 @@ class Clone(NamespacePopen):
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
         self._bootstrap = bootstrap
-        # The lock is held until our end of the pipe is closed: a child forked meanwhile would keep
-        # a copy of it, and our child would not see the end-of-file that it waits for.
+        # The lock is held until our end of the pipe is closed: another child forked before that
+        # would keep a copy of it, and our child would not see the end-of-file that it waits for.
         with spawn.forks_held():
             self.pipe_fd = os.pipe()
             try:
@@ -163,7 +127,7 @@ class Clone(NamespacePopen):
                     self._end_now()
                 raise
             finally:
-                self._bootstrap = None  # for the child only: here it would only keep us alive
+                self._bootstrap = None  # only for the child; here, it would keep us alive
                 for descriptor in self.pipe_fd:
                     os.close(descriptor)
         return child.pid, child.pidfd
@@ -203,7 +167,8 @@ class Clone(NamespacePopen):
             raise
 
     def _write_maps(self) -> None:
-        base = f"{self.proc}/{self._pid_in_proc()}"
+        pid = procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
+        base = f"{self.proc}/{pid}"
         if self._uids:
             self.update_map(idmap.to_text(self._uids), f"{base}/uid_map")
         if self._gids:
@@ -211,12 +176,9 @@ class Clone(NamespacePopen):
                 self.update_map(idmap.DENY, f"{base}/setgroups")
             self.update_map(idmap.to_text(self._gids), f"{base}/gid_map")
 
-    def _pid_in_proc(self) -> int:
-        return procfs.pid_of_pidfd(self._pidfd) if self.proc == "/proc" else self.pid
-
 
 def _checked_flags(flags: object) -> int:
-    """Return the flags for clone3. Raises ValueError for those that Python cannot run with."""
+    """Return the flags for clone3. Raises ValueError for flags with which Python cannot run."""
     if not isinstance(flags, int) or isinstance(flags, bool):
         raise TypeError(f"clone_flags: has to be a number of CLONE_* bits, and is {told(flags)}")
     if not 0 <= flags < 1 << 64:

@@ -15,6 +15,7 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 
 class Stage(str):
@@ -39,10 +40,17 @@ JOIN = Stage("join the namespaces", "join")
 MAP = Stage("write the id maps", "map")
 WAIT = Stage("wait for the id maps", "wait")
 KEEP = Stage("keep the namespaces", "keep")
+NETWORK = Stage("open the ports", "network")
 PROC = Stage("mount a new /proc", "mount-proc")
 BOUNDING = Stage("limit the bounding set", "bounding")
 CAPABILITIES = Stage("set the capabilities", "capabilities")
+SCHEDULING = Stage("set the scheduling", "scheduling")
+RLIMITS = Stage("set the resource limits", "rlimits")
+LANDLOCK = Stage("restrict access by Landlock", "landlock")
+SECCOMP = Stage("install the seccomp filter", "seccomp")
 EXECUTE = Stage("execute the command", "execute")
+# Of a report at EXECUTE: what the command may do is the cause, and nothing else.
+CONFINED = "before the command was confined, it could have been executed"
 
 
 class SpaceError(Exception):
@@ -69,6 +77,10 @@ class SpaceError(Exception):
         self.exit_status = exit_status
         self.report = report
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what pickle rebuilds the error from: a class of its own may take other words."""
+        return _restored, (type(self), self.args, dict(vars(self)))
+
     def to_bytes(self) -> bytes:
         """Return the texts and the exit status as one message of limited size."""
         fields = (str(self.exit_status), self.hint or "", self.message, *self.details)
@@ -87,7 +99,13 @@ class SpaceError(Exception):
         return "\n".join([visible(self.message), *details, *hint])
 
 
-class UsageFault(SpaceError):
+def _restored(kind: type[SpaceError], args: Sequence[object], state: dict[str, Any]) -> SpaceError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
+
+
+class UsageFault(SpaceError, ValueError):
     """Settings that are invalid or contradict each other; nothing was created."""
 
     def __init__(self, faults: Sequence[str], *, hint: str | None = None) -> None:

@@ -32,13 +32,26 @@ NAMESPACES, IDENTITY, SETUP, MOUNTS, ENVIRONMENT = (
     "Environment",
 )
 EXISTING = "Existing namespaces and names"
+NETWORK = "Network"
+# The options of every subcommand that starts a command: what it may do, and how much it gets.
+CONFINEMENT, LIMITS = "Confinement", "Limits"
 # The options of every subcommand that starts a command, in new or in existing namespaces.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
-GROUPS = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS, ENVIRONMENT, LIFE, TERMINAL, RECORDS)
+GROUPS = (
+    *(NAMESPACES, EXISTING, IDENTITY, CONFINEMENT, LIMITS, SETUP, NETWORK, MOUNTS, ENVIRONMENT),
+    *(LIFE, TERMINAL, RECORDS),
+)
 
 
 # What stands in a plan in place of a command where there is none: a label.
 HOLDING = ("hold",)
+# Settings that imply no_new_privs. Without it the kernel takes a filter only from CAP_SYS_ADMIN:
+# one that answers wrong could make a set-user-ID program do what it must not.
+CONFINING = (
+    *("allow_read", "allow_write", "allow_exec", "allow_connect", "allow_bind", "scope"),
+    *("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),
+    "seccomp_learn",
+)
 
 
 class Setting(Record):
@@ -137,7 +150,8 @@ class Step(Record):
     """One step of the set-up in the child: when it applies, what it does, how it is described.
 
     for_command: whether it is for the command only, and not for our process 1 above it.
-    parts: what it consists of, a line each.
+    parts: what it consists of, a line each. at_exec: whether it is taken right before exec, behind
+    the launcher's last word: it may take from this process what the launch itself needs.
     """
 
     title: str
@@ -146,6 +160,7 @@ class Step(Record):
     detail: Callable[[Plan], object] = lambda plan: ""
     for_command: bool = False
     parts: Callable[[Plan], Iterable[str]] = lambda plan: ()
+    at_exec: bool = False
 
     def text(self, plan: Plan) -> str:
         """Return the step in one line, with its value where it has one."""

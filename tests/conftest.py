@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import hypothesis
 import pytest
 from terminal import Shell
 
+from pyspaces import launch
 from pyspaces.host import check as host_check
 
 TYPE_CHECKING = False
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
+# With PYSPACES_TESTS_SERVER=1, launches in this process go through the launch server if they can;
+# else none does. By default, the size of this process would decide.
+SERVER = os.environ.get("PYSPACES_TESTS_SERVER") == "1"
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
 LIMIT = 240
 IS_ROOT = os.geteuid() == 0
@@ -39,11 +44,21 @@ DENY = str(Path(__file__).with_name("deny_call.py"))
 
 
 # How long an example takes is the machine's business; time_limit ends one that hangs.
-hypothesis.settings.register_profile("pyspaces", deadline=None)
+# A property test that takes more examples than others multiplies the profile's number. .ci/run runs
+# them once more, with --hypothesis-profile=thorough.
+hypothesis.settings.register_profile("pyspaces", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("pyspaces")
 
 
+def again(few: int, many: int) -> list[object]:
+    """Return parameters for that many tries, of which a plain run has but a few."""
+    rare = (pytest.param(number, marks=pytest.mark.stress) for number in range(few, many))
+    return [*range(few), *rare]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    launch.use_server(SERVER)
     # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
     # would inherit it, and rightly keep it.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -51,8 +66,45 @@ def pytest_configure(config: pytest.Config) -> None:
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
     config.addinivalue_line("markers", "needs(*features): what the test needs of the host")
+    config.addinivalue_line(
+        "markers",
+        "crossed(strength=2): a cross product; what a plain run takes of it has each pair of values"
+        " (1: each value) at least once, and the rest is `stress`",
+    )
     config.addinivalue_line("markers", "as_root: only root can provoke this")
     config.addinivalue_line("markers", "as_ordinary: only an ordinary user can provoke this")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most cases of a cross product that is marked `crossed` to `stress`."""
+    products: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("crossed"):
+            products.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in products.values():
+        mark = cases[0].get_closest_marker("crossed")
+        strength = mark.args[0] if mark and mark.args else 2
+        plain = [case for case in cases if not case.get_closest_marker("stress")]
+        for case in set(plain) - set(covering(plain, strength)):
+            case.add_marker(pytest.mark.stress)
+
+
+def covering(cases: list[pytest.Function], strength: int) -> list[pytest.Function]:
+    """Choose cases that have, between them, each value of each parameter; with 2, each pair."""
+    missing: dict[pytest.Function, set[object]] = {}
+    for case in cases:
+        # Not equality, nor repr: of some values in tests neither can be had.
+        axes = [(name, id(case.callspec.params[name])) for name in sorted(case.callspec.params)]
+        missing[case] = set(itertools.combinations(axes, min(strength, len(axes))))
+    chosen = []
+    # The one that adds most, and of several the first: the same ones in every run.
+    while any(missing.values()):
+        chosen.append(best := max(cases, key=lambda case: len(missing[case])))
+        new = set(missing[best])
+        for case in cases:
+            missing[case] -= new
+    return chosen
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -133,7 +185,9 @@ def no_leaks() -> Iterator[None]:
     """Compare descriptors, children and mounts before and after each test."""
     before = _state()
     yield
-    limit = time.monotonic() + 2
+    launch.use_server(False)
+    launch.use_server(SERVER)
+    limit = time.monotonic() + 10
     while (after := _state()) != before and time.monotonic() < limit:
         gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with it
         time.sleep(0.01)
@@ -189,7 +243,7 @@ def shell() -> Iterator[Shell]:
 def wait_until() -> Callable[..., None]:
     """Wait for a condition, and fail with its name when it does not come true in time."""
 
-    def wait(condition: Callable[[], object], what: str, *, seconds: float = 10) -> None:
+    def wait(condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < limit, f"not after {seconds} s: {what}"

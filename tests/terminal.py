@@ -7,6 +7,8 @@ import pty
 import select
 import signal
 
+LIMIT = 60  # seconds for what comes at once on an idle machine
+
 
 def at_terminal(words: list[str]) -> tuple[int, int]:
     """Start a program as the leader of a session at a terminal; return pid and other end."""
@@ -20,7 +22,7 @@ def read_until(terminal: int, text: bytes) -> bytes:
     """Read what the terminal shows until `text` has come."""
     seen = b""
     while text not in seen:
-        assert select.select([terminal], [], [], 10)[0], f"{text!r} did not come after {seen!r}"
+        assert select.select([terminal], [], [], LIMIT)[0], f"{text!r} did not come after {seen!r}"
         seen += os.read(terminal, 1000)
     return seen
 
@@ -37,7 +39,7 @@ class Screen:
     def expect(self, text: bytes) -> bytes:
         """Wait until `text` is shown; return what came before it."""
         while text not in self._unread:
-            ready = select.select([self.terminal], [], [], 10)[0]
+            ready = select.select([self.terminal], [], [], LIMIT)[0]
             assert ready, f"{text!r} did not come after {self._unread!r}"
             self._unread += os.read(self.terminal, 4096)
         before, _, self._unread = self._unread.partition(text)

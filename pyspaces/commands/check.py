@@ -6,11 +6,15 @@ import os
 import sys
 
 import click
-from click.core import ParameterSource
 
 from pyspaces import settings
-from pyspaces.commands.help import help_option, version_option
-from pyspaces.commands.options import GroupedCommand, general_options, launch_options
+from pyspaces.commands.options import (
+    GroupedCommand,
+    common_params,
+    general_options,
+    given,
+    launch_options,
+)
 from pyspaces.commands.run import plan_of
 from pyspaces.commands.say import put
 from pyspaces.commands.table import terminal_width
@@ -39,20 +43,13 @@ _EPILOG = "Exit status: 0; 1 if the launch would not work here; 2 for usage erro
 
 def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    row = _launch_row(command, values) if command or _is_asked(values) else None
+    names = [name for name in values if name in settings.BY_NAME or name == "plan_file"]
+    row = _launch_row(command, values) if command or given(names) else None
     rows = [row] if row else host_check.examine()
     facts = host_check.facts()
     works = None if row is None else row.answer == host_check.YES
     put(_as_json(facts, works, rows) if as_json else _as_text(facts, rows))
     return 1 if works is False else 0
-
-
-def _is_asked(values: dict[str, Any]) -> bool:
-    """Return whether any option of a launch was given."""
-    ctx = click.get_current_context()
-    given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    names = [name for name in values if name in settings.BY_NAME or name == "plan_file"]
-    return any(ctx.get_parameter_source(name) in given for name in names)
 
 
 def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
@@ -63,10 +60,7 @@ def _launch_row(command: tuple[str, ...], values: dict[str, Any]) -> Row:
     except UsageFault:
         raise
     except SpaceError as error:  # such as missing subordinate ids
-        evidence = "; ".join((error.message, *error.details))
-        return host_check.Row(
-            name="launch", answer=host_check.NO, evidence=evidence, remedy=error.hint
-        )
+        return host_check.of_trial(error).replace(name="launch")
 
 
 def _as_json(facts: dict[str, Any], works: bool | None, rows: Sequence[Row]) -> str:
@@ -129,7 +123,6 @@ check = GroupedCommand(
     "check",
     help=_HELP,
     epilog=_EPILOG,
-    short_help="Check what this host allows, or whether a launch would work.",
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,
     callback=_check,
@@ -137,8 +130,6 @@ check = GroupedCommand(
         *launch_options(),
         *(option for option in general_options() if option.name in ("plan_file", "debug")),
         click.Option(["as_json", "--json"], is_flag=True, help="print JSON with stable keys"),
-        version_option(),
-        help_option(),
-        click.Argument(["command"], nargs=-1, metavar="[COMMAND [ARG]...]", type=click.UNPROCESSED),
+        *common_params("[COMMAND [ARG]...]"),
     ],
 )

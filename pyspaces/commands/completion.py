@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import put
 
 _HELP = """Print the completion script for SHELL, which it has to evaluate when it starts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import help_option
 from pyspaces.features.existing import keeping
 
 _HELP = """Release the namespace that is bound to each FILE, and remove the file.
@@ -12,19 +12,13 @@ _HELP = """Release the namespace that is bound to each FILE, and remove the file
 A namespace continues to exist while a process is in it.
 """
 
-
-def _drop(files: tuple[str, ...]) -> None:
-    keeping.drop(files)
-
-
 drop = click.Command(
     "drop",
     help=_HELP,
-    short_help="Release namespaces that are bound to files.",
     add_help_option=False,
-    callback=_drop,
+    callback=keeping.drop,
     params=[
         help_option(),
-        click.Argument(["files"], nargs=-1, required=True, metavar="FILE...", type=click.Path()),
+        click.Argument(["paths"], nargs=-1, required=True, metavar="FILE...", type=click.Path()),
     ],
 )

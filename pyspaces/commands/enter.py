@@ -1,21 +1,18 @@
-"""`pyspaces enter`: a command in existing namespaces; here its options, as click has them."""
+"""`pyspaces enter`: run a command in existing namespaces; its options for click."""
 
 from __future__ import annotations
 
 import click
 
-from pyspaces.commands import entering, launching
-from pyspaces.commands.help import help_option, version_option
-from pyspaces.commands.options import GroupedCommand, general_options, options_for
-from pyspaces.commands.run import EPILOG, complete_command, show
-from pyspaces.commands.targets import TargetWord
+from pyspaces.commands import entering
+from pyspaces.commands.options import GroupedCommand, common_params, general_options, options_for
+from pyspaces.commands.run import EPILOG, callback, complete_command
+from pyspaces.commands.targets import complete_target
 from pyspaces.kernel import namespaces
 from pyspaces.settings import NAMESPACES, SETUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from click.shell_completion import CompletionItem
 
 _HELP = """Run COMMAND in namespaces of TARGET and exit with its status.
@@ -25,16 +22,7 @@ slash). It is omitted with --target, --join or an option such as --net-file. Opt
 before and after it, and end at the next word that is not an option, or at `--`. Without COMMAND,
 your shell is run if standard input is a terminal.
 """
-_SHORT = {
-    "user": "-U",
-    "mount": "-m",
-    "pid": "-p",
-    "net": "-n",
-    "uts": "-u",
-    "ipc": "-i",
-    "cgroup": "-C",
-    "time": "-T",
-}
+_SHORT = dict(zip(namespaces.NAMES, ("-U", "-m", "-p", "-n", "-u", "-i", "-C", "-T"), strict=True))
 
 
 class EnterCommand(GroupedCommand):
@@ -58,32 +46,34 @@ class EnterCommand(GroupedCommand):
         return SETUP if option in _COMMAND else super().heading_of(option)
 
 
-def _enter(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
-    click.get_current_context().obj["debug"] = debug
-    plan = entering.plan_of(command, values)
-    if values["dry_run"] or values["as_json"]:
-        return show(plan, values)
-    return launching.carry_out(plan, verbose=verbose)
-
-
 def _complete_word(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the target where it is still missing, then the command."""
+    """Complete the target if it is still missing, else the command."""
     words = ("target", "join", *entering.FILES.values())
     if any(ctx.params.get(name) for name in words):
         return complete_command(ctx, param, incomplete)
-    return TargetWord().shell_complete(ctx, param, incomplete)
+    return complete_target(ctx, param, incomplete)
 
 
-def _namespace_options() -> list[click.Option]:
-    flags = [
+_TARGET = (
+    click.Option(
+        ["-t", "--target"],
+        metavar="TARGET",
+        shell_complete=complete_target,
+        help="specify TARGET as an option",
+    ),
+    click.Option(["-a", "--all"], is_flag=True, help="enter all namespaces of TARGET (default)"),
+)
+_NAMESPACES = (
+    *_TARGET,
+    *(
         click.Option(
             [_SHORT[name], f"--{name}"], is_flag=True, help=f"enter the {name} namespace of TARGET"
         )
         for name in namespaces.NAMES
-    ]
-    files = [
+    ),
+    *(
         click.Option(
             [f"--{name}-file"],
             metavar="FILE",
@@ -91,17 +81,8 @@ def _namespace_options() -> list[click.Option]:
             help=f"enter the {name} namespace that FILE refers to",
         )
         for name in namespaces.NAMES
-    ]
-    return [*flags, *files]
-
-
-_TARGET = (
-    click.Option(
-        ["-t", "--target"], metavar="TARGET", type=TargetWord(), help="specify TARGET as an option"
     ),
-    click.Option(["-a", "--all"], is_flag=True, help="enter all namespaces of TARGET (default)"),
 )
-_NAMESPACES = (*_TARGET, *_namespace_options())
 _COMMAND = (
     click.Option(
         ["--root/--no-root"],
@@ -122,24 +103,15 @@ enter = EnterCommand(
     "enter",
     help=_HELP,
     epilog=EPILOG,
-    short_help="Run a command in existing namespaces.",
     options_metavar="[TARGET] [OPTIONS] [--]",
     add_help_option=False,
-    callback=_enter,
+    callback=callback(entering.plan_of),
     params=[
         *_OWN,
         *options_for(
             entering.taken(), without_short=[word for option in _OWN for word in option.opts]
         ),
         *(option for option in general_options() if option.name != "plan_file"),
-        version_option(),
-        help_option(),
-        click.Argument(
-            ["command"],
-            nargs=-1,
-            metavar="COMMAND [ARG]...",
-            type=click.UNPROCESSED,
-            shell_complete=_complete_word,
-        ),
+        *common_params(complete=_complete_word),
     ],
 )

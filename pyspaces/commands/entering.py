@@ -40,7 +40,9 @@ def taken() -> frozenset[str]:
     for_old_ones_too = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
     # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
     # namespace here, like the seven others: the status record has the pid.
-    left = ("init", "init_wait", "pid_file")
+    # A sandbox is made of new ones. A network that exists may have ways out, which an allow-list
+    # would not close.
+    left = ("init", "init_wait", "pid_file", "allow_host", "sandbox")
     return frozenset(
         row.name
         for row in SETTINGS
@@ -67,6 +69,8 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
 
     Raises UsageFault, and SpaceError where there is no such target.
     """
+    from pyspaces.feature import CONFINING
+
     values = {**_ABSENT, **values}
     target = targets.find(values["target"]) if values["target"] is not None else None
     joining = _joining(target, values)
@@ -75,8 +79,10 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
             **{name: values[name] for name in values if name in _table.SETTINGS.keys() - _ABSENT},
             "join": [str(join) for join in joining.joins],
             "command": command or default_command("enter TARGET"),
-            # Set-user-ID programs in there belong to the target, whose rules apply.
-            "allow_new_privs": bool(values.get("setuid")),
+            # Set-user-ID programs in there belong to the target, whose rules apply; but for one
+            # that is confined, as everywhere.
+            "allow_new_privs": not any(values.get(name) for name in CONFINING)
+            and bool(values.get("setuid")),
         }
     )
     plan = plan.replace(existing=plan.existing.replace(joining=joining))

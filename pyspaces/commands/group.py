@@ -1,4 +1,4 @@
-"""All commands, as click has them: for every command line that `fast` leaves.
+"""All commands, for every command line that `fast` leaves to click.
 
 Knows its commands by name: a module is imported when its command is used.
 """
@@ -10,29 +10,22 @@ import importlib
 import click
 
 from pyspaces import status
-from pyspaces.commands.help import help_option, version_option
+from pyspaces.commands.optional import help_option, version_option
 from pyspaces.errors import SpaceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# name: (module and object, summary). The summary stands here, so that the list of commands
-# needs no import.
+# The commands and their summaries, which are here so that the list of commands needs no import.
 COMMANDS = {
-    "run": ("pyspaces.commands.run:run", "Run a command in new namespaces."),
-    "enter": ("pyspaces.commands.enter:enter", "Run a command in existing namespaces."),
-    "check": (
-        "pyspaces.commands.check:check",
-        "Check what this host allows, or whether a launch would work.",
-    ),
-    "list": ("pyspaces.commands.list:list_", "List the namespaces of this host."),
-    "stop": ("pyspaces.commands.stop:stop", "Stop commands and namespaces by name."),
-    "drop": ("pyspaces.commands.drop:drop", "Release namespaces that are bound to files."),
-    "completion": (
-        "pyspaces.commands.completion:completion",
-        "Print the completion script for a shell.",
-    ),
+    "run": "Run a command in new namespaces.",
+    "enter": "Run a command in existing namespaces.",
+    "check": "Check what this host allows, or whether a launch would work.",
+    "list": "List the namespaces of this host.",
+    "stop": "Stop commands and namespaces by name.",
+    "drop": "Release namespaces that are bound to files.",
+    "completion": "Print the completion script for a shell.",
 }
 
 
@@ -47,15 +40,16 @@ class LazyGroup(click.Group):
         """Import and return a command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"pyspaces.commands.{cmd_name}")
+        command = getattr(module, "list_" if cmd_name == "list" else cmd_name)
         assert isinstance(command, click.Command)
+        command.short_help = COMMANDS[cmd_name]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 group = LazyGroup(
@@ -63,18 +57,15 @@ group = LazyGroup(
     help="Run commands in Linux namespaces, without root, daemon or compiled code.",
     no_args_is_help=False,
     add_help_option=False,
-    params=[
-        version_option(),
-        help_option(),
-    ],
+    params=[version_option(), help_option()],
 )
 
 
 def main(arguments: Sequence[str], talk: dict[str, bool]) -> int:
     """Run a command line with click; return the exit status.
 
-    talk: gets `debug`, once a command knows its options. Raises SpaceError for a wrong command
-    line, and what the command raises.
+    talk: `debug` is set in it once a command has read its options. Raises SpaceError for usage
+    errors, and what the command raises.
     """
     try:
         result = group.main(list(arguments), prog_name="pyspaces", standalone_mode=False, obj=talk)
@@ -87,7 +78,7 @@ def main(arguments: Sequence[str], talk: dict[str, bool]) -> int:
 
 
 def _wrong_usage(error: click.ClickException) -> SpaceError:
-    """Return a wrong command line in the form that all our errors have."""
+    """Return a usage error in the form of all our errors."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx else "pyspaces"
     where = path.partition(" ")[2]

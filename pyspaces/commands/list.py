@@ -7,45 +7,28 @@ import sys
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.help import help_option
-from pyspaces.commands.optional import Command, OptionalValue
+from pyspaces.commands.optional import Command, OptionalValue, complete_words, help_option
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
 from pyspaces.features.existing import registry
 from pyspaces.host import listing
+from pyspaces.host.listing import Row
 from pyspaces.kernel import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import Any
 
-    from click.shell_completion import CompletionItem
-
-    from pyspaces.host.listing import Listing, Row
+    from pyspaces.host.listing import Listing
 
 _HELP = """List the namespaces of this host and the processes in them.
 
 Without root, processes of other users cannot be read; a message on standard error says how many.
 """
-# The columns, which are also the keys of --json, and whether they hold numbers.
-COLUMNS = {
-    "ns": True,
-    "type": False,
-    "nprocs": True,
-    "pid": True,
-    "ppid": True,
-    "uid": True,
-    "user": False,
-    "netnsid": True,
-    "name": False,
-    "files": False,
-    "held": False,
-    "owner": True,
-    "parent": True,
-    "command": False,
-}
+# The columns, which are also the keys of --json, and whether they contain numbers.
+COLUMNS = {name: str(Row.__annotations__[name]).startswith("int") for name in Row._fields}
 DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "held", "command")
 _SHRINKABLE = ("files", "held", "command")
 _NOTHING = "-"
@@ -55,13 +38,16 @@ _ALIASES = {row.link: row.name for row in namespaces.NAMESPACES}
 
 
 class Tree:
-    """Rows arranged by owner or parent; those whose owner or parent is not shown are roots."""
+    """Rows arranged by owner or parent; those whose owner or parent is not shown are roots.
 
-    def __init__(self, rows: Sequence[Row], relation: str) -> None:
+    relation: OWNER, PARENT, or None for roots only.
+    """
+
+    def __init__(self, rows: Sequence[Row], relation: str | None) -> None:
         self._below: dict[int | None, list[Row]] = {}
         shown = {row.ns for row in rows}
         for row in rows:
-            above = getattr(row, relation)
+            above = getattr(row, relation) if relation else None
             self._below.setdefault(above if above in shown else None, []).append(row)
 
     def below(self, row: Row | None = None) -> list[Row]:
@@ -80,8 +66,8 @@ class Tree:
 
 
 def _list(**options: Any) -> None:
-    types = _types(options["types"])
-    columns = _columns(options["columns"])
+    types = _checked("type", "namespace", options["types"], namespaces.NAMES, _ALIASES)
+    columns = _checked("output", "column", options["columns"], COLUMNS)
     tests = _tests(options["filters"])
     found = listing.listing(
         types=types, pid=options["pid"], ours=options["ours"], descriptors=options["held"]
@@ -94,49 +80,32 @@ def _list(**options: Any) -> None:
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return
-    cells = _text_rows(found, columns or DEFAULT, options["tree"])
+    columns = columns or DEFAULT
+    cells = _text_rows(found, columns, options["tree"])
     if not options["noheadings"]:
-        cells.insert(0, [column.upper() for column in columns or DEFAULT])
-    shown = table.lines(
-        cells,
-        # A tree is drawn in front of the first column, which is therefore left-aligned.
-        right=[
-            COLUMNS[column] and not (options["tree"] and at == 0)
-            for at, column in enumerate(columns or DEFAULT)
-        ],
-        limit=table.terminal_width(),
-        shrinkable=[at for at, name in enumerate(columns or DEFAULT) if name in _SHRINKABLE],
-    )
+        cells.insert(0, [column.upper() for column in columns])
+    # A tree is drawn in front of the first column, which is therefore left-aligned.
+    right = [COLUMNS[name] and not (options["tree"] and at == 0) for at, name in enumerate(columns)]
+    shrinkable = [at for at, name in enumerate(columns) if name in _SHRINKABLE]
+    shown = table.lines(cells, right=right, limit=table.terminal_width(), shrinkable=shrinkable)
     put("".join(line + "\n" for line in shown))
     for note in _notes(found):
         say(f"pyspaces: {note}")
 
 
-def _words(texts: Sequence[str]) -> list[str]:
-    return [word.strip().lower() for text in texts for word in text.split(",")]
-
-
-def _types(texts: Sequence[str]) -> tuple[str, ...]:
-    words = [_ALIASES.get(word, word) for word in _words(texts)]
-    faults = [
-        f"type: {word!r} is not a namespace: choose from {', '.join(namespaces.NAMES)}"
-        for word in words
-        if word not in namespaces.NAMES
-    ]
-    if faults:
-        raise UsageFault(faults)
-    return tuple(words)
-
-
-def _columns(texts: Sequence[str]) -> tuple[str, ...]:
-    words = _words(texts)
-    faults = [
-        f"output: {word!r} is not a column: choose from {', '.join(COLUMNS)}"
-        for word in words
-        if word not in COLUMNS
-    ]
-    if faults:
-        raise UsageFault(faults)
+def _checked(
+    option: str,
+    what: str,
+    texts: Sequence[str],
+    known: Collection[str],
+    aliases: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Return the words of comma-separated lists. Raises UsageFault for those that are not known."""
+    words = [word.strip().lower() for text in texts for word in text.split(",")]
+    words = [(aliases or {}).get(word, word) for word in words]
+    choice = f"choose from {', '.join(known)}"
+    if wrong := [word for word in words if word not in known]:
+        raise UsageFault([f"{option}: {word!r} is not a {what}: {choice}" for word in wrong])
     return tuple(words)
 
 
@@ -151,8 +120,6 @@ def _tests(texts: Sequence[str]) -> list[Callable[[Row], bool]]:
 
 
 def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> list[list[str]]:
-    if relation is None:
-        return [[_cell(row, column) for column in columns] for row in found.rows]
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     rows = []
     for lead, row in Tree(found.rows, relation).walk():
@@ -174,28 +141,17 @@ def _cell(row: Row, column: str) -> str:
 def _json(found: Listing, columns: Sequence[str], relation: str | None) -> str:
     import json  # 2 ms that only this needs
 
-    if relation is None:
-        rows = [_plain(row, columns) for row in found.rows]
-    else:
-        tree = Tree(found.rows, relation)
-        rows = [_plain_tree(row, columns, tree) for row in tree.below()]
-    data = {
-        "namespaces": rows,
-        "unreadable": found.unreadable,
-        "hidden": found.hidden,
-        "unsearched": found.unsearched,
-    }
-    return json.dumps(data, indent=2) + "\n"
+    tree = Tree(found.rows, relation)
+    data = found.to_data()
+    del data["rows"]
+    rows = [_plain(row, columns, tree) for row in tree.below()]
+    return json.dumps({"namespaces": rows, **data}, indent=2) + "\n"
 
 
-def _plain(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    data: Mapping[str, Any] = row.to_data()
-    return {column: data[column] for column in columns}
-
-
-def _plain_tree(row: Row, columns: Sequence[str], tree: Tree) -> dict[str, Any]:
-    below = [_plain_tree(child, columns, tree) for child in tree.below(row)]
-    return {**_plain(row, columns), **({"children": below} if below else {})}
+def _plain(row: Row, columns: Sequence[str], tree: Tree) -> dict[str, Any]:
+    data = row.to_data()
+    below = [_plain(child, columns, tree) for child in tree.below(row)]
+    return {column: data[column] for column in columns} | ({"children": below} if below else {})
 
 
 def _notes(found: Listing) -> Iterator[str]:
@@ -208,30 +164,9 @@ def _notes(found: Listing) -> Iterator[str]:
         yield f"not searched: {found.unsearched} descriptors; --held searches all of them"
 
 
-class _Words(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A comma-separated list of words, which are checked when they are read."""
-
-    name = "text"
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self._words = words
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Complete the last word of the list."""
-        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
-
-        done, comma, last = incomplete.rpartition(",")
-        return [
-            CompletionItem(done + comma + word) for word in self._words if word.startswith(last)
-        ]
-
-
 list_ = Command(
     "list",
     help=_HELP,
-    short_help="List the namespaces of this host.",
     add_help_option=False,
     callback=_list,
     params=[
@@ -239,7 +174,7 @@ list_ = Command(
             ["types", "-t", "--type"],
             multiple=True,
             metavar="NS[,NS...]",
-            type=_Words(namespaces.NAMES),
+            shell_complete=complete_words(namespaces.NAMES),
             help="list only namespaces of these types",
         ),
         click.Option(
@@ -266,7 +201,7 @@ list_ = Command(
             ["columns", "-o", "--output"],
             multiple=True,
             metavar="COL[,COL...]",
-            type=_Words(tuple(COLUMNS)),
+            shell_complete=complete_words(tuple(COLUMNS)),
             help=f"print these columns, of {', '.join(COLUMNS)}",
         ),
         OptionalValue(

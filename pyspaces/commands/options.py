@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from pyspaces import settings
-from pyspaces.commands.optional import Command
+from pyspaces.commands.optional import (
+    Command,
+    complete_path,
+    complete_words,
+    help_option,
+    version_option,
+)
 from pyspaces.settings import FLAG, MANY, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
@@ -13,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
     from typing import Any
 
-    from click.shell_completion import CompletionItem
+    from pyspaces.commands.optional import Completer
 
 GENERAL = "General"
 _ORDER = "pyspaces.order"
@@ -39,7 +46,7 @@ def general_options() -> list[click.Option]:
         click.Option(
             ["plan_file", "--plan"],
             metavar="FILE",
-            type=_File(),
+            shell_complete=complete_path("file"),
             help="run the plan in FILE, printed by --dry-run --json; - is standard input",
         ),
         click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
@@ -51,65 +58,49 @@ def general_options() -> list[click.Option]:
     ]
 
 
+def common_params(
+    metavar: str = "COMMAND [ARG]...", complete: Completer | None = None
+) -> list[click.Parameter]:
+    """Return the parameters of every command that reads a launch: --version, --help, COMMAND."""
+    return [
+        version_option(),
+        help_option(),
+        click.Argument(
+            ["command"],
+            nargs=-1,
+            metavar=metavar,
+            type=click.UNPROCESSED,
+            shell_complete=complete,
+        ),
+    ]
+
+
+def given(names: Iterable[str]) -> list[str]:
+    """Return which of the options `names` were given to the current command."""
+    ctx = click.get_current_context()
+    sources = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return [name for name in names if ctx.get_parameter_source(name) in sources]
+
+
 def _option(setting: Setting) -> click.Option:
-    names = [setting.name, setting.option]
-    if setting.short:
-        names.append(setting.short)
+    names = [setting.name, setting.option, *([setting.short] if setting.short else [])]
     if setting.kind == TOGGLE:
         names[1] = f"{setting.option}/--no-{setting.option[2:]}"
-    more: dict[str, Any] = {}
     if setting.kind == FLAG:
-        more["is_flag"] = True
-    elif setting.kind == TOGGLE:
-        more["default"] = None
-    elif setting.kind == ORDERED and not setting.metavar:
-        more["count"] = True
-    else:
-        more["multiple"] = setting.kind in (MANY, PAIRS, ORDERED)
-        more["metavar"] = setting.metavar
-        more["type"] = _Text(setting)
-    if setting.kind == PAIRS:
-        more["nargs"] = 2
-    if setting.kind == ORDERED and setting.metavar:
-        more["nargs"] = len(setting.metavar.split())
-    return click.Option(names, help=setting.help, **more)
-
-
-class _Text(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """Any text, completed with the words of the setting, and checked by `settings`."""
-
-    name = "text"
-
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Complete the last word of a list, one word, or a directory."""
-        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
-
-        if self._setting.directory:
-            return [CompletionItem(incomplete, type="dir")]
-        done, comma, last = (
-            incomplete.rpartition(",") if self._setting.listed else ("", "", incomplete)
-        )
-        words = (word for word in self._setting.words if word.startswith(last))
-        return [CompletionItem(done + comma + word) for word in words]
-
-
-class _File(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A file; errors are reported when it is read."""
-
-    name = "file"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Complete a file."""
-        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
-
-        return [CompletionItem(incomplete, type="file")]
+        return click.Option(names, help=setting.help, is_flag=True)
+    if setting.kind == TOGGLE:
+        return click.Option(names, help=setting.help, default=None)
+    if setting.kind == ORDERED and not setting.metavar:
+        return click.Option(names, help=setting.help, count=True)
+    complete = complete_words(setting.words, listed=setting.listed)
+    return click.Option(
+        names,
+        help=setting.help,
+        metavar=setting.metavar,
+        multiple=setting.kind in (MANY, PAIRS, ORDERED),
+        nargs=len(setting.metavar.split()) if setting.kind in (PAIRS, ORDERED) else 1,
+        shell_complete=complete_path("dir") if setting.directory else complete,
+    )
 
 
 class GroupedCommand(Command):
@@ -166,14 +157,14 @@ def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
     Options whose order matters are collected in one list, in the order in which they were given.
     """
-    mapping = {name: values[name] for name in names}
-    rest = {
-        name: mapping.pop(name)
-        for name in list(mapping)
-        if name in settings.BY_NAME and settings.BY_NAME[name].kind == ORDERED
-    }
-    if any(rest.values()):
-        left = {name: iter(() if isinstance(given, int) else given) for name, given in rest.items()}
+    mapping, left = {}, {}
+    for name in names:
+        value = values[name]
+        if name in settings.BY_NAME and settings.BY_NAME[name].kind == ORDERED:
+            left[name] = iter(() if isinstance(value, int) else value)
+        else:
+            mapping[name] = value
+    if any(values[name] for name in left):
         order = [name for name in click.get_current_context().meta[_ORDER] if name in left]
         mapping["mounts"] = [[name, *_words(next(left[name], ()))] for name in order]
     return mapping

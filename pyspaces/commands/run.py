@@ -1,29 +1,32 @@
-"""`pyspaces run`: a command in new namespaces; here its options, as click has them."""
+"""`pyspaces run`: run a command in new namespaces; its options for click."""
 
 from __future__ import annotations
 
 import os
 
 import click
-from click.core import ParameterSource
 
 from pyspaces import settings
 from pyspaces.commands import launching
-from pyspaces.commands.help import help_option, version_option
-from pyspaces.commands.options import GroupedCommand, general_options, launch_options, used
+from pyspaces.commands.options import (
+    GroupedCommand,
+    common_params,
+    general_options,
+    given,
+    launch_options,
+    used,
+)
 from pyspaces.commands.say import put
 from pyspaces.errors import UsageFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from click.shell_completion import CompletionItem
 
     from pyspaces.plan import Plan
-
-# The sources of options that were given; the others have their default.
-_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 _HELP = """Run COMMAND in new namespaces and exit with its status.
 
@@ -37,20 +40,20 @@ EPILOG = (
 )
 
 
-def _run(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
-    click.get_current_context().obj["debug"] = debug
-    plan = plan_of(command, values)
-    if values["dry_run"] or values["as_json"]:
-        return show(plan, values)
-    return launching.carry_out(plan, verbose=verbose)
+def callback(plan_of: Callable[[tuple[str, ...], dict[str, Any]], Plan]) -> Callable[..., int]:
+    """Return the function of a command that launches what `plan_of` makes of its values."""
 
+    def carry_out(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
+        click.get_current_context().obj["debug"] = debug
+        plan = plan_of(command, values)
+        if not values["dry_run"] and not values["as_json"]:
+            return launching.carry_out(plan, verbose=verbose)
+        if not values["dry_run"]:
+            raise UsageFault(["json: requires --dry-run"])
+        put(_preview(plan, as_json=values["as_json"]))
+        return 0
 
-def show(plan: Plan, values: dict[str, Any]) -> int:
-    """Print what would happen, for --dry-run, and do nothing."""
-    if not values["dry_run"]:
-        raise UsageFault(["json: requires --dry-run"])
-    put(_preview(plan, as_json=values["as_json"]))
-    return 0
+    return carry_out
 
 
 def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
@@ -58,10 +61,8 @@ def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     mapping = used(values, settings.BY_NAME)
     if values["plan_file"] is None:
         return launching.plan_of(command, mapping)
-    ctx = click.get_current_context()
-    given = [name for name in mapping if ctx.get_parameter_source(name) in _GIVEN]
-    if given:
-        words = [settings.BY_NAME[name].option for name in given]
+    if names := given(mapping):
+        words = [settings.BY_NAME[name].option for name in names]
         raise UsageFault([f"plan: cannot be combined with {word}" for word in words])
     from pyspaces.plan import file as plan_file  # typing and json, 10 ms that only this needs
 
@@ -110,21 +111,8 @@ run = GroupedCommand(
     "run",
     help=_HELP,
     epilog=EPILOG,
-    short_help="Run a command in new namespaces.",
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,
-    callback=_run,
-    params=[
-        *launch_options(),
-        *general_options(),
-        version_option(),
-        help_option(),
-        click.Argument(
-            ["command"],
-            nargs=-1,
-            metavar="COMMAND [ARG]...",
-            type=click.UNPROCESSED,
-            shell_complete=complete_command,
-        ),
-    ],
+    callback=callback(plan_of),
+    params=[*launch_options(), *general_options(), *common_params(complete=complete_command)],
 )

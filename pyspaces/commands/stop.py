@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces.commands.help import help_option
+from pyspaces.commands.optional import help_option
 from pyspaces.commands.targets import complete_name
 from pyspaces.host import targets
 
@@ -22,7 +22,6 @@ def _stop(names: tuple[str, ...], grace: float) -> None:
 stop = click.Command(
     "stop",
     help=_HELP,
-    short_help="Stop commands and namespaces by name.",
     add_help_option=False,
     callback=_stop,
     params=[

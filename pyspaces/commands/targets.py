@@ -12,34 +12,24 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class TargetWord(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
-    """A name, a pid or a file; whether it exists is checked when it is used."""
+def complete_target(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a name, a pid after a digit, or a file after a slash."""
+    from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
 
-    name = "text"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Complete a name, a pid after a digit, or a file after a slash."""
-        from click.shell_completion import CompletionItem  # 1 ms that only a TAB key needs
-
-        if "/" in incomplete:
-            return [CompletionItem(incomplete, type="file")]
-        found = name_items(incomplete)
-        if incomplete.isdecimal() or not incomplete:
-            found += pid_items(incomplete)
-        return found
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    found = [CompletionItem(name) for name in complete_name(ctx, param, incomplete)]
+    if incomplete.isdecimal() or not incomplete:
+        found += complete_pid(ctx, param, incomplete)
+    return found
 
 
-def name_items(incomplete: str) -> list[CompletionItem]:
-    """Return the registered names that begin with `incomplete`."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(name) for name in targets.names() if name.startswith(incomplete)]
-
-
-def pid_items(incomplete: str) -> list[CompletionItem]:
-    """Return the pids of this user's processes that begin with `incomplete`, and command lines.
+def complete_pid(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the pid of a process of this user, with its command line as the help.
 
     Control characters are escaped: the shell's script reads a line for each field, and prints it.
     """
@@ -52,15 +42,6 @@ def pid_items(incomplete: str) -> list[CompletionItem]:
     ]
 
 
-def complete_name(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete an argument that can only be a name."""
-    return name_items(incomplete)
-
-
-def complete_pid(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete an option that takes only a pid."""
-    return pid_items(incomplete)
+def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a registered name."""
+    return [name for name in targets.names() if name.startswith(incomplete)]

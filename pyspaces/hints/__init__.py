@@ -1,18 +1,18 @@
 """Explain why the kernel refused something, and what it would allow.
 
-Runs in the parent, after a failure only. Must not know how a hint is shown. A hint is given only
-if the state of the host proves the cause: a wrong hint is worse than none.
+Runs in the parent, after a failure only. A hint is given only if the state of the host proves the
+cause: a wrong hint is worse than none.
 """
 
 from __future__ import annotations
 
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import confinement, creation, ids, joining, mounts, network
 from pyspaces.hints.case import Case
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pyspaces.hints.case import Rule
 
 __all__ = ["RULES", "Case", "explain"]
 
@@ -21,21 +21,22 @@ def explain(case: Case) -> str | None:
     """Return a hint, which is one line, for a failure; None if the cause is unknown."""
     for rule in RULES:
         try:
-            hint = rule(case)
+            for hint in rule(case):
+                return hint
         except KernelError:  # /proc cannot be read, so nothing is proved
             continue
-        if hint:
-            return hint
     return None
 
 
-RULES: tuple[Callable[[Case], str | None], ...] = (
+RULES: tuple[Rule, ...] = (
     joining.foreign_process,
     joining.foreign_namespace,
     joining.pid_namespace_over,
     joining.pid_namespace_above,
     joining.map_below_joined,
     joining.keep_on_shared_mount,
+    network.low_port,
+    network.no_such_address,
     creation.needs_user_namespace,
     creation.user_namespaces_disabled,
     creation.own_ids_unmapped,
@@ -49,12 +50,15 @@ RULES: tuple[Callable[[Case], str | None], ...] = (
     ids.setgroups_rule,
     ids.ids_need_capability,
     ids.lacks_capability,
+    confinement.hard_limit,
+    confinement.not_to_be_executed,
+    confinement.needs_no_new_privs,
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,
     mounts.namespace_of_its_own,
     creation.clock_range,
-    # A filter is proved by calling it again; AppArmor is blamed when no other cause is left.
+    # A filter is proved by another call; AppArmor is blamed only if no other rule applies.
     creation.seccomp,
     mounts.masked_proc,
     creation.apparmor,

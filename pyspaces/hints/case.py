@@ -1,4 +1,4 @@
-"""A failed launch, as the rules for hints see it.
+"""A failed launch, as the rules for hints see it, and the condition that every rule begins with.
 
 Pure; runs in the parent.
 """
@@ -9,15 +9,22 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pyspaces.errors import Report
     from pyspaces.features.ids.idmap import Extent
+
+    Rule = Callable[["Case"], Iterator[str]]
+
+# The calls that create namespaces.
+CREATION = ("clone3", "clone", "unshare")
 
 
 class Case(Record):
     """A failure and the launch in which it occurred.
 
     namespaces: the types that are created. uids, gids: the id maps. joined: the types of existing
-    namespaces that are joined.
+    namespaces that are joined. limits_files: whether Landlock limits what can be executed.
     """
 
     report: Report
@@ -25,7 +32,25 @@ class Case(Record):
     uids: tuple[Extent, ...] = ()
     gids: tuple[Extent, ...] = ()
     joined: tuple[str, ...] = ()
+    limits_files: bool = False
 
-    def is_creation(self) -> bool:
-        """Return whether the kernel refused to create the namespaces themselves."""
-        return self.report.call in ("clone3", "clone", "unshare")
+
+def after(
+    *numbers: int, calls: tuple[str, ...] = (), codes: tuple[str, ...] = ()
+) -> Callable[[Rule], Rule]:
+    """Apply a rule only to failures with one of these errnos, system calls and stage codes.
+
+    Empty means any. A rule yields its hint, in one line, if it applies.
+    """
+
+    def decorate(rule: Rule) -> Rule:
+        def restricted(case: Case) -> Iterator[str]:
+            report = case.report
+            called = not calls or report.call in calls
+            if report.errno in numbers and called and (not codes or report.code in codes):
+                yield from rule(case)
+
+        restricted.__name__ = rule.__name__
+        return restricted
+
+    return decorate

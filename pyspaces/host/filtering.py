@@ -6,19 +6,23 @@ describe. Not on the launch path.
 
 from __future__ import annotations
 
+import operator
 import re
+from typing import NamedTuple
 
 from pyspaces.errors import UsageFault
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     Test = Callable[[Any], bool]
+    Values = Callable[[Any], Sequence[object]]
 
 LONGEST = 4096
-# Each pair of parentheses takes four frames of Python's stack, which is limited to 1000.
+# Each pair of parentheses takes six frames of Python's stack, which is limited to 1000.
 DEEPEST = 50
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -27,45 +31,35 @@ _TOKEN = re.compile(
     | (?P<word>[^\s"'()!=<>&|]+)""",
     re.VERBOSE,
 )
-_WORDS = dict(
-    zip(
-        ("and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge"),
-        ("&&", "||", "!", "==", "!=", "<", "<=", ">", ">="),
-        strict=True,
-    )
-)
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {"==": operator.eq, "!=": operator.ne}
+_COMPARE |= {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _REGULAR = ("=~", "!~")
+_WORDS = {"and": "&&", "or": "||", "not": "!"} | {f.__name__: op for op, f in _COMPARE.items()}
 
 
-class Column:
+class Column(Record):
     """How a column may be used in an expression.
 
     number: whether it contains numbers. values: the only possible texts; empty for any. aliases:
     other words for these.
     """
 
-    __slots__ = ("aliases", "number", "values")
-
-    def __init__(
-        self,
-        *,
-        number: bool = False,
-        values: Sequence[str] = (),
-        aliases: Mapping[str, str] | None = None,
-    ) -> None:
-        self.number = number
-        self.values = tuple(values)
-        self.aliases = dict(aliases or {})
+    number: bool = False
+    values: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
 
 
-class _Token:
-    __slots__ = ("at", "kind", "text")
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    at: int  # its first character, starting at 1
 
-    def __init__(self, kind: str, text: str, at: int) -> None:
-        self.kind = kind
-        self.text = text
-        self.at = at
+    def is_value(self) -> bool:
+        return self.kind == "string" or (self.text.isascii() and self.text.isdecimal())
+
+    def unexpected(self) -> UsageFault:
+        quote = "" if self.kind == "operator" else "; quote text with blanks"
+        return _fault(self.at, f"{self.text!r} is not expected here{quote}")
 
 
 def parse(text: str, columns: Mapping[str, Column]) -> Test:
@@ -87,7 +81,10 @@ def _tokens(text: str) -> list[_Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise _fault(at + 1, _why_no_token(text[at:]))
+            first = text[at]
+            if first in "\"'":
+                raise _fault(at + 1, f"the closing {first} is missing")
+            raise _fault(at + 1, f"{first!r} is not an operator; did you mean {first * 2!r}?")
         kind, word = str(match.lastgroup), match.group()
         if kind == "string":
             word = word[1:-1]
@@ -97,12 +94,6 @@ def _tokens(text: str) -> list[_Token]:
             found.append(_Token(kind, word, at + 1))
         at = match.end()
     return [*found, _Token("end", "", len(text) + 1)]
-
-
-def _why_no_token(rest: str) -> str:
-    if rest[0] in "\"'":
-        return f"the closing {rest[0]} is missing"
-    return f"{rest[0]!r} is not an operator; did you mean {rest[0] * 2!r}?"
 
 
 class _Parser:
@@ -118,7 +109,7 @@ class _Parser:
         test = self._or()
         token = self._tokens[self._next]
         if token.kind != "end":
-            raise _unexpected(token)
+            raise token.unexpected()
         return test
 
     def _take(self, *operators: str) -> _Token | None:
@@ -129,16 +120,18 @@ class _Parser:
         return token
 
     def _or(self) -> Test:
-        tests = [self._and()]
-        while self._take("||"):
-            tests.append(self._and())
-        return tests[0] if len(tests) == 1 else lambda row: any(test(row) for test in tests)
+        return self._joined("||", any, self._and)
 
     def _and(self) -> Test:
-        tests = [self._not()]
-        while self._take("&&"):
-            tests.append(self._not())
-        return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
+        return self._joined("&&", all, self._not)
+
+    def _joined(
+        self, operator: str, join: Callable[[Iterable[bool]], bool], part: Callable[[], Test]
+    ) -> Test:
+        tests = [part()]
+        while self._take(operator):
+            tests.append(part())
+        return tests[0] if len(tests) == 1 else lambda row: join(test(row) for test in tests)
 
     def _not(self) -> Test:
         negated = False
@@ -157,11 +150,8 @@ class _Parser:
         test = self._or()
         if not self._take(")"):
             token = self._tokens[self._next]
-            raise (
-                _fault(opening.at, "'(' is never closed")
-                if token.kind == "end"
-                else (_unexpected(token))
-            )
+            never = _fault(opening.at, "'(' is never closed")
+            raise never if token.kind == "end" else token.unexpected()
         self._depth -= 1
         return test
 
@@ -170,71 +160,61 @@ class _Parser:
         if token.kind == "end":
             raise _fault(token.at, "expected a column or a value, not the end of the expression")
         if token.kind == "operator":
-            raise _unexpected(token)
+            raise token.unexpected()
         self._next += 1
         return token
 
     def _comparison(self) -> Test:
         left = self._operand()
-        operator = self._take(*_MIRRORED, *_REGULAR)
+        operator = self._take(*_COMPARE, *_REGULAR)
         if operator is None:
-            return _is_there(self._column(left))
+            name = self._column(left)
+            return lambda row: any(value not in ("", 0) for value in _values(row, name))
         right = self._operand()
-        if again := self._take(*_MIRRORED, *_REGULAR):
+        if again := self._take(*_COMPARE, *_REGULAR):
             raise _fault(again.at, "a comparison cannot be compared; combine two with '&&'")
         if operator.text in _REGULAR:
             return _matching(self._column(left), operator.text, right)
-        if _is_value(left):
+        if left.is_value():
             name = self._column(right)
-            return self._against_value(name, _MIRRORED[operator.text], left)
+            theirs = self._meaning(name, operator.text, left)
+            return _comparing(operator.text, theirs, lambda row: _values(row, name))
         name = self._column(left)
-        # In `type==user` and `user==pid`, the right side is text: only numbers can be columns.
-        if self._columns[name].number and not _is_value(right):
-            return self._against_column(name, operator.text, right)
-        return self._against_value(name, operator.text, right)
+        theirs = self._meaning(name, operator.text, right)
+        return _comparing(operator.text, lambda row: _values(row, name), theirs)
 
     def _column(self, token: _Token) -> str:
         """Return the name of the column in a token. Raises UsageFault if there is none."""
         name = token.text.lower()
-        if _is_value(token):
+        if token.is_value():
             raise _fault(token.at, f"expected a column, not the value {token.text!r}")
         if name not in self._columns:
             raise _fault(token.at, f"no such column: {token.text!r}; {_near(name, self._columns)}")
         return name
 
-    def _against_column(self, name: str, operator: str, token: _Token) -> Test:
-        other = self._column(token)
-        if not self._columns[other].number:
-            raise _fault(token.at, f"{name!r} is a number, and {other!r} is text")
-        return _comparing(name, operator, lambda row: getattr(row, other))
-
-    def _against_value(self, name: str, operator: str, token: _Token) -> Test:
-        column = self._columns[name]
-        value: int | str = token.text
-        if column.number and value != "":
-            if not (token.text.isascii() and token.text.isdecimal()):
+    def _meaning(self, name: str, operator: str, token: _Token) -> Values:
+        """Return a function that returns what to compare column `name` with. Raises UsageFault."""
+        column, value = self._columns[name], token.text.lower()
+        # In `type==user` and `user==pid`, the right side is text: only numbers can be columns.
+        if column.number and not token.is_value():
+            other = self._column(token)
+            if not self._columns[other].number:
+                raise _fault(token.at, f"{name!r} is a number, and {other!r} is text")
+            return lambda row: (getattr(row, other),)
+        if column.number and value:
+            if not (value.isascii() and value.isdecimal()):
                 raise _fault(token.at, f"{name!r} is a number, and {token.text!r} is not")
-            value = int(token.text)
-        elif column.values:
-            word = token.text.lower()
-            value = column.aliases.get(word, word)
-            if value not in column.values and operator in ("==", "!="):
-                near = _near(word, column.values)
-                raise _fault(token.at, f"no such {name}: {token.text!r}; {near}")
-        return _comparing(name, operator, lambda row: value)
+            return lambda row: (int(value),)
+        if not column.values:
+            return lambda row: (token.text,)
+        word = column.aliases.get(value, value)
+        if word not in column.values and operator in ("==", "!="):
+            near = _near(value, column.values)
+            raise _fault(token.at, f"no such {name}: {token.text!r}; {near}")
+        return lambda row: (word,)
 
 
-def _unexpected(token: _Token) -> UsageFault:
-    if token.kind == "operator":
-        return _fault(token.at, f"{token.text!r} is not expected here")
-    return _fault(token.at, f"{token.text!r} is not expected here; quote text with blanks")
-
-
-def _is_value(token: _Token) -> bool:
-    return token.kind == "string" or (token.text.isascii() and token.text.isdecimal())
-
-
-def _near(word: str, words: Mapping[str, object] | Sequence[str]) -> str:
+def _near(word: str, words: Iterable[str]) -> str:
     import difflib  # 3 ms that only a mistake needs
 
     near = difflib.get_close_matches(word, list(words), 1)
@@ -249,33 +229,17 @@ def _values(row: object, name: str) -> Sequence[int | str]:
     return ("" if value is None else value,)
 
 
-def _is_there(name: str) -> Test:
-    return lambda row: any(value not in ("", 0) for value in _values(row, name))
-
-
-def _comparing(name: str, operator: str, other: Callable[[Any], Any]) -> Test:
+def _comparing(operator: str, left: Values, right: Values) -> Test:
     """Compare; an unknown value is neither less nor greater, and equals only the empty text."""
     if operator == "!=":
-        equal = _comparing(name, "==", other)
+        equal = _comparing("==", left, right)
         return lambda row: not equal(row)
     compare = _COMPARE[operator]
-
-    def test(row: Any) -> bool:
-        right = other(row)
-        return any(
-            type(left) is type(right) and compare(left, right) for left in _values(row, name)
-        )
-
-    return test
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda left, right: left == right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
-}
+    return lambda row: any(
+        type(one) is type(other) and compare(one, other)
+        for one in left(row)
+        for other in right(row)
+    )
 
 
 def _matching(name: str, operator: str, token: _Token) -> Test:
@@ -287,9 +251,4 @@ def _matching(name: str, operator: str, token: _Token) -> Test:
         why = repr(str(error))[1:-1] if isinstance(error, re.error) else "too large"
         raise _fault(token.at, f"{token.text!r} is not a regular expression: {why}") from None
     wanted = operator == "=~"
-
-    def test(row: Any) -> bool:
-        found = any(pattern.search(str(value)) for value in _values(row, name))
-        return found is wanted
-
-    return test
+    return lambda row: wanted is any(pattern.search(str(value)) for value in _values(row, name))

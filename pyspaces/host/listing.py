@@ -1,13 +1,14 @@
-"""The namespaces of this host as rows: the processes in them, their owners, what keeps them alive.
+"""List the namespaces of this host, with their processes, owners, and what keeps them alive.
 
 Runs in the caller, and changes nothing. Must not know the command line, nor how rows are shown.
-Processes that cannot be read are counted, and those that end meanwhile are left out; neither is an
+Processes that cannot be read are counted, and those that have ended are ignored; neither is an
 error.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pwd
 
@@ -19,11 +20,10 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from typing import Any, ClassVar
 
 _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
-_BY_FLAG = {row.flag: row.name for row in namespaces.NAMESPACES}
 # Reason: reading one takes 4 us, so this limits the search to about a second; most hosts have
 # fewer. lsns(8) reads all of them, however long it takes.
 _MOST_DESCRIPTORS = 200_000
@@ -58,7 +58,7 @@ class Row(Record):
 
 
 class Listing(Record):
-    """Rows in the order of their inode numbers, and what may be missing.
+    """Rows in the order of their inode numbers, and what may be missing from them.
 
     unreadable: the number of processes whose namespaces could not be read. hidden: whether /proc
     hides processes of other users. unsearched: the number of open descriptors that were not
@@ -115,16 +115,12 @@ def _inodes_of(pid: int) -> set[int]:
     try:
         return {inode for _, inode in registry.members_of(pid)}
     except KernelError as error:
-        why = error.strerror
-        if not os.path.exists(f"/proc/{pid}"):
-            why = "no such process"
+        why = error.strerror if os.path.exists(f"/proc/{pid}") else "no such process"
         raise SpaceError(f"cannot list the namespaces of process {pid}: {why}") from None
 
 
 class _Found:
     """What is known about a namespace so far."""
-
-    __slots__ = ("files", "held", "netnsid", "owner", "parent", "pids", "type")
 
     def __init__(self, kind: str) -> None:
         self.type = kind
@@ -145,7 +141,6 @@ class _Scan:
         self.unsearched = 0
         self._readable: list[int] = []
         self._holders = registry.holders()
-        self._users: dict[int, str | None] = {}
 
     def read_processes(self) -> None:
         """Read the namespaces of every process."""
@@ -174,26 +169,23 @@ class _Scan:
 
     def read_relations(self) -> None:
         """Find owners and parents, which get rows too, even if no process is in them."""
-        with netnsid.Asker() as asker:
+        with netnsid.asking() as ask:
             for inode, found in list(self.found.items()):
                 descriptor = _open(inode, found)
                 if descriptor is None:
                     continue
                 if found.type == "net":
-                    found.netnsid = asker.ask(descriptor)
+                    found.netnsid = ask(descriptor)
                 self._relate(inode, descriptor)
 
     def _relate(self, inode: int, descriptor: int) -> None:
         """Follow owners and parents up to known namespaces; closes the descriptor."""
         found = self.found[inode]
-        pairs: list[tuple[str, int | None]] = []
-        try:
-            pairs.append(("owner", nsfs.owner(descriptor)))
-            if found.type in ("user", "pid"):
-                pairs.append(("parent", nsfs.parent(descriptor)))
-        finally:
-            os.close(descriptor)
-        for relation, other in pairs:
+        related = {"owner": nsfs.owner(descriptor)}
+        if found.type in ("user", "pid"):
+            related["parent"] = nsfs.parent(descriptor)
+        os.close(descriptor)
+        for relation, other in related.items():
             if other is None:
                 continue
             above = os.fstat(other).st_ino
@@ -201,14 +193,11 @@ class _Scan:
             if above in self.found:
                 os.close(other)
             else:
-                self._add(above, "pid" if (found.type, relation) == ("pid", "parent") else "user")
+                self._add(above, found.type if relation == "parent" else "user")
                 self._relate(above, other)
 
     def _add(self, inode: int, kind: str) -> _Found:
-        found = self.found.get(inode)
-        if found is None:
-            found = self.found[inode] = _Found(kind)
-        return found
+        return self.found.setdefault(inode, _Found(kind))
 
     def row(self, inode: int) -> Row:
         """Return the row of a namespace; only the process with the lowest id is read."""
@@ -235,35 +224,33 @@ class _Scan:
         ids = (procfs.status_field(pid, "Uid") or "").split()
         if ids:
             facts["uid"] = uid = int(ids[1])
-            facts["user"] = self._user(uid)
+            facts["user"] = _user(uid)
         words = procfs.words_of(pid) or [procfs.read_or_none(f"/proc/{pid}/comm") or ""]
         facts["command"] = " ".join(words) or None
         return facts
-
-    def _user(self, uid: int) -> str | None:
-        if uid not in self._users:
-            try:
-                self._users[uid] = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                self._users[uid] = None
-        return self._users[uid]
 
     def ours(self) -> set[int]:
         """Return the namespaces that pyspaces created."""
         made = {inode for holder in self._holders for inode in holder.new_inodes()}
         pids = {pid for found in self.found.values() for pid in found.pids}
         parents = {pid: procfs.parent_of(pid) for pid in pids}
-        launchers = {pid for pid in parents if _is_launcher(pid)}
-        below = {pid for pid in parents if _has_ancestor(pid, parents, launchers)}
-        outside = {
-            inode
-            for inode, found in self.found.items()
-            if any(pid not in below for pid in found.pids)
-        }
+        above = {pid for pid in parents if _is_launcher(pid)}
+        below: set[int] = set()
+        while more := {pid for pid, parent in parents.items() if parent in above} - below:
+            below |= more
+            above |= more
         for inode, found in self.found.items():
-            if inode not in outside and below.intersection(found.pids):
+            if found.pids and below.issuperset(found.pids):
                 made.add(inode)
         return made
+
+
+@functools.cache
+def _user(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], bool]:
@@ -292,19 +279,18 @@ def _open(inode: int, found: _Found) -> int | None:
     link = next(row.link for row in namespaces.NAMESPACES if row.name == found.type)
     for opened in _opened(link, found):
         # The pid may have been reused by now, and another mount may cover the file.
-        if os.fstat(opened).st_ino == inode and nsfs.clone_flag(opened) in _BY_FLAG:
-            return opened
-        os.close(opened)
+        if opened is not None:
+            if os.fstat(opened).st_ino == inode:
+                return opened
+            os.close(opened)
     return None
 
 
-def _opened(link: str, found: _Found) -> Iterator[int]:
+def _opened(link: str, found: _Found) -> Iterator[int | None]:
     for path in (*(f"/proc/{pid}/ns/{link}" for pid in found.pids), *found.files):
-        if (opened := nsfs.open_safely(path)) is not None:
-            yield opened
+        yield nsfs.open_safely(path)
     for place in found.held:
-        if (opened := place.open()) is not None:
-            yield opened
+        yield place.open()
 
 
 def _is_launcher(pid: int) -> bool:
@@ -313,17 +299,6 @@ def _is_launcher(pid: int) -> bool:
     for at, word in enumerate(words[:6]):
         if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
             return at == 0 or os.path.basename(words[0]).startswith("python")
-    return False
-
-
-def _has_ancestor(pid: int, parents: Mapping[int, int], wanted: set[int]) -> bool:
-    above = parents.get(pid, 0)
-    seen = set()
-    while above and above not in seen:
-        if above in wanted:
-            return True
-        seen.add(above)
-        above = parents.get(above, 0)
     return False
 
 

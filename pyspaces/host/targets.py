@@ -78,9 +78,9 @@ def holder_of(name: str) -> Holder:
     if fault := name_fault(name):
         raise UsageFault([f"name: {fault}"])
     holder = registry.find(name)
-    if holder is None and (trouble := registry.trouble()):
-        raise SpaceError(f"name: {name}: registered names cannot be used here: {trouble}")
     if holder is None:
+        if trouble := registry.trouble():
+            raise SpaceError(f"name: {name}: registered names cannot be used here: {trouble}")
         others = ", ".join(holder.name for holder in registry.holders()) or "none"
         raise SpaceError(f"name: {name}: is not registered", details=[f"names: {others}"])
     if holder.is_elsewhere():
@@ -100,11 +100,10 @@ def own_processes() -> list[tuple[int, str]]:
     found = []
     for pid in procfs.processes():
         try:
-            if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or pid == os.getpid():
-                continue
+            own = os.stat(f"/proc/{pid}").st_uid == os.geteuid() and pid != os.getpid()
         except OSError:
-            continue
-        if words := procfs.words_of(pid):
+            own = False
+        if own and (words := procfs.words_of(pid)):
             found.append((pid, " ".join(words)))
     return found
 
@@ -117,27 +116,25 @@ def stop(name: str, *, grace: float) -> None:
     """
     holder = holder_of(name)
     command = _open(holder.pid, holder.start)
-    # The launcher forwards the signal, also to a process 1 that would discard it, and reports it.
     launcher = _open(holder.launcher, holder.launcher_start) if holder.launcher else -1
+    opened = [descriptor for descriptor in (launcher, command) if descriptor >= 0]
     try:
-        for descriptor in (launcher, command):
-            if descriptor >= 0:
-                signals.send(descriptor, constants.SIGTERM)
-                break
+        # The launcher forwards the signal, even to a process 1 that would ignore it.
+        for first in opened[:1]:
+            signals.send(first, constants.SIGTERM)
         if command >= 0 and not nsfs.has_ended(command, timeout=grace):
             signals.send(command, constants.SIGKILL)
             nsfs.has_ended(command, timeout=None)
         if launcher >= 0:
             nsfs.has_ended(launcher, timeout=grace)
     finally:
-        for descriptor in (command, launcher):
-            if descriptor >= 0:
-                os.close(descriptor)
-    registry.find(name)  # removes what is left of it
+        for descriptor in opened:
+            os.close(descriptor)
+    registry.find(name)  # removes its file
 
 
 def _start_of(pid: int) -> int:
-    """Return the start time of a process, which tells it from a later one; 0 if there is none."""
+    """Return the start time of a process in clock ticks; 0 if there is no such process."""
     try:
         pidfd = nsfs.pidfd_open(pid)
     except KernelError:
@@ -165,10 +162,8 @@ def _type_of(path: str) -> str:
         descriptor = nsfs.open_file(path)
     except KernelError as error:
         raise SpaceError(f"target: {path}: {error.strerror}") from None
-    try:
-        flag = nsfs.clone_flag(descriptor)
-    finally:
-        os.close(descriptor)
+    flag = nsfs.clone_flag(descriptor)
+    os.close(descriptor)
     for row in namespaces.NAMESPACES:
         if row.flag == flag:
             return row.name

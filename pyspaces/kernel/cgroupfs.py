@@ -1,4 +1,4 @@
-"""Where cgroups are mounted, and the files by which a process joins one: cgroups(7).
+"""Cgroups of processes, and the files for joining them: cgroups(7).
 
 Runs in any process. Must not know limits or policy.
 """
@@ -13,30 +13,24 @@ from pyspaces.kernel.libc import KernelError
 
 
 def cgroups_of(process: int | str) -> list[tuple[str, str]]:
-    """Return (controllers, path) of a process's cgroup in each hierarchy; "" is that of version 2.
+    """Return (controllers, path) of a process's cgroup in each hierarchy; "" for version 2.
 
     Raises KernelError.
     """
-    rows = []
-    for line in procfs.read(f"/proc/{process}/cgroup").removesuffix("\n").split("\n"):
-        fields = line.split(":", 2)
-        if len(fields) == 3:
-            rows.append((fields[1], fields[2]))
-    return rows
+    lines = procfs.read(f"/proc/{process}/cgroup").removesuffix("\n").split("\n")
+    rows = [line.split(":", 2) for line in lines]
+    return [(row[1], row[2]) for row in rows if len(row) == 3]
 
 
 def procs_file(controllers: str, path: str) -> str:
-    """Return the cgroup.procs file of a cgroup, below where its hierarchy is mounted.
+    """Return the cgroup.procs file of a cgroup, below the mount point of its hierarchy.
 
-    Raises KernelError (ENOENT) where that hierarchy, or this part of it, is mounted nowhere here.
+    Raises KernelError (ENOENT) if the hierarchy, or this part of it, is not mounted here.
     """
-    wanted = frozenset(controllers.split(",")) if controllers else None
+    kind = "cgroup" if controllers else "cgroup2"
+    wanted = frozenset(filter(None, controllers.split(",")))
     for mount in mountinfo.mounts():
-        if wanted is None:
-            fits = mount.kind == "cgroup2"
-        else:
-            fits = mount.kind == "cgroup" and wanted <= mount.options
-        if fits:
+        if mount.kind == kind and wanted <= mount.options:
             below = "" if mount.root == "/" else mount.root
             if path == below or path.startswith(below + "/"):
                 return os.path.join(mount.point, path[len(below) :].lstrip("/"), "cgroup.procs")

@@ -6,24 +6,7 @@ comment says otherwise.
 
 from __future__ import annotations
 
-# include/uapi/linux/sched.h
-CLONE_VM = 0x00000100
-CLONE_FS = 0x00000200
-CLONE_FILES = 0x00000400
-CLONE_SIGHAND = 0x00000800
-CLONE_PTRACE = 0x00002000
-CLONE_VFORK = 0x00004000
-CLONE_THREAD = 0x00010000
-CLONE_SYSVSEM = 0x00040000
-CLONE_SETTLS = 0x00080000
-CLONE_PARENT_SETTID = 0x00100000
-CLONE_CHILD_CLEARTID = 0x00200000
-CLONE_DETACHED = 0x00400000
-CLONE_UNTRACED = 0x00800000
-CLONE_CHILD_SETTID = 0x01000000
-CLONE_IO = 0x80000000
-CLONE_CLEAR_SIGHAND = 0x100000000
-CLONE_INTO_CGROUP = 0x200000000
+# include/uapi/linux/sched.h; cloning.py has the flags that only it knows
 CLONE_NEWTIME = 0x00000080
 CLONE_PIDFD = 0x00001000
 CLONE_PARENT = 0x00008000
@@ -46,6 +29,9 @@ SYS_clone3 = 435
 SYS_openat2 = 437
 SYS_pidfd_getfd = 438
 SYS_mount_setattr = 442
+SYS_landlock_create_ruleset = 444
+SYS_landlock_add_rule = 445
+SYS_landlock_restrict_self = 446
 
 # arch/*/include/uapi/asm/unistd*.h: clone(2) predates the common table. The key is the
 # machine name of uname(2) and the size of a pointer in bytes (a 32-bit interpreter may run
@@ -76,11 +62,46 @@ SYS_keyctl = {
     ("aarch64", 4): 311,
 }
 
+# The same for seccomp(2), ioprio_set(2) and rt_sigaction(2).
+SYS_seccomp = {
+    ("x86_64", 8): 317,
+    ("aarch64", 8): 277,
+    ("riscv64", 8): 277,
+    ("loongarch64", 8): 277,
+    ("ppc64le", 8): 358,
+    ("s390x", 8): 348,
+    ("i686", 4): 354,
+    ("x86_64", 4): 354,
+    ("armv7l", 4): 383,
+    ("aarch64", 4): 383,
+}
+SYS_ioprio_set = {
+    ("x86_64", 8): 251,
+    ("aarch64", 8): 30,
+    ("riscv64", 8): 30,
+    ("loongarch64", 8): 30,
+    ("ppc64le", 8): 273,
+    ("s390x", 8): 282,
+    ("i686", 4): 289,
+    ("x86_64", 4): 289,
+    ("armv7l", 4): 314,
+    ("aarch64", 4): 314,
+}
+SYS_rt_sigaction = {
+    ("x86_64", 8): 13,
+    ("aarch64", 8): 134,
+    ("riscv64", 8): 134,
+    ("loongarch64", 8): 134,
+    ("ppc64le", 8): 173,
+    ("s390x", 8): 174,
+}
+
 # include/uapi/linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # include/uapi/asm-generic/signal.h; alpha, mips and sparc differ and are not supported
 SIGCHLD = 17
+SIGXCPU, SIGXFSZ, SIGSYS = 24, 25, 31
 SIGKILL = 9
 SIGTERM = 15
 SIGNAL_MAX = 64
@@ -142,6 +163,22 @@ PR_CAP_AMBIENT_RAISE = 2
 
 # include/uapi/linux/seccomp.h
 SECCOMP_MODE_FILTER = 2
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_LOG = 1 << 1
+SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1 << 2
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
+SECCOMP_RET_KILL_PROCESS = 0x80000000
+SECCOMP_RET_KILL_THREAD = 0
+SECCOMP_RET_TRAP = 0x00030000
+SECCOMP_RET_ERRNO = 0x00050000
+SECCOMP_RET_USER_NOTIF = 0x7FC00000
+SECCOMP_RET_TRACE = 0x7FF00000
+SECCOMP_RET_LOG = 0x7FFC0000
+SECCOMP_RET_ALLOW = 0x7FFF0000
+SECCOMP_RET_ACTION_FULL = 0xFFFF0000
+SECCOMP_RET_DATA = 0xFFFF
+# include/uapi/linux/bpf_common.h: instructions of one program, 8 bytes each
+BPF_MAXINSNS = 4096
 
 # include/uapi/linux/capability.h
 CAP_KILL = 5
@@ -149,6 +186,7 @@ CAP_SYS_ADMIN = 21
 CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_SETPCAP = 8
+CAP_NET_BIND_SERVICE = 10
 CAP_SYS_RESOURCE = 24
 CAP_SETFCAP = 31
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -193,6 +231,8 @@ NS_GET_OWNER_UID = 0xB704
 
 # include/linux/proc_ns.h, inside the kernel; since Linux 6.18 include/uapi/linux/nsfs.h
 PROC_USER_INIT_INO = 0xEFFFFFFD
+# include/linux/proc_fs.h, inside the kernel: of /proc itself
+PROC_ROOT_INO = 1
 
 # include/uapi/linux/rtnetlink.h, include/uapi/linux/net_namespace.h, include/uapi/linux/netlink.h
 NETLINK_ROUTE = 0

@@ -1,7 +1,7 @@
-"""Calls made wrong on purpose, to hear whether the kernel or a seccomp filter answers.
+"""Invalid system calls, which show whether the kernel or a seccomp filter answers.
 
-Runs in any process, and changes nothing: the kernel refuses each of them before it looks at
-privileges. Off the launch path: loaded once something was refused, or by a check.
+Runs in any process, and changes nothing: the kernel refuses each of them before it checks
+privileges. Off the launch path: loaded after a failure, or by a check.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _SIZE = 88  # struct clone_args, version 2
 
 
 def answer(name: str, flags: int) -> int | None:
-    """Return the errno of a wrong `name`, one of clone3, clone, unshare, mount.
+    """Return the errno of an invalid call `name`: clone3, clone, unshare or mount.
 
-    flags: CLONE_NEW* bits that the call carries. None for a call that is not known here.
+    flags: CLONE_NEW* bits of the call. None for other calls.
     """
     try:
         if name == "clone3":
@@ -42,15 +42,15 @@ def answer(name: str, flags: int) -> int | None:
 
 
 def own_answer(name: str) -> int:
-    """Return the errno that the kernel itself gives to the wrong `name`."""
+    """Return the errno with which the kernel itself refuses the invalid call `name`."""
     return errno.ENOENT if name == "mount" else errno.EINVAL
 
 
 def refusal(name: str, flags: int = 0) -> int | None:
     """Return the errno with which a seccomp filter refuses `name` with CLONE_NEW* bits `flags`.
 
-    None where it does not, or where there is no filter. The call is made so that the kernel
-    itself refuses it as wrong: another answer than that is the filter's.
+    None if it does not, or if there is no filter. The kernel itself refuses the call as invalid:
+    any other answer is the filter's.
     """
     if procfs.status_field("self", "Seccomp") != "2":
         return None

@@ -9,6 +9,13 @@ from __future__ import annotations
 import _ctypes
 from _ctypes import addressof, byref, get_errno, sizeof
 
+
+def simple(name: str, code: str) -> Any:
+    """Return a C type by its letter: those of struct, z for char * and P for void *."""
+    text = f"ctypes.{name}: the C type whose letter is {code}."
+    return type(name, (_ctypes._SimpleCData,), {"_type_": code, "__doc__": text})
+
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import (
@@ -24,15 +31,9 @@ if TYPE_CHECKING:
     )
     from typing import Any
 else:
-
-    def _simple(name: str, code: str) -> type:
-        """Return a C type by its letter: those of struct, z for char * and P for void *."""
-        text = f"ctypes.{name}: the C type whose letter is {code}."
-        return type(name, (_ctypes._SimpleCData,), {"_type_": code, "__doc__": text})
-
-    c_char, c_int = _simple("c_char", "c"), _simple("c_int", "i")
-    c_long, c_ulong = _simple("c_long", "l"), _simple("c_ulong", "L")
-    c_char_p, c_void_p = _simple("c_char_p", "z"), _simple("c_void_p", "P")
+    c_char, c_int = simple("c_char", "c"), simple("c_int", "i")
+    c_long, c_ulong = simple("c_long", "l"), simple("c_ulong", "L")
+    c_char_p, c_void_p = simple("c_char_p", "z"), simple("c_void_p", "P")
     # As wide as a pointer on every machine that Linux runs on.
     c_size_t, c_ssize_t = c_ulong, c_long
 
@@ -49,6 +50,7 @@ __all__ = [
     "c_void_p",
     "create_string_buffer",
     "get_errno",
+    "simple",
     "sizeof",
 ]
 

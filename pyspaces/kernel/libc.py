@@ -17,7 +17,7 @@ from pyspaces.kernel import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -119,12 +119,8 @@ def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
 
     clone(2) keeps the exit signal in the low byte of the flags, so CLONE_NEWTIME cannot be given.
     """
-    machine = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
-    if machine not in constants.SYS_clone:
-        raise KernelError(_errno.ENOSYS, "clone", [hex(flags)])
-    pidfd = _int(-1)
+    number, pidfd = number_of(constants.SYS_clone, "clone"), _int(-1)
     bits = flags | constants.CLONE_PIDFD | exit_signal
-    number = constants.SYS_clone[machine]
     result = _syscall_clone(number, bits, None, ctypes.byref(pidfd), None, None)
     return _checked(result, "clone", hex(flags)), pidfd.value
 
@@ -366,12 +362,38 @@ def unblock_signals() -> None:
     _checked(_sigprocmask(_SIG_SETMASK, bytes(128), None), "sigprocmask")
 
 
-def set_seccomp_filter(program: bytes) -> None:
-    """Put a filter on this process, for good: prctl(2), PR_SET_SECCOMP. 8 bytes an instruction."""
+def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
+    """Put a filter on this process, for good: prctl(2), PR_SET_SECCOMP. 8 bytes an instruction.
+
+    With SECCOMP_FILTER_FLAG_* bits, by seccomp(2); of NEW_LISTENER the descriptor is returned.
+    """
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     room = ctypes.create_string_buffer(head, len(head))
-    _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
+    if not flags:
+        return _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
+    number = number_of(constants.SYS_seccomp, "seccomp")
+    return call("seccomp", number, constants.SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(room))
+
+
+def prlimit(number: int, soft: int | None, hard: int | None) -> None:
+    """Set a resource limit of this process: prlimit(2). None is what it is now, -1 no limit."""
+    # Most launches do without: 10 us.
+    function = _libc.function("prlimit", _int, _int, _text, _pointer)
+    now = ctypes.create_string_buffer(struct.calcsize("2L"))
+    _checked(function(0, number, None, ctypes.addressof(now)), "prlimit")
+    most = struct.unpack("L", b"\xff" * struct.calcsize("L"))[0]
+    pair = zip((soft, hard), struct.unpack("2L", now.raw), strict=True)
+    values = [was if wanted is None else min(wanted & (1 << 64) - 1, most) for wanted, was in pair]
+    _checked(function(0, number, struct.pack("2L", *values), None), "prlimit")
+
+
+def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:
+    """Return the number of a system call on this machine. Raises KernelError, ENOSYS."""
+    machine = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
+    if machine not in table:
+        raise KernelError(_errno.ENOSYS, name)
+    return table[machine]
 
 
 def call(name: str, number: int, *arguments: int | bytes | None, path: str | None = None) -> int:

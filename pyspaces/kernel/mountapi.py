@@ -1,6 +1,6 @@
 """Mounts by descriptor: open_tree(2), fsmount(2), move_mount(2), mount_setattr(2).
 
-Runs in any process. Off the launch path: loaded where a plan has operations on mounts.
+Runs in any process. Off the launch path: loaded if a plan has operations on mounts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pyspaces.kernel import constants, libc
 
 
 def open_tree(descriptor: int) -> int:
-    """Return a descriptor of a copy, attached nowhere, of the mounts at `descriptor` and beneath.
+    """Return a close-on-exec descriptor of a detached copy of the mounts at and below `descriptor`.
 
-    Close-on-exec. open_tree(2), since Linux 5.2.
+    open_tree(2), since Linux 5.2.
     """
     flags = constants.OPEN_TREE_CLONE | os.O_CLOEXEC
     flags |= constants.AT_EMPTY_PATH | constants.AT_RECURSIVE
@@ -22,7 +22,7 @@ def open_tree(descriptor: int) -> int:
 
 
 def move_mount(mount: int, target: int) -> None:
-    """Attach what `open_tree` gave to the place behind `target`: move_mount(2), since Linux 5.2."""
+    """Attach a detached mount to the place behind `target`: move_mount(2), since Linux 5.2."""
     flags = constants.MOVE_MOUNT_F_EMPTY_PATH | constants.MOVE_MOUNT_T_EMPTY_PATH
     libc.call("move_mount", constants.SYS_move_mount, mount, b"", target, b"", flags)
 
@@ -30,7 +30,7 @@ def move_mount(mount: int, target: int) -> None:
 def mount_setattr(descriptor: int, attributes: int, *, recursive: bool) -> None:
     """Set MOUNT_ATTR_* bits of the mount behind `descriptor`: mount_setattr(2), since Linux 5.12.
 
-    recursive: and of every mount beneath it, all of them or none.
+    recursive: also of every mount below it; all of them or none.
     """
     flags = constants.AT_EMPTY_PATH | (constants.AT_RECURSIVE if recursive else 0)
     attr = struct.pack("QQQQ", attributes, 0, 0, 0)
@@ -39,10 +39,10 @@ def mount_setattr(descriptor: int, attributes: int, *, recursive: bool) -> None:
 
 
 def fresh(kind: str, attributes: int, data: str) -> int:
-    """Return a new file system of type `kind` as a mount that is attached nowhere.
+    """Return a close-on-exec descriptor of a detached mount of a new file system of type `kind`.
 
-    attributes: MOUNT_ATTR_* bits. data: options as for mount(2), with commas. fsopen(2),
-    fsconfig(2), fsmount(2), since Linux 5.2. Close-on-exec.
+    attributes: MOUNT_ATTR_* bits. data: comma-separated options as for mount(2). fsopen(2),
+    fsconfig(2), fsmount(2), since Linux 5.2.
     """
     context = libc.call("fsopen", constants.SYS_fsopen, os.fsencode(kind), constants.FSOPEN_CLOEXEC)
     try:

@@ -1,6 +1,6 @@
-"""The mounts of this process's namespace, as /proc tells them: proc_pid_mountinfo(5).
+"""The mounts of this process's mount namespace: proc_pid_mountinfo(5).
 
-Runs in any process. Off the launch path: loaded where a plan has to do with mounts.
+Runs in any process. Off the launch path: loaded only if needed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Mount(Record):
     """A mount.
 
-    number: its id; above: that of the mount it is on. root: which directory of its file system it
-    shows. point: where it is. kind: the type of the file system, and options: its options. shared:
-    whether it is in a peer group: mount_namespaces(7).
+    number: its id; above: the id of the mount it is on. root: the directory of its file system that
+    is mounted. point: the mount point. kind: the type of the file system; options: its options.
+    shared: whether it is in a peer group: mount_namespaces(7).
     """
 
     number: int
@@ -48,19 +48,19 @@ def mounts() -> Iterator[Mount]:
 
 
 def _unescape(field: str) -> str:
-    """Undo the \\040-like octal escapes that the kernel writes for blanks and backslashes."""
+    """Decode octal escapes such as \\040, which the kernel writes for blanks and backslashes."""
     parts = field.split("\\")
     return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
 
 
 def kind_of(descriptor: int) -> str | None:
-    """Return the type of the file system that a descriptor is on; None for one that is detached."""
+    """Return the type of the file system that a descriptor is on; None if it is detached."""
     number = procfs.mount_number(descriptor)
     return next((mount.kind for mount in mounts() if mount.number == number), None)
 
 
 def line_of(rows: Mapping[int, Mount], number: int) -> list[int]:
-    """Return the number of a mount, and of each above it. rows: the mounts by their numbers."""
+    """Return the ids of a mount and of those it is on, upwards. rows: all mounts by their ids."""
     line = [number]
     while line[-1] in rows and rows[line[-1]].above not in line:
         line.append(rows[line[-1]].above)
@@ -68,20 +68,16 @@ def line_of(rows: Mapping[int, Mount], number: int) -> list[int]:
 
 
 def is_on_shared(path: str) -> bool:
-    """Tell whether the mount that `path` (absolute, without links) lies on is a shared one."""
-    shared, longest = False, -1
-    for mount in mounts():
-        point = mount.point
-        # The last one of a mount point covers those before it.
-        if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= longest:
-            longest, shared = len(point), mount.shared
-    return shared
+    """Return whether the mount that `path` (absolute, without links) is on is a shared one."""
+    rows = [row for row in mounts() if f"{path}/".startswith(row.point.rstrip("/") + "/")]
+    # The last one on a mount point covers those before it.
+    return bool(rows) and max(reversed(rows), key=lambda row: len(row.point)).shared
 
 
 def namespace_files() -> Iterator[tuple[str, int, str]]:
     """Yield (link name, inode, mount point) of each namespace that is bound to a file here."""
     for mount in mounts():
-        # The root of such a mount is written as its link would read: `net:[4026532281]`.
+        # The root of such a mount is the text of its link: `net:[4026532281]`.
         link, _, inode = mount.root.partition(":")
         if mount.kind == "nsfs" and inode[1:-1].isdecimal():
             yield link, int(inode[1:-1]), mount.point

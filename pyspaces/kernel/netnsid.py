@@ -1,10 +1,11 @@
-"""The ids by which one network namespace knows others: rtnetlink's RTM_GETNSID.
+"""The ids that one network namespace has assigned to others: RTM_GETNSID of rtnetlink(7).
 
-Runs in any process. Must not know why it is asked. Not on the launch path: it loads `socket`.
+Runs in any process. Not on the launch path: it loads `socket`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 
@@ -12,8 +13,7 @@ from pyspaces.kernel import constants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterator
 
 _NLMSGHDR = struct.Struct("=IHHII")
 # struct rtgenmsg, one byte, padded to four; then attributes: length, type, and four bytes here.
@@ -21,44 +21,36 @@ _RTGENMSG = 4
 _ATTRIBUTE = struct.Struct("=HHi")
 
 
-class Asker:
-    """Context with a netlink socket, over which the caller's own network namespace answers."""
+@contextlib.contextmanager
+def asking() -> Iterator[Callable[[int], int | None]]:
+    """Yield a function that returns the id of the network namespace behind a descriptor, or None.
 
-    def __enter__(self) -> Self:
-        try:
-            self._socket: socket.socket | None = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, constants.NETLINK_ROUTE
-            )
-        except OSError:  # a seccomp filter, or a kernel without netlink: then ids are not known
-            self._socket = None
-        return self
+    The caller's own network namespace answers, through a netlink socket.
+    """
+    try:
+        opened = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, constants.NETLINK_ROUTE
+        )
+    except OSError:  # a seccomp filter, or a kernel without netlink: ids are unknown
+        yield lambda descriptor: None
+        return
+    with opened:
+        yield lambda descriptor: _ask(opened, descriptor)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._socket is not None:
-            self._socket.close()
 
-    def ask(self, descriptor: int) -> int | None:
-        """Return the id of the network namespace behind `descriptor`; None where it has none."""
-        if self._socket is None:
-            return None
-        attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size, constants.NETNSA_FD, descriptor)
-        size = _NLMSGHDR.size + _RTGENMSG + len(attribute)
-        header = _NLMSGHDR.pack(size, constants.RTM_GETNSID, constants.NLM_F_REQUEST, 1, 0)
-        try:
-            self._socket.send(header + bytes(_RTGENMSG) + attribute)
-            answer = self._socket.recv(4096)
-        except OSError:
-            return None
-        return _id_of(answer)
+def _ask(opened: socket.socket, descriptor: int) -> int | None:
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size, constants.NETNSA_FD, descriptor)
+    size = _NLMSGHDR.size + _RTGENMSG + len(attribute)
+    header = _NLMSGHDR.pack(size, constants.RTM_GETNSID, constants.NLM_F_REQUEST, 1, 0)
+    try:
+        opened.send(header + bytes(_RTGENMSG) + attribute)
+        return _id_of(opened.recv(4096))
+    except OSError:
+        return None
 
 
 def _id_of(answer: bytes) -> int | None:
-    """Read the answer to one question; the kernel says -1 where no id was ever given."""
+    """Return the id in an answer; the kernel answers -1 if none was assigned."""
     if _NLMSGHDR.unpack_from(answer)[1] != constants.RTM_NEWNSID:
         return None
     at = _NLMSGHDR.size + _RTGENMSG

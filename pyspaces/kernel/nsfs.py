@@ -1,4 +1,4 @@
-"""Namespace files and pidfds: which there are, how they hang together, and who still lives.
+"""Namespace files and pidfds: types, owners and parents of namespaces, and ends of processes.
 
 Runs in any process. Must not know options.
 """
@@ -25,14 +25,14 @@ def link_names() -> frozenset[str]:
     try:
         return frozenset(os.listdir("/proc/self/ns"))
     except PermissionError:
-        # A process that is not dumpable may look for names there, but not list them.
+        # A process that is not dumpable can look up names there, but not list them.
         return frozenset(name for name in _LINKS if os.path.lexists(f"/proc/self/ns/{name}"))
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], "/proc/self/ns") from None
 
 
 def pidfd_open(pid: int) -> int:
-    """Return a close-on-exec descriptor that stands for process `pid`: pidfd_open(2)."""
+    """Return a close-on-exec pidfd of process `pid`: pidfd_open(2). Raises KernelError."""
     try:
         return os.pidfd_open(pid)
     except OSError as error:
@@ -40,7 +40,7 @@ def pidfd_open(pid: int) -> int:
 
 
 def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
-    """Send a signal whose si_errno is `mark`, as sigqueue(3) sends one: pidfd_send_signal(2)."""
+    """Send a signal with si_errno `mark`, like sigqueue(3): pidfd_send_signal(2)."""
     head = struct.pack("iii", number, mark, constants.SI_QUEUE)
     data = head.ljust(constants.SIGINFO_SIZE, b"\0")
     libc.call("pidfd_send_signal", constants.SYS_pidfd_send_signal, pidfd, number, data, 0)
@@ -49,7 +49,7 @@ def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
 def open_file(path: str) -> int:
     """Return a close-on-exec descriptor of a namespace file. Raises KernelError naming it.
 
-    A path may lead to anything; at a FIFO nothing waits.
+    The path may lead to any file; opening a FIFO does not block.
     """
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -58,11 +58,11 @@ def open_file(path: str) -> int:
 
 
 def open_safely(path: str) -> int | None:
-    """Return a close-on-exec descriptor of the namespace at `path`; None where there is none.
+    """Return a close-on-exec descriptor of the namespace at `path`; None if it is not one.
 
-    Danger: what others hold may be another thing at any moment, such as a device that begins to
-    act when it is opened, through an O_PATH descriptor of somebody who may not open it. So it is
-    looked at before it is opened.
+    Danger: what other users hold may be replaced at any moment, for example by an O_PATH descriptor
+    of a device that starts something when it is opened, and that they may not open themselves. So
+    its type is checked before it is opened.
     """
     try:
         plain = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -79,67 +79,59 @@ def open_safely(path: str) -> int | None:
 
 
 def same_file(one: str, other: str) -> bool:
-    """Tell whether two paths lead to one namespace. Raises KernelError naming the one missing."""
-    identities = []
-    for path in (one, other):
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise KernelError(error.errno or 0, "stat", [], path) from None
-        identities.append((status.st_dev, status.st_ino))
-    return identities[0] == identities[1]
+    """Return whether two paths lead to the same namespace. Raises KernelError naming a path."""
+    return os.path.samestat(_status(one), _status(other))
 
 
-def inode(path: str) -> int:
-    """Return the number of the namespace behind `path`. Raises KernelError naming it."""
+def _status(path: str) -> os.stat_result:
     try:
-        return os.stat(path).st_ino
+        return os.stat(path)
     except OSError as error:
         raise KernelError(error.errno or 0, "stat", [], path) from None
 
 
 def inode_or_none(path: str) -> int | None:
-    """Return the number of the namespace behind `path`; None where it is not shown."""
+    """Return the inode number of the namespace at `path`; None if it cannot be read."""
     try:
-        return inode(path)
+        return _status(path).st_ino
     except KernelError:
         return None
 
 
-def wait_for_either(first: int, second: int) -> None:
-    """Wait until one of two descriptors can be read, or its other side has gone."""
+def _poll(descriptors: tuple[int, ...], milliseconds: float | None) -> list[tuple[int, int]]:
     poller = select.poll()
-    poller.register(first, select.POLLIN)
-    poller.register(second, select.POLLIN)
-    poller.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return poller.poll(milliseconds)
+
+
+def wait_for_either(first: int, second: int) -> None:
+    """Wait until one of two descriptors is readable, or its other end is closed."""
+    _poll((first, second), None)
 
 
 def is_readable(descriptor: int) -> bool:
-    """Tell whether a descriptor has something to read now."""
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return any(events & select.POLLIN for _, events in poller.poll(0))
+    """Return whether there is something to read from a descriptor now."""
+    return any(events & select.POLLIN for _, events in _poll((descriptor,), 0))
 
 
 def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
-    """Wait up to `timeout` seconds (None: for ever) for the process behind `pidfd` to end.
+    """Wait up to `timeout` seconds (None: forever) for a process to end; return whether it has.
 
     A pidfd becomes readable when the last thread of its process has ended, reaped or not.
     """
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(None if timeout is None else max(0, timeout * 1000)))
+    return bool(_poll((pidfd,), None if timeout is None else max(0, timeout * 1000)))
 
 
 def inode_of(link: str) -> int:
-    """Return 4026531836 for `pid:[4026531836]`, as readlink(2) in /proc/PID/ns answers."""
+    """Return 4026531836 for `pid:[4026531836]`, the text of a link in /proc/PID/ns."""
     return int(link[link.index("[") + 1 : -1])
 
 
 def owner(descriptor: int) -> int | None:
     """Return a descriptor of the user namespace that owns a namespace: ioctl_ns(2).
 
-    None where it lies outside of this process's own user namespace (EPERM).
+    None if that is outside of this process's own user namespace (EPERM).
     """
     return _related(descriptor, constants.NS_GET_USERNS)
 
@@ -147,18 +139,18 @@ def owner(descriptor: int) -> int | None:
 def parent(descriptor: int) -> int | None:
     """Return a descriptor of the parent of a user or pid namespace: ioctl_ns(2).
 
-    None where it has none that this process may see (EPERM), or is of another type (EINVAL).
+    None if this process may not see the parent (EPERM), or for other types (EINVAL).
     """
     return _related(descriptor, constants.NS_GET_PARENT)
 
 
 def clone_flag(descriptor: int) -> int | None:
-    """Return the CLONE_NEW* bit of the namespace behind `descriptor`; None where it is none."""
+    """Return the CLONE_NEW* bit of a namespace; None if `descriptor` is not one."""
     return _related(descriptor, constants.NS_GET_NSTYPE)
 
 
 def owner_uid(descriptor: int) -> int | None:
-    """Return the user who owns a user namespace; None where it cannot be known: ioctl_ns(2)."""
+    """Return the user id of the owner of a user namespace, or None: ioctl_ns(2)."""
     try:
         answer: bytes = fcntl.ioctl(descriptor, constants.NS_GET_OWNER_UID, bytes(4))
     except OSError:

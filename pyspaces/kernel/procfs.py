@@ -1,4 +1,4 @@
-"""/proc: parse its files, and write those that take exactly one write.
+"""Read files in /proc, and write those that require a single write.
 
 Runs in any process. Must not know what the values are used for.
 """
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 def read(path: str, directory: int | None = None) -> str:
     """Return a whole /proc file as text. Raises KernelError.
 
-    directory: a descriptor of where a relative path begins; None for the working directory.
+    directory: a descriptor of the directory that a relative path is in; None for the working
+    directory.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    except OSError as error:
-        raise KernelError(error.errno or 0, "open", [], path) from None
+    descriptor = _open(path, os.O_RDONLY, directory)
     try:
         chunks = []
         while chunk := os.read(descriptor, 65536):
@@ -36,12 +34,16 @@ def read(path: str, directory: int | None = None) -> str:
         os.close(descriptor)
 
 
-def write_once(path: str, text: str) -> None:
-    """Write `text` with a single write(2), as id maps and sysctls require. Raises KernelError."""
+def _open(path: str, flags: int, directory: int | None = None) -> int:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        return os.open(path, flags | os.O_CLOEXEC, dir_fd=directory)
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], path) from None
+
+
+def write_once(path: str, text: str) -> None:
+    """Write `text` with a single write(2), as id maps and sysctls require. Raises KernelError."""
+    descriptor = _open(path, os.O_WRONLY)
     try:
         os.write(descriptor, os.fsencode(text))
     except OSError as error:
@@ -51,7 +53,7 @@ def write_once(path: str, text: str) -> None:
 
 
 def read_or_none(path: str) -> str | None:
-    """Return a /proc file stripped of white space, or None where it cannot be read."""
+    """Return a /proc file without surrounding white space, or None if it cannot be read."""
     try:
         return read(path).strip()
     except KernelError:
@@ -59,34 +61,37 @@ def read_or_none(path: str) -> str | None:
 
 
 def sysctl(name: str) -> str | None:
-    """Return the sysctl `name` (written with dots), or None where this kernel has none."""
+    """Return the sysctl `name` (with dots), or None if this kernel does not have it."""
     return read_or_none("/proc/sys/" + name.replace(".", "/"))
 
 
 def pid_of_pidfd(pidfd: int) -> int:
-    """Return the process behind `pidfd` as this /proc numbers it.
+    """Return the id of the process of `pidfd` in this /proc. Raises KernelError.
 
-    The procfs mounted on /proc may belong to another pid namespace than ours (a pid namespace
-    without a fresh /proc); the number that clone(2) returned would name a stranger there.
-    fdinfo counts in the namespace of the procfs instance that is read: proc_pid_fdinfo(5).
+    The procfs mounted on /proc may belong to another pid namespace (in a pid namespace without a
+    new /proc), in which the number that clone(2) returned is that of another process. fdinfo has
+    the number in the pid namespace of the procfs: proc_pid_fdinfo(5).
     """
-    path = f"/proc/self/fdinfo/{pidfd}"
-    for line in read(path).splitlines():
-        if line.startswith("Pid:"):
+    return _fdinfo("Pid", f"/proc/self/fdinfo/{pidfd}")
+
+
+def _fdinfo(name: str, path: str, directory: int | None = None) -> int:
+    for line in read(path, directory).splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1])
-    raise KernelError(3, "read", ["Pid"], path)
+    raise KernelError(3, "read", [name], path)
 
 
 def status_field(process: int | str, name: str) -> str | None:
-    """Return the field `name` of /proc/PROCESS/status, or None where it cannot be read."""
+    """Return the field `name` of /proc/PROCESS/status, or None if it cannot be read."""
     return status_fields(process, (name,))[0]
 
 
 def status_fields(process: int | str, names: Sequence[str]) -> tuple[str | None, ...]:
-    """Return several fields of one reading, each None where it cannot be read."""
+    """Return several fields of /proc/PROCESS/status, read at once; None for those missing."""
     text = read_or_none(f"/proc/{process}/status") or ""
     found: dict[str, str] = {}
-    # Not splitlines(): the name of a process may hold a form feed, and forge a field with it.
+    # Not splitlines(): with a form feed in its name, a process could forge a field.
     for line in text.split("\n"):
         key, _, value = line.partition(":")
         found.setdefault(key, value.strip())
@@ -94,7 +99,7 @@ def status_fields(process: int | str, names: Sequence[str]) -> tuple[str | None,
 
 
 def has_signalfd(process: int, number: int) -> bool:
-    """Tell whether a process reads signal `number` from a signalfd; False where that is hidden."""
+    """Return whether a process has a signalfd for signal `number`; False if it cannot be read."""
     for name in names_in(f"/proc/{process}/fdinfo"):
         for line in (read_or_none(f"/proc/{process}/fdinfo/{name}") or "").split("\n"):
             if line.startswith("sigmask:") and int(line.split()[1], 16) >> (number - 1) & 1:
@@ -103,9 +108,9 @@ def has_signalfd(process: int, number: int) -> bool:
 
 
 def is_in_sigwait(process: int, number: int) -> bool:
-    """Tell whether a thread of a process is in sigwait(3) or its kin for signal `number`.
+    """Return whether a thread of a process waits for signal `number` in sigwait(3) or the like.
 
-    Where the set of signals cannot be read, any wait is taken for one.
+    If the set of signals cannot be read, any such wait counts.
     """
     for thread in names_in(f"/proc/{process}/task"):
         base = f"/proc/{process}/task/{thread}"
@@ -117,9 +122,9 @@ def is_in_sigwait(process: int, number: int) -> bool:
 
 
 def _set_of_sigwait(base: str) -> int | None:
-    """Return the set, the first argument of the call, as a mask; None where it is hidden."""
+    """Return the set, the first argument of the call, as a mask; None if it cannot be read."""
     fields = (read_or_none(f"{base}/syscall") or "").split()
-    if len(fields) < 2:  # "running": it is not in the call any more
+    if len(fields) < 2:  # "running": the call has returned
         return None
     try:
         with open(f"{base}/mem", "rb", buffering=0) as memory:
@@ -129,7 +134,7 @@ def _set_of_sigwait(base: str) -> int | None:
 
 
 def names_in(directory: str) -> list[str]:
-    """Return what a directory holds; nothing where it cannot be read."""
+    """Return the names in a directory; none if it cannot be read."""
     try:
         return os.listdir(directory)
     except OSError:
@@ -137,12 +142,12 @@ def names_in(directory: str) -> list[str]:
 
 
 def parent_of(process: int) -> int:
-    """Return the pid of the parent of `process`; 0 where it is out of sight."""
+    """Return the pid of the parent of `process`; 0 if it is not in this pid namespace."""
     return int(status_field(process, "PPid") or "0")
 
 
 def children_of(process: int) -> list[int]:
-    """Return the children of a process, as this /proc numbers them."""
+    """Return the ids of the children of a process in this /proc."""
     lists = [
         read_or_none(f"/proc/{process}/task/{thread}/children")
         for thread in names_in(f"/proc/{process}/task")
@@ -154,17 +159,17 @@ def children_of(process: int) -> list[int]:
 
 
 def peak_memory(process: int) -> int:
-    """Return the most memory, in bytes, that `process` has had resident; 0 if unknown."""
+    """Return the maximum resident memory of `process` in bytes; 0 if unknown."""
     return int((status_field(process, "VmHWM") or "0").split()[0]) * 1024
 
 
 def has_capability(number: int) -> bool:
-    """Tell whether capability `number` is effective in this process: capabilities(7)."""
+    """Return whether capability `number` is effective in this process: capabilities(7)."""
     return bool(capabilities()[0] >> number & 1)
 
 
 def thread_count() -> int | None:
-    """Return how many threads this process has, those of C libraries included; None if unknown."""
+    """Return the number of threads of this process, including those of C libraries, or None."""
     try:
         return os.stat("/proc/self/task").st_nlink - 2
     except OSError:
@@ -200,7 +205,10 @@ def is_own(extents: Sequence[Extent], own: int) -> bool:
 
 
 def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]:
-    """Return the (inside, outside, count) rows of a process's uid_map or gid_map."""
+    """Return the (inside, outside, count) rows of a process's uid_map or gid_map.
+
+    kind: `uid_map` or `gid_map`. Raises KernelError.
+    """
     rows = []
     for line in read(f"/proc/{process}/{kind}").splitlines():
         inside, outside, count = (int(field) for field in line.split())
@@ -211,49 +219,46 @@ def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]
 def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
     """Return the id of the mount that a descriptor of this process is on. Raises KernelError.
 
-    fdinfo: a descriptor of /proc/self/fdinfo where the path may not lead there any more. Only
-    kernels whose statx(2) does not know are asked there.
+    fdinfo: a descriptor of /proc/self/fdinfo, if that cannot be reached by its path any more. It is
+    used only if statx(2) has no mount id, before Linux 5.8.
     """
     if (number := mount_id(descriptor)) is not None:
         return number
     path = str(descriptor) if fdinfo is not None else f"/proc/self/fdinfo/{descriptor}"
-    for line in read(path, fdinfo).splitlines():
-        if line.startswith("mnt_id:"):
-            return int(line.split()[1])
-    raise KernelError(3, "read", ["mnt_id"], path)
+    return _fdinfo("mnt_id", path, fdinfo)
 
 
 def processes() -> list[int]:
-    """Return the ids of all processes that this /proc shows, in their order."""
+    """Return the ids of all processes in this /proc, in ascending order."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def stat_fields(process: int | str) -> list[str] | None:
-    """Return the fields of /proc/PROCESS/stat behind the name, the state first: proc_pid_stat(5).
+    """Return the fields of /proc/PROCESS/stat after the name, from the state: proc_pid_stat(5).
 
-    None where the process has gone, or cannot be seen.
+    None if the process has ended, or cannot be seen.
     """
     text = read_or_none(f"/proc/{process}/stat")
     return text.rpartition(")")[2].split() if text else None
 
 
 def start_time(process: int | str) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where it has gone.
+    """Return the start time of a process in clock ticks since boot; None if it has ended.
 
-    Together with the pid it names a process for good. The reader's time namespace shifts it.
+    Together with the pid, it identifies a process. It depends on the reader's time namespace.
     """
     fields = stat_fields(process)
     return int(fields[19]) if fields else None
 
 
 def words_of(process: int | str) -> list[str]:
-    """Return the command line of a process; a kernel thread or a zombie has none."""
+    """Return the command line of a process; empty for kernel threads and zombies."""
     text = read_or_none(f"/proc/{process}/cmdline")
     return text.rstrip("\0").split("\0") if text else []
 
 
 def initial_environment(process: int | str = "self") -> dict[bytes, bytes]:
-    """Return the environment that a process was executed with. Raises KernelError."""
+    """Return the environment with which a process was executed. Raises KernelError."""
     block = os.fsencode(read(f"/proc/{process}/environ"))
     pairs = (entry.partition(b"=") for entry in block.split(b"\0") if b"=" in entry)
     return {name: value for name, _, value in pairs}
@@ -262,18 +267,17 @@ def initial_environment(process: int | str = "self") -> dict[bytes, bytes]:
 def erase_initial_environment() -> None:
     """Zero the memory that /proc/PID/environ of this process shows.
 
-    os.environ is a copy and stays. Forgetting the block by prctl(PR_SET_MM) would need
-    CAP_SYS_RESOURCE.
+    os.environ is a copy, and does not change. prctl(PR_SET_MM) would require CAP_SYS_RESOURCE.
     """
     for start, end in visible_memory()[1:]:
         overwrite(start, end - start)
 
 
 def forget_variables() -> None:
-    """Zero the environment that this interpreter has read, in a process that needs it no more.
+    """Zero the values of os.environ in place, in a process that does not need them any more.
 
-    The values are the same objects wherever they have been handed on to. An object of one byte is
-    shared with everything.
+    All references to these objects see that. Objects of one byte are left out, because the whole
+    interpreter shares them.
     """
     for value in os.environb.values():
         if len(value) > 1:
@@ -281,10 +285,10 @@ def forget_variables() -> None:
 
 
 def visible_memory() -> tuple[tuple[int, int], ...]:
-    """Return where (start, end) this process's command line and its environment are in memory.
+    """Return the addresses (start, end) of this process's command line and of its environment.
 
-    Fields 48 to 51 of /proc/self/stat are arg_start, arg_end, env_start and env_end: they are what
-    /proc/PID/cmdline and environ show, proc_pid_stat(5). Empty where they are not shown.
+    Fields 48 to 51 of /proc/self/stat: arg_start, arg_end, env_start and env_end, which are what
+    /proc/PID/cmdline and environ show, proc_pid_stat(5). Empty if they are hidden.
     """
     fields = read("/proc/self/stat").rpartition(")")[2].split()
     numbers = [int(field) for field in fields[45:49]]

@@ -27,7 +27,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
 INIT_NAME = "pyspaces-init"  # what our own process 1 is called, by which others know it
@@ -102,6 +102,46 @@ def spawn_alone(start: Callable[[], object]) -> Spawned:
     /proc, which could tell, may be another's there. Returns and raises as `spawn` does.
     """
     return _spawn_directly(start, 0)
+
+
+def spawn_sibling(start: Callable[[], object], flags: int) -> Spawned:
+    """Create a process as `spawn` does, but as a child of this one's parent: CLONE_PARENT.
+
+    Only where there is no other thread. It has the exit signal of this process. Raises KernelError.
+    """
+    pid, pidfd = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
+    if pid == 0:
+        _run_and_exit(start)
+    return Spawned(pid=pid, pidfd=pidfd)
+
+
+def execute(
+    words: Sequence[str], variables: Mapping[bytes, bytes], descriptors: Mapping[int, int]
+) -> int:
+    """Execute a program in a child, and return its pid: posix_spawn(3). Raises OSError.
+
+    words: its path first. variables: its environment. descriptors: by the number that each gets,
+    which none of them has here. The standard streams are /dev/null. Nothing of this process is
+    copied, so its size does not matter.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)
+    ]
+    actions += [(os.POSIX_SPAWN_DUP2, source, number) for number, source in descriptors.items()]
+    return os.posix_spawn(words[0], tuple(words), variables, file_actions=actions)
+
+
+def forget_ignored() -> None:
+    """Undo, in a program that posix_spawn(3) has executed, what it has ignored by that alone.
+
+    The C library keeps signals 32 and 33 to itself, and so ignores them in what it executes (glibc
+    2.36, __spawni_child()); none of its own functions can change that.
+    """
+    number = constants.SYS_rt_sigaction.get((os.uname().machine, 8 if sys.maxsize > 1 << 32 else 4))
+    if number is not None:
+        for signal in (32, 33):
+            # struct sigaction of the kernel: handler, flags, restorer and mask. SIG_DFL is 0.
+            libc.call("rt_sigaction", number, signal, bytes(32), None, 8)
 
 
 def _do_nothing() -> None:

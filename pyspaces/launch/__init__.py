@@ -1,7 +1,8 @@
 """Start the command of a plan, and wait for it.
 
 Runs in the parent. Must not know argv. `start` is for programs: it leaves signal handlers alone
-and may be called from any thread. `run` is for the foreground of a terminal: it passes signals on.
+and may be called from any thread. For a large program it has a small one create the command:
+`use_server`. `run` is for the foreground of a terminal: it passes signals on.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from pyspaces.launch.outer.prepare import Observer
     from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.running import Running
+    from pyspaces.launch.server.choice import use_server
     from pyspaces.plan import Plan
 
-__all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start"]
+__all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start", "use_server"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: few launches become the command, and Running is for programs."""
+    """Import what is asked for: few launches become the command, and the rest is for programs."""
     if name == "replace":
         from pyspaces.launch import in_place
 
@@ -40,6 +42,10 @@ def __getattr__(name: str) -> object:
         from pyspaces.launch import running
 
         return running.Running
+    if name == "use_server":
+        from pyspaces.launch.server import choice
+
+        return choice.use_server
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

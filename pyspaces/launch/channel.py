@@ -14,11 +14,16 @@ Must not know what a message causes.
       | <-- FAILED (report) ------------- |  a step failed: the last message
       | <-- EXECUTING (its namespaces) -- |  everything is set up
       | --- GO -------------------------> |  only to a child that is held: it waits for it
+      | <~~ STAGE, FAILED, EXECUTING ~~~~ |  on the board: only where the plan confines the command
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died
 
 Our process 1 has a pipe to the launcher besides, through which it tells, as long as the command
 lives: a record of five bytes, written at once, for each stop of the command and for its end.
+
+The board is memory that both have. What a child does right before exec may leave it no system call
+with which it could say anything: it writes there, each message over the last, and the parent reads
+the last one at end-of-file. EXECUTING there is exec itself; after STAGE, the child died before it.
 
 Where the launcher itself becomes the command, it is the child of this picture, and a helper that
 ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
@@ -32,12 +37,17 @@ import os
 from pyspaces.kernel import libc
 from pyspaces.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+
 # What MAPPED carries: whether setgroups(2) is allowed inside.
 ALLOWED, DENIED = b"allow", b"deny"
 
 MAPPED, STAGE, EXECUTING, FAILED, GO, REFUSED = b"M", b"S", b"X", b"F", b"G", b"R"
 KEEP, KEPT, AGAIN = b"K", b"k", b"a"
 _LARGEST = 1 << 17
+_HEAD = 4  # bytes before a message on the board: its size
 
 # Of process 1: a kind, and the signal that stopped the command or the word of waitpid(2).
 ENDED, STOPPED = b"E", b"S"
@@ -48,7 +58,7 @@ _NEXT = {
     b"": (STAGE, EXECUTING, FAILED),
     STAGE: (STAGE, KEEP, EXECUTING, FAILED),
     KEEP: (STAGE, KEEP, EXECUTING, FAILED),
-    EXECUTING: (FAILED,),
+    EXECUTING: (STAGE, FAILED),
     FAILED: (),
 }
 
@@ -92,10 +102,12 @@ class Conversation:
 
 
 class Channel:
-    """One end of the dialogue; owns its descriptor."""
+    """One end of the dialogue; owns its descriptor. board: the memory that both ends have."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, board: mmap | None = None) -> None:
         self._descriptor = descriptor
+        self._board = board
+        self._is_mute = False
 
     def fileno(self) -> int:
         """Return the descriptor, for poll(2)."""
@@ -103,7 +115,17 @@ class Channel:
 
     def say(self, kind: bytes, body: bytes = b"") -> None:
         """Send a message. Raises KernelError (EPIPE where the other side has gone)."""
-        libc.send(self._descriptor, kind + body)
+        if self._is_mute and self._board:
+            _write(self._board, kind + body)
+        elif not self._is_mute or kind == FAILED:
+            libc.send(self._descriptor, kind + body)
+
+    def go_mute(self) -> None:
+        """Write all further messages to the board, without a system call.
+
+        Without a board, only FAILED is sent, and that may fail.
+        """
+        self._is_mute = True
 
     def hear(self) -> Message | None:
         """Wait for a message; None at end-of-file."""
@@ -111,7 +133,17 @@ class Channel:
             frame = os.read(self._descriptor, _LARGEST)
         except ConnectionResetError:  # the other side went without reading what we had said
             return None
+        if not frame and self._board:
+            frame = self._take_board()
         return Message(kind=frame[:1], body=frame[1:]) if frame else None
+
+    def _take_board(self) -> bytes:
+        """Return the last message of the board, once; nothing where that is exec itself."""
+        assert self._board
+        size = int.from_bytes(self._board[:_HEAD], "little")
+        frame = self._board[_HEAD : _HEAD + size]
+        self._board = None
+        return b"" if frame[:1] == EXECUTING else frame
 
     def close(self) -> None:
         """Close this end; more than once is fine."""
@@ -120,7 +152,19 @@ class Channel:
             os.close(descriptor)
 
 
-def pair() -> tuple[Channel, Channel]:
+def pair(board: mmap | None = None) -> tuple[Channel, Channel]:
     """Return the two ends of a new dialogue, both close-on-exec. Raises KernelError."""
     first, second = libc.socketpair()
-    return Channel(first), Channel(second)
+    return Channel(first, board), Channel(second, board)
+
+
+def new_board() -> mmap:
+    """Return memory for the board, with nothing on it."""
+    from mmap import mmap  # only where the command is confined
+
+    return mmap(-1, _LARGEST)
+
+
+def _write(board: mmap, frame: bytes) -> None:
+    cut = frame[: _LARGEST - _HEAD]
+    board[: _HEAD + len(cut)] = len(cut).to_bytes(_HEAD, "little") + cut

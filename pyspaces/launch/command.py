@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+# The parts, besides the mounts, for which a child may need more than the plan.
+_EQUIPPED = ("existing", "network", "privileges", "landlock", "seccomp")
 _DEFAULT_PATH = b"/bin:/usr/bin"
 
 
@@ -75,23 +77,29 @@ def context_of(
     plan = launch.plan
     variables = _environment_of(launch)
     fields: dict[str, Any] = {}
-    if plan.involves("mounts") or plan.holds("existing", "privileges"):
+    if plan.involves("mounts") or plan.holds(*_EQUIPPED):
         from pyspaces.launch import loading
 
         fields = loading.equipment_of(launch)
+    steps = tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)])
     if launch.function:
         from pyspaces.launch.inner.calling import call_function
 
         fields["call"] = call_function
+    elif any(step.at_exec for step, _ in steps):
+        from pyspaces.launch.inner.confined import execute_confined
+
+        fields["call"] = execute_confined
     return inner.Context(
         plan=plan,
         channel=channel,
         launcher=launcher,
         inherited=launch.inherited or Inherited.capture(),
-        steps=tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)]),
-        candidates=candidates(plan.command[0], variables),
+        steps=steps,
+        candidates=candidates(_program(launch), variables),
         environment=variables,
         directory=_working_directory(),
+        handed=launch.handed,
         function=launch.function,
         held=held,
         own_group=launch.leaves_group(),
@@ -99,6 +107,12 @@ def context_of(
         post=launch.post,
         **fields,
     )
+
+
+def _program(launch: Launch) -> str:
+    """Return the program to execute: the first word of the command, if nothing else is handed."""
+    handed = launch.handed
+    return (handed and handed.executable) or launch.plan.command[0]
 
 
 def _environment_of(launch: Launch) -> dict[bytes, bytes]:

@@ -5,6 +5,7 @@ Runs in the launcher, which is the command's process afterwards.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces.errors import WAIT, Report, SpaceError
@@ -97,8 +98,9 @@ def _explained(context: Context, stage: str, report: Report) -> SpaceError:
     except SpaceError as told:
         told.report = report
         return told
-    except KernelError:
-        return _without_helper(stage)
+    except KernelError as refused:
+        if refused.errno == errno.EPIPE:
+            return _without_helper(stage)
     return SpaceError(report.sentence(), report=report)
 
 

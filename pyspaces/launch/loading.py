@@ -49,8 +49,17 @@ ROWS: tuple[Row, ...] = (
     # or how the command ended, when all else is released: who reads it finds the name free.
     _for("outputs", _is_recorded, "records.journal", "Journal"),
     _for("outputs", bool, "records.peak", "Peak"),
+    # Before anything is there for others to see: an invalid profile is a usage error.
+    Row(
+        when=lambda launch: launch.plan.holds("seccomp", "landlock"),
+        load=lambda: loaded("pyspaces.launch.confining", "Confining"),
+    ),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     _for("existing", lambda part: part.keeps, "existing.keeping", "Keeping"),
+    # Before the name, for the same reason: a port that is taken.
+    _for("network", lambda part: part.crosses, "network.crossing", "Crossing"),
+    # Before whatever the child needs gets a descriptor of the numbers that its sockets will have.
+    _for("network", lambda part: part.listen, "network.activation", "Activation"),
     # Before all that follows: of two launches with one name, only one gets that far.
     _for("existing", lambda part: part.name is not None, "existing.name", "Name"),
     # The last one that does something in the process that creates the child: what needs the rights
@@ -61,8 +70,22 @@ ROWS: tuple[Row, ...] = (
     # After the name, since it removes the file of an earlier command. Told before the journal:
     # whoever waits for the record of the end finds the file.
     _for("outputs", lambda part: part.overlay_diff is not None, "records.difference", "Difference"),
+    # After the name, since it removes the file of an earlier command. Starts a process while the
+    # child is held, before anything that may fail then.
+    Row(
+        when=lambda launch: launch.plan.holds("seccomp") and launch.plan.seccomp.learn is not None,
+        load=lambda: loaded("pyspaces.launch.learning", "Learning"),
+    ),
     # After the name and the terminal: at the end it says why, before what they may have to say.
     _for("life", lambda part: part.timeout is not None, "outer.clock", "TimeLimit"),
+    # As the time limit: it says why.
+    Row(
+        when=lambda launch: (
+            launch.plan.holds("seccomp")
+            or (launch.plan.holds("limits") and launch.plan.limits.rlimits)
+        ),
+        load=lambda: loaded("pyspaces.launch.records.verdict", "Verdict"),
+    ),
     _for("life", lambda part: part.init, "outer.link", "Init"),
     # After what decides on the process group. The terminal goes to the command's group before
     # anything else is done for a child that waits, and comes back before anything is told.
@@ -81,7 +104,7 @@ def services_of(launch: Launch) -> Iterator[type[Service]]:
 
 
 def equipment_of(launch: Launch) -> dict[str, Any]:
-    """Return what the child needs for the file system and its process 1, as fields of a Context."""
+    """Return fields of a Context: for the file system, the network, and a process 1 of ours."""
     plan = launch.plan
     found: dict[str, Any] = {}
     if plan.holds("mounts") and plan.mounts.operations:
@@ -101,6 +124,11 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
         from pyspaces.launch.inner.leading import Leading
 
         found["leading"] = Leading()
+    if plan.holds("network"):
+        found |= {"network": launch.network, "listening": launch.listening}
+    if plan.holds("landlock", "seccomp"):
+        found |= {"ruleset": launch.ruleset, "filters": launch.filters}
+        found["handover"] = launch.handover
     if launch.post and plan.holds("privileges") and plan.privileges.changes:
         found["limit"] = _limit_of_process_1(plan)
     return found

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.services import Launch, Services
     from pyspaces.status import Status, Usage
@@ -28,10 +29,12 @@ class Running:
     """A command that has been started: the handle by which to wait for it or signal it.
 
     `pid` is its process id for the caller, `pidfd` a descriptor that stands for it. Close
-    it, or use it as a context manager; closing waits for nothing and ends nothing.
+    it, or use it as a context manager; closing waits for nothing and ends nothing. `ports` are the
+    published ports, with the numbers that the kernel has chosen where that was left to it.
     """
 
-    def __init__(self, child: Spawned, watch: Watch) -> None:
+    def __init__(self, child: Spawned, watch: Watch, ports: tuple[Port, ...] = ()) -> None:
+        self.ports = ports
         self.pid = child.pid
         self.pidfd = child.pidfd
         self.child = child
@@ -119,6 +122,7 @@ def watch_of(launch: Launch, services: Services, child: Spawned) -> Watch:
         job=launch.job,
         clock=launch.clock,
         peak_floor=launch.peak_floor,
+        companions=launch.companions,
         finished=services.ended,
     )
 

@@ -20,8 +20,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pyspaces.features.confinement.compiling import Filter
+    from pyspaces.features.confinement.ruleset import Ruleset
+    from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
+    from pyspaces.launch.learning import Handover
+    from pyspaces.launch.network.inside import Inside
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
@@ -33,24 +39,30 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 # The parts of a plan for which there are services; `loading.ROWS` says which.
-SERVED = ("existing", "life", "outputs")
+SERVED = ("existing", "network", "landlock", "seccomp", "limits", "life", "outputs")
 
 
 class Launch:
     """One launch: what its caller brings, and what the services add to that.
 
     Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
-    function, before, hold, and reader. is_observed: whether anybody is told of steps. calls:
-    whether there is a function. begun: when it began, by the monotonic clock.
+    handed, function, before, hold, and reader. is_observed: whether anybody is told of steps.
+    calls: whether there is a function. begun: when it began, by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
-    keep: what takes the changes of an overlay that vanish. not_for_others: what each new process
-    calls first, once or twice, to close what only the launcher may have.
+    keep: what takes the changes of an overlay that vanish. network: what gives the launcher a
+    socket of the command's network. listening: the sockets that the command is given. ruleset: what
+    the command can reach. filters: what it may call. handover: what lets its calls be watched.
+    not_for_others: what each new process calls first, once or twice, to close what only the
+    launcher may have.
 
     Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
     launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
-    watch takes them.
+    watch takes them. ports: those that are published, with the numbers that they have. companions:
+    what the helper processes of the launch are, by their pidfds. facts, last_facts: further members
+    of the record of its start and its end. told_to_people: further lines of the summary, as names
+    and values. limit: the name of the limit that has ended the command, if one did.
     """
 
     def __init__(
@@ -63,6 +75,7 @@ class Launch:
         self.begun = time.monotonic()
         self.variables: Mapping[bytes, bytes] | None = None
         self.inherited: Inherited | None = None
+        self.handed: Handed | None = None
         self.calls = False
         self.function: Callable[[], object] | None = None
         self.before: Callable[[], object] | None = None
@@ -70,9 +83,14 @@ class Launch:
         self.reader: Reader | None = None
 
         self.target_variables: Mapping[bytes, bytes] | None = None
+        self.ruleset: Ruleset | None = None
+        self.filters: tuple[Filter, ...] = ()
+        self.handover: Handover | None = None
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
+        self.network: Inside | None = None
+        self.listening: tuple[int, ...] = ()
         self.not_for_others: list[Callable[[], object]] = []
 
         self.inodes: dict[str, int] = {}
@@ -82,6 +100,12 @@ class Launch:
         self.relay: Relay | None = None
         self.job: Job | None = None
         self.peak_floor = 0
+        self.ports: tuple[Port, ...] = ()
+        self.companions: dict[int, str] = {}
+        self.facts: dict[str, object] = {}
+        self.last_facts: dict[str, object] = {}
+        self.told_to_people: list[tuple[str, str]] = []
+        self.limit: str | None = None
 
     def leaves_group(self) -> bool:
         """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.

@@ -71,16 +71,17 @@ class Inherited(Record):
     ignored: frozenset[int]
 
     @classmethod
-    def capture(cls, *, alone: bool = False) -> Inherited:
+    def capture(cls, *, alone: bool = False, with_python: bool = False) -> Inherited:
         """Read the state of this process, before the launcher changes any of it.
 
         alone: whether nothing but the interpreter, at its start, can have looked at signals here:
-        then it knows what is ignored, and the kernel need not be asked.
+        then it knows what is ignored, and the kernel need not be asked. with_python: whether what
+        Python itself ignores, SIGPIPE and SIGXFSZ, stays ignored.
         """
         ignored = _ignored_by_python() if alone else _ignored()
         return cls(
             mask=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            ignored=frozenset(ignored.difference(_IGNORED_BY_PYTHON)),
+            ignored=frozenset(ignored.difference(() if with_python else _IGNORED_BY_PYTHON)),
         )
 
     def restore_inner(self) -> None:

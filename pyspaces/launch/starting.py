@@ -20,9 +20,11 @@ from pyspaces.plan.plan import checked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from mmap import mmap
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.outer.prepare import Observer
     from pyspaces.launch.running import Running
     from pyspaces.launch.signals import Inherited, Reader
@@ -42,6 +44,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     variables: Mapping[bytes, bytes] | None = None,
     observe: Observer | None = None,
     inherited: Inherited | None = None,
+    handed: Handed | None = None,
     reader: Reader | None = None,
     function: Callable[[], object] | None = None,
     before: Callable[[], object] | None = None,
@@ -52,18 +55,21 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 
     variables: what the plan's changes to the environment apply to; the caller's if None.
     observe: called with each step, as it begins. inherited: the signal state that the command
-    gets; this thread's if None. reader: signals that abort the launch; none if None. function:
-    what to call in the new process instead of the command, whose name then is a label; the plan's
-    environment is there in `os.environ`. before: what the process that creates the new one does
-    first, such as joining namespaces. hold: called once everything is set up, with the child, which
-    waits right before exec until it returns. tell: called with what people are told apart from
-    errors; standard error if not given. The command dies with the thread that calls this, unless
-    the plan says otherwise.
+    gets; this thread's if None. handed: the streams and descriptors of the command, and the like;
+    it has those of this process if None. reader: signals that abort the launch; none if None.
+    function: what to call in the new process instead of the command, whose name then is a label;
+    the plan's environment is there in `os.environ`. before: what the process that creates the new
+    one does first, such as joining namespaces. hold: called once everything is set up, with the
+    child, which waits right before exec until it returns. tell: called with what people are told
+    apart from errors; standard error if not given. The command dies with the thread that calls
+    this, unless the plan says otherwise; with this process, if the launch server creates it, as it
+    does for a process that is large (`launch.use_server`).
     Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
     fails; nothing is left running then.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
     launch.variables, launch.inherited, launch.reader = variables, inherited, reader
+    launch.handed = handed
     launch.function, launch.before, launch.hold = function, before, hold
     return start_launch(launch)
 
@@ -86,7 +92,7 @@ def start_launch(launch: Launch) -> Running:
     launch.function = launch.before = launch.hold = None
     from pyspaces.launch.running import Running, watch_of  # loaded while the child was set up
 
-    return Running(child, watch_of(launch, services, child))
+    return Running(child, watch_of(launch, services, child), launch.ports)
 
 
 def _started(launch: Launch, services: Services) -> Spawned:
@@ -127,15 +133,17 @@ def created_at_once(launch: Launch) -> list[str]:
 
 def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channel]:
     """Create the child; return it, and the end of the channel by which it is spoken to."""
-    created = created_at_once(launch)
+    flags = namespaces.flags_of(created_at_once(launch))
     with spawn.forks_held():
-        ours, theirs = channel.pair()
+        if made := _create_by_server(launch, services, flags):
+            return made
+        ours, theirs = channel.pair(_board_of(launch.plan))
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())
             held = services.holding() is not None
             context = context_of(launch, theirs, launcher, held=held)
-            child = _spawn(launch, services, context, ours, namespaces.flags_of(created))
+            child = _spawn(launch, services, context, ours, flags)
         except BaseException:
             ours.close()
             raise
@@ -144,6 +152,24 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
+
+
+def _board_of(plan: Plan) -> mmap | None:
+    """Return the board on which a child writes that is about to be confined; else None."""
+    return channel.new_board() if plan.holds("landlock", "limits", "seccomp") else None
+
+
+def _create_by_server(
+    launch: Launch, services: Services, flags: int
+) -> tuple[Spawned, channel.Channel] | None:
+    """Have the launch server create the child; None if it is for this process to fork."""
+    if launch.reader or launch.function:
+        return None
+    try:
+        from pyspaces.launch.server import choice
+    except ImportError:  # the root has moved since this process began
+        return None
+    return choice.create(launch, services, flags)
 
 
 def _spawn(

@@ -1,1 +1,1 @@
-"""Python functions in namespaces: the `multiprocessing` side."""
+"""Run Python functions in namespaces: the `multiprocessing` interface."""

@@ -1,6 +1,6 @@
-"""Python functions in namespaces: Container, a `multiprocessing` process.
+"""Container: a `multiprocessing` process in new namespaces.
 
-Runs in the parent. Settings take the same way as those of the command line: `settings.plan_from`.
+Runs in the parent. Settings are read like those of the command line, by `settings.plan_from`.
 """
 
 from __future__ import annotations
@@ -21,36 +21,39 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from pyspaces.launch import Running
-    from pyspaces.library.keywords import Own, Shared, Space
+    from pyspaces.library.keywords import InRoot, Shared, Space
 
 
 class Container(FunctionProcess):
     """A process that runs a Python function in new namespaces.
 
-    target, args, kwargs, name, daemon: as for `multiprocessing.Process`. All else are settings, by
-    the names and with the meaning of the options of `pyspaces run`; `pyspaces.library.keywords` has
-    each with its type. What is different for a function:
+    target, args, kwargs, name, daemon: as for `multiprocessing.Process`. All other keywords are
+    settings, with the names and the meaning of the options of `pyspaces run`;
+    `pyspaces.library.keywords` has their types. These differ for a function:
 
     uid_map, gid_map: True (the caller is root inside), an outside id (which is root inside), a list
-    of outside ids (which are 0, 1, 2 and so on inside), a record, that is a tuple (inside, outside,
-    count) or an Extent, a text in any form of the map grammar, or a list of records and texts.
-    mounts: operations on the tree, in their order: records of `pyspaces.mounts.operations`, or the
-    words of the options (["ro-bind", "/usr", "/usr"]). host_ro, throwaway, read_only: as if they
-    stood before those, in this order. root, and all that changes the tree: what the function
-    imports comes from there. setenv (a dict or pairs), unsetenv, clearenv, keep_env: change
-    `os.environ` inside. init, init_wait: the function runs as a child of a process 1 that reaps and
-    passes signals on; its exit code is the function's. setuid, cap_drop and the like: of the
-    function. kill_child: what it gets when the thread that started it ends; without, it outlives
-    its parent, as a Process does. registered: a name for `pyspaces enter`, `list` and `stop`.
-    overlay_diff: is written once the end is noticed, by join(), result() or exitcode. flags:
-    CLONE_NEW* bits, besides. map_zero, newuser, newpid, newnet, newns, newuts, newipc: spellings of
-    the first version, for map_root, user, pid, net, mount, uts and ipc.
+    of outside ids (which are 0, 1, 2 and so on inside), a record, which is a tuple (inside,
+    outside, count) or an Extent, a text in any form of the map grammar, or a list of records and
+    texts. mounts: operations, carried out in their order: records of `pyspaces.mounts.operations`,
+    or words of the options (["ro-bind", "/usr", "/usr"]). host_ro, throwaway, read_only: come
+    before those of `mounts`, in this order. root, and operations: the function imports modules from
+    the new root. setenv (a dict or pairs), unsetenv, clearenv, keep_env: change `os.environ`
+    inside. init, init_wait: the function runs as a child of a process 1 that reaps processes and
+    forwards signals, and exits with the function's exit code. kill_child: the signal to the
+    function when the thread that started it ends; by default, it outlives its parent, as a Process
+    does. registered: a name for `pyspaces enter`, `list` and `stop`. overlay_diff: is written when
+    join(), result() or exitcode notices the end. flags: further namespaces, as CLONE_NEW* bits.
+    map_zero, newuser, newpid, newnet, newns, newuts, newipc: names of the first version for
+    map_root, user, pid, net, mount, uts and ipc.
 
-    Not for a function, and refused with the reason: hold, no_fork, no_kill_child, timeout,
-    kill_after, pty, status_fd, status_file, pid_file, report.
+    The function needs this process's memory, so a Container is always forked: the launch server
+    (`pyspaces.launch.use_server`) is for commands.
 
-    Raises UsageFault for settings that cannot be meant. `start` raises SpaceError where the launch
-    fails, with nothing left running.
+    Refused for a function, with the reason: hold, no_fork, no_kill_child, timeout, kill_after, pty,
+    status_fd, status_file, pid_file, report.
+
+    Raises UsageFault for invalid settings. `start` raises SpaceError if the launch fails; nothing
+    is left running then.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Container(FunctionProcess):
         **settings: Unpack[Space],
     ) -> None:
         super().__init__(target, args=args, kwargs=kwargs, name=name, daemon=daemon)
-        self._plan = space.plan_of(label_of(target), settings, what=f"{type(self).__name__}()")
+        self._plan = space.plan_of([label_of(target)], settings, what=f"{type(self).__name__}()")
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         try:
@@ -78,39 +81,31 @@ class Container(FunctionProcess):
 
 
 class Chroot(Container):
-    """A Container whose root directory is `path`: pivot_root(2), so the old root is out of reach.
+    """A Container with the root directory `path`: pivot_root(2), so the old root is out of reach.
 
-    path: a directory with what the function needs inside; what it imports comes from there. target,
-    args, kwargs, name, daemon, and the other settings: as for Container.
+    path: a directory with everything that the function needs; it imports modules from there.
+    target, args, kwargs, name, daemon, and the other settings: as for Container.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         target: Callable[..., Any] | None = None,
-        *,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        daemon: bool | None = None,
-        **settings: Unpack[Own],
+        **given: Unpack[InRoot],
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise UsageFault([f"path: has to be that of a directory, and is {told(path)}"])
-        super().__init__(
-            target, args=args, kwargs=kwargs, name=name, daemon=daemon, root=path, **settings
-        )
+        super().__init__(target, root=path, **given)
 
 
 def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
     """Return a `multiprocessing` context whose Process is a Container with these settings.
 
-    settings: those of Container, but for `registered` and `overlay_diff`, which are of one process.
-    Pool, ProcessPoolExecutor(mp_context=...), Queue and the rest of the context then run their
-    workers in namespaces. A plain `multiprocessing.Process` that is started through the context
-    runs in such namespaces too.
+    settings: those of Container, except `registered` and `overlay_diff`, which are for one process.
+    Pool, ProcessPoolExecutor(mp_context=...) and the like then run their workers in namespaces,
+    and so does a plain `multiprocessing.Process` that is started through the context.
     """
-    space.plan_of(label_of(None), settings, what="get_context()")
+    space.plan_of([label_of(None)], settings, what="get_context()")
 
     class SpaceProcess(Container):
         """A worker in the namespaces of its context."""
@@ -133,11 +128,11 @@ def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
 
         @staticmethod
         def _Popen(process_obj: BaseProcess) -> Popen:  # type: ignore[override]  # noqa: N802
-            """Start a process: one of ours as it is, a plain one in the namespaces of the rest."""
+            """Start a process; one that is not a Container in the namespaces of the context."""
             return Popen(process_obj, SpaceProcess())
 
     class SpaceContext(mp_context.ForkContext):
-        """The context; a class of its own, so that the settings live in it."""
+        """The context, a new class for each set of settings."""
 
         Process = SpaceProcess  # type: ignore[assignment]
 

@@ -1,7 +1,7 @@
-"""A `multiprocessing` process whose function's result comes home.
+"""A `multiprocessing` process that returns the result of its function.
 
-`run` and what it calls run in the child, everything else in the parent. Where the function runs is
-the business of a subclass, in `_start_function`.
+`run` and what it calls run in the child, everything else in the parent. Subclasses create the
+process, in `_start_function`.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from pyspaces.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
-    from typing import Any
+    from typing import Any, Unpack
 
     from pyspaces.launch import Running
+    from pyspaces.library.keywords import Process
 
 
 _LONGEST_WAIT = 86400.0
 
 
 class NoResult(RuntimeError):
-    """The process ended without a result: killed, or by os._exit; the text says which."""
+    """The process ended without a result: by a signal or by os._exit; the text says which."""
 
 
 class UnpicklableResult(TypeError):
-    """What the function returned or raised cannot be pickled, and so cannot come home."""
+    """What the function returned or raised cannot be pickled."""
 
 
 class ChildTraceback(Exception):
-    """The traceback of the child, as text: the cause of what `result` raises."""
+    """The traceback in the child, as text: the cause of what `result` raises."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -52,31 +53,23 @@ class ChildTraceback(Exception):
 
 
 class FunctionProcess(multiprocessing.Process):
-    """A process that a subclass starts, and whose function's result `result` gives.
+    """A process that a subclass creates; `result` returns the result of its function.
 
-    target, args, kwargs, name, daemon: as for `multiprocessing.Process`.
+    target, given: as for `multiprocessing.Process`.
     """
 
-    if TYPE_CHECKING:  # what Process has of its own
+    if TYPE_CHECKING:  # attributes of Process
         _popen: NamespacePopen | None
         _sentinel: int
         _closed: bool
         _parent_pid: int
 
-    def __init__(
-        self,
-        target: Callable[..., Any] | None = None,
-        *,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        daemon: bool | None = None,
-    ) -> None:
+    def __init__(self, target: Callable[..., Any] | None = None, **given: Unpack[Process]) -> None:
+        args, kwargs = given.get("args", ()), given.get("kwargs")
         if faults := list(_faults_of(target, args, kwargs)):
             raise UsageFault(faults)
-        super().__init__(
-            target=target, name=name, args=tuple(args), kwargs=dict(kwargs or {}), daemon=daemon
-        )
+        arguments: dict[str, Any] = {"args": tuple(args), "kwargs": dict(kwargs or {})}
+        super().__init__(target=target, **{**given, **arguments})
         self._record = -1
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
@@ -84,7 +77,7 @@ class FunctionProcess(multiprocessing.Process):
         raise NotImplementedError
 
     def _is_pid_1(self) -> bool:
-        """Tell whether the process is the first of a pid namespace."""
+        """Return whether the process is process 1 of a pid namespace."""
         return False
 
     @staticmethod
@@ -93,12 +86,12 @@ class FunctionProcess(multiprocessing.Process):
 
     @staticmethod
     def _after_fork() -> None:
-        # Process asks the default context, and where that is one of ours, it asks Process again.
+        # Process asks the default context; if that is one of ours, it would ask Process again.
         process.BaseProcess._after_fork()  # type: ignore[attr-defined]
 
     def start(self) -> None:
-        """Start the process; return once it is set up. Raises SpaceError where that fails."""
-        # A file in memory, not a pipe: no size of a result makes the child wait for a reader.
+        """Start the process; return once it is set up. Raises SpaceError if that fails."""
+        # A file in memory, not a pipe: the child never waits for a reader, whatever the size.
         record = os.memfd_create("pyspaces-result")
         try:
             self._record = record
@@ -109,7 +102,7 @@ class FunctionProcess(multiprocessing.Process):
             raise
 
     def run(self) -> None:
-        """Call the target in the child, and leave its result behind."""
+        """Call the target in the child, and store its result for the parent."""
         try:
             value = self._target(*self._args, **self._kwargs) if self._target else None  # type: ignore[attr-defined]
         except BaseException as error:
@@ -121,7 +114,7 @@ class FunctionProcess(multiprocessing.Process):
         text = "".join(traceback.format_exception(error)) if error else ""
         try:
             data = pickle.dumps((error, text, value))
-            pickle.loads(data)  # noqa: S301 - what cannot be loaded has not come home either
+            pickle.loads(data)  # noqa: S301 - the parent must be able to load it
         except Exception as fault:  # noqa: BLE001 - a reducer may raise anything
             what = f"raised {type(error).__name__}" if error else f"returned {type(value).__name__}"
             problem = UnpicklableResult(f"the function {what}, which cannot be pickled: {fault}")
@@ -132,9 +125,9 @@ class FunctionProcess(multiprocessing.Process):
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end, and return what the function returned or raise what it raised.
 
-        timeout: seconds; None waits for ever. Raises TimeoutError, NoResult where the process was
-        killed or left by os._exit, UnpicklableResult, or the function's own exception, whose cause
-        is a ChildTraceback. ValueError where the process has not been started, or is closed.
+        timeout: seconds; None waits forever. Raises TimeoutError, NoResult if a signal or os._exit
+        ended the process, UnpicklableResult, or the function's own exception, whose cause is a
+        ChildTraceback; ValueError if the process has not been started, or is closed.
         """
         if self._popen is None or self._parent_pid != os.getpid():
             raise ValueError(f"{self.name} has not been started by this process")
@@ -144,14 +137,14 @@ class FunctionProcess(multiprocessing.Process):
         data = self._read_record()
         if not data:
             raise NoResult(f"{self.name} {_end_of(self.exitcode)} before it had a result")
-        # The function is the caller's own: what it returns is trusted as it is.
+        # The function is the caller's own, and so is what it returned.
         error, text, value = pickle.loads(data)  # noqa: S301
         if error is not None:
             raise error from ChildTraceback(text)
         return value
 
     def _wait(self, left: float | None) -> None:
-        """Wait for the end, in pieces that poll(2) can count: its milliseconds are an int."""
+        """Wait for the end, in pieces for poll(2), whose milliseconds are a C int."""
         if left is None:
             self.join()
             return
@@ -168,13 +161,13 @@ class FunctionProcess(multiprocessing.Process):
         return bytes(data)
 
     def close(self) -> None:
-        """Release what the process holds here; it must have ended: ValueError where it runs."""
+        """Release the descriptors of a process that has ended. Raises ValueError if it runs."""
         popen = self._popen
         if popen is None or popen.poll() is None:
             super().close()
         elif not self._closed:
-            # As Process does, but for `self._popen = None`: each start of a process polls every
-            # child of this one, and another thread may be about to ask this one.
+            # As Process does, but without `self._popen = None`: each start of a process polls all
+            # children, and another thread may be about to poll this one.
             popen.close()
             del self._sentinel
             process._children.discard(self)  # type: ignore[attr-defined]
@@ -201,7 +194,7 @@ def _faults_of(target: object, args: object, kwargs: object) -> Iterator[str]:
 
 
 def label_of(target: object) -> str:
-    """Return what stands in a plan in place of a command."""
+    """Return what a plan has instead of a command."""
     return f"<function {getattr(target, '__name__', 'run')}>"
 
 
@@ -212,17 +205,17 @@ def _end_of(code: int) -> str:
 
 
 class Popen(NamespacePopen):
-    """The Popen of such a process; it does not keep the process, which keeps it.
+    """The Popen of a FunctionProcess, without a reference to it, which refers to this.
 
-    process_obj: the process, of ours or a plain one. space: whose namespaces a plain one gets; it
-    has none of its own. Raises TypeError where there are none.
+    process_obj: the process. space: a process whose settings apply if `process_obj` is a plain
+    `multiprocessing.Process`. Raises TypeError if there are no settings.
     """
 
     def __init__(self, process_obj: BaseProcess, space: FunctionProcess | None = None) -> None:
         owner = process_obj if isinstance(process_obj, FunctionProcess) else space
         if owner is None or not callable(getattr(process_obj, "_bootstrap", None)):
             raise TypeError(
-                f"process_obj: is {told(process_obj)}, which says nothing of namespaces: make it"
+                f"process_obj: is {told(process_obj)}, without settings of namespaces: create it"
                 " with pyspaces.Container, or with get_context(...).Process"
             )
         self._pid_1 = owner._is_pid_1()
@@ -240,7 +233,7 @@ class Popen(NamespacePopen):
         return self._running.pid, self._running.detach()
 
     def _settled(self, code: int) -> int:
-        """Return the exit code of the function, which may have had a process 1 of ours above it."""
+        """Return the exit code of the function, also if it ran as a child of our process 1."""
         code = super()._settled(code)
         ended = Status(signal=-code) if code < 0 else Status(code=code)
         return self._running.settle(ended).python_code

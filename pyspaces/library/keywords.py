@@ -1,14 +1,14 @@
-"""The keywords of Container and Inject, as type checkers read them: a row for each.
+"""The keywords of Container and Inject with their types, for type checkers.
 
-For annotations: nothing here is needed at run time; `space.plan_of` and `visit` read the values. A
-program that passes settings on can annotate them, too: `def start(**space: Unpack[Space])`.
+Not used at run time: `space.plan_of` and `visit` read the values. A program that passes settings on
+can use them for its own annotations: `def start(**space: Unpack[Space])`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from os import PathLike
-from typing import TypedDict
+from typing import IO, Any, TypedDict
 
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.mounts.operations import Operation
@@ -19,8 +19,17 @@ Record = tuple[int, int, int] | Extent
 IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
 
 
+class Process(TypedDict, total=False):
+    """Keywords of `multiprocessing.Process`."""
+
+    args: Iterable[Any]
+    kwargs: Mapping[str, Any] | None
+    name: str | None
+    daemon: bool | None
+
+
 class Namespaces(TypedDict, total=False):
-    """What Inject and setns take, too."""
+    """Keywords of all, including Inject and setns."""
 
     user: bool
     pid: bool
@@ -34,7 +43,7 @@ class Namespaces(TypedDict, total=False):
 
 
 class Common(Namespaces, total=False):
-    """What Container, Chroot and get_context all take."""
+    """Keywords of Container, Chroot and get_context."""
 
     share: Words
     join: Words
@@ -54,6 +63,25 @@ class Common(Namespaces, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    sandbox: bool
+    allow_read: Path | Sequence[Path]
+    allow_write: Path | Sequence[Path]
+    allow_exec: Path | Sequence[Path]
+    allow_connect: int | str | Sequence[int | str]
+    allow_bind: int | str | Sequence[int | str]
+    scope: Words
+    landlock_best_effort: bool
+    seccomp: Path | None
+    seccomp_deny: Words
+    seccomp_allow: Words
+    seccomp_fd: int | Sequence[int]
+    no_terminal_injection: bool
+    rlimit: Words
+    umask: int | str | None
+    nice: int | str | None
+    oom_score_adj: int | str | None
+    cpu_list: str | None
+    ionice: str | None
     hostname: str | None
     domainname: str | None
     boottime: float | str | None
@@ -62,6 +90,9 @@ class Common(Namespaces, total=False):
     proc_open: bool
     propagation: str | None
     loopback: bool | None
+    publish: Words
+    forward: Words
+    allow_host: Words
     workdir: Path | None
     empty_root: bool
     host_ro: bool
@@ -87,17 +118,48 @@ class Common(Namespaces, total=False):
 
 
 class Shared(Common, total=False):
-    """What get_context takes: the root besides, which of a Chroot is its path."""
+    """Keywords of get_context: also `root`, which for a Chroot is its path."""
 
     root: Path | None
 
 
 class Own(Common, total=False):
-    """What Chroot takes: what only one process can have, besides."""
+    """Keywords of Chroot and Container: also those that only a single process can have."""
 
     registered: str | None
     overlay_diff: Path | None
 
 
 class Space(Shared, Own, total=False):
-    """What Container takes."""
+    """Keywords of Container."""
+
+
+class InRoot(Own, Process, total=False):
+    """All keywords of Chroot."""
+
+
+class Streams(Space, total=False):
+    """Keywords of create_subprocess_exec, besides the streams."""
+
+    executable: Path | None
+    close_fds: bool
+    pass_fds: Sequence[int]
+    cwd: Path | None
+    env: Mapping[str, str] | Mapping[bytes, bytes] | None
+    restore_signals: bool
+    start_new_session: bool
+    pipesize: int
+    process_group: int | None
+
+
+class Command(Streams, total=False):
+    """Keywords of Popen and run."""
+
+    stdin: int | IO[bytes] | IO[str] | None
+    stdout: int | IO[bytes] | IO[str] | None
+    stderr: int | IO[bytes] | IO[str] | None
+    shell: bool
+    text: bool | None
+    universal_newlines: bool | None
+    encoding: str | None
+    errors: str | None

@@ -1,8 +1,8 @@
-"""The `multiprocessing` side of a process in namespaces: what Clone and Container share.
+"""The Popen of `multiprocessing` for processes in namespaces, which Clone and Container share.
 
-Runs in both processes, each function in one. What CPython does around fork (it differs from
-version to version) is not copied: `popen_fork.Popen._launch` itself runs on each side, with
-the process already created.
+Runs in both processes, each function in one. What CPython does around fork, which differs between
+versions, is not copied: `popen_fork.Popen._launch` itself runs on each side, with the process
+already created.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import Any
 
-# How long, in seconds, `terminate` looks at a process 1 that blocks the signal.
+# How long, in seconds, `terminate` waits for a process 1 that blocks the signal.
 _LOOKING = 0.25
 
 
 class NamespacePopen(popen_fork.Popen):
     """A Popen whose process is created by a subclass, in `_create`.
 
-    sentinel: a pidfd, ready when the process ends and not before, whatever its own children hold.
+    sentinel: a pidfd, which is ready when the process itself ends, not when its children do.
     """
 
     def __init__(self, process_obj: BaseProcess) -> None:
@@ -40,11 +40,11 @@ class NamespacePopen(popen_fork.Popen):
         super().__init__(process_obj)
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
-        """Create the process, in which `bootstrap` is called last; return (pid, pidfd)."""
+        """Create a process that calls `bootstrap`; return (pid, pidfd)."""
         raise NotImplementedError
 
     def _is_pid_1(self) -> bool:
-        """Tell whether the process is the first of a pid namespace."""
+        """Return whether the process is process 1 of a pid namespace."""
         raise NotImplementedError
 
     def _launch(self, process_obj: BaseProcess) -> None:
@@ -76,27 +76,27 @@ class NamespacePopen(popen_fork.Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code (minus the signal), or None while the process runs.
 
-        flag: options of waitpid(2); 0 waits for ever.
+        flag: options of waitpid(2); 0 waits forever.
         """
         if self.returncode is None and not flag & os.WNOHANG:
             while not nsfs.has_ended(self._pidfd, timeout=self._pause()):
                 self._look_again()
         self._look_again()
-        # `multiprocessing` polls every child at each start, in whatever thread. Two at once: one
-        # reaps, and the other would find no child and take it for one that still runs.
+        # `multiprocessing` polls all children at each start, in any thread. Of two at once, one
+        # reaps the child, and the other finds none and would take it for still running.
         with self._reaping:
             if self.returncode is None and (code := super().poll(flag)) is not None:
                 self.returncode = self._settled(code)
             return self.returncode
 
     def _settled(self, code: int) -> int:
-        """Return the exit code of a process that has just been reaped with `code`."""
+        """Return the exit code of a process that was reaped with `code`."""
         if code == -constants.SIGKILL and self._process_1 and self._process_1.killed_for:
             return -self._process_1.killed_for
         return code
 
     def _send_signal(self, sig: int) -> None:
-        """Send a signal; one that pid 1 would never notice ends it, as it would any other."""
+        """Send a signal, and kill a process 1 for which the kernel discards the signal."""
         if self.returncode is not None:
             return
         if not self._is_pid_1():
@@ -106,7 +106,7 @@ class NamespacePopen(popen_fork.Popen):
             if self._process_1 is None:
                 self._process_1 = Process1(self._pidfd)
             self._process_1.send(sig)
-        # What it blocks is decided later, as a rule within moments; `poll` goes on looking.
+        # If it blocks the signal, that is decided later, usually soon; `poll` checks again.
         limit = time.monotonic() + _LOOKING
         while (pause := self._pause()) is not None and time.monotonic() < limit:
             if nsfs.has_ended(self._pidfd, timeout=pause):
@@ -114,7 +114,7 @@ class NamespacePopen(popen_fork.Popen):
             self._look_again()
 
     def _pause(self) -> float | None:
-        """Return the seconds until process 1 is to be looked at again; None if it is not."""
+        """Return the seconds until process 1 must be checked again; None for never."""
         look = self._process_1.next_look() if self._process_1 else None
         return None if look is None else max(0.0, look - time.monotonic())
 
@@ -124,7 +124,7 @@ class NamespacePopen(popen_fork.Popen):
                 self._process_1.look_again()
 
     def close(self) -> None:
-        """Release the descriptors; the process, if it runs, goes on."""
+        """Release the descriptors; a running process continues."""
         super().close()
         self._process_1 = None
         self._close_pidfd()
@@ -132,7 +132,7 @@ class NamespacePopen(popen_fork.Popen):
 
     @staticmethod
     def thread_is_spawning() -> bool:
-        """Return False: no start of a process by a thread has to be waited for."""
+        """Return False: starting a process never has to wait for other threads."""
         return False
 
     def _end_now(self) -> None:
@@ -145,7 +145,7 @@ class NamespacePopen(popen_fork.Popen):
 
 
 class _ReplayedOs:
-    """The module `os`, but for a fork and two pipes that have happened already."""
+    """The module `os`, with a fork and two pipes that have been created already."""
 
     def __init__(self, pid: int, pipes: Sequence[tuple[int, int]]) -> None:
         self._pid = pid

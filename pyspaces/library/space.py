@@ -1,4 +1,4 @@
-"""The space of a Python function: keywords of Container into a plan, and what none can have.
+"""Turn the keywords of Container into a plan, and refuse those that a function cannot have.
 
 Runs in the parent. `keywords.py` has the same names with their types, for type checkers.
 """
@@ -13,17 +13,17 @@ from pyspaces.settings import BY_NAME, FLAG, ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from pyspaces.plan import Plan
 
-# Settings whose keyword has another name: that of the first version, or `name` would be the
-# process's own, which several processes may share.
+# Settings whose keyword has another name: that of the first version; and `name` is the name of the
+# process, which several processes may share.
 RENAMED = {"map_uid": "uid_map", "map_gid": "gid_map", "name": "registered"}
-# Sets of operations that can be said by a keyword alone: they come before those of `mounts`.
+# Operations without words, which are keywords: they come before those of `mounts`.
 SETS = ("host_ro", "throwaway", "read_only")
-# The spellings of the first version.
+# The names of the first version.
 ALIASES = {
     "map_zero": "map_root",
     "newuser": "user",
@@ -33,29 +33,44 @@ ALIASES = {
     "newuts": "uts",
     "newipc": "ipc",
 }
-_NO_CLOCK = "nobody watches the clock while nobody waits: use join(timeout) and terminate()"
-_TOLD = "the process object tells it: pid, exitcode and result()"
-# What a function cannot have, and why.
+_NO_CLOCK = "no timer runs in the parent: use join(timeout) and terminate()"
+_INTERPRETER = "most of what a function calls is the interpreter's: learn from a command"
+_TOLD = "the process object has it: pid, exitcode and result()"
+# The settings that a function cannot have, and why.
 REFUSED = {
     **{
-        row.name: f"is an operation: its place is in mounts=[[{row.name.replace('_', '-')!r}, ...]]"
+        row.name: f"is an operation: use mounts=[[{row.name.replace('_', '-')!r}, ...]]"
         for row in settings.SETTINGS
         if row.kind == ORDERED and row.name not in SETS
     },
-    "hold": "a Container runs a function: one that sleeps holds the namespaces",
+    "hold": "a Container runs a function; one that sleeps holds the namespaces",
     "no_fork": "a Container is always a new process",
-    "no_kill_child": "it is so anyway: without kill_child a Container outlives its parent",
+    "no_kill_child": "without kill_child, a Container outlives its parent anyway",
     "timeout": _NO_CLOCK,
     "kill_after": _NO_CLOCK,
-    "pty": "nobody would relay the terminal while nobody waits",
+    "pty": "the parent does not relay a terminal while the function runs",
+    "seccomp_learn": _INTERPRETER,
     "status_fd": _TOLD,
     "status_file": _TOLD,
     "pid_file": _TOLD,
     "report": _TOLD,
+    "listen": "a function has the sockets that its caller has made: nothing is executed",
     "map_uid": "is called uid_map here",
     "map_gid": "is called gid_map here",
 }
-# Every keyword, and the setting that it is.
+# What differs for a command that a program starts.
+REFUSED_FOR_COMMAND = {
+    "pty": "use a pseudo-terminal of the program, as pty.openpty() makes it",
+    "hold": "there is always a command: `sleep infinity` holds the namespaces",
+    "no_fork": "the command is always a new process",
+    "no_kill_child": "it is so anyway: without kill_child a command outlives its parent",
+    "timeout": "use the time limits of run(), wait() and communicate()",
+    "kill_after": "use the time limits of run(), wait() and communicate()",
+    **dict.fromkeys(
+        ("status_fd", "status_file", "pid_file", "report"), "use pid, status and usage"
+    ),
+}
+# Every keyword, and its setting.
 TAKEN = {
     **{RENAMED.get(name, name): name for name in BY_NAME if name not in REFUSED or name in RENAMED},
     **ALIASES,
@@ -63,21 +78,20 @@ TAKEN = {
     "flags": "flags",
 }
 
-
-# What is made for one process: a context starts many.
+# The settings for a single process, which a context cannot have.
 SINGLE = {
     "registered": "is the name of one process, and a context starts many",
     "overlay_diff": "is written for one process, and a context starts many",
 }
 
 
-def plan_of(label: str, space: Mapping[str, Any], *, what: str) -> Plan:
-    """Return the plan of a function. Raises UsageFault, and TypeError for what is no setting.
+def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Plan:
+    """Return the plan of a function or a command.
 
-    label: what stands in place of a command. space: keywords. what: who is given them, for the
-    text.
+    words: the command, or what the plan has instead of one. space: the keywords. what: the callable
+    that got them, for the message. Raises UsageFault, and TypeError for unknown keywords.
     """
-    refused = REFUSED | SINGLE if what == "get_context()" else REFUSED
+    refused = REFUSED | {"get_context()": SINGLE, "Popen()": REFUSED_FOR_COMMAND}.get(what, {})
     faults = [f"{name}: {refused[name]}" for name in space if name in refused]
     if faults:
         raise UsageFault(faults)
@@ -88,23 +102,23 @@ def plan_of(label: str, space: Mapping[str, Any], *, what: str) -> Plan:
     if faults:
         raise UsageFault(faults)
     try:
-        plan = settings.plan_from({**mapping, "command": [label]})
+        plan = settings.plan_from({**mapping, "command": words})
     except UsageFault as fault:
         raise UsageFault([in_python(text) for text in fault.faults], hint=fault.hint) from None
     if mapping.get("kill_child") is None:
-        # A thread may start it that ends long before it does.
+        # The thread that starts it may end long before it does.
         plan = plan.replace(life=plan.life.replace(kill_child=None))
     return plan
 
 
 def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    """Return the mapping that the keywords mean; what is wrong with them is added to `faults`."""
+    """Return the settings for the keywords, and add what is wrong with them to `faults`."""
     mapping: dict[str, Any] = {}
     for name, value in space.items():
         if not _is_fitting(name, value):
             faults.append(f"{name}: takes True or False, and is {told(value)}")
         elif TAKEN[name] in BY_NAME and name not in SETS:
-            # Of two spellings, one may be left at False.
+            # Of two names for a setting, one may be False.
             mapping[TAKEN[name]] = mapping.get(TAKEN[name]) or value
     mounts = space.get("mounts", ())
     if isinstance(mounts, list | tuple):
@@ -116,7 +130,7 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
 
 
 def _is_fitting(name: str, value: object) -> bool:
-    """Tell whether a value is what its keyword takes, where that is True or False."""
+    """Return False for a flag whose value is not a bool."""
     row = BY_NAME.get(TAKEN[name])
     is_flag = name in SETS or (row is not None and row.kind == FLAG)
     return not is_flag or value is None or isinstance(value, bool)
@@ -134,7 +148,7 @@ def _of_flags(flags: object, faults: list[str]) -> list[str]:
 
 
 def in_python(text: str) -> str:
-    """Return a fault or a hint with the keywords of Python in place of options."""
+    """Return a fault or a hint with keywords of Python instead of options."""
     head, colon, rest = text.partition(": ")
     name = head.replace("-", "_")
     if colon and name in BY_NAME:
@@ -156,7 +170,7 @@ def _with_keywords(text: str) -> str:
 
 
 def explained(error: SpaceError) -> SpaceError:
-    """Put the hint of a launch that failed into the words of Python; return the error."""
+    """Replace the options in the hint of an error by keywords of Python; return the error."""
     before, add, what = (error.hint or "").rpartition(": add --")
     if add:
         error.hint = f"{before}: add {_with_keywords('--' + what)}"

@@ -1,24 +1,26 @@
-"""The operations of a plan, carried out on a tree in their order.
+"""Carry out the operations of a plan on a tree, in their order.
 
-Made in the parent, before the clone; what ends in `_inner` runs in the child.
+Created in the parent, before the clone; functions ending in `_inner` run in the child.
 """
 
 from __future__ import annotations
 
 import os
 
-from pyspaces.mounts.failing import Doing
+from pyspaces.errors import Refusal
+from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pyspaces.mounts.operations import Operation
     from pyspaces.mounts.tree import Tree
 
 
 class Building:
-    """Operations, and the tree to which they are applied: found first, then mounted."""
+    """Operations, and the tree on which they are carried out."""
 
     def __init__(self, operations: Sequence[Operation], tree: Tree) -> None:
         self._operations = tuple(operations)
@@ -32,13 +34,9 @@ class Building:
         before = os.umask(0)
         try:
             # First all paths are opened: the scratch directory, once there is one, is behind "/..".
-            opened = []
-            for operation in self._operations:
-                with Doing(operation.stage()):
-                    opened.append(operation.find_inner(tree))
-            for operation, found in zip(self._operations, opened, strict=True):
-                with Doing(operation.stage()):
-                    self._found.append(operation.prepare_inner(tree, found))
+            opened = [_reporting_inner(one, one.find_inner, tree) for one in self._operations]
+            for one, found in zip(self._operations, opened, strict=True):
+                self._found.append(_reporting_inner(one, one.prepare_inner, tree, found))
             tree.leave_scratch_inner()
         finally:
             os.umask(before)
@@ -48,17 +46,31 @@ class Building:
     def mount_inner(self, say: Callable[[str], None]) -> None:
         """Apply the operations to the root, which is the working directory, before and after.
 
-        say: told each of them as it begins. Raises Refusal, with the operation.
+        say: called with the description of each operation. Raises Refusal, with the operation.
         """
         self._tree.enter_inner()
         before = os.umask(0)
         try:
             for operation, found in zip(self._operations, self._found, strict=True):
                 say(operation.describe())
-                with Doing(operation.stage()):
-                    operation.apply_inner(self._tree, found)
+                _reporting_inner(operation, operation.apply_inner, self._tree, found)
         finally:
             os.umask(before)
         self._tree.leave_inner()
         for descriptor in {fd for found in self._found for fd in found}:
             os.close(descriptor)
+
+
+def _reporting_inner(operation: Operation, act: Callable[..., Any], *arguments: object) -> Any:
+    """Return the result of `act`. Raises Refusal, as an error of the operation."""
+    try:
+        return act(*arguments)
+    except Refusal as error:
+        error.stage = operation.stage()
+        raise
+    except OSError as error:
+        call = error.call if isinstance(error, KernelError) else ""
+        path = None if error.filename is None else os.fsdecode(error.filename)
+        refusal = Refusal(number=error.errno or 0, what=call, path=path)
+        refusal.stage = operation.stage()
+        raise refusal from error

@@ -1,11 +1,12 @@
-"""What was changed in an overlay: its upper directory, compared with those that it lies over.
+"""List the changes in an overlay: compare its upper directory with the ones below.
 
-Runs in a process that may read both: in that of the launcher's own, joined to the user namespace
-of the command. The marks are those of Documentation/filesystems/overlayfs.rst of the kernel.
+Runs in a process of the launcher that has joined the user namespace of the command, and so may
+read both. Documentation/filesystems/overlayfs.rst of the kernel describes the marks in an upper
+directory.
 
-The command has made what is looked at, and what it has left behind may still be changing it. So
-everything is opened by descriptor, one name at a time and no link; whatever is not there any more,
-or is something else by then, is passed over; and neither the depth nor the kind of a file matters.
+The command has created these files, and processes that it has left behind may still change them.
+So everything is opened by descriptor, one name at a time, without following links; what has
+disappeared or been replaced meanwhile is skipped; any depth and any kind of file is handled.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _PIECE = 1 << 20
-# In a user namespace the second; the kernel writes "y" for a folder that hides all beneath it.
+# The second is for user namespaces; the value "y" means that everything below is hidden.
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-# Where a name has gone meanwhile, or now is no directory, or a link.
+# A name has disappeared, or is not a directory any more, or is a link.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_KEPT_OPEN = 16  # levels of directories above the one that is looked at
+_KEPT_OPEN = 16  # levels of directories above the current one
 
 
 class _Place(Record):
-    """A directory to be looked at: its name in the one above; None for the topmost."""
+    """A directory to compare: its name, and the directory above it; None for the topmost."""
 
     above: _Place | None
     name: str
 
     def names(self) -> list[str]:
-        """Return the names that lead here from the topmost."""
+        """Return the names on the way from the topmost directory."""
         found, place = [], self
         while place.above is not None:
             found.append(place.name)
@@ -47,12 +48,12 @@ class _Place(Record):
 
 
 def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, str]]:
-    """Yield what was changed, ADDED, CHANGED or DELETED and its path, each directory by itself.
+    """Yield each change: ADDED, CHANGED or DELETED, and the path.
 
-    upper: a descriptor of the directory with the changes. lower: those of the directories beneath
-    it, the topmost first. path: of the directory, as it reads inside. A file that was opened for
-    writing and is as it was has not changed, whatever its time. What cannot be read beneath could
-    not be changed by the command either, but replaced.
+    upper: a descriptor of the directory with the changes. lower: descriptors of the directories
+    below it, the topmost first. path: the path of the overlay inside. A file with the same content
+    is unchanged, whatever its time. Files that cannot be read below count as changed: the command
+    could not read them either, but could replace them.
     """
     path = path.rstrip("/")
     with _Way(upper, lower) as way:
@@ -64,23 +65,23 @@ def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, 
             if opened is None:
                 continue
             base = "/".join([path, *names])
-            for name, kind, is_folder in _compared(opened[0], opened[1:]):
+            for name, kind, is_directory in _compared(opened[0], opened[1:]):
                 if kind:
                     yield kind, f"{base}/{name}"
-                if is_folder:
+                if is_directory:
                     pending.append(_Place(above=place, name=name))
 
 
 class _Way:
-    """The directories from the topmost to the one that is looked at, the last few of them open.
+    """The directories from the topmost to the current one, of which the last few are open.
 
-    Each level is a list of descriptors, the upper directory's first.
+    Each level is a list of descriptors, that of the upper directory first.
     """
 
     def __init__(self, upper: int, lower: Sequence[int]) -> None:
         self._top = [upper, *lower]
         self._names: list[str] = []
-        self._levels: list[list[int]] = []  # those of the names; empty where closed again
+        self._levels: list[list[int]] = []  # one for each name; empty if closed again
 
     def __enter__(self) -> _Way:
         return self
@@ -89,7 +90,7 @@ class _Way:
         self._shorten(0)
 
     def go(self, names: list[str]) -> list[int] | None:
-        """Return the descriptors of a directory, to be left open; None where it has gone."""
+        """Return the descriptors of a directory, which stay ours; None if it has disappeared."""
         common = 0
         for one, other in zip(self._names, names, strict=False):
             if one != other:
@@ -120,7 +121,7 @@ class _Way:
 
 
 def _compared(upper: int, lower: Sequence[int]) -> Iterator[tuple[str, str | None, bool]]:
-    """Yield each name in a directory, what happened to it, and whether to look beneath it."""
+    """Yield each name in a directory, its change or None, and whether to look below it."""
     for name in {*os.listdir(upper), *_hidden(upper, lower)}:
         new, old = _status(upper, name), _topmost(lower, name)
         if new is None or _is_whiteout(new):
@@ -135,20 +136,20 @@ def _compared(upper: int, lower: Sequence[int]) -> Iterator[tuple[str, str | Non
 
 
 def _beneath(above: Sequence[int], name: str) -> list[int] | None:
-    """Open the directory `name`, in the upper directory and in those beneath it that have it."""
+    """Open the directory `name` in the upper directory, and in those below that have it."""
     first = _opened(above[0], name)
     if first is None:
         return None
     opened = [first]
-    for folder in above[1:]:
-        status = _status(folder, name)
+    for directory in above[1:]:
+        status = _status(directory, name)
         if status is None:
             continue
-        # Anything but a folder hides those of the same name beneath it.
+        # Anything but a directory hides directories of the same name below it.
         if not stat.S_ISDIR(status.st_mode):
             break
         try:
-            below = _opened(folder, name)
+            below = _opened(directory, name)
         except PermissionError:
             continue
         if below is not None:
@@ -156,9 +157,9 @@ def _beneath(above: Sequence[int], name: str) -> list[int] | None:
     return opened
 
 
-def _opened(folder: int, name: str) -> int | None:
+def _opened(directory: int, name: str) -> int | None:
     try:
-        return os.open(name, _FOLDER, dir_fd=folder)
+        return os.open(name, _DIRECTORY, dir_fd=directory)
     except OSError as error:
         if error.errno not in _GONE:
             raise
@@ -166,31 +167,31 @@ def _opened(folder: int, name: str) -> int | None:
 
 
 def _hidden(upper: int, lower: Sequence[int]) -> set[str]:
-    """Return what is beneath a folder that hides it all: it was deleted and made anew."""
+    """Return the names below a directory that hides them all: it was deleted and created again."""
     if not any(_attribute(upper, name) == b"y" for name in _OPAQUE):
         return set()
-    return {name for folder in lower for name in os.listdir(folder)}
+    return {name for directory in lower for name in os.listdir(directory)}
 
 
-def _attribute(folder: int, name: str) -> bytes | None:
+def _attribute(directory: int, name: str) -> bytes | None:
     try:
-        return os.getxattr(folder, name)
-    except OSError:  # it has none, or the file system knows of none
+        return os.getxattr(directory, name)
+    except OSError:  # no such attribute, or the file system has none
         return None
 
 
-def _status(folder: int, name: str) -> os.stat_result | None:
+def _status(directory: int, name: str) -> os.stat_result | None:
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except (FileNotFoundError, PermissionError):
         return None
 
 
 def _topmost(lower: Sequence[int], name: str) -> tuple[int, os.stat_result] | None:
-    """Return the folder in which `name` was seen, and what was there."""
-    for folder in lower:
-        if status := _status(folder, name):
-            return None if _is_whiteout(status) else (folder, status)
+    """Return the topmost directory that has `name`, and its status; None if it was hidden."""
+    for directory in lower:
+        if status := _status(directory, name):
+            return None if _is_whiteout(status) else (directory, status)
     return None
 
 
@@ -198,32 +199,31 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _differ(upper: int, name: str, new: os.stat_result, folder: int, old: os.stat_result) -> bool:
+def _differ(upper: int, name: str, new: os.stat_result, lower: int, old: os.stat_result) -> bool:
     if (new.st_mode, new.st_uid, new.st_gid) != (old.st_mode, old.st_uid, old.st_gid):
         return True
     if stat.S_ISREG(new.st_mode):
-        return new.st_size != old.st_size or not _same_content(upper, folder, name)
+        return new.st_size != old.st_size or not _same_content(upper, lower, name)
     if stat.S_ISLNK(new.st_mode):
         try:
-            return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=folder)
-        except OSError:  # it is no link any more
+            return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=lower)
+        except OSError:  # not a link any more
             return True
     return new.st_rdev != old.st_rdev
 
 
-def _same_content(upper: int, folder: int, name: str) -> bool:
+def _same_content(upper: int, lower: int, name: str) -> bool:
     opened: list[int] = []
     try:
-        for directory in (upper, folder):
+        for directory in (upper, lower):
             opened.append(os.open(name, _FILE, dir_fd=directory))
             if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
                 return False
         while (piece := os.read(opened[0], _PIECE)) == os.read(opened[1], _PIECE):
             if not piece:
                 return True
-    except OSError:  # what cannot be read, or is not there any more
         return False
-    else:
+    except OSError:  # one cannot be read, or has disappeared
         return False
     finally:
         for descriptor in opened:

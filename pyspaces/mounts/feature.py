@@ -1,7 +1,7 @@
-"""What the command sees of the file system, as a plan has it: mount_namespaces(7).
+"""What the command sees of the file system: mount_namespaces(7).
 
-Pure, but for the steps, which the child takes. Settings of the kind ORDERED are operations, carried
-out in the order in which they are written: in a mapping they stand in one list, `mounts`.
+Pure, except for the steps, which run in the child. Settings of the kind ORDERED are operations,
+carried out in the order in which they are given: in a mapping, they are one list, `mounts`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,18 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
 
-# Operations that are for a sandbox.
+# With one of these operations, the launch is a sandbox.
 _SANDBOXES = frozenset(("host-ro", "throwaway", "read-only"))
 
 
 class Mounts(Part):
     """What the command sees of the file system.
 
-    propagation: of every mount in the new mount namespace, a word of `propagation.WORDS`.
-    root: the directory that is the root inside; None for the caller's root. empty_root: whether it
-    is an empty tmpfs instead.
-    operations: of `mounts.operations`, carried out in their order on that root.
-    mount_proc: whether /proc shows the new pid namespace.
-    guard_proc: whether what user 0 of the host could do to it through /proc is out of reach.
+    propagation: of all mounts in the new mount namespace, a word of `propagation.WORDS`. root: the
+    directory that becomes the root; None for the caller's root. empty_root: whether the root is an
+    empty tmpfs instead. operations: records of `mounts.operations`, carried out in their order on
+    that root. mount_proc: whether to mount a new /proc. guard_proc: whether to protect the host's
+    settings in /proc, which user 0 of the host could change.
     """
 
     propagation: str = propagation.PRIVATE
@@ -66,7 +65,7 @@ class Mounts(Part):
 
     @property
     def builds_tree(self) -> bool:
-        """Whether the command's root is one that the launch puts together."""
+        """Whether the launch builds the command's root."""
         return self.root is not None or self.empty_root or bool(self.operations)
 
     def faults(self, plan: Plan) -> Iterator[str]:
@@ -87,25 +86,36 @@ class Mounts(Part):
 
             yield from faults_of(self.operations)
             if self.mount_proc:
-                yield "mount-proc: with mounts it is one of them, Proc(), in its place among them"
+                yield "mount-proc: with mounts, add Proc() to them instead"
 
 
 def _read(given: Given, plan: Plan) -> Mounts:
     new_proc = given.values.get("mount_proc", plan.has("pid") and plan.has("mount"))
-    empty_root, operations = _operations(given, plan, proc=new_proc)
-    guards = plan.has("mount") and _guards_proc(given, plan, empty_root=empty_root)
+    names = {
+        item[0].replace("_", "-")
+        for item in given.values.get("mounts", ())
+        if isinstance(item, list | tuple) and item and isinstance(item[0], str)
+    }
+    empty_root, operations = _operations(given, plan, names, proc=new_proc)
+    # A sandbox protects the host's settings.
+    powerless = plan.holds("privileges") and "ALL" in plan.privileges.cap_drop
+    sandbox = empty_root or given.has("root") or powerless
     return Mounts(
         propagation=given.values.get("propagation", propagation.PRIVATE),
         root=given.text("root"),
         empty_root=empty_root,
         operations=operations,
         mount_proc=new_proc and not operations,
-        guard_proc=guards,
+        guard_proc=plan.has("mount")
+        and (sandbox or not names.isdisjoint(_SANDBOXES))
+        and not given.flag("proc_open"),
     )
 
 
-def _operations(given: Given, plan: Plan, *, proc: bool) -> tuple[bool, tuple[Operation, ...]]:
-    """Return whether the root is an empty one, and the operations on it."""
+def _operations(
+    given: Given, plan: Plan, names: set[str], *, proc: bool
+) -> tuple[bool, tuple[Operation, ...]]:
+    """Return whether the root is an empty tmpfs, and the operations on it."""
     items = given.values.get("mounts", ())
     empty_root = given.flag("empty_root")
     if not items and not empty_root:
@@ -120,24 +130,8 @@ def _operations(given: Given, plan: Plan, *, proc: bool) -> tuple[bool, tuple[Op
         user=user,
         shared_pids="pid" not in (*given.namespaces, *given.joined),
     )
-    empty_root = empty_root or words.needs_empty_root(items, user=user)
-    return empty_root, words.with_what_follows(operations, empty_root=empty_root, proc=proc)
-
-
-def _guards_proc(given: Given, plan: Plan, *, empty_root: bool) -> bool:
-    """Tell whether this is a sandbox, in which the host's settings are out of reach."""
-    from_sets = {
-        item[0].replace("_", "-")
-        for item in given.values.get("mounts", ())
-        if isinstance(item, list | tuple) and item and isinstance(item[0], str)
-    }
-    sandbox = (
-        (plan.holds("privileges") and "ALL" in plan.privileges.cap_drop)
-        or empty_root
-        or given.has("root")
-        or from_sets.intersection(_SANDBOXES)
-    )
-    return bool(sandbox) and not given.flag("proc_open")
+    empty_root = empty_root or words.needs_empty_root(names, user=user)
+    return empty_root, words.with_implied(operations, empty_root=empty_root, proc=proc)
 
 
 def _find_inner(context: Context) -> None:
@@ -150,8 +144,8 @@ def _attach_root_inner(context: Context) -> None:
     if mounts.empty_root:
         root.attach_empty_inner()
     else:
-        # Operations on the caller's own tree are applied to a copy of it: what they take from
-        # outside is then never what an earlier one has put there.
+        # Operations on the caller's own tree are applied to a copy of it: a source is then never
+        # what an earlier operation has mounted.
         root.attach_inner(mounts.root or "/")
 
 
@@ -172,7 +166,7 @@ SET_PROPAGATION = Step(
     detail=lambda plan: plan.mounts.propagation,
 )
 FIND = Step(
-    title="find what is to be mounted",
+    title="open the sources of mounts",
     applies=lambda plan: plan.mounts.operations,
     act=_find_inner,
 )
@@ -195,10 +189,10 @@ MOUNT_PROC = Step(
     act=lambda context: proc.mount_inner(context.plan.mounts.root),
 )
 GUARD_PROC = Step(
-    title="close what is the host's in /proc",
+    title="protect the host's settings in /proc",
     applies=lambda plan: plan.mounts.guard_proc,
     act=_guard_proc_inner,
-    detail=lambda plan: "where its root is inside",
+    detail=lambda plan: "if user 0 of the host is mapped",
 )
 CHANGE_ROOT = Step(
     title="change to the new root",
@@ -218,10 +212,10 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
 _MOUNT = ("mount",)
 
 
-def _row(name: str, metavar: str, text: str) -> Setting:
-    return Setting(
-        name=name, kind=ORDERED, group=MOUNTS, metavar=metavar, implies=_MOUNT, help=text
-    )
+def _row(usage: str, text: str) -> Setting:
+    """Return the setting of an operation. usage: its name and its words. text: its help."""
+    name, _, words = usage.partition(" ")
+    return Setting(name=name, kind=ORDERED, group=MOUNTS, metavar=words, implies=_MOUNT, help=text)
 
 
 _TRY = "like the option without -try, but ignored if SRC does not exist"
@@ -259,52 +253,42 @@ FEATURE = Feature(
         ),
         _row(
             "host_ro",
-            "",
             "show the host's programs and /etc read-only, with /dev, /proc and /tmp, on an empty"
             " root",
         ),
-        _row("throwaway", "", "show the host's file systems, and discard all changes at the end"),
-        _row("read_only", "", "make everything mounted so far read-only, including submounts"),
-        _row("bind", "SRC DST", "bind mount SRC on DST, including what is mounted below it"),
-        _row("ro_bind", "SRC DST", "like --bind, read-only"),
-        _row("dev_bind", "SRC DST", "like --bind, with access to device files"),
-        _row("bind_suid", "SRC DST", "like --bind, with set-user-ID programs enabled"),
-        _row("bind_try", "SRC DST", _TRY),
-        _row("ro_bind_try", "SRC DST", _TRY),
-        _row("dev_bind_try", "SRC DST", _TRY),
-        _row("bind_fd", "FD DST", "bind mount the file or directory open as FD on DST"),
-        _row("ro_bind_fd", "FD DST", "like --bind-fd, read-only"),
-        _row("tmpfs", "DST", "mount a tmpfs on DST (--size, --perms)"),
-        _row("proc", "DST", "mount a procfs on DST: a new one with --pid, else the caller's /proc"),
+        _row("throwaway", "show the host's file systems, and discard all changes at the end"),
+        _row("read_only", "make everything mounted so far read-only, including submounts"),
+        _row("bind SRC DST", "bind mount SRC on DST, including what is mounted below it"),
+        _row("ro_bind SRC DST", "like --bind, read-only"),
+        _row("dev_bind SRC DST", "like --bind, with access to device files"),
+        _row("bind_suid SRC DST", "like --bind, with set-user-ID programs enabled"),
+        _row("bind_try SRC DST", _TRY),
+        _row("ro_bind_try SRC DST", _TRY),
+        _row("dev_bind_try SRC DST", _TRY),
+        _row("bind_fd FD DST", "bind mount the file or directory open as FD on DST"),
+        _row("ro_bind_fd FD DST", "like --bind-fd, read-only"),
+        _row("tmpfs DST", "mount a tmpfs on DST (--size, --perms)"),
+        _row("proc DST", "mount a procfs on DST: a new one with --pid, else the caller's /proc"),
+        _row("dev DST", "set up a minimal /dev on DST, with its own terminals and shared memory"),
+        _row("sysfs DST", "mount a sysfs on DST; requires --net"),
         _row(
-            "dev", "DST", "set up a minimal /dev on DST, with its own terminals and shared memory"
+            "mqueue DST", "mount the message queues of the new IPC namespace on DST; requires --ipc"
         ),
-        _row("sysfs", "DST", "mount a sysfs on DST; requires --net"),
+        _row("dir DST", "create the directory DST if it is missing (--perms)"),
+        _row("symlink TEXT DST", "create a symbolic link to TEXT at DST"),
+        _row("file FD DST", "create the file DST with what is read from FD (--perms)"),
+        _row("bind_data FD DST", "bind mount a file with what is read from FD on DST (--perms)"),
+        _row("ro_bind_data FD DST", "like --bind-data, read-only"),
+        _row("remount_ro DST", "make the mount on DST read-only, but not those below it"),
+        _row("chmod MODE DST", "change the mode of DST, which an earlier option has created"),
+        _row("mask PATH", "hide PATH: files read empty, directories appear empty; * and ? match"),
         _row(
-            "mqueue",
-            "DST",
-            "mount the message queues of the new IPC namespace on DST; requires --ipc",
-        ),
-        _row("dir", "DST", "create the directory DST if it is missing (--perms)"),
-        _row("symlink", "TEXT DST", "create a symbolic link to TEXT at DST"),
-        _row("file", "FD DST", "create the file DST with what is read from FD (--perms)"),
-        _row("bind_data", "FD DST", "bind mount a file with what is read from FD on DST (--perms)"),
-        _row("ro_bind_data", "FD DST", "like --bind-data, read-only"),
-        _row("remount_ro", "DST", "make the mount on DST read-only, but not those below it"),
-        _row("chmod", "MODE DST", "change the mode of DST, which an earlier option has created"),
-        _row(
-            "mask", "PATH", "hide PATH: files read empty, directories appear empty; * and ? match"
-        ),
-        _row(
-            "overlay_src",
-            "DIR",
+            "overlay_src DIR",
             "add DIR as a layer of the next overlay option; repeatable, lowest first",
         ),
-        _row("overlay", "UPPER WORK DST", "mount an overlay on DST; changes go to UPPER"),
+        _row("overlay UPPER WORK DST", "mount an overlay on DST; changes go to UPPER"),
         _row(
-            "tmp_overlay",
-            "DST",
-            "mount an overlay on DST; changes are discarded at the end (--size)",
+            "tmp_overlay DST", "mount an overlay on DST; changes are discarded at the end (--size)"
         ),
         value(
             "overlay_diff",
@@ -312,9 +296,9 @@ FEATURE = Feature(
             "FILE",
             "write a list of the discarded changes to FILE; as JSON if it ends in .json",
         ),
-        _row("ro_overlay", "DST", "mount a read-only overlay of two or more layers on DST"),
-        _row("size", "BYTES", "size limit for what the next option mounts, such as 512M"),
-        _row("perms", "MODE", "octal mode for what the next option creates"),
+        _row("ro_overlay DST", "mount a read-only overlay of two or more layers on DST"),
+        _row("size BYTES", "size limit for what the next option mounts, such as 512M"),
+        _row("perms MODE", "octal mode for what the next option creates"),
     ),
     read=_read,
     needs={
@@ -334,9 +318,9 @@ FEATURE = Feature(
     equivalent=_equivalent,
     translated=("propagation", "mount_proc"),
     no_equivalent={
-        "root": "unshare(1) changes it by chroot(2), which leaves the old one in reach",
-        "empty_root": "unshare(1) makes none",
+        "root": "unshare(1) changes it by chroot(2), which leaves the old root within reach",
+        "empty_root": "unshare(1) cannot create one",
         "guard_proc": "unshare(1) leaves all of /proc as it is",
-        "operations": "unshare(1) mounts nothing but a fresh /proc",
+        "operations": "unshare(1) mounts only a new /proc",
     },
 )

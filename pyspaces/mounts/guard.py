@@ -1,17 +1,16 @@
-"""What /proc and /sys let user 0 of the host do to all of it, taken out of the command's reach.
+"""Protect what /proc and /sys would let user 0 of the host change, or read, from the command.
 
-Runs in the child, in its mount namespace, before the root changes. Loaded where a plan asks for it.
+Runs in the child, in its mount namespace, before the root changes. Loaded only if needed.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 
 from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, libc, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.mounts.tree import NO_SUID, READ_ONLY, Tree
+from pyspaces.mounts.tree import READ_ONLY, Tree
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -21,53 +20,51 @@ if TYPE_CHECKING:
     from pyspaces.kernel.mountinfo import Mount
 
 # The lists of the OCI runtimes: config.md of the runtime-spec, oci/defaults.go of moby.
-KEPT_AS_IT_IS = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-HIDDEN = (
+READ_ONLY_NAMES = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+HIDDEN_NAMES = (
     *("acpi", "asound", "kcore", "keys", "latency_stats"),
     *("sched_debug", "scsi", "timer_list", "timer_stats"),
 )
-_EMPTY = constants.MS_NOSUID | constants.MS_NODEV | constants.MS_RDONLY
 _INSIDE = constants.RESOLVE_BENEATH | constants.RESOLVE_NO_SYMLINKS
-_PROC_ROOT_INO = 1  # linux/proc_fs.h
 _MOST_TRIES = 100
 
 
 class Guard(Record):
-    """What to close. builds_tree: whether the root to be is the working directory.
+    """What to protect.
 
-    sysfs: whether all of /sys is closed, too.
+    builds_tree: whether the new root is the working directory. sysfs: whether to make all of /sys
+    read-only, too.
     """
 
     builds_tree: bool
     sysfs: bool
 
     def guard_inner(self) -> None:
-        """Make what is the host's in every whole /proc read-only, or hide it. Raises KernelError.
+        """Make the host's files in every whole /proc read-only, or hide them. Raises KernelError.
 
         Files in /proc/sys belong to user 0 of the host, who needs no capability to write to them
-        (test_perm() of fs/proc/proc_sysctl.c); everybody else cannot, whatever the capabilities in
-        a user namespace. So where that user is not inside, there is nothing to do, and with nothing
-        mounted over it /proc stays one by which the kernel allows launches inside a fresh one.
+        (test_perm() of fs/proc/proc_sysctl.c); nobody else can, whatever the capabilities in a user
+        namespace. So if that user is not mapped inside, nothing is done, and with nothing mounted
+        over it, /proc still allows the kernel to mount another one in nested launches.
         """
         if not _is_host_root_inside():
             return
         place = "." if self.builds_tree else "/"
         root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-        tree = Tree()
-        tree.begin_inner(root)
+        tree = Tree(root=root)
         try:
-            for top in _whole_ones_inner(root):
-                _guard_one_inner(tree, top, null)
+            for top in _open_procs_inner(root):
+                _guard_proc_inner(tree, top, null)
                 os.close(top)
             _guard_sysfs_inner(tree, null, whole=self.sysfs)
         finally:
-            tree.end_inner()
+            os.close(tree.root)
             os.close(null)
 
 
 def _is_host_root_inside() -> bool:
-    """Tell whether user 0 of the host is anybody in this user namespace."""
+    """Return whether user 0 of the host is mapped in this user namespace."""
     try:
         owner = os.stat("/proc/sys/kernel/ostype").st_uid
     except OSError:
@@ -75,13 +72,13 @@ def _is_host_root_inside() -> bool:
     return str(owner) != procfs.sysctl("kernel.overflowuid")
 
 
-def _whole_ones_inner(root: int) -> list[int]:
-    """Open each procfs beneath the root that can be reached, and shows all of itself."""
-    found = []
+def _open_procs_inner(root: int) -> list[int]:
+    """Open each procfs beneath the root that can be reached and is mounted as a whole."""
     for _ in range(_MOST_TRIES):
+        found = []
         rows = {row.number: row for row in mountinfo.mounts()}
         first = procfs.mount_number(root)
-        # Somebody may be renaming what leads there: once more, for all of them.
+        # Somebody may be renaming what leads to one: then all are looked up again.
         missed = False
         for number, row in rows.items():
             if row.kind != "proc" or first not in mountinfo.line_of(rows, number):
@@ -91,19 +88,14 @@ def _whole_ones_inner(root: int) -> list[int]:
                 found.append(top)
             elif not _is_covered(rows, number):
                 missed = True
-        if not missed:
-            return [top for top in found if _is_whole(top)]
-        for top in found:
+        whole = [
+            top for top in found if not missed and os.fstat(top).st_ino == constants.PROC_ROOT_INO
+        ]
+        for top in {*found}.difference(whole):
             os.close(top)
-        found = []
+        if not missed:
+            return whole
     raise Refusal("a /proc is renamed all the time")
-
-
-def _is_whole(top: int) -> bool:
-    if os.fstat(top).st_ino == _PROC_ROOT_INO:
-        return True
-    os.close(top)
-    return False
 
 
 def _open_inner(root: int, path: str, number: int) -> int | None:
@@ -119,7 +111,7 @@ def _open_inner(root: int, path: str, number: int) -> int | None:
 
 
 def _is_covered(rows: Mapping[int, Mount], number: int) -> bool:
-    """Tell whether another mount lies over this one, or over what leads to it."""
+    """Return whether another mount covers this one, or what leads to it."""
     path, line = rows[number].point, mountinfo.line_of(rows, number)
     return any(
         f"{path}/".startswith(f"{row.point.rstrip('/')}/") and other not in line
@@ -127,42 +119,30 @@ def _is_covered(rows: Mapping[int, Mount], number: int) -> bool:
     )
 
 
-def _guard_one_inner(tree: Tree, top: int, null: int) -> None:
-    for name in KEPT_AS_IT_IS:
+def _guard_proc_inner(tree: Tree, top: int, null: int) -> None:
+    for name in READ_ONLY_NAMES:
         if (point := _look_inner(top, name)) is not None:
-            source = tree.copy_inner(os.dup(point))
-            tree.attach_inner(source, point, READ_ONLY)
-            os.close(source)
-    for name in HIDDEN:
+            tree.cover_inner(point, point, READ_ONLY)
+    for name in HIDDEN_NAMES:
         if (point := _look_inner(top, name)) is not None:
-            _hide_inner(tree, point, f"/proc/{name}", null)
+            tree.hide_inner(point, f"/proc/{name}", null)
 
 
 def _guard_sysfs_inner(tree: Tree, null: int, *, whole: bool) -> None:
-    """Hide the firmware, whose tables tell of the machine; and make all of /sys read-only."""
+    """Hide the tables of the firmware, which describe the machine. whole: as in Guard.sysfs."""
     top = tree.look_inner("/sys")
     if top is None:
         return
     if mountinfo.kind_of(top) == "sysfs":
         if (point := _look_inner(top, "firmware")) is not None:
-            _hide_inner(tree, point, "/sys/firmware", null)
+            tree.hide_inner(point, "/sys/firmware", null)
         if whole:
             tree.restrict_inner(top, READ_ONLY, recursive=True)
     os.close(top)
 
 
-def _hide_inner(tree: Tree, point: int, path: str, null: int) -> None:
-    if stat.S_ISDIR(os.fstat(point).st_mode):
-        data = "mode=0555,nr_inodes=1"
-        os.close(tree.fresh_on_inner(point, path, "tmpfs", _EMPTY, data))
-        return
-    source = tree.copy_inner(os.dup(null))
-    tree.attach_inner(source, point, READ_ONLY | NO_SUID)
-    os.close(source)
-
-
 def _look_inner(top: int, name: str) -> int | None:
-    """Open what a file system of the kernel has of that name; None where it has nothing."""
+    """Open `name` in a file system of the kernel; None if there is no such file."""
     try:
         return libc.openat2(top, name, os.O_PATH, _INSIDE)
     except KernelError:

@@ -1,6 +1,6 @@
-"""What all operations on the tree of a command have in common.
+"""The base class of all operations on the tree of a command.
 
-Plain data, made in the parent; what ends in `_inner` runs in the child.
+Operations are plain data, created in the parent; functions ending in `_inner` run in the child.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.tree import Tree
 
-# Of an int in C.
+# The limit of an int in C.
 _LARGEST_DESCRIPTOR = 2**31 - 1
-# By name, as in plain data.
+# The operations by name, as plain data has it.
 KINDS: dict[str, type[Operation]] = {}
 
 
 class Operation(Record):
-    """One operation: what it is in words, and how it is carried out.
+    """One operation on the tree.
 
-    target: where, inside; absolute and without `..`.
+    target: a path inside; absolute and without `..`. Fields with the same name have the same
+    meaning, and the same rules, in every operation: `source` and `lower` are paths outside, `fd` is
+    a descriptor of the caller, which the operation closes, and `perms` is a mode.
     """
 
     target: str
@@ -36,12 +38,12 @@ class Operation(Record):
             KINDS[cls.__name__] = cls
 
     def to_data(self) -> dict[str, Any]:
-        """Return the operation as plain data, its class as `kind`."""
+        """Return the operation as plain data, with its class as `kind`."""
         return {"kind": type(self).__name__, **super().to_data()}
 
     @classmethod
     def from_data(cls, data: Any) -> Self:
-        """Rebuild an operation. Raises TypeError for what is none."""
+        """Rebuild an operation. Raises TypeError if `data` is not one."""
         if cls is not Operation:
             return super().from_data(data)
         if not isinstance(data, dict):
@@ -54,7 +56,7 @@ class Operation(Record):
         return KINDS[kind].from_data(rest)  # type: ignore[return-value]
 
     def describe(self) -> str:
-        """Return what is done, in words that fit behind `cannot`."""
+        """Return what the operation does, in words that fit after `cannot`."""
         raise NotImplementedError
 
     def stage(self) -> Stage:
@@ -62,42 +64,37 @@ class Operation(Record):
         return Stage(self.describe(), f"mount-{type(self).__name__.lower()}")
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong, a line each."""
-        yield from path_faults("target", self.target)
+        """Yield what is wrong with the fields, a line each."""
+        for name in ("source", "lower", "upper", "work", "text", "target"):
+            value = getattr(self, name, ())
+            for path in (value,) if isinstance(value, str) else value:
+                yield from _path_faults(name if name in ("text", "target") else "source", path)
         if not self.target.startswith("/"):
             yield f"{self.target!r}: a target is a path inside, and begins with /"
         if ".." in self.target.split("/"):
-            yield f"{self.target!r}: a target has no .. in it, which could lead outside the root"
-
-    def descriptors(self) -> tuple[int, ...]:
-        """Return the caller's descriptors that the operation uses up."""
-        return ()
+            yield f"{self.target!r}: a target cannot contain .., which could lead out of the root"
+        perms = getattr(self, "perms", 0)
+        if not 0 <= perms <= 0o7777:
+            yield f"perms: {perms:o}: is not a mode; the largest is 7777"
 
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
-        """Open what comes from outside, before anything is mounted. The tree closes it."""
+        """Open what comes from outside, before anything is mounted."""
         return ()
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Turn what `find_inner` returned into what can be attached, before the root moves."""
+        """Turn the result of `find_inner` into what can be attached, before the root changes."""
         return tuple(tree.copy_inner(descriptor) for descriptor in found)
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
-        """Do it. found: what `prepare_inner` returned."""
+        """Carry out the operation. found: the result of `prepare_inner`."""
         raise NotImplementedError
 
 
-def path_faults(what: str, path: str) -> Iterator[str]:
-    """Yield why `path` cannot be passed to the kernel."""
+def _path_faults(what: str, path: str) -> Iterator[str]:
     if not path:
         yield f"{what}: a path cannot be empty"
     elif fault := c_string_fault(path):
         yield f"{what}: {path!r}: {fault}"
-
-
-def mode_faults(perms: int) -> Iterator[str]:
-    """Yield why `perms` are no permissions."""
-    if not 0 <= perms <= 0o7777:
-        yield f"perms: {perms:o}: is not a mode; the largest is 7777"
 
 
 def faults_of(operations: Iterable[Operation]) -> Iterator[str]:
@@ -109,9 +106,11 @@ def faults_of(operations: Iterable[Operation]) -> Iterator[str]:
             continue
         for fault in operation.faults():
             yield f"{operation.describe()}: {fault}"
-        for descriptor in operation.descriptors():
-            if not 0 <= descriptor <= _LARGEST_DESCRIPTOR:
-                yield f"{operation.describe()}: fd: {descriptor}: is not a descriptor"
-            if descriptor in used:
-                yield f"{operation.describe()}: the descriptor has been used by another operation"
-            used.add(descriptor)
+        descriptor = getattr(operation, "fd", None)
+        if descriptor is None:
+            continue
+        if not 0 <= descriptor <= _LARGEST_DESCRIPTOR:
+            yield f"{operation.describe()}: fd: {descriptor}: is not a descriptor"
+        if descriptor in used:
+            yield f"{operation.describe()}: another operation uses the same descriptor"
+        used.add(descriptor)

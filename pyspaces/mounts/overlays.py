@@ -1,6 +1,6 @@
-"""Overlays: folders laid over each other, with the changes kept apart or thrown away.
+"""Overlays: directories on top of each other, with the changes stored separately or discarded.
 
-Plain data, made in the parent; what ends in `_inner` runs in the child. The rules are those of
+Plain data, created in the parent; functions ending in `_inner` run in the child. The rules are in
 Documentation/filesystems/overlayfs.rst of the kernel.
 """
 
@@ -12,7 +12,8 @@ import os
 from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, mountinfo, nsfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.mounts.operation import Operation, path_faults
+from pyspaces.mounts.operation import Operation
+from pyspaces.mounts.tree import PLAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.tree import Tree
 
-_PLAIN = constants.MS_NOSUID | constants.MS_NODEV
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-
 
 class _Layers(Operation):
-    """lower: folders of outside, the lowest first; a file that several have is the last one's."""
+    """lower: directories outside, the lowest first; a higher one hides files of lower ones."""
 
     lower: tuple[str, ...]
 
@@ -33,11 +31,9 @@ class _Layers(Operation):
         return " over ".join(reversed(self.lower)) or "nothing"
 
     def faults(self) -> Iterator[str]:
-        for path in self.lower:
-            yield from path_faults("source", path)
+        yield from super().faults()
         if not self.lower:
             yield "requires a layer: add --overlay-src"
-        yield from super().faults()
 
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
         return tuple(fd for path in self.lower for fd in tree.source_inner(path))
@@ -47,31 +43,22 @@ class _Layers(Operation):
 
 
 class Overlay(_Layers):
-    """An overlay whose changes are kept in the folder `upper` of outside.
+    """Mount an overlay whose changes are stored in the directory `upper` outside.
 
-    work: an empty folder on the same file system, for the kernel's use. lower: as in TmpOverlay.
+    work: an empty directory on the same file system, for the kernel. lower: as in TmpOverlay.
     """
 
     upper: str
     work: str
 
     def describe(self) -> str:
-        """Say it in words."""
         return f"lay {self.upper} over {self._layers()} on {self.target}"
 
-    def faults(self) -> Iterator[str]:
-        """Yield what is wrong, a line each."""
-        yield from super().faults()
-        for path in (self.upper, self.work):
-            yield from path_faults("source", path)
-
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
-        """Open what comes from outside."""
         upper, work = (tree.source_inner(path)[0] for path in (self.upper, self.work))
         return (*super().find_inner(tree), upper, work)
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Make what is attached later, out of sight."""
         *lower, upper, work = found
         if os.fstat(upper).st_dev != os.fstat(work).st_dev:
             raise Refusal(
@@ -81,64 +68,58 @@ class Overlay(_Layers):
 
 
 class TmpOverlay(_Layers):
-    """An overlay whose changes are kept in memory, and vanish. size: of the changes, in bytes.
+    """Mount an overlay whose changes are stored in memory and discarded at the end.
 
-    lower: folders of outside, the lowest first; a file that several have is the last one's.
+    size: the limit of the changes, in bytes. lower: directories outside, the lowest first; a higher
+    one hides files of lower ones.
     """
 
     size: int | None = None
 
     def describe(self) -> str:
-        """Say it in words."""
         size = "" if self.size is None else f", up to {self.size} bytes"
         return f"lay changes in memory{size} over {self._layers()} on {self.target}"
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Make what is attached later, out of sight."""
         size = "" if self.size is None else f",size={self.size}"
-        # A tmpfs for each, so that one that is full fills no other.
-        flags = constants.MS_NOSUID | constants.MS_NODEV
-        place = tree.hidden_inner("tmpfs", flags, f"mode=0700{size}")
-        upper, work = (_new_folder(place, name) for name in ("upper", "work"))
-        # The folder that is seen has the owner and the mode of the one that it lies over.
-        _dress(place, "upper", os.fstat(found[-1]))
-        tree.keep_inner(self.target, upper)
+        # A tmpfs for each, so that filling one does not fill the others.
+        place = tree.hidden_inner("tmpfs", PLAIN, f"mode=0700{size}")
+        upper, work = (_new_directory(place, name) for name in ("upper", "work"))
+        # The directory that is seen has the owner and the mode of the one that it covers.
+        _copy_owner_and_mode(place, "upper", os.fstat(found[-1]))
+        if tree.keep:
+            tree.keep(self.target, upper)
         copy = _mounted_inner(tree, found, upper, work)
         os.close(place)
         return (copy,)
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
-        """Do it."""
         super().apply_inner(tree, found)
-        # A copy of mounts, or what it is made of, is on the file system that is mounted now.
         tree.own_inner(found[0])
 
 
 class RoOverlay(_Layers):
-    """An overlay that cannot be changed, of two folders or more. lower: as in TmpOverlay."""
+    """Mount a read-only overlay of two or more directories. lower: as in TmpOverlay."""
 
     def describe(self) -> str:
-        """Say it in words."""
         return f"lay {self._layers()} on {self.target}, read-only"
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong, a line each."""
         yield from super().faults()
         if len(self.lower) == 1:
             yield "requires two layers or more: add --overlay-src"
 
     def prepare_inner(self, tree: Tree, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Make what is attached later, out of sight."""
         return (_mounted_inner(tree, found, None, None),)
 
 
-def _new_folder(parent: int, name: str) -> int:
+def _new_directory(parent: int, name: str) -> int:
     os.mkdir(name, 0o755, dir_fd=parent)
-    return os.open(name, _FOLDER, dir_fd=parent)
+    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
 
 
-def _dress(parent: int, name: str, like: os.stat_result) -> None:
-    """Give a folder the owner, where that is one that exists inside, and the mode of another."""
+def _copy_owner_and_mode(parent: int, name: str, like: os.stat_result) -> None:
+    """Give a directory the mode of another, and its owner if that is mapped inside."""
     try:
         os.chown(name, like.st_uid, like.st_gid, dir_fd=parent)
     except OSError as error:
@@ -148,20 +129,20 @@ def _dress(parent: int, name: str, like: os.stat_result) -> None:
 
 
 def _mounted_inner(tree: Tree, lower: Sequence[int], upper: int | None, work: int | None) -> int:
-    """Mount an overlay out of sight, close what it is made of, and return what can be attached."""
+    """Mount a hidden overlay, close its layers, and return a copy that can be attached."""
     options = ["lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in reversed(lower))]
     if upper is not None:
         options += [f"upperdir=/proc/self/fd/{upper}", f"workdir=/proc/self/fd/{work}"]
-    # What overlayfs notes of deleted folders it keeps in attributes trusted.*, which only root of
-    # the host may write; in a user namespace user.* have to do, since Linux 5.11.
+    # overlayfs marks deleted directories with attributes trusted.*, which only root of the host may
+    # write; in a user namespace it uses user.* instead, since Linux 5.11.
     if nsfs.inode_of(os.readlink("/proc/self/ns/user")) != constants.PROC_USER_INIT_INO:
         options.append("userxattr")
-    elif tree.is_compared:
-        # What is in the folder for changes is then whole: no file without its content, nor a
-        # renamed folder that is a mere reference. With userxattr that is so anyway.
+    elif tree.keep:
+        # The directory with the changes is then complete: no file without its content, and no
+        # renamed directory that is only a reference. With userxattr it always is.
         options += ["redirect_dir=off", "metacopy=off"]
-    # As what is bound; and where programs cannot be executed outside, they cannot inside.
-    flags = os.fstatvfs(lower[-1]).f_flag & constants.MS_NOEXEC | _PLAIN
+    # If programs cannot be executed outside, they cannot be executed inside.
+    flags = os.fstatvfs(lower[-1]).f_flag & constants.MS_NOEXEC | PLAIN
     try:
         mounted = tree.hidden_inner("overlay", flags, ",".join(options))
     except KernelError as error:
@@ -174,7 +155,7 @@ def _mounted_inner(tree: Tree, lower: Sequence[int], upper: int | None, work: in
 
 
 def _why_not(lower: Sequence[int], upper: int | None, error: KernelError) -> str:
-    """Explain EINVAL, which is all that mount(2) says of overlays that cannot be."""
+    """Explain EINVAL, which is all that mount(2) says about impossible overlays."""
     if error.errno != errno.EINVAL:
         return ""
     if upper is not None and mountinfo.kind_of(upper) == "overlay":

@@ -17,12 +17,12 @@ _FLAGS = {
     "shared": constants.MS_SHARED,
 }
 WORDS = (*_FLAGS, UNCHANGED)
-# Under these no mount passes from the inside to the outside.
+# With these, mounts inside do not appear outside.
 INWARD = (PRIVATE, "slave")
 
 
 def set_private_inner(target: str) -> None:
-    """Keep mounts on `target` to this namespace; a target that is no mount point stays as it is."""
+    """Make the mounts on `target` private; does nothing if that is not a mount point."""
     try:
         libc.mount(None, target, None, constants.MS_REC | constants.MS_PRIVATE)
     except KernelError as error:

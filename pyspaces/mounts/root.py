@@ -1,7 +1,7 @@
-"""Another directory as the root: pivot_root(2), mount_namespaces(7).
+"""Change the root directory: pivot_root(2), mount_namespaces(7).
 
-Runs in the child, in a mount namespace whose mounts pass nothing on to the outside. In three acts,
-so that what belongs into the new root is mounted while the old one can still be reached: attach,
+Runs in the child, in a mount namespace whose mounts do not propagate to the outside. In three
+steps, so that mounts in the new root are made while the old one can still be reached: attach,
 mount, change.
 """
 
@@ -22,38 +22,38 @@ _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def attach_inner(root: str) -> None:
-    """Make the directory `root` a mount point, and the working directory. Raises KernelError.
+    """Make the directory `root` a mount point and the working directory. Raises KernelError.
 
-    With what is mounted beneath it: in a user namespace those mounts are locked together, and a
-    bind without them is EINVAL (mount_namespaces(7)).
+    Mounts below it are included: in a user namespace they are locked together, and a bind without
+    them fails with EINVAL (mount_namespaces(7)).
     """
     try:
         os.chdir(root)
     except OSError as error:
         raise KernelError(error.errno or 0, "chdir", [], root) from None
-    # Over the old root, which every namespace has: a mount over `root` would not do where that is
+    # Over the old root, which every namespace has: a mount over `root` would not work if that is
     # the old root itself. "/.." leads to what is mounted over "/", and "/" does not.
     libc.mount(".", "/", None, constants.MS_BIND | constants.MS_REC)
     os.chdir("/..")
 
 
 def attach_empty_inner() -> None:
-    """Make an empty tmpfs the root to be, and the working directory. Raises KernelError."""
+    """Mount an empty tmpfs for the new root, and change to it. Raises KernelError."""
     libc.mount("tmpfs", "/", "tmpfs", constants.MS_NOSUID | constants.MS_NODEV, "mode=0755")
     os.chdir("/..")
 
 
 def change_inner() -> None:
-    """Make the working directory the root, with nothing of the old root left beneath it.
+    """Make the working directory the root, and detach the old root. Raises KernelError.
 
-    pivot_root(2), "pivot_root(\".\", \".\")": the old root, and whatever was mounted over it on the
-    way, then lies on the new one, where ".." of the root leads. chroot(2) alone would leave it
-    mounted, and a process with CAP_SYS_CHROOT could walk back. Raises KernelError.
+    pivot_root(2), "pivot_root(\".\", \".\")": the old root, and whatever was mounted over it, is
+    then mounted over the new one, and ".." of the root leads there. chroot(2) alone would leave it
+    mounted, and a process with CAP_SYS_CHROOT could walk back.
     """
     with _Layers() as layers:
         libc.pivot_root(".", ".")
-        # Each call takes the topmost away, and only that. How many there are is not counted but
-        # looked at: an operation on "/" leaves one more, and so may a link that leads there.
+        # Each call detaches the topmost mount only. Their number is not known: an operation on "/"
+        # adds one, and so may a link that leads there.
         while layers.is_covered_inner():
             libc.umount(".", constants.MNT_DETACH)
         os.chdir("/")
@@ -61,10 +61,10 @@ def change_inner() -> None:
 
 
 class _Layers:
-    """What is at the place of the root, told by mount ids, which no two mounts share."""
+    """The mounts at the root, identified by their mount ids."""
 
     def __init__(self) -> None:
-        # While the old root's /proc is there; and for kernels whose statx(2) tells no mount id.
+        # Of the old root's /proc; for kernels whose statx(2) has no mount id.
         self._fdinfo = -1
         self._namespace = -1
 
@@ -82,31 +82,30 @@ class _Layers:
                 os.close(descriptor)
 
     def is_covered_inner(self) -> bool:
-        """Tell whether something is mounted over the root: "/" is the root, "/.." what covers it.
+        """Return whether something is mounted over the root: then "/.." is another mount than "/".
 
-        Where nothing is, ".." of the root is the root itself. Its inode does not tell: a bind of
-        "/" on "/" has that of the old root.
+        Comparing inodes would not do: a bind of "/" on "/" has that of the old root.
         """
         return self._mount_at("/") != self._mount_at("/..")
 
     def check_is_first_inner(self) -> None:
-        """Raise Refusal where this root is not that of the whole mount namespace.
+        """Raise Refusal if this root is not that of the whole mount namespace.
 
-        That is so where the launcher itself was in a chroot: what lies outside of it is still
-        mounted, and a process with CAP_SYS_CHROOT could walk there. setns(2) into a mount
-        namespace, be it one's own, moves the root to the first one.
+        It is not if the launcher itself was in a chroot: what is outside of that is still mounted,
+        and a process with CAP_SYS_CHROOT could reach it. setns(2) into a mount namespace, even its
+        own, moves a process to the first root of it.
         """
         before = self._mount_at("/")
         try:
             libc.setns(self._namespace, constants.CLONE_NEWNS)
         except KernelError as error:
-            # Without CAP_SYS_CHROOT (EPERM), under a filter, or, before Linux 5.8, by a pidfd
-            # (EINVAL), it cannot be tried; and nothing lies over the root.
+            # It cannot be tried without CAP_SYS_CHROOT (EPERM), under a filter, or with a pidfd
+            # before Linux 5.8 (EINVAL); and nothing covers the root.
             if error.errno in (errno.EPERM, errno.EINVAL, errno.ENOSYS):
                 return
             raise
         if self._mount_at("/") != before:
-            raise Refusal("the launcher is in a chroot, whose outside would stay within reach")
+            raise Refusal("the launcher is in a chroot, and files outside of it could be reached")
 
     def _mount_at(self, path: str) -> int:
         descriptor = os.open(path, _PLACE)
@@ -118,12 +117,13 @@ class _Layers:
 
 
 def find_workdir_inner(before: str | None, variables: Mapping[bytes, bytes]) -> None:
-    """Change to `before` as it reads inside, else to $HOME, else to /.
+    """Change to the directory `before` if it exists inside, else to $HOME, else to /.
 
-    before: the working directory outside; None where it has no path.
+    before: the path of the working directory outside; None if it has none. variables: the
+    environment of the command.
     """
     for path in (os.fsencode(before or ""), variables.get(b"HOME", b"")):
-        # A relative path says nothing here: it would be taken from whatever comes first.
+        # A relative path has no meaning here: the working directory is an arbitrary one.
         if path.startswith(b"/"):
             try:
                 os.chdir(path)

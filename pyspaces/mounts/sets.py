@@ -1,6 +1,6 @@
-"""Ready-made lists of operations, made of what this host has.
+"""Sets of operations, which depend on what this host has.
 
-Runs in the parent: it looks at the host, and changes nothing.
+Runs in the parent; changes nothing.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ if TYPE_CHECKING:
 
     from pyspaces.mounts.operation import Operation
 
-_SHOWN = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc")
-# What the kernel shows of itself: no overlay can lie over it, and a change there is the host's.
+_SHOWN = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
+# File systems that show the kernel's state: they cannot be layers of an overlay, and changes to
+# them affect the host.
 _OF_THE_KERNEL = (
     *("proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "debugfs", "tracefs"),
     *("securityfs", "bpf", "configfs", "fusectl", "binfmt_misc", "efivarfs", "pstore"),
     *("hugetlbfs", "autofs", "rpc_pipefs", "nsfs", "selinuxfs", "nfsd"),
 )
-_MOST_APART = 16
+_MOST_OVERLAYS = 16
 
 
 def host_ro(*, proc: bool) -> tuple[Operation, ...]:
-    """Return the host's programs and configuration, read-only, for an empty root.
+    """Return operations that show the host's programs and /etc read-only on an empty root.
 
-    proc: whether the command has a pid namespace, and so a /proc, of its own.
+    proc: whether the command has a new pid namespace, and so a new /proc.
     """
     made: list[Operation] = [Bind(source="/usr", target="/usr", read_only=True)]
-    for name in _SHOWN:
-        path = f"/{name}"
+    for path in _SHOWN:
         if os.path.islink(path):
             made.append(Symlink(text=os.readlink(path), target=path))
         elif os.path.isdir(path):
             made.append(Bind(source=path, target=path, read_only=True))
-    made += _names_resolved()
+    made += _resolv_conf()
     made += [Dev(), _proc(proc=proc), Tmpfs(target="/tmp", perms=0o1777)]  # noqa: S108 - inside
     return tuple(made)
 
 
 def throwaway(*, proc: bool, user: bool) -> tuple[Operation, ...]:
-    """Return the host's whole tree, with changes in memory only.
+    """Return operations that show the host's whole tree, with changes in memory only.
 
-    What the kernel shows of itself is read-only, but for /proc; /dev is a small one. proc: as for
-    `host_ro`. user: whether the mounts belong to a new user namespace. There the kernel locks
-    together what is mounted, and lays nothing over a folder with a mount beneath it
-    (has_locked_children() in fs/namespace.c, EINVAL): on an empty root the tree is put together of
-    the folders without.
+    File systems of the kernel are read-only, except /proc; /dev is a minimal one. proc: as for
+    `host_ro`. user: whether the mounts belong to a new user namespace. There, existing mounts are
+    locked together, and nothing can be mounted over a directory with a mount below it
+    (has_locked_children() in fs/namespace.c, EINVAL): the tree is built on an empty root from the
+    directories without mounts.
     """
     kinds = _visible_mounts()
     if not in_pieces(user=user):
@@ -69,18 +69,18 @@ def throwaway(*, proc: bool, user: bool) -> tuple[Operation, ...]:
 
 
 def in_pieces(*, user: bool) -> bool:
-    """Tell whether `throwaway` needs an empty root."""
+    """Return whether `throwaway` needs an empty root."""
     own = nsfs.inode_of(os.readlink("/proc/self/ns/user"))
     return user or own != constants.PROC_USER_INIT_INO
 
 
 def _visible_mounts() -> dict[str, str]:
-    """Return mount points and file system types, without those beneath one of the kernel's."""
+    """Return mount points and file system types, except below file systems of the kernel."""
     kinds = {row.point: row.kind for row in mountinfo.mounts()}
     visible: dict[str, str] = {}
     covered: tuple[str, ...] = ()
     for point in sorted(kinds):
-        # Not there is what lies beneath another mount, or where this user may not look.
+        # A mount point may be covered by another mount, or not accessible to this user.
         if point.startswith(covered) or not os.path.exists(point):
             continue
         visible[point] = kinds[point]
@@ -90,15 +90,15 @@ def _visible_mounts() -> dict[str, str]:
 
 
 def _pieces(
-    folder: str, kinds: Mapping[str, str], above: Container[str], *, proc: bool
+    directory: str, kinds: Mapping[str, str], above: Container[str], *, proc: bool
 ) -> Iterator[Operation]:
-    """Yield what is in `folder`, which has mounts beneath it, piece by piece."""
+    """Yield operations for each file in `directory`, which has mounts below it."""
     try:
-        names = sorted(os.listdir(folder))
-    except PermissionError:  # nor could the command list it
+        names = sorted(os.listdir(directory))
+    except PermissionError:  # the command could not list it either
         return
     for name in names:
-        path = os.path.join(folder, name)
+        path = os.path.join(directory, name)
         if path in above and kinds.get(path) not in _OF_THE_KERNEL:
             yield Dir(target=path, perms=os.stat(path).st_mode & 0o7777)
             yield from _pieces(path, kinds, above, proc=proc)
@@ -108,29 +108,30 @@ def _pieces(
             layer = _layer(path, kinds, proc=proc)
             yield layer
             if isinstance(layer, TmpOverlay):
-                for inner in _apart(path):
+                for inner in _own_overlays(path):
                     yield TmpOverlay(lower=(inner,), target=inner)
 
 
-def _apart(path: str) -> list[str]:
-    """Return what needs an overlay of its own within that on `path`, in a user namespace.
+def _own_overlays(path: str) -> list[str]:
+    """Return the directories below `path` that need their own overlay in a user namespace.
 
-    A change in a folder first copies the folder up, and all above it, with their owners: EOVERFLOW
-    where these are not mapped (ovl_copy_up(), fs/overlayfs/copy_up.c), as root's /var/tmp is not
-    for an ordinary user. The root of an overlay is never copied. Only where somebody may expect to
-    write is looked: one level down, and on the way to $HOME and to the working directory.
+    A change in a directory first copies the directory up, and all above it, with their owners:
+    EOVERFLOW if these are not mapped (ovl_copy_up(), fs/overlayfs/copy_up.c), as root's /var/tmp
+    for an ordinary user. The root of an overlay is never copied. Only directories where a command
+    is likely to write are considered: those one level down, and those on the way to $HOME and to
+    the working directory.
     """
-    found = {_first_apart(path, way) for way in _ways() if way.startswith(f"{path}/")} - {None}
-    # In one that everybody may write to, folders come and go: one that had gone would be an error.
+    found = {_first_uncopyable(path, way) for way in _likely_paths() if way.startswith(f"{path}/")}
+    # If everybody may write to it, directories come and go: a missing one would be an error.
     if not os.stat(path).st_mode & stat.S_IWOTH:
         below = _below(path)
-        # Each takes a descriptor, and mounts: of a folder with hundreds, none.
-        found |= below if len(below) <= _MOST_APART else set()
+        # Each takes a descriptor and several mounts: none if there are hundreds.
+        found |= below if len(below) <= _MOST_OVERLAYS else set()
     return sorted(filter(None, found))
 
 
-def _ways() -> Iterator[str]:
-    """Yield $HOME and the working directory, where they are there."""
+def _likely_paths() -> Iterator[str]:
+    """Yield $HOME and the working directory if they exist."""
     for way in (os.environ.get("HOME", ""), "."):
         try:
             yield os.path.realpath(way, strict=True) if way else ""
@@ -144,14 +145,14 @@ def _below(path: str) -> set[str]:
             return {
                 entry.path
                 for entry in entries
-                if entry.is_dir(follow_symlinks=False) and _first_apart(path, entry.path)
+                if entry.is_dir(follow_symlinks=False) and _first_uncopyable(path, entry.path)
             }
     except PermissionError:
         return set()
 
 
-def _first_apart(top: str, way: str) -> str | None:
-    """Return the first folder below `top` on the way that can be written to, but not copied up."""
+def _first_uncopyable(top: str, way: str) -> str | None:
+    """Return the first directory on the way from `top` that is writable but cannot be copied up."""
     path, foreign = top, False
     for name in way.removeprefix(f"{top}/").split("/"):
         path = f"{path}/{name}"
@@ -159,25 +160,21 @@ def _first_apart(top: str, way: str) -> str | None:
             status = os.lstat(path)
         except OSError:
             return None
-        foreign = foreign or _is_foreign(status)
+        foreign |= (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
         if foreign and stat.S_ISDIR(status.st_mode) and _is_writable(path, status):
             return path
     return None
 
 
-def _is_foreign(status: os.stat_result) -> bool:
-    return (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
-
-
 def _is_writable(path: str, status: os.stat_result) -> bool:
-    """Tell whether a folder can be changed by who, inside, has rights over his own files only."""
+    """Return whether the command, whose capabilities cover only its own files, can write there."""
     if os.geteuid() == 0:
         return status.st_uid == 0 or bool(status.st_mode & stat.S_IWOTH)
     return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _layer(path: str, kinds: Mapping[str, str], *, proc: bool) -> Operation:
-    """Return what stands for a folder or a file of the host, alone or with all that is in it."""
+    """Return the operation for a file or directory of the host."""
     if path == "/dev":
         return Dev()
     if path == "/proc" and path in kinds:
@@ -188,15 +185,15 @@ def _layer(path: str, kinds: Mapping[str, str], *, proc: bool) -> Operation:
 
 
 def _proc(*, proc: bool) -> Operation:
-    """Return a fresh /proc, which only a pid namespace of one's own can have, or the host's.
+    """Return the operation for a new /proc, which requires a new pid namespace, or the host's.
 
-    Nothing can be started in namespaces with a read-only one: its id maps are written there.
+    The host's is writable: creating user namespaces requires writing id maps there.
     """
     return Proc() if proc else Bind(source="/proc", target="/proc")
 
 
-def _names_resolved() -> list[Operation]:
-    """Return what /etc/resolv.conf needs where it is a link out of what is shown, as to /run."""
+def _resolv_conf() -> list[Operation]:
+    """Return the bind for /etc/resolv.conf if that is a link out of /etc and /usr, as to /run."""
     path = "/etc/resolv.conf"
     for _ in range(40):  # as many links as the kernel follows
         if not os.path.islink(path):

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
+_CONFINEMENT = (
+    "sandbox",
+    *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
+    "seccomp-learn",
+    *("allow-read", "allow-write", "allow-exec", "allow-connect", "allow-bind", "scope"),
+)
+_LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
 _NO_COMMAND = "there is no command"
 _NO_LAUNCHER = "no launcher is left"
 
@@ -28,7 +35,16 @@ _CONFLICTS = (
     ("no-fork", ("kill-child", "no-kill-child"), _NO_LAUNCHER),
     ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
     ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
+    ("no-fork", ("publish", "forward", "allow-host"), f"{_NO_LAUNCHER} beside the command"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
+    ("hold", ("listen", "allow-host"), _NO_COMMAND),
+    (
+        *("seccomp-learn", ("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd")),
+        "nothing is refused while it learns",
+    ),
+    ("seccomp-learn", ("no-terminal-injection",), "nothing is refused while it learns"),
+    ("no-fork", ("seccomp-learn",), f"{_NO_LAUNCHER} to write it"),
+    ("hold", (*_CONFINEMENT, *_LIMITS), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )
 # One option, and the other that it is about.

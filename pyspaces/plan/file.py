@@ -79,7 +79,7 @@ def _bytes_of(path: str, name: str) -> bytes:
     try:
         if path == STDIN:
             if sys.stdin is None:
-                raise UsageFault(["plan: standard input: is closed"])
+                raise ValueError("is closed")
             content = sys.stdin.buffer.read(_LARGEST + 1)
         else:
             with open(path, "rb") as file:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Feature, Part
     from pyspaces.features.clocks import Clocks
+    from pyspaces.features.confinement.landlock import Landlock
+    from pyspaces.features.confinement.seccomp import Seccomp
     from pyspaces.features.environment import Environment
     from pyspaces.features.existing.values import Existing, Joining
     from pyspaces.features.hostname import Uts
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from pyspaces.features.ids.identity import Identity
     from pyspaces.features.ids.maps import Maps
     from pyspaces.features.life import Life
+    from pyspaces.features.limits import Limits
     from pyspaces.features.loopback import Net
+    from pyspaces.features.network.values import Network
     from pyspaces.features.outputs import Outputs
     from pyspaces.mounts.feature import Mounts
 
@@ -86,11 +90,16 @@ class Plan(Record):
     identity: Identity = _part("features.ids.identity")
     # After the identity: another user gets no new privileges.
     privileges: Privileges = _part("features.ids.capabilities")
+    landlock: Landlock = _part("features.confinement.landlock")
+    seccomp: Seccomp = _part("features.confinement.seccomp")
+    limits: Limits = _part("features.limits")
     uts: Uts = _part("features.hostname")
     clocks: Clocks = _part("features.clocks", "time")
     # After the capabilities: a command without any gets a guarded /proc.
     mounts: Mounts = _part("mounts.feature", "mount")
     net: Net = _part("features.loopback", "net")
+    # After the loopback, by which ports are reached inside.
+    network: Network = _part("features.network.values")
     environment: Environment = _part("features.environment")
     life: Life = _part("features.life")
     outputs: Outputs = _part("features.outputs")

@@ -20,6 +20,7 @@ SETTINGS = {
     "time": ("flag", "", "time"),
     "all": ("flag", "", ""),
     "share": ("many", "", ""),
+    "sandbox": ("flag", "", ""),
     "join": ("many", "existing", ""),
     "keep": ("many", "existing", ""),
     "name": ("value", "existing", ""),
@@ -39,6 +40,25 @@ SETTINGS = {
     "no_new_privs": ("flag", "privileges", ""),
     "allow_new_privs": ("flag", "privileges", ""),
     "no_nested_users": ("flag", "privileges", ""),
+    "allow_read": ("many", "privileges landlock", ""),
+    "allow_write": ("many", "privileges landlock", ""),
+    "allow_exec": ("many", "privileges landlock", ""),
+    "allow_connect": ("many", "privileges landlock", ""),
+    "allow_bind": ("many", "privileges landlock", ""),
+    "scope": ("many", "privileges landlock", ""),
+    "landlock_best_effort": ("flag", "landlock", ""),
+    "seccomp": ("value", "privileges seccomp", ""),
+    "seccomp_deny": ("many", "privileges seccomp", ""),
+    "seccomp_allow": ("many", "privileges seccomp", ""),
+    "seccomp_fd": ("many", "privileges seccomp", ""),
+    "no_terminal_injection": ("flag", "privileges seccomp", ""),
+    "seccomp_learn": ("value", "privileges seccomp", ""),
+    "rlimit": ("many", "limits", ""),
+    "umask": ("value", "limits", ""),
+    "nice": ("value", "limits", ""),
+    "oom_score_adj": ("value", "limits", ""),
+    "cpu_list": ("value", "limits", ""),
+    "ionice": ("value", "limits", ""),
     "hostname": ("value", "uts", "uts"),
     "domainname": ("value", "uts", "uts"),
     "boottime": ("value", "clocks", "time"),
@@ -81,6 +101,10 @@ SETTINGS = {
     "size": ("ordered", "mounts", "mount"),
     "perms": ("ordered", "mounts", "mount"),
     "loopback": ("toggle", "net", ""),
+    "publish": ("many", "network", ""),
+    "forward": ("many", "network", ""),
+    "listen": ("many", "network", ""),
+    "allow_host": ("many", "network", ""),
     "setenv": ("pairs", "environment", ""),
     "unsetenv": ("many", "environment", ""),
     "clearenv": ("flag", "environment", ""),
@@ -121,6 +145,7 @@ RUN = {
     "--all": ("all", 0, "on"),
     "-a": ("all", 0, "on"),
     "--share": ("share", 1, "many"),
+    "--sandbox": ("sandbox", 0, "on"),
     "--join": ("join", 1, "many"),
     "--keep": ("keep", 1, "many"),
     "--name": ("name", 1, "one"),
@@ -144,6 +169,25 @@ RUN = {
     "--no-new-privs": ("no_new_privs", 0, "on"),
     "--allow-new-privs": ("allow_new_privs", 0, "on"),
     "--no-nested-users": ("no_nested_users", 0, "on"),
+    "--allow-read": ("allow_read", 1, "many"),
+    "--allow-write": ("allow_write", 1, "many"),
+    "--allow-exec": ("allow_exec", 1, "many"),
+    "--allow-connect": ("allow_connect", 1, "many"),
+    "--allow-bind": ("allow_bind", 1, "many"),
+    "--scope": ("scope", 1, "many"),
+    "--landlock-best-effort": ("landlock_best_effort", 0, "on"),
+    "--seccomp": ("seccomp", 1, "one"),
+    "--seccomp-deny": ("seccomp_deny", 1, "many"),
+    "--seccomp-allow": ("seccomp_allow", 1, "many"),
+    "--seccomp-fd": ("seccomp_fd", 1, "many"),
+    "--no-terminal-injection": ("no_terminal_injection", 0, "on"),
+    "--seccomp-learn": ("seccomp_learn", 1, "one"),
+    "--rlimit": ("rlimit", 1, "many"),
+    "--umask": ("umask", 1, "one"),
+    "--nice": ("nice", 1, "one"),
+    "--oom-score-adj": ("oom_score_adj", 1, "one"),
+    "--cpu-list": ("cpu_list", 1, "one"),
+    "--ionice": ("ionice", 1, "one"),
     "--hostname": ("hostname", 1, "one"),
     "--domainname": ("domainname", 1, "one"),
     "--boottime": ("boottime", 1, "one"),
@@ -189,6 +233,11 @@ RUN = {
     "--perms": ("perms", 1, "ordered"),
     "--loopback": ("loopback", 0, "on"),
     "--no-loopback": ("loopback", 0, "off"),
+    "--publish": ("publish", 1, "many"),
+    "-P": ("publish", 1, "many"),
+    "--forward": ("forward", 1, "many"),
+    "--listen": ("listen", 1, "many"),
+    "--allow-host": ("allow_host", 1, "many"),
     "--setenv": ("setenv", 2, "many"),
     "--unsetenv": ("unsetenv", 1, "many"),
     "--clearenv": ("clearenv", 0, "on"),
@@ -215,9 +264,12 @@ RUN = {
 ENTER = (
     "-t --target -a --all -U --user -m --mount -p --pid -n --net -u --uts -i --ipc -C --cgroup "
     "-T --time --root --no-root --preserve-credentials --env-of-target --join-cgroup --join "
-    "--setuid --setgid --groups --keep-caps --setenv --unsetenv --clearenv --keep-env "
-    "--kill-child --no-kill-child --no-fork -F --timeout --kill-after --pty --new-session "
-    "--status-fd --status-file --report --workdir -w "
+    "--setuid --setgid --groups --keep-caps --allow-read --allow-write --allow-exec "
+    "--allow-connect --allow-bind --scope --landlock-best-effort --seccomp --seccomp-deny "
+    "--seccomp-allow --seccomp-fd --no-terminal-injection --seccomp-learn --rlimit --umask "
+    "--nice --oom-score-adj --cpu-list --ionice --publish -P --forward --listen --setenv "
+    "--unsetenv --clearenv --keep-env --kill-child --no-kill-child --no-fork -F --timeout "
+    "--kill-after --pty --new-session --status-fd --status-file --report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

@@ -33,6 +33,10 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
         from pyspaces.record import told
 
         raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
+    if mapping.get("sandbox"):
+        from pyspaces.settings.presets import expanded
+
+        mapping = expanded(mapping)
     used = {name: value for name, value in mapping.items() if _is_used(name, value)}
     misfits: list[str] = []
     values = dict(_fitted(used, misfits))

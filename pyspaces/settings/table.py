@@ -5,7 +5,7 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
-from pyspaces.feature import NAMESPACES, SETUP, Setting, flag, many, value
+from pyspaces.feature import CONFINEMENT, NAMESPACES, SETUP, Setting, flag, many, value
 from pyspaces.kernel import namespaces
 from pyspaces.plan.features import FEATURES
 
@@ -33,6 +33,10 @@ SETTINGS: tuple[Setting, ...] = (
         *("share", NAMESPACES, "NS[,NS...]", "do not create these with --all"),
         words=namespaces.NAMES,
         listed=True,
+    ),
+    flag(
+        *("sandbox", CONFINEMENT),
+        "confine the command as far as this can be done in one word; what it needs is added",
     ),
     *(setting for feature in FEATURES for setting in feature.settings),
     value("workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True),

@@ -31,7 +31,7 @@ cd /proc/self/ns && for name in *; do echo "$name $(readlink "$name")"; done
 
 def facts(words: list[str]) -> str:
     """Run a command; return what it says of itself, each namespace as new or shared."""
-    done = outcome(words, timeout=30)
+    done = outcome(words, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), words
     lines = []
     for line in done.stdout.splitlines():

@@ -32,6 +32,7 @@ def need(program: str) -> None:
         pytest.skip(f"this host lacks: {program}")
 
 
+@pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
 @pytest.mark.parametrize("reads", ["sleep 5", "cat"])
@@ -80,33 +81,67 @@ def test_a_pager_behind_the_command_has_the_terminal(shell: Shell, options: str)
         shell.tells_status(0)
 
 
+# Each with the same prompt; dash takes that of the environment, as bash and zsh do.
 INSIDE = {
     "bash": "bash --norc --noprofile -i",
     "dash": "dash -i",
     "zsh": "zsh -f -i",
-    "fish": "fish --no-config",
+    "fish": "fish --no-config -i -C 'function fish_prompt; echo \"ready> \"; end'",
 }
 
 
+def at_its_prompt(shell: Shell, wait_until: Callable[..., None]) -> None:
+    """Wait until the shell inside waits for a line: it drops what was typed before that."""
+    shell.expect(b"ready> ")
+    wait_until(lambda: is_settled(os.tcgetpgrp(shell.terminal)), "it reads")
+
+
+def is_settled(group: int) -> bool:
+    """Tell whether all of a process group sleep, and have not run for some ms."""
+    looks = set()
+    for _ in range(12):
+        looks.add(schedule_of(group))
+        time.sleep(0.004)
+    return len(looks) == 1 and looks.pop().startswith("S")
+
+
+def schedule_of(pid: int) -> str:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state + Path(f"/proc/{pid}/schedstat").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.parametrize("inside", INSIDE)
-def test_a_shell_with_jobs_inside(shell: Shell, options: str, inside: str) -> None:
+def test_a_shell_with_jobs_inside(
+    shell: Shell, options: str, inside: str, wait_until: Callable[..., None]
+) -> None:
     need(inside)
     shell.type(f"{run(options, INSIDE[inside])}\n".encode())
-    time.sleep(0.7)  # each has a prompt of its own, and drops what was typed before it
-    for text, shown in (
-        (b"sh -c 'echo u''p; exec cat'\n", b"up\r\n"),
-        (b"\x1a", b""),
-        (b"echo sto''pped\n", b"stopped\r\n"),
-        (b"fg\n", b""),
-        (b"hel\x16lo\n", b"hello\r\n"),
-        (b"\x03", b""),
-        (b"echo go''ne\n", b"gone\r\n"),
-    ):
-        shell.type(text)
-        if shown:
-            shell.expect(shown)
-        time.sleep(0.3)
+    shell.expect(b"\n")
+    at_its_prompt(shell, wait_until)
+    shell.type(b"sh -c 'echo u''p; exec cat'\n")
+    shell.expect(b"up\r\n")
+    wait_until(lambda: is_settled(os.tcgetpgrp(shell.terminal)), "cat reads")
+    shell.type(b"\x1a")
+    at_its_prompt(shell, wait_until)
+    shell.type(b"echo sto''pped\n")
+    shell.expect(b"stopped\r\n")
+    at_its_prompt(shell, wait_until)
+    own = os.tcgetpgrp(shell.terminal)
+    shell.type(b"fg\n")
+    wait_until(lambda: os.tcgetpgrp(shell.terminal) != own, "cat has the terminal")
+    wait_until(lambda: is_settled(os.tcgetpgrp(shell.terminal)), "cat reads")
+    shell.type(b"hel\x16lo\n")
+    shell.expect(b"hello\r\n")
+    shell.type(b"\x03")
+    at_its_prompt(shell, wait_until)
+    shell.type(b"echo go''ne\n")
+    shell.expect(b"gone\r\n")
+    at_its_prompt(shell, wait_until)
     shell.type(b"exit 7\n")
     shell.tells_status(7)
 

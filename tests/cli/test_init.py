@@ -80,8 +80,8 @@ def test_what_is_left_is_killed_with_the_command(
     begun = time.monotonic()
     done = pyspaces(*BASE, "--", "sh", "-c", f"setsid sleep {token} & exit 2")
     assert done.returncode == 2
-    assert time.monotonic() - begun < 5
-    wait_until(lambda: not processes_with(token), "all gone", seconds=1)
+    assert time.monotonic() - begun < 60
+    wait_until(lambda: not processes_with(token), "all gone")
 
 
 def test_init_wait_waits_for_all(pyspaces: Launch) -> None:
@@ -98,11 +98,11 @@ def test_init_wait_ends_what_is_left_when_asked() -> None:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"up\n"
         (init,) = processes_of(launcher.pid)
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 60
         while len(processes_of(init)) != 1 and time.monotonic() < limit:
             time.sleep(0.01)
         launcher.terminate()
-        assert launcher.wait(5) == 2
+        assert launcher.wait(60) == 2
 
 
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
@@ -118,7 +118,7 @@ def test_signals_reach_the_command(number: signal.Signals) -> None:
         launcher.stdin.write(b"up\n")
         assert launcher.stdout.read(3) == b"up\n"
         launcher.send_signal(number)
-        assert launcher.wait(5) == -number
+        assert launcher.wait(60) == -number
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -130,7 +130,7 @@ def test_a_command_with_a_handler_decides_itself(number: signal.Signals) -> None
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"up\n"
         launcher.send_signal(number)
-        assert launcher.wait(5) == 9
+        assert launcher.wait(60) == 9
 
 
 def test_usr1_is_passed_on_once() -> None:
@@ -143,7 +143,7 @@ def test_usr1_is_passed_on_once() -> None:
         launcher.send_signal(signal.SIGUSR1)
         assert launcher.stdout.readline() == b"n=1\n"
         launcher.terminate()
-        assert launcher.wait(5) == -signal.SIGTERM
+        assert launcher.wait(60) == -signal.SIGTERM
         assert launcher.stdout.read() == b""
 
 
@@ -214,7 +214,7 @@ def test_killing_the_launcher_takes_everything(wait_until: Callable[..., None]) 
         assert launcher.stdout.readline() == b"up\n"
         wait_until(lambda: len(processes_with(token)) >= 2, "both run")
         launcher.kill()
-    wait_until(lambda: not processes_with(token), "everything gone", seconds=1)
+    wait_until(lambda: not processes_with(token), "everything gone")
 
 
 def test_the_reader_of_standard_output_sees_its_end(pyspaces: Launch, tmp_path: Path) -> None:
@@ -238,4 +238,4 @@ def test_the_reader_of_standard_output_sees_its_end(pyspaces: Launch, tmp_path: 
         fds = [os.readlink(path) for path in Path(f"/proc/{init}/fd").iterdir()]
         assert os.readlink(f"/proc/self/fd/{launcher.stdout.fileno()}") not in fds
         fifo.write_text("\n")
-        assert launcher.wait(5) == 0
+        assert launcher.wait(60) == 0

@@ -21,7 +21,10 @@ def crash(*values, **more):
 {place}
 sys.exit(cli.main(sys.argv[1:]))
 """
-STEP = "steps.STEPS = (*steps.STEPS[:-1], steps.STEPS[-1].replace(act=crash))"
+STEP = """
+own = steps.RESTORE_SIGNALS
+steps.STEPS = tuple(row.replace(act=crash) if row is own else row for row in steps.STEPS)
+"""
 PLACES = {
     "the launcher": ("launching.plan_of = crash", [], "pyspaces: "),
     "the child": (STEP, [], "pyspaces: cannot restore the signals: "),

@@ -63,8 +63,29 @@ GOOD = {
     "cap_add": ["kill", "all", "Net_Admin", "flying"],
     "root": ["/", "/usr", "/nonexistent", "/etc/passwd"],
     "workdir": ["/", ".", "/nonexistent", "/etc/passwd"],
+    "publish": ["0:80", "[::1]:0:80-81/udp", "192.0.2.1:0:80", "80", "0:0", "0:1-65535"],
+    "forward": ["80:80", "53:10.0.0.1:53/udp", "80:0", "x:1"],
+    "listen": ["0", "web=127.0.0.1:0", "0/udp", "=1", "70000"],
+    "allow_host": ["example.org", "*.example.org:*,10.0.0.0/8", "*", "a b", "x" * 300],
     "setenv": ["A", "PATH", "LC_ALL", "="],
     "unsetenv": ["HOME", "PATH", "A=B"],
+    "rlimit": ["nofile=16:32", "core=0", "core=unlimited", "cpu=1X", "as", "files=3", "nice=same"],
+    "umask": ["022", "9", "00000"],
+    "nice": ["5", "-20", "99", "x"],
+    "oom_score_adj": ["500", "-1000", "1001", "x"],
+    "cpu_list": ["0", "0-9999", "1-0", "4000", "a"],
+    "ionice": ["idle", "best-effort:7", "realtime:9", "x"],
+    "allow_read": ["/", "/nonexistent", "", "."],
+    "allow_write": ["/", "/dev/null", "/etc/passwd/x"],
+    "allow_exec": ["/", "/usr", "/etc/passwd"],
+    "allow_connect": ["80", "none", "none,80", "65536", "x"],
+    "allow_bind": ["0", "none", "80,81", "-1"],
+    "scope": ["signal", "abstract,signal", "x", ","],
+    "seccomp": ["default", "/etc/passwd", "/nonexistent", "/", ""],
+    "seccomp_deny": ["@mount", "mkdir:EIO,@keyring", "@x", "x", "mkdir:x", "execve", "@default"],
+    "seccomp_allow": ["@system-service", "mkdir:EIO", "x", "@clock"],
+    "seccomp_fd": ["0", "1", "77", "99999999999", "x"],
+    "seccomp_learn": ["/nonexistent/x", "/etc", ""],
     "kill_child": ["TERM", "SIGKILL", "9", "0", "65"],
     "timeout": ["9", "1.5m", "0", "-1", "1e3"],
     "kill_after": ["0", "2s", "-1"],
@@ -162,7 +183,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=60,
+    max_examples=settings().max_examples,
     deadline=None,
     # Each example is a process: a long search for the shortest one is not worth its time.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -218,14 +239,15 @@ def test_command_lines_that_came_to_mind(words: list[str], tmp_path: Path) -> No
     check(run(words, tmp_path))
 
 
-def test_ctrl_c_while_the_program_is_loaded() -> None:
+@pytest.mark.parametrize("times", [8, pytest.param(100, marks=pytest.mark.stress)])
+def test_ctrl_c_while_the_program_is_loaded(times: int) -> None:
     """The script gives Ctrl-C its default action first; what comes before that is Python's own."""
     ended = []
-    for _ in range(40):
+    for _ in range(times):
         with subprocess.Popen(
             [SCRIPT, "run", "--user", "--", "sleep", "5"], stderr=subprocess.PIPE, text=True
         ) as process:
             time.sleep(random.uniform(0, 0.04))
             process.send_signal(signal.SIGINT)
-            ended.append(process.communicate(timeout=30)[1])
+            ended.append(process.communicate(timeout=60)[1])
     assert not [told for told in ended if "__main__.py" in told or "cli.py" in told]

@@ -215,6 +215,6 @@ def test_a_pipe_between_two_launches(pyspaces: Run) -> None:
     """SIGPIPE has its default action again: `yes` ends when its reader has gone."""
     done = outcome(
         ["sh", "-c", f"{{ {SCRIPT} run --user yes; echo $? >&2; }} | {SCRIPT} run --user head -n1"],
-        timeout=20,
+        timeout=60,
     )
     assert (done.stdout, done.stderr) == ("y\n", "141\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import SCRIPT, processes_of, processes_with
+from conftest import SCRIPT, again, processes_of, processes_with
 from terminal import Screen, at_terminal, read_until
 
 TYPE_CHECKING = False
@@ -36,66 +36,81 @@ def launched(*words: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+def is_executed(launcher: subprocess.Popen[bytes] | int, name: str) -> None:
+    """Wait until the command of a launch, which says `up` as a shell, is another program."""
+    pid = launcher if isinstance(launcher, int) else launcher.pid
+    limit = time.monotonic() + 60
+    while not any(program_of(child) == name for child in processes_of(pid)):
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def program_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_a_command_without_a_handler_ends_and_the_launcher_dies_of_it(
     number: signal.Signals, options: list[str]
 ) -> None:
     with launched(*options, "--", "sh", "-c", "echo up; exec sleep 100") as process:
-        # A moment for the exec: before it, pid 1 is sh.
-        time.sleep(0.05)
+        is_executed(process, "sleep")
         process.send_signal(number)
-        assert process.wait(5) == -number
+        assert process.wait(60) == -number
 
 
-@pytest.mark.parametrize("again", range(10))
+@pytest.mark.parametrize("number_of_try", again(1, 10))
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_a_command_with_a_handler_decides_itself(
-    number: signal.Signals, options: list[str], again: int
+    number: signal.Signals, options: list[str], number_of_try: int
 ) -> None:
     """Even when it handles the signal before the launcher has heard that exec succeeded."""
     script = f"trap 'exit 9' {number.value}; echo up; while :; do sleep 0.01; done"
     with launched(*options, "--", "sh", "-c", script) as process:
         process.send_signal(number)
-        assert process.wait(5) == 9
+        assert process.wait(60) == 9
 
 
 def test_a_command_that_ignores_a_signal_goes_on() -> None:
     script = "trap '' TERM; echo up; sleep 0.5; exit 4"
     with launched("--user", "--pid", "--", "sh", "-c", script) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 4
+        assert process.wait(60) == 4
 
 
 def test_usr1_reaches_the_command() -> None:
     script = "trap 'exit 8' USR1; echo up; while :; do sleep 0.01; done"
     with launched("--user", "--pid", "--", "sh", "-c", script) as process:
         process.send_signal(signal.SIGUSR1)
-        assert process.wait(5) == 8
+        assert process.wait(60) == 8
 
 
-def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None]) -> None:
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.stress)])
+def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None], step: int) -> None:
     """At moments from before the first line of ours to after exec: nothing is left."""
     token = f"987.{os.getpid()}"
-    for moment in range(60):
+    for moment in range(0, 60, step):
         process = subprocess.Popen([SCRIPT, "run", "--all", "--", "sleep", token])
         time.sleep(moment * 0.002)
         process.terminate()
-        assert process.wait(5) == -signal.SIGTERM
-    wait_until(lambda: not processes_with(token), "every command gone", seconds=2)
+        assert process.wait(60) == -signal.SIGTERM
+    wait_until(lambda: not processes_with(token), "every command gone")
 
 
-@pytest.mark.parametrize("again", range(10))
+@pytest.mark.parametrize("number_of_try", again(1, 10))
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
-def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], again: int) -> None:
+def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: int) -> None:
     """And the launcher dies of it, whichever of the two is seen first: the death or the signal."""
     pid, terminal = at_terminal(
         [SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100"]
     )
     try:
         read_until(terminal, b"up")
-        time.sleep(0.02)
+        is_executed(pid, "sleep")
         os.write(terminal, b"\x03")
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
     finally:
@@ -103,11 +118,12 @@ def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], again: int) -> 
 
 
 def test_a_loop_ends_at_one_ctrl_c() -> None:
-    loop = f"while :; do {SCRIPT} run --user --pid -- sh -c 'echo up; exec sleep 1'; done"
+    loop = f"while :; do {SCRIPT} run --user --pid -- sh -c 'echo up; exec sleep 10'; done"
     pid, terminal = at_terminal(["/bin/bash", "-c", loop])
     try:
         read_until(terminal, b"up")
-        time.sleep(0.05)
+        (launcher,) = processes_of(pid)
+        is_executed(launcher, "sleep")
         os.write(terminal, b"\x03")
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
     finally:
@@ -165,12 +181,13 @@ def test_ctrl_backslash_ends_a_command_at_a_terminal(options: list[str]) -> None
         screen.close()
 
 
-def test_two_hundred_launches_are_ended_at_any_moment(wait_until: Callable[..., None]) -> None:
-    """TERM between 0 and 50 ms after the start: the launcher ends within a second, by that signal
-    or with the command's own status, and nothing is left."""
+@pytest.mark.parametrize("batches", [3, pytest.param(25, marks=pytest.mark.stress)])
+def test_launches_are_ended_at_any_moment(wait_until: Callable[..., None], batches: int) -> None:
+    """TERM between 0 and 50 ms after the start: the launcher ends by that signal, and nothing is
+    left."""
     random = Random(4)
     token = f"765.{os.getpid()}"
-    for _ in range(25):
+    for _ in range(batches):
         batch = [
             subprocess.Popen([SCRIPT, "run", "--user", "--pid", "--", "sleep", token])
             for _ in range(8)
@@ -182,9 +199,8 @@ def test_two_hundred_launches_are_ended_at_any_moment(wait_until: Callable[..., 
             time.sleep(max(0, begun + moment - time.monotonic()))
             process.terminate()
         for process in batch:
-            # A second for each: eight share the machine's processors.
-            assert process.wait(8) == -signal.SIGTERM
-    wait_until(lambda: not processes_with(token), "every command gone", seconds=2)
+            assert process.wait(60) == -signal.SIGTERM
+    wait_until(lambda: not processes_with(token), "every command gone")
 
 
 def test_a_signal_that_process_1_blocks_at_its_start_ends_it_all_the_same() -> None:
@@ -196,7 +212,7 @@ def test_a_signal_that_process_1_blocks_at_its_start_ends_it_all_the_same() -> N
     )
     with launched("--user", "--pid", "--", sys.executable, "-IS", "-c", script) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
 
 
 def test_subprocess_with_a_timeout_leaves_nothing(wait_until: Callable[..., None]) -> None:
@@ -205,7 +221,7 @@ def test_subprocess_with_a_timeout_leaves_nothing(wait_until: Callable[..., None
         subprocess.run(
             [SCRIPT, "run", "--user", "--pid", "--", "sleep", token], timeout=0.3, check=False
         )
-    wait_until(lambda: not processes_with(token), "the command gone", seconds=1)
+    wait_until(lambda: not processes_with(token), "the command gone")
 
 
 def test_a_killed_launcher_takes_everything_with_it_at_once(
@@ -216,7 +232,7 @@ def test_a_killed_launcher_takes_everything_with_it_at_once(
     with launched("--user", "--pid", "--", "sh", "-c", script) as process:
         wait_until(lambda: len(processes_with(token)) >= 3, "all of them run")
         process.kill()
-        wait_until(lambda: not processes_with(token), "everything gone", seconds=0.1)
+        wait_until(lambda: not processes_with(token), "everything gone")
 
 
 def test_kill_child_sends_another_signal() -> None:

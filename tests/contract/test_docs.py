@@ -19,7 +19,7 @@ from pyspaces import cli, hints, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
-from pyspaces.hints import creation, ids, joining, mounts
+from pyspaces.hints import confinement, creation, ids, joining, mounts, network
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -44,6 +44,9 @@ HINTS = {
         "capabilities cannot be dropped permanently: add --user",
         "to pass on to the command: add --user",
     ),
+    "not_to_be_executed": ("only files beneath --allow-exec be executed",),
+    "needs_no_new_privs": ("is confined by CAP_SYS_ADMIN only: omit",),
+    "hard_limit": ("outside of every user namespace may raise the hard",),
     "read_only_sysctls": ("/proc/sys is mounted read-only here",),
     "map_rule": (
         "a user can map only its own id",
@@ -65,6 +68,8 @@ HINTS = {
     "pid_namespace_above": ("a process can join only pid namespaces that are nested in its own",),
     "map_below_joined": ("nested in the one that owns the joined namespaces",),
     "keep_on_shared_mount": ("the file of a mount namespace must be on a private mount",),
+    "low_port": ("a user may listen only on ports from",),
+    "no_such_address": ("no interface of this host has the address",),
     "apparmor": ("this interpreter has no AppArmor profile",),
     "seccomp": ("a seccomp filter refuses",),
     "chrooted": ("this process is in a chroot",),
@@ -225,7 +230,8 @@ def test_every_rule_of_diagnosis_is_listed_here() -> None:
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_paragraph_in_the_readme(rule: str) -> None:
-    source = "".join(map(inspect.getsource, (creation, ids, joining, mounts)))
+    modules = (confinement, creation, ids, joining, mounts, network)
+    source = "".join(map(inspect.getsource, modules))
     section = " ".join(_section("When a launch is refused").split())
     for phrase in HINTS[rule]:
         assert phrase in source, "no hint says this any more"
@@ -244,6 +250,8 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
     ("name", "around"),
     [
         ("readme-python", []),
+        ("readme-run", []),
+        ("readme-sandbox", []),
         ("readme-container", []),
         ("readme-init", []),
         ("readme-inject", []),
@@ -326,6 +334,7 @@ def test_the_readme_marks_two_commands() -> None:
     assert text.count("```sh\n") == 2
 
 
+@pytest.mark.stress  # it downloads and installs
 @pytest.mark.needs("userns", "pidns")
 def test_the_first_command_of_the_readme_runs_in_new_namespaces(
     run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],
@@ -335,6 +344,7 @@ def test_the_first_command_of_the_readme_runs_in_new_namespaces(
     assert f"It prints `{done.stdout.strip()}`." in _section("Two commands to begin with")
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(MUST_RUN, reason="CI runs the whole suite by this very command")
 def test_the_second_command_of_the_readme_tests(
     run_as_it_stands: Callable[..., subprocess.CompletedProcess[str]],

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pyspaces
 
 ROOT = Path(pyspaces.__file__).parents[1]
 
 
-def test_the_table_is_up_to_date() -> None:
+@pytest.mark.parametrize("name", ["table", "profile"])
+def test_what_is_written_by_a_script_is_up_to_date(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts/write_table.py", "--check"],
+        [sys.executable, ROOT / f"scripts/write_{name}.py", "--check"],
         capture_output=True,
         text=True,
         check=False,

@@ -19,6 +19,7 @@ import pytest
 from conftest import outcome
 
 import pyspaces
+from pyspaces import cloning
 from pyspaces.features.ids import capabilities
 from pyspaces.kernel import constants
 
@@ -111,7 +112,7 @@ HEADERS = {
         name: (CAPABILITY, name)
         for name in (
             *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"),
-            *("CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_RESOURCE"),
+            *("CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_RESOURCE", "CAP_NET_BIND_SERVICE"),
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
@@ -119,6 +120,19 @@ HEADERS = {
     "SYS_open_tree": ("asm-generic/unistd.h", "__NR_open_tree"),
     "SYS_move_mount": ("asm-generic/unistd.h", "__NR_move_mount"),
     "SYS_mount_setattr": ("asm-generic/unistd.h", "__NR_mount_setattr"),
+    **{
+        f"SYS_landlock_{name}": ("asm-generic/unistd.h", f"__NR_landlock_{name}")
+        for name in ("create_ruleset", "add_rule", "restrict_self")
+    },
+    **{
+        f"SECCOMP_{name}": ("linux/seccomp.h", f"SECCOMP_{name}")
+        for name in (
+            *("SET_MODE_FILTER", "RET_KILL_PROCESS", "RET_KILL_THREAD", "RET_TRAP", "RET_ERRNO"),
+            *("RET_USER_NOTIF", "RET_TRACE", "RET_LOG", "RET_ALLOW", "RET_ACTION_FULL", "RET_DATA"),
+            *("FILTER_FLAG_LOG", "FILTER_FLAG_SPEC_ALLOW", "FILTER_FLAG_NEW_LISTENER"),
+        )
+    },
+    "BPF_MAXINSNS": ("linux/bpf_common.h", "BPF_MAXINSNS"),
     "AT_EMPTY_PATH": ("linux/fcntl.h", "AT_EMPTY_PATH"),
     "AT_RECURSIVE": ("linux/fcntl.h", "AT_RECURSIVE"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
@@ -171,6 +185,9 @@ LIBRARY = {
     "SOCK_SEQPACKET": socket.SOCK_SEQPACKET,
     "SOCK_CLOEXEC": socket.SOCK_CLOEXEC,
     "SIGCHLD": signal.SIGCHLD,
+    "SIGXCPU": signal.SIGXCPU,
+    "SIGXFSZ": signal.SIGXFSZ,
+    "SIGSYS": signal.SIGSYS,
     "SIGKILL": signal.SIGKILL,
     "SIGNAL_MAX": signal.SIGRTMAX,
     "SFD_NONBLOCK": os.O_NONBLOCK,
@@ -186,12 +203,17 @@ ELSEWHERE = {
     *("SI_TIMER", "CLOCK_MONOTONIC"),  # test_limits_hold: a launcher that is stopped goes on
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
     "MAP_MAX_BYTES",
-    *("SYS_clone", "SYS_keyctl"),  # tables, below
+    *("SYS_clone", "SYS_keyctl", "SYS_seccomp", "SYS_ioprio_set", "SYS_rt_sigaction"),
     *("NS_GET_USERNS", "NS_GET_PARENT", "NS_GET_NSTYPE", "NS_GET_OWNER_UID"),  # macros: below
     "PROC_USER_INIT_INO",  # in a header since Linux 6.18 only; test_overlays, by userxattr
+    "PROC_ROOT_INO",  # of the kernel itself; test_proc_closed and test_mounts, by what is read-only
     *("NETNSA_NSID", "NETNSA_FD"),  # members of an enum without values: test_list, by ip-netns
 }
-NUMBERS = {name for name in vars(constants) if name.partition("_")[0].isupper()}
+VALUES = {
+    **{name: value for name, value in vars(cloning).items() if name.startswith("CLONE_")},
+    **{name: value for name, value in vars(constants).items() if name.partition("_")[0].isupper()},
+}
+NUMBERS = VALUES.keys()
 
 
 def header_path(header: str) -> Path | None:
@@ -253,7 +275,7 @@ def test_a_constant_is_that_of_the_kernels_header(name: str) -> None:
     defined = definitions(path)
     if its_name not in defined:
         pytest.skip(f"kernel headers: {path} is older than {its_name}")
-    assert evaluate(defined[its_name]) == getattr(constants, name)
+    assert evaluate(defined[its_name]) == VALUES[name]
 
 
 def test_capabilities_have_the_numbers_of_the_header() -> None:
@@ -270,11 +292,11 @@ def test_constants_are_those_of_the_library() -> None:
     assert {name: getattr(constants, name) for name in LIBRARY} == LIBRARY
 
 
-@pytest.mark.parametrize("name", ["clone", "keyctl"])
+@pytest.mark.parametrize("name", ["clone", "keyctl", "seccomp", "ioprio_set", "rt_sigaction"])
 def test_a_call_has_the_number_of_this_machine(name: str) -> None:
     machine = os.uname().machine
     path = header_path({"x86_64": "asm/unistd_64.h"}.get(machine, "asm-generic/unistd.h"))
-    numbers = {"clone": constants.SYS_clone, "keyctl": constants.SYS_keyctl}[name]
+    numbers = getattr(constants, f"SYS_{name}")
     if path is None or (machine, 8) not in numbers:
         pytest.skip(f"kernel headers: none for {name}(2) on {machine}")
     assert evaluate(definitions(path)[f"__NR_{name}"]) == numbers[machine, 8]

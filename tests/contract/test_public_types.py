@@ -17,15 +17,21 @@ import pyspaces
 from pyspaces import (
     ChildTraceback,
     Chroot,
+    Completed,
     Container,
     Inject,
     NoResult,
+    Popen,
+    Sandbox,
     SpaceError,
     UnpicklableResult,
     UsageFault,
     cloning,
+    create_subprocess_exec,
+    create_subprocess_shell,
     get_context,
     launch,
+    run,
     setns,
     settings,
 )
@@ -106,6 +112,35 @@ def use_of_launch() -> Status:
         running.send_signal(15)
         assert_type(running.poll(), Status | None)
         return running.wait(timeout=3)
+
+
+def use_of_commands() -> Completed:
+    with Popen(["cat"], stdin=-1, user=True, pid=True, mounts=[["tmpfs", "/tmp"]]) as process:
+        assert_type(process.poll(), int | None)
+        assert_type(process.status, Status | None)
+        assert_type(process.pidfd, int)
+    plan = settings.plan_from({"command": ["true"], "user": True})
+    run("true", plan=plan, shell=True, timeout=1.5, check=True, env={"A": "b"}, cwd="/")
+    run(["true"], hostnam="box")  # type: ignore[call-arg]
+    run(["true"], user="yes")  # type: ignore[arg-type]
+    return run(["true"], input=b"", capture_output=True, user=True, uid_map=[1000])
+
+
+def use_of_a_sandbox() -> Any:
+    with Sandbox(user=True, net=True, mounts=[["tmpfs", "/tmp"]]) as box:
+        assert_type(box.pid, int)
+        assert_type(box.run(["true"], check=True, cwd="/"), Completed)
+        with box.popen("true", shell=True, stdout=-1) as process:
+            assert_type(process, Popen)
+        return box.call(half, 4, exact=True)
+
+
+async def use_of_asyncio() -> bytes:
+    process = await create_subprocess_exec("true", stdout=-1, user=True, hostname="box")
+    other = await create_subprocess_shell("true", user=True, cwd="/")
+    assert_type(await other.wait(), int)
+    assert_type(process.status, Status | None)
+    return (await process.communicate(b""))[0]
 
 
 class Description:

@@ -11,6 +11,7 @@ import contextlib
 import math
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,21 @@ def test_keywords_of_containers_and_contexts(value: Any) -> None:
             try_out(name, lambda use=use, name=name: use(**{name: value}))  # type: ignore[misc]
 
 
+@pytest.mark.crossed(1)
+@values
+def test_keywords_of_commands(value: Any) -> None:
+    for name in sorted({*space.TAKEN, *space.REFUSED}):
+        try_out(name, lambda name=name: space.plan_of(["true"], {name: value}, what="Popen()"))  # type: ignore[misc]
+
+
+@values
+def test_what_a_command_is_made_of(value: Any) -> None:
+    raised_by(lambda: pyspaces.run(value, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    for name in ("cwd", "env", "pass_fds", "executable", "umask", "process_group", "plan"):
+        use = {name: value, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        raised_by(lambda use=use: pyspaces.run(["true"], **use))  # type: ignore[misc]
+
+
 @values
 @pytest.mark.parametrize("name", ["target", "args", "kwargs", "name", "daemon"])
 def test_what_a_process_is_made_of(name: str, value: Any) -> None:
@@ -208,6 +224,7 @@ class Cloned(multiprocessing.Process):
         return Clone(process_obj)
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns")
 @values
 @pytest.mark.parametrize("name", ["clone_flags", "uid_map", "gid_map", "map_zero", "proc"])
@@ -254,6 +271,8 @@ def test_waiting(value: Any) -> None:
 
 
 def test_every_public_name_is_tried_here() -> None:
-    tried = {"Chroot", "Container", "Inject", "get_context", "setns"}
+    tried = {"Chroot", "Container", "Inject", "get_context", "setns", "Popen", "run"}
+    tried |= {"Completed", "create_subprocess_exec", "create_subprocess_shell"}  # over Popen
+    tried |= {"Sandbox"}  # over space.plan_of
     errors = {"ChildTraceback", "NoResult", "SpaceError", "UnpicklableResult", "UsageFault"}
     assert tried | errors | {"__version__"} == set(pyspaces.__all__)

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import outcome, processes_with
+from conftest import again, outcome, processes_with
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -91,6 +91,7 @@ class Killer:
             nsfs.has_ended(self.child.pidfd, timeout=None)
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("waits", [True, False], ids=["seen", "raced"])
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize(
@@ -122,11 +123,11 @@ def test_it_is_said_that_the_new_process_was_killed(
 
 @pytest.mark.parametrize("victim", ["launcher", "helper"])
 @pytest.mark.parametrize("point", ["before the maps", "before the word"])
-@pytest.mark.parametrize("again", range(3))
-def test_in_place(victim: str, point: str, again: int, wait_until: Callable[..., None]) -> None:
+@pytest.mark.parametrize("number", again(1, 3))
+def test_in_place(victim: str, point: str, number: int, wait_until: Callable[..., None]) -> None:
     """--no-fork: the caller sees that the launcher was killed; of its helper the launcher tells."""
     token = uuid.uuid4().hex
-    done = outcome([sys.executable, HOMICIDE, victim, point, token], timeout=30)
+    done = outcome([sys.executable, HOMICIDE, victim, point, token], timeout=60)
     if victim == "launcher":
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
     else:
@@ -135,4 +136,4 @@ def test_in_place(victim: str, point: str, again: int, wait_until: Callable[...,
         assert "Traceback" not in done.stderr
         assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    wait_until(lambda: not processes_with(token), "everything gone", seconds=5)
+    wait_until(lambda: not processes_with(token), "everything gone")

@@ -25,7 +25,7 @@ def test_a_command_with_other_ids_dies_with_the_launcher(wait_until: Callable[..
         )
         launcher.kill()
         launcher.wait()
-        wait_until(lambda: not processes_with(token), "the command gone", seconds=5)
+        wait_until(lambda: not processes_with(token), "the command gone")
 
 
 def _name(pid: int) -> str:

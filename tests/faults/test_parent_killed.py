@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, outcome, processes_with
+from conftest import SCRIPT, again, outcome, processes_with
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ AFTER = ["after the word", *(f"at stage {n}" for n in range(1, 8)), "before exec
 
 
 @pytest.mark.parametrize("point", [*BEFORE, *AFTER])
-@pytest.mark.parametrize("again", range(3))
+@pytest.mark.parametrize("number", again(1, 3))
 def test_nothing_survives(
-    point: str, again: int, tmp_path: Path, wait_until: Callable[..., None]
+    point: str, number: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     token, marker = uuid.uuid4().hex, tmp_path / "uid"
     done = outcome([sys.executable, SUICIDE, point, token, marker])
     assert done.returncode == -9, done.stderr
-    wait_until(lambda: not processes_with(token), f"everything gone after death {point}", seconds=5)
+    wait_until(lambda: not processes_with(token), f"everything gone after death {point}")
     if point in BEFORE:
         assert not marker.exists()
     elif marker.exists():
@@ -49,4 +49,4 @@ def test_killing_a_running_launcher_ends_the_command(wait_until: Callable[..., N
             assert launcher.stdout is not None
             assert launcher.stdout.readline() == b"up\n"
             launcher.kill()
-        wait_until(lambda token=token: not processes_with(token), "the command gone", seconds=2)
+        wait_until(lambda token=token: not processes_with(token), "the command gone")

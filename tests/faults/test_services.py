@@ -289,7 +289,7 @@ def test_what_is_not_for_others_is_closed_in_every_new_process_and_only_there(
     members = {"before": lambda service: look("creator")} if through_another else {}
     monkeypatch.setattr(loading, "ROWS", [row("file", diary, open=open_both, **members)])
     with launch.start(plan_of("look"), function=lambda: look("child")) as running:
-        assert running.wait(20).code == 0
+        assert running.wait(60).code == 0
     assert not private[0].closed
     private[0].close()
     seen = {path.name: path.read_text() for path in tmp_path.iterdir()}

@@ -168,6 +168,7 @@ def test_our_process_1_still_passes_signals_on(pyspaces: Run) -> None:
 
 
 @pytest.mark.needs("capsh")
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("who", [ROOT, OTHER], ids=["root", "another"])
 @pytest.mark.parametrize(
     "options",
@@ -220,7 +221,7 @@ def test_a_function_has_what_the_plan_leaves() -> None:
         with open(read) as reading, launch.start(plan, function=call) as running:
             os.close(write)
             found = reading.read()
-            assert running.wait(timeout=10).code == 0
+            assert running.wait(timeout=60).code == 0
         rows = {line[3:6]: int(line.split()[1], 16) for line in found.splitlines()}
         assert (rows["Prm"], rows["Eff"]) == (left, left)
         assert rows["Bnd"] == EVERY & ~KILL

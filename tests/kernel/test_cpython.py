@@ -8,6 +8,7 @@ leaves out for fork (the fork server, inherited descriptors) skips itself.
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import multiprocessing
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("userns", "pidns")
 
 CASES = ("_TestProcess", "_TestSubclassingProcess")
+# A plain run has all of them in one space, and in the others the few of the second case.
+USUAL = "UserPid"
+LONG = ("test_many_processes",)
 
 _PIDS = {"test_process": "compares the pid of the process inside with its pid outside"}
 _PID_1 = {
@@ -92,7 +96,18 @@ def _cases() -> Iterator[tuple[str, type]]:
             yield name.removeprefix("_") + space, _case(module, name, mixin, reasons)
 
 
+def _mark(case: type, *, usual: bool) -> None:
+    """Leave to `stress` what is long, and where not `usual`, everything."""
+    for name in dir(case):
+        if name.startswith("test_") and (name in LONG or not usual):
+            test = getattr(case, name)
+            own = functools.wraps(test)(lambda self, test=test: test(self))
+            setattr(case, name, pytest.mark.stress(own))
+
+
 FOUND = dict(_cases())
+for _name, _found in FOUND.items():
+    _mark(_found, usual=USUAL in _name or "Subclassing" in _name)
 globals().update(FOUND)
 
 

@@ -63,6 +63,7 @@ def end(how: str) -> None:
     time.sleep(100)
 
 
+@pytest.mark.crossed(1)
 @INITS
 @pytest.mark.parametrize(
     ("how", "code"),
@@ -76,7 +77,7 @@ def test_the_exit_code_is_that_of_the_function(how: str, code: int, init: dict[s
     # Without one of ours the function is process 1, which the kernel spares its own signals.
     container = Container(end, args=(how,), user=True, pid=bool(init), **init)  # type: ignore[arg-type]
     container.start()
-    container.join(20)
+    container.join(60)
     assert container.exitcode == code
     if how not in ("return", "raise"):
         with pytest.raises(NoResult):
@@ -92,7 +93,7 @@ def test_terminate_kill_and_the_sentinel(init: dict[str, bool]) -> None:
         assert multiprocessing.connection.wait([container.sentinel], 0.05) == []
         getattr(container, stop)()
         assert multiprocessing.connection.wait([container.sentinel], 10)
-        container.join(10)
+        container.join(60)
         assert container.exitcode == code
         container.close()
 
@@ -110,7 +111,7 @@ def test_a_handler_for_term_ends_the_function_its_own_way(init: dict[str, bool])
     container.start()
     os.read(reading, 1)
     container.terminate()
-    container.join(10)
+    container.join(60)
     assert container.exitcode == 33
     container.close()
     os.close(reading)
@@ -128,7 +129,7 @@ def test_an_init_takes_all_with_it_and_one_that_waits_does_not(
     wait_until: Callable[..., None],
 ) -> None:
     assert result_of(leave_one_behind, LONG, init=True) > 2
-    wait_until(lambda: not processes_with(LONG), "the child gone", seconds=2)
+    wait_until(lambda: not processes_with(LONG), "the child gone")
     begun = time.monotonic()
     assert result_of(leave_one_behind, "0.7", init_wait=True) > 2
     assert time.monotonic() - begun >= 0.7
@@ -168,7 +169,7 @@ daemon = Container(subprocess.run, args=(["sleep", "{LONG}"],), daemon=True, use
 daemon.start()
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    wait_until(lambda: not processes_with(LONG), "the daemon gone", seconds=5)
+    wait_until(lambda: not processes_with(LONG), "the daemon gone")
 
 
 def test_many_beneath_an_init_leave_nothing_open() -> None:
@@ -194,6 +195,7 @@ def variables_of(output: str) -> dict[str, str]:
     return {row.partition("=")[0]: row.partition("=")[2] for row in output.split("\0") if row}
 
 
+@pytest.mark.crossed(1)
 @INITS
 @pytest.mark.parametrize(
     "given",
@@ -336,7 +338,7 @@ while subprocess.run(["pgrep", "-f", "^sleep {LONG}"]).returncode:
 os._exit(0)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    wait_until(lambda: not processes_with(LONG), "the function gone", seconds=5)
+    wait_until(lambda: not processes_with(LONG), "the function gone")
 
 
 def test_a_registered_name_is_given_back_at_the_end(pyspaces: Callable[..., Any]) -> None:
@@ -349,7 +351,7 @@ def test_a_registered_name_is_given_back_at_the_end(pyspaces: Callable[..., Any]
         other.start()
     # Not its parent is asked, which is this program.
     assert pyspaces("stop", name).returncode == 0
-    container.join(10)
+    container.join(60)
     assert container.exitcode == -15
     container.close()
     assert name not in pyspaces("list").stdout
@@ -379,7 +381,7 @@ def test_a_plain_process_is_adopted_by_the_context(
     monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", context)
     process = multiprocessing.Process(target=exit_with_pid)
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == (42 if init else 41)
     process.close()
 

@@ -143,7 +143,7 @@ def test_a_function_can_make_none_either() -> None:
         group = ids and f"5,{GID},1"
         box = Container(attempt, user=True, uid_map=ids, gid_map=group, no_nested_users=True)
         box.start()
-        sets, raised, made = box.result(timeout=10)
+        sets, raised, made = box.result(timeout=60)
         box.close()
         assert not any(value & SYS_RESOURCE for value in sets)
         assert (raised, made) == (errno.EACCES, errno.ENOSPC)
@@ -170,7 +170,7 @@ def test_functions_take_the_other_settings_too() -> None:
         status, user=True, no_new_privs=True, cap_drop=["all"], cap_add="kill,net_admin"
     )
     box.start()
-    held = box.result(timeout=10)
+    held = box.result(timeout=60)
     box.close()
     assert held == {"NoNewPrivs": "1", "CapEff": f"{1 << 5 | 1 << 12:016x}"}
     with pytest.raises(UsageFault, match="CAP_FLYING: is not a capability"):

@@ -69,6 +69,7 @@ CASES = {
 }
 
 
+@pytest.mark.crossed(1)
 @AROUND
 @pytest.mark.parametrize("script", CASES)
 def test_what_was_changed(low: Path, spaces: list[str], script: str) -> None:
@@ -193,7 +194,7 @@ def test_a_folder_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> N
         assert launcher.stdout is not None
         launcher.stdout.readline()
         low.rename(tmp_path / "elsewhere")
-        _, errors = launcher.communicate("go on\n", timeout=30)
+        _, errors = launcher.communicate("go on\n", timeout=60)
     assert launcher.returncode == 3, "the command's, whatever becomes of the file"
     assert errors == (f"pyspaces: cannot tell what was changed: {low}: No such file or directory\n")
     assert not told.exists()
@@ -219,8 +220,15 @@ HOSTILE = {
 }
 
 
+LARGE = ("deeper", "wide")
+
+
+@pytest.mark.crossed(1)
 @AROUND
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.stress if n in LARGE else ()) for n in HOSTILE],
+)
 def test_whatever_the_command_made(low: Path, spaces: list[str], tmp_path: Path, name: str) -> None:
     """Its status is told, and nothing but what was changed: 600 directories were a traceback."""
     told = tmp_path / "diff"
@@ -238,13 +246,15 @@ def test_whatever_the_command_made(low: Path, spaces: list[str], tmp_path: Path,
     assert all(line.isprintable() and line.startswith("added   /mnt/") for line in lines)
 
 
+@pytest.mark.crossed(1)
 @AROUND
-def test_deep_in_the_lower_one_as_well(low: Path, spaces: list[str]) -> None:
-    script = "cd sub; for i in $(seq 400); do mkdir d; cd d; done"
+@pytest.mark.parametrize("depth", [100, pytest.param(400, marks=pytest.mark.stress)])
+def test_deep_in_the_lower_one_as_well(low: Path, spaces: list[str], depth: int) -> None:
+    script = f"cd sub; for i in $(seq {depth}); do mkdir d; cd d; done"
     subprocess.run(["bash", "-c", script], cwd=low, check=True)
-    change = "for i in $(seq 400); do cd -P d; done; echo x > new"
+    change = f"for i in $(seq {depth}); do cd -P d; done; echo x > new"
     found = changes_of(low, f"cd sub; {change}", *spaces)
-    assert found == ["added   /mnt/sub" + "/d" * 400 + "/new"]
+    assert found == ["added   /mnt/sub" + "/d" * depth + "/new"]
 
 
 def test_too_much_is_said_to_be(low: Path, pyspaces: Run, tmp_path: Path) -> None:

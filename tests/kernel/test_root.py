@@ -163,5 +163,5 @@ def test_a_container_has_its_root(tree: Path, kind: str) -> None:
         else library.Chroot(tree, os.listdir, args=("/",), user=True, pid=True)
     )
     container.start()
-    assert sorted(container.result(timeout=20)) == ["bin", "home", "proc", "tmp"]
+    assert sorted(container.result(timeout=60)) == ["bin", "home", "proc", "tmp"]
     container.close()

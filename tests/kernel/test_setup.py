@@ -167,7 +167,7 @@ def test_clocks_work_for_a_mapped_user_who_is_not_root_outside(pyspaces: Run) ->
 _PING = """
 import socket
 server = socket.create_server(("127.0.0.1", 0))
-print(socket.create_connection(server.getsockname(), timeout=5).getpeername()[0])
+print(socket.create_connection(server.getsockname(), timeout=60).getpeername()[0])
 """
 
 
@@ -199,7 +199,8 @@ def test_mounts_are_private(pyspaces: Run, word: str | None) -> None:
 
 def test_mounts_can_be_shared_among_those_inside(pyspaces: Run) -> None:
     done = pyspaces("run", "--user", "--propagation", "shared", "--", "cat", "/proc/self/mountinfo")
-    assert propagation(done) == {"shared"}
+    # Where the host's are shared, they receive from these too.
+    assert propagation(done) - {"master"} == {"shared"}
 
 
 def test_slave_and_unchanged_start_from_the_callers_mounts(pyspaces: Run) -> None:

@@ -226,7 +226,7 @@ def test_setns_that_is_refused_halfway_comes_back() -> None:
 
 def test_setns_does_not_leave_what_it_cannot_come_back_to() -> None:
     told = told_of_visit("-u")
-    assert re.search(r"cannot come back to .*/net: .*: Operation not permitted True$", told), told
+    assert re.search(r"cannot return to .*/net: .*: Operation not permitted True$", told), told
 
 
 def test_setns_refuses_a_user_namespace_by_its_rule() -> None:

@@ -1,10 +1,12 @@
 """Launch every operation on "/" over every kind of root, and look from inside for the old one.
 
-    python roots.py DIRECTORY [WORD...]
+    python roots.py DIRECTORY few|all [WORD...]
 
 Prints, as JSON, how many launches there were, how many of them were refused, how many of those for
 a call that is not there (ENOSYS), and what was found that should not be. DIRECTORY is a fresh one
-of the caller's. WORD is a namespace that each launch has, besides a mount namespace.
+of the caller's. `few` are each operation alone and twice over the caller's root, and each alone
+over one of the others; `all` has each over each root, and each two in both orders. WORD is a
+namespace that each launch has, besides a mount namespace.
 The function that looks is called in the new process in place of a command, so that roots without
 any program can be looked at too.
 """
@@ -184,22 +186,31 @@ def namespaces_for(names: tuple[str, ...], given: list[str]) -> dict[str, bool]:
     return dict.fromkeys([*given, *(needed[name] for name in names if name in needed)], True)
 
 
+def rounds_of(extent: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what is launched: a kind of root, and the operations over it."""
+    alone: list[tuple[str, ...]] = [(name,) for name in OPERATIONS]
+    twice: list[tuple[str, ...]] = [(name, name) for name in COVERING]
+    if extent == "few":
+        first, *others = ROOTS
+        turns = zip(itertools.cycle(others), alone, strict=False)
+        return [*((first, names) for names in [*alone, *twice]), *turns]
+    # Each kind of root alone with each operation, and all pairs over one of them.
+    several = [*itertools.product(COVERING, repeat=2), *((name,) * 3 for name in COVERING)]
+    rounds: list[tuple[str, tuple[str, ...]]] = [(root, names) for root in ROOTS for names in alone]
+    rounds += [("the caller's", names) for names in several]
+    return rounds + [(root, names) for root in ROOTS for names in twice]
+
+
 def main() -> None:
-    """Launch all of them: each operation, each twice, and each two in both orders."""
+    """Launch what was asked for, and print what was found."""
     for name in (TREE, OTHER, UPPER, WORK):
         Path(name).mkdir()
     for name in ("proc", "dev"):
         (Path(TREE) / name).mkdir()
         (Path(OTHER) / name).mkdir()
     count, faults, refused, lacking = 0, [], 0, 0
-    alone: list[tuple[str, ...]] = [(name,) for name in OPERATIONS]
-    # Each kind of root alone with each operation, and all pairs over one of them.
-    several = [*itertools.product(COVERING, repeat=2), *((name,) * 3 for name in COVERING)]
-    rounds: list[tuple[str, tuple[str, ...]]] = [(root, names) for root in ROOTS for names in alone]
-    rounds += [("the caller's", names) for names in several]
-    rounds += [(root, (name, name)) for root in ROOTS for name in COVERING]
-    given = sys.argv[2:]
-    for root, names in rounds:
+    extent, *given = sys.argv[2:]
+    for root, names in rounds_of(extent):
         namespaces = namespaces_for(names, given)
         label = f"{root}: {', '.join(names)}"
         count += 1

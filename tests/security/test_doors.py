@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Run
 
 LURKER = str(Path(__file__).with_name("lurker.py"))
-VISITS = int(os.environ.get("PYSPACES_TESTS_VISITS", "20"))
+VISITS = pytest.mark.parametrize("visits", [2, pytest.param(20, marks=pytest.mark.stress)])
 
 pytestmark = pytest.mark.needs("userns")
 
@@ -58,7 +58,7 @@ class Sandbox:
     def caught(self) -> dict[str, int]:
         """End it, and return what was seen."""
         self.process.send_signal(signal.SIGTERM)
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=60)
         found = json.loads(out)
         assert found["came"] > 0
         seen: dict[str, int] = found["seen"]
@@ -73,7 +73,7 @@ def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
         assert made.secret.read_text() == "secret\n"
     finally:
         made.process.terminate()
-        made.process.communicate(timeout=30)
+        made.process.communicate(timeout=60)
 
 
 WAYS = {
@@ -85,16 +85,18 @@ WAYS = {
 }
 
 
+@VISITS
 @pytest.mark.parametrize("way", WAYS)
-def test_a_visitor_is_no_door(tmp_path: Path, way: str) -> None:
+def test_a_visitor_is_no_door(tmp_path: Path, way: str, visits: int) -> None:
     """Without PR_SET_DUMPABLE the lurker opened the memory of every one of 60 visitors."""
     with sandbox(tmp_path) as made:
         words = [word.replace("PID", str(made.target)) for word in WAYS[way]]
-        made.visit([SCRIPT, *words], 3 * VISITS if way == "enter" else VISITS)
+        made.visit([SCRIPT, *words], 3 * visits if way == "enter" else visits)
         assert made.caught() == {}
 
 
-def test_nor_where_the_namespaces_are_joined_one_by_one(tmp_path: Path) -> None:
+@VISITS
+def test_nor_where_the_namespaces_are_joined_one_by_one(tmp_path: Path, visits: int) -> None:
     """As before Linux 5.8: a pidfd is no namespace to setns(2)."""
     script = """
 import sys
@@ -104,28 +106,30 @@ joining._are_joined_at_once_inner = lambda process, names: False
 sys.exit(main(["enter", sys.argv[1], "--", "/bin/true"]))
 """
     with sandbox(tmp_path) as made:
-        made.visit([sys.executable, "-c", script, str(made.target)], VISITS)
+        made.visit([sys.executable, "-c", script, str(made.target)], visits)
         assert made.caught() == {}
 
 
-def test_nor_is_python_that_is_injected(tmp_path: Path) -> None:
+@VISITS
+def test_nor_is_python_that_is_injected(tmp_path: Path, visits: int) -> None:
     """It executes nothing, so for as long as it lives."""
     script = """
 import sys, time
 from pyspaces import Inject
-for _ in range(5):
+for _ in range(int(sys.argv[2])):
     process = Inject(int(sys.argv[1]), target=time.sleep, args=(0.1,), user=True, mount=True)
     process.start()
     process.join()
     assert process.exitcode == 0
 """
     with sandbox(tmp_path) as made:
-        made.visit([sys.executable, "-c", script, str(made.target)], 2)
+        made.visit([sys.executable, "-c", script, str(made.target), str(visits // 2)], 1)
         assert made.caught() == {}
 
 
 @pytest.mark.needs("overlay")
-def test_nor_who_compares_overlays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.stress)])
+def test_nor_who_compares_overlays(tmp_path: Path, times: int) -> None:
     """What the command leaves behind waits for the process that looks at what was changed."""
     low, hidden = tmp_path / "low", tmp_path / "hidden"
     for folder in (low, hidden):
@@ -141,7 +145,7 @@ def test_nor_who_compares_overlays(tmp_path: Path) -> None:
     hide = ["--bind", "/", "/", "--tmpfs", str(hidden), "--overlay-src", str(low)]
     caught = []
     told.touch()
-    for _ in range(5):
+    for _ in range(times):
         with subprocess.Popen(
             [SCRIPT, "run", "--user", *hide, "--tmp-overlay", "/mnt",
              "--overlay-diff", str(ready), "--", "sh", "-c", script],
@@ -154,7 +158,7 @@ def test_nor_who_compares_overlays(tmp_path: Path) -> None:
         told_text = told.read_text().removeprefix("ready\n")
         caught.append(json.loads(told_text)["seen"])
         told.write_text("")
-    assert caught == [{}] * 5
+    assert caught == [{}] * times
     assert (hidden / "secret").read_text() == "secret\n"
 
 
@@ -181,7 +185,7 @@ def test_what_the_peers_do(
         pytest.skip(f"{program} is not installed")
     with sandbox(tmp_path) as made:
         words = [program, "-t", str(made.target), "-U", "-m", "--preserve-credentials"]
-        made.visit([*words, "/bin/true"], VISITS)
+        made.visit([*words, "/bin/true"], 10)
         record_property(program, made.caught())
 
 

@@ -80,6 +80,7 @@ def launched(
     return run(*base, *more, *option, str(path), "--", *(command or ("true",)))
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns", "many")
 @each_option
 @pytest.mark.parametrize("leads", ["to a file", "to nothing", "through a directory"])
@@ -233,6 +234,7 @@ def test_another_file_that_says_the_same_is_left_alone(pyspaces: Run, shared: Pa
     assert os.listdir(shared) == ["pid"]
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns")
 @each_put
 @pytest.mark.parametrize(("option", "more"), OPTIONS[1:])
@@ -346,7 +348,7 @@ def test_a_function_in_the_child_has_no_descriptor_of_these_directories(shared: 
 
     try:
         with launch.start(plan, function=look) as running:
-            running.wait(30)
+            running.wait(60)
         links = json.loads(os.read(reading, 1 << 16))
     finally:
         os.close(reading)
@@ -372,9 +374,10 @@ while True:
 
 
 @pytest.mark.as_root
+@pytest.mark.parametrize("times", [8, pytest.param(40, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("option", ["--pid-file", "--status-file"])
 def test_a_stranger_in_a_race_gains_nothing(
-    pyspaces: Run, shared: Path, victim: Path, option: str
+    pyspaces: Run, shared: Path, victim: Path, option: str, times: int
 ) -> None:
     victim.parent.chmod(0o755)
     path = shared / "file"
@@ -384,7 +387,7 @@ def test_a_stranger_in_a_race_gains_nothing(
         try:
             assert stranger.stdout
             assert stranger.stdout.readline() == b"\n"
-            ended = [pyspaces("run", option, str(path), "--", "true") for _ in range(40)]
+            ended = [pyspaces("run", option, str(path), "--", "true") for _ in range(times)]
         finally:
             stranger.kill()
     assert {done.returncode for done in ended} <= {0, 2, 125}

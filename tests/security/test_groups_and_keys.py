@@ -86,6 +86,7 @@ MAPS = {
 }
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.as_root
 @pytest.mark.needs("setpriv")
 @pytest.mark.parametrize("maps", MAPS)

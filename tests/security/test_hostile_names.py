@@ -95,6 +95,7 @@ def test_a_directory_that_is_not_ours_is_passed_over(shell: Shell, make: str, wh
     assert why in notes[0]
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns", "many")
 @pytest.mark.parametrize(("make", "why"), PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize(
@@ -244,9 +245,7 @@ def test_an_entry_that_was_damaged_holds_no_name(folder: Path, row: str, word: s
     assert os.listdir(folder) == []
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_an_entry(folder: Path, data: st.DataObject) -> None:
     """A piece is left out, or another one put in; it holds a name or none, and nothing raises."""
@@ -264,8 +263,11 @@ def test_whatever_happens_to_an_entry(folder: Path, data: st.DataObject) -> None
 # --- the lock --------------------------------------------------------------------------------
 
 
-def test_a_lock_that_is_never_released_stops_nobody(folder: Path) -> None:
+def test_a_lock_that_is_never_released_stops_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command is the same user, and may lock the directory for good."""
+    monkeypatch.setattr(registry, "_PATIENCE", 0.2)
     claim = registry.Claim("box")
     own = os.open(folder, os.O_RDONLY)
     try:

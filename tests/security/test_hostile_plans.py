@@ -103,7 +103,7 @@ def read(path: Path) -> Plan | None:
 
 
 hostile = settings(
-    max_examples=400,
+    max_examples=4 * settings().max_examples,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -181,46 +181,53 @@ BIG = 300_000
 PLAN = '{"version": 2, "command": ["x"], '
 
 
+TEXTS = [
+    '{"version": 2, ' + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
+    "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
+    '{"version": 2, "command": [' + ",".join(["1"] * BIG) + "]}",
+    '{"version": 2, "command": ['
+    + ",".join(['"x"'] * BIG)
+    + '], "identity": {"groups": ['
+    + "0," * BIG
+    + "0]}}",
+    PLAN + '"mounts": {"operations": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}}",
+    PLAN
+    + '"existing": {"keeps": ['
+    + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
+    + "]}}",
+    PLAN
+    + '"namespaces": ["user"], "maps": {"uid_map": ['
+    + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
+    + "]}}",
+    PLAN + '"privileges": {"cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}}",
+    PLAN + '"namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
+    PLAN + '"environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
+    PLAN
+    + '"existing": {"joining": {"joins": ['
+    + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
+    + "]}}}",
+    "[" * 1_000_000,
+    '{"version": 2, "command": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    '{"a":' * 100_000 + "1" + "}" * 100_000,
+    PLAN + '"mounts": {"operations": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}}",
+    PLAN + '"identity": {"uid": ' + "9" * 1_000_000 + "}}",
+    PLAN + '"life": {"timeout": 1e999}}',
+    PLAN + '"maps": {"setgroups": "' + "x" * 10_000_000 + '"}}',
+    PLAN + '"' + "x" * 10_000_000 + '": 1}',
+    PLAN + '"mounts": {"operations": [{"kind": "' + "x" * 10_000_000 + '"}]}}',
+    "\ufeff{}",
+    " " * 10_000_000,
+]
+# Unknown keys, keys twice, a list of the wrong type, rows, depth, digits, infinity, a long text.
+USUAL = (0, 1, 2, 6, 11, 12, 15, 16, 17, 20)
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        '{"version": 2, ' + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
-        "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
-        '{"version": 2, "command": [' + ",".join(["1"] * BIG) + "]}",
-        '{"version": 2, "command": ['
-        + ",".join(['"x"'] * BIG)
-        + '], "identity": {"groups": ['
-        + "0," * BIG
-        + "0]}}",
-        PLAN + '"mounts": {"operations": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}}",
-        PLAN
-        + '"existing": {"keeps": ['
-        + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
-        + "]}}",
-        PLAN
-        + '"namespaces": ["user"], "maps": {"uid_map": ['
-        + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
-        + "]}}",
-        PLAN + '"privileges": {"cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}}",
-        PLAN + '"namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
-        PLAN + '"environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
-        PLAN
-        + '"existing": {"joining": {"joins": ['
-        + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
-        + "]}}}",
-        "[" * 1_000_000,
-        '{"version": 2, "command": ' + "[" * 100_000 + "]" * 100_000 + "}",
-        '{"a":' * 100_000 + "1" + "}" * 100_000,
-        PLAN + '"mounts": {"operations": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}}",
-        PLAN + '"identity": {"uid": ' + "9" * 1_000_000 + "}}",
-        PLAN + '"life": {"timeout": 1e999}}',
-        PLAN + '"maps": {"setgroups": "' + "x" * 10_000_000 + '"}}',
-        PLAN + '"' + "x" * 10_000_000 + '": 1}',
-        PLAN + '"mounts": {"operations": [{"kind": "' + "x" * 10_000_000 + '"}]}}',
-        "\ufeff{}",
-        " " * 10_000_000,
+        pytest.param(text, id=str(n), marks=() if n in USUAL else pytest.mark.stress)
+        for n, text in enumerate(TEXTS)
     ],
-    ids=range(22),
 )
 def test_size_and_depth_are_bounded_before_work(pyspaces: Run, tmp_path: Path, text: str) -> None:
     """What took time was quadratic: minutes, where this takes a second; hence so wide a limit."""

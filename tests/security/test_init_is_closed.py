@@ -92,7 +92,7 @@ def test_a_hold_has_nothing_to_read(pyspaces: Run) -> None:
         env=CALLER,
     ) as launcher:
         try:
-            limit = time.monotonic() + 10
+            limit = time.monotonic() + 60
             while (
                 done := pyspaces("enter", name, "--", *PYTHON, PROBER, "1", TOKEN[::-1])
             ).returncode and time.monotonic() < limit:
@@ -100,7 +100,7 @@ def test_a_hold_has_nothing_to_read(pyspaces: Run) -> None:
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout)["found"] == []
         finally:
-            launcher.wait(10)
+            launcher.wait(60)
             stopped = pyspaces("stop", "--grace", "0", name)
     assert stopped.returncode == 0, stopped.stderr
 
@@ -121,7 +121,7 @@ def test_its_owner_can_enter_all_the_same(pyspaces: Run, tmp_path: Path) -> None
             assert (done.stdout, done.stderr) == ("pyspaces-init\n", "")
         finally:
             launcher.terminate()
-            launcher.wait(10)
+            launcher.wait(60)
 
 
 # --- the launcher's end ------------------------------------------------------------------------

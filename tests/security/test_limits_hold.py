@@ -8,10 +8,11 @@ import subprocess
 import sys
 import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, outcome, processes_of
+from conftest import SCRIPT, again, outcome, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ def attacked(*words: str) -> tuple[int, float]:
     begun = time.monotonic()
     done = outcome(
         ["sh", "-c", script, "sh", SCRIPT, *words],
-        timeout=20,
+        timeout=90,
         process_group=0,
         stdin=subprocess.DEVNULL,
     )
@@ -65,6 +66,7 @@ def attacked(*words: str) -> tuple[int, float]:
     return int(done.stdout.split()[1]), time.monotonic() - begun
 
 
+@pytest.mark.crossed(1)
 @SPACES
 @TARGETS
 @pytest.mark.parametrize("numbers", [EVERY, *[[str(int(one))] for one in ALONE[:2]]])
@@ -74,18 +76,20 @@ def test_the_clock_runs_and_the_callers_group_is_untouched(
     words = ["run", *options, *QUICK, "--", sys.executable, "-IS", "-c", ATTACK, target, *numbers]
     status, seconds = attacked(*words)
     assert status in (124, 137)
-    assert seconds < 10
+    assert seconds < 60
 
 
 @pytest.mark.stress
 @SPACES
 @TARGETS
 def test_each_signal_alone(options: list[str], target: str) -> None:
-    for number in EVERY:
-        words = ["run", *options, *QUICK, "--", sys.executable, "-IS", "-c", ATTACK, target, number]
-        # Two signals the C library keeps to itself: a command that is not process 1 dies of them.
-        own = {128 + int(number)} if number in ("32", "33") else set[int]()
-        assert attacked(*words)[0] in {124, 137, *own}, number
+    start = ["run", *options, *QUICK, "--", sys.executable, "-IS", "-c", ATTACK, target]
+    # Each waits for its time to be over, and has a process group of its own.
+    with ThreadPoolExecutor(4) as pool:
+        ended = dict(zip(EVERY, pool.map(lambda one: attacked(*start, one)[0], EVERY), strict=True))
+    # Two signals the C library keeps to itself: a command that is not process 1 dies of them.
+    own = {"32": 128 + 32, "33": 128 + 33}
+    assert not {n: code for n, code in ended.items() if code not in (124, 137, own.get(n))}
 
 
 def test_a_command_that_is_stopped_beneath_process_1() -> None:
@@ -101,8 +105,8 @@ def test_a_launcher_that_is_stopped_by_others_keeps_the_time() -> None:
     with subprocess.Popen(
         [SCRIPT, "run", "--user", *QUICK, "--", "sh", "-c", script], process_group=0
     ) as launcher:
-        assert launcher.wait(15) in (124, 137)
-        assert time.monotonic() - begun < 10
+        assert launcher.wait(60) in (124, 137)
+        assert time.monotonic() - begun < 60
 
 
 @pytest.fixture
@@ -119,6 +123,7 @@ def held() -> Iterator[int]:
         launcher.kill()
 
 
+@pytest.mark.crossed(1)
 @TARGETS
 @pytest.mark.parametrize("numbers", [EVERY, *[[str(int(one))] for one in ALONE[:1]]])
 def test_a_command_in_namespaces_that_are_entered(
@@ -139,8 +144,8 @@ while True:
 """
 
 
-@pytest.mark.parametrize("again", range(3))
-def test_a_target_that_stops_whoever_enters(again: int) -> None:
+@pytest.mark.parametrize("number", again(1, 3))
+def test_a_target_that_stops_whoever_enters(number: int) -> None:
     """Before or after the command has been executed: its time counts from the start."""
     with subprocess.Popen(
         [
@@ -155,7 +160,7 @@ def test_a_target_that_stops_whoever_enters(again: int) -> None:
             (process,) = processes_of(target.pid)
             status, seconds = attacked("enter", *QUICK, str(process), "--", "sleep", "100")
             assert status in (124, 137)
-            assert seconds < 10
+            assert seconds < 60
         finally:
             target.kill()
 
@@ -163,6 +168,7 @@ def test_a_target_that_stops_whoever_enters(again: int) -> None:
 # --- at a terminal ----------------------------------------------------------------------------
 
 
+@pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.needs("bash")
 @pytest.mark.parametrize("number", [*ALONE[:2], signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
@@ -177,10 +183,15 @@ def test_a_script_at_a_terminal_survives_its_command(options: list[str], number:
 
 
 # Of the others, some are passed on, some stop and some do nothing; Python ignores two.
-FATAL = [*{*range(1, 32), 34, 50, 64} - {9, 10, 12, 13, 17, 18, 19, 20, 21, 22, 23, 25, 28}]
+USUAL = [*(signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM), signal.SIGSEGV, 34]
+FATAL = [
+    *{*range(1, 32), 34, 50, 64} - {9, 10, 12, 13, 17, 18, 19, 20, 21, 22, 23, 25, 28} - {*USUAL}
+]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, *FATAL])
+@pytest.mark.parametrize(
+    "number", [*USUAL, *(pytest.param(n, marks=pytest.mark.stress) for n in FATAL)]
+)
 def test_the_terminal_is_put_back_however_the_launcher_dies(
     number: int, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
@@ -214,7 +225,7 @@ def test_the_pid_file_goes_with_a_launcher_that_is_ended(number: int, tmp_path: 
         assert launcher.stdout.readline() == b"up\n"
         assert pid_file.exists()
         launcher.send_signal(number)
-        assert launcher.wait(10) == -number
+        assert launcher.wait(60) == -number
         assert not pid_file.exists()
 
 

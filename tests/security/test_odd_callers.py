@@ -28,6 +28,7 @@ LAUNCHES = [
 each_launch = pytest.mark.parametrize("words", LAUNCHES, ids=" ".join)
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns", "pidns", "many")
 @each_launch
 @pytest.mark.parametrize(

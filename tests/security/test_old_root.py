@@ -26,43 +26,55 @@ WAYS = {
     "no setns": ([SETNS], ["user"]),
 }
 # Looked at beside the rest where there is time.
-RARE = ("no setns",)
+RARE = ("a pid namespace", "no setns")
+# How many launches there are at least; `few` has each operation and each root, but not each pair.
+EXTENTS = {"few": 45, "all": 400}
+EXTENT = pytest.mark.parametrize("extent", ["few", pytest.param("all", marks=pytest.mark.stress)])
 
 
-def look(directory: Path, *namespaces: str, lacking: list[int]) -> dict[str, Any]:
-    done = outcome(
-        [*without(*lacking), sys.executable, LOOK, str(directory), *namespaces], timeout=200
-    )
+def look(directory: Path, *words: str, lacking: list[int]) -> dict[str, Any]:
+    done = outcome([*without(*lacking), sys.executable, LOOK, str(directory), *words], timeout=230)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.needs("userns", "overlay", "proc")
+@EXTENT
 @pytest.mark.parametrize(
-    "way",
-    [pytest.param(way, marks=pytest.mark.stress if way in RARE else ()) for way in WAYS],
+    "way", [pytest.param(way, marks=pytest.mark.stress if way in RARE else ()) for way in WAYS]
 )
-def test_every_operation_over_every_root(tmp_path: Path, way: str) -> None:
+def test_every_operation_over_every_root(tmp_path: Path, way: str, extent: str) -> None:
     lacking, namespaces = WAYS[way]
-    found = look(tmp_path, *namespaces, lacking=lacking)
+    found = look(tmp_path, extent, *namespaces, lacking=lacking)
     assert (found["faults"], found["lacking"]) == ([], 0)
-    assert found["count"] - found["refused"] > 400
+    assert found["count"] - found["refused"] > EXTENTS[extent]
 
 
 @pytest.mark.needs("userns", "overlay", "proc")
-@pytest.mark.parametrize("lacking", [[OPEN_TREE], [FSOPEN], [OPEN_TREE, FSOPEN]], ids=str)
-def test_without_calls_that_every_supported_kernel_has(tmp_path: Path, lacking: list[int]) -> None:
+@EXTENT
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        [OPEN_TREE, FSOPEN],
+        *(pytest.param([one], marks=pytest.mark.stress) for one in (OPEN_TREE, FSOPEN)),
+    ],
+    ids=str,
+)
+def test_without_calls_that_every_supported_kernel_has(
+    tmp_path: Path, lacking: list[int], extent: str
+) -> None:
     """What needs them is refused in the kernel's words; what does not is as closed as ever."""
-    found = look(tmp_path, "user", lacking=lacking)
+    found = look(tmp_path, extent, "user", lacking=lacking)
     assert found["faults"] == []
     assert 0 < found["lacking"] <= found["refused"] < found["count"]
 
 
 @pytest.mark.as_root
 @pytest.mark.needs("overlay", "proc")
-def test_the_same_without_a_user_namespace(tmp_path: Path) -> None:
-    assert look(tmp_path, "pid", lacking=[])["faults"] == []
+@EXTENT
+def test_the_same_without_a_user_namespace(tmp_path: Path, extent: str) -> None:
+    assert look(tmp_path, extent, "pid", lacking=[])["faults"] == []
 
 
 @pytest.mark.needs("userns", "proc")

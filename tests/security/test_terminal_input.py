@@ -57,6 +57,7 @@ def test_a_command_that_shares_the_terminal(more: list[str]) -> None:
     assert is_put("--user", *more) == IS_OPEN
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.needs("userns")
 @pytest.mark.parametrize("way", ["--pty", "--new-session"])
 @pytest.mark.parametrize("more", [[], ["--pid"], ["--read-only"], ["--cap-drop", "all"]])

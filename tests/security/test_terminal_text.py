@@ -5,12 +5,10 @@ One rule for all places: what str.isprintable() denies is shown as \\xNN, a byte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 from conftest import SCRIPT, outcome
@@ -22,6 +20,9 @@ from pyspaces.visible import visible, visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from conftest import Run
 
 # A member of each class: C0, a line of ours, DEL, C1, the direction of writing, separators of lines
@@ -70,6 +71,7 @@ def test_an_error_is_as_many_lines_as_it_says() -> None:
     assert error.message == "a\nb"
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("text", ["".join(HOSTILE), "".join(HOSTILE[::-1])], ids=["", "reversed"])
 @pytest.mark.parametrize(
     "words",
@@ -109,75 +111,68 @@ def test_every_command_shows_what_it_was_given(pyspaces: Run, words: list[str], 
     assert "--debug" in words or "Traceback" not in done.stderr
 
 
+FAULTS = {
+    "key": '{"version": 2, "command": ["true"], TEXT: 1}',
+    "key twice": '{"version": 2, "command": 1, TEXT: 1, TEXT: 2}',
+    "words": '{"version": 2, "command": ["true"], "namespaces": [TEXT], "propagation": TEXT}',
+    "word": '{"version": 2, "command": ["true"], "maps": {"setgroups": TEXT}}',
+    "kind": '{"version": 2, "command": ["true"], "mounts": [{"kind": TEXT}]}',
+    "command": '{"version": 2, "command": [TEXT], "workdir": "/"}',
+}
+
+
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_a_plan_shows_its_keys_and_words(pyspaces: Run, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_plan_shows_its_keys_and_words(
+    pyspaces: Run, tmp_path: Path, text: str, fault: str
+) -> None:
     file = tmp_path / "plan"
-    faults = (
-        {"command": ["true"], text: 1},
-        {"command": ["true"], "namespaces": [text], "propagation": text, "setgroups": text},
-        {"command": ["true"], "mounts": [{"kind": text}]},
-        {"command": [f"/nonexistent/{text}"], "workdir": "/"},
-    )
-    for data in faults:
-        file.write_text(json.dumps(data))
-        done = pyspaces("run", "--plan", str(file), errors="surrogateescape")
-        assert done.returncode in (2, 127)
-        assert_harmless(done.stdout, done.stderr)
-    if "\n" in text:  # what shows a key twice is told of it, too
-        file.write_text('{"command": 1, "%s": 1, "%s": 2}' % ((json.dumps(text)[1:-1],) * 2))
-        assert_harmless(pyspaces("run", "--plan", str(file)).stderr)
+    file.write_text(FAULTS[fault].replace("TEXT", json.dumps(f"/nonexistent/{text}")))
+    done = pyspaces("run", "--plan", str(file), errors="surrogateescape")
+    assert done.returncode == (127 if fault == "command" else 2)
+    assert_harmless(done.stdout, done.stderr)
+    assert done.stderr
+
+
+@contextlib.contextmanager
+def running(*before: str) -> Iterator[list[int]]:
+    """Start a process for each hostile text, which is one of its words; return their pids."""
+    words = [*before, "sh", "-c", "echo up; read line", "sh"]
+    started = [
+        subprocess.Popen([*words, text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for text in HOSTILE
+    ]
+    try:
+        for child in started:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"up\n"
+        yield [child.pid for child in started]
+    finally:
+        for child in started:
+            child.communicate(timeout=60)
 
 
 @pytest.mark.needs("userns")
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_a_process_of_others_is_listed_harmlessly(pyspaces: Run, text: str) -> None:
-    words = [sys.executable, "-c", "import sys; sys.stdin.read()", text]
-    with subprocess.Popen([SCRIPT, "run", "--user", "--", *words], stdin=subprocess.PIPE) as child:
-        try:
-            limit = time.monotonic() + 20
-            while b"sys.stdin" not in _command_below(child.pid):
-                assert time.monotonic() < limit
-            done = pyspaces("list", "--output", "command", errors="surrogateescape")
-            assert "sys.stdin" in done.stdout
-            assert_harmless(done.stdout, done.stderr)
-        finally:
-            assert child.stdin
-            child.stdin.close()
+def test_a_process_of_others_is_listed_harmlessly(pyspaces: Run) -> None:
+    with running(SCRIPT, "run", "--user", "--"):
+        done = pyspaces("list", "--output", "command", errors="surrogateescape")
+    assert done.stdout.count("\nsh -c echo up; read line sh ") == len(HOSTILE)
+    assert_harmless(done.stdout, done.stderr)
 
 
-def _command_below(parent: int) -> bytes:
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdecimal() and f" {parent} " in (entry / "stat").read_text()[:200]:
-                return (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-    return b""
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_completion_keeps_to_its_lines(text: str) -> None:
+def test_completion_keeps_to_its_lines() -> None:
     """The script of zsh reads three lines for each word: kind, word and help."""
-    with subprocess.Popen([sys.executable, "-c", "input()", text], stdin=subprocess.PIPE) as child:
-        try:
-            limit = time.monotonic() + 20
-            while os.fsencode(text) not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
-                assert time.monotonic() < limit
-            done = outcome(
-                [SCRIPT],
-                env={
-                    **os.environ,
-                    "_PYSPACES_COMPLETE": "zsh_complete",
-                    "COMP_WORDS": f"pyspaces enter {child.pid}",
-                    "COMP_CWORD": "2",
-                },
-                errors="surrogateescape",
-                check=True,
-            )
-            assert_harmless(done.stdout)
-            lines = done.stdout.splitlines()
-            assert lines[lines.index(str(child.pid)) - 1] == "plain"
-            assert len(lines) % 3 == 0
-        finally:
-            assert child.stdin
-            child.stdin.close()
+    with running() as pids:
+        for pid in pids:
+            lines = completed(f"pyspaces enter {pid}").split("\n")
+            assert lines[lines.index(str(pid)) - 1] == "plain"
+            assert len(lines) % 3 == 1
+
+
+def completed(line: str) -> str:
+    """Return what the last word of the line may be, as it is told to zsh."""
+    words = {"_PYSPACES_COMPLETE": "zsh_complete", "COMP_WORDS": line, "COMP_CWORD": "2"}
+    done = outcome([SCRIPT], env=os.environ | words, errors="surrogateescape", check=True)
+    assert_harmless(done.stdout)
+    return done.stdout

@@ -15,6 +15,7 @@ from pyspaces.launch import channel
 from pyspaces.launch.channel import (
     EXECUTING,
     FAILED,
+    KEEP,
     MAPPED,
     STAGE,
     Conversation,
@@ -23,7 +24,7 @@ from pyspaces.launch.channel import (
 )
 
 # Everything the child may say, as one regular expression over the kinds.
-WRITTEN_ORDER = re.compile(b"S*(F|XF?)?", re.DOTALL)
+WRITTEN_ORDER = re.compile(b"X?(S+X)*S*F?", re.DOTALL)
 
 kinds = st.sampled_from([STAGE, EXECUTING, FAILED, MAPPED, b"", b"?", b"s"])
 
@@ -49,7 +50,7 @@ def test_exactly_the_written_order_is_accepted(said: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        *([MAPPED], [STAGE, MAPPED], [EXECUTING, STAGE], [EXECUTING, EXECUTING], [FAILED, FAILED]),
+        *([MAPPED], [STAGE, MAPPED], [EXECUTING, KEEP], [EXECUTING, EXECUTING], [FAILED, FAILED]),
         *([FAILED, STAGE], [FAILED, EXECUTING], [EXECUTING, FAILED, FAILED], [b"?"], [b""]),
     ],
 )
@@ -129,6 +130,37 @@ def test_both_directions() -> None:
     finally:
         one.close()
         other.close()
+
+
+def test_what_is_on_the_board_is_heard_at_the_end() -> None:
+    for said, heard in (
+        ([], None),
+        ([(STAGE, b"x")], Message(kind=STAGE, body=b"x")),
+        ([(STAGE, b"x"), (FAILED, b"why")], Message(kind=FAILED, body=b"why")),
+        ([(STAGE, b"a longer one"), (EXECUTING, b"")], None),
+        ([(FAILED, b"y" * (1 << 20))], Message(kind=FAILED, body=b"y" * ((1 << 17) - 5))),
+    ):
+        one, other = channel.pair(channel.new_board())
+        one.say(EXECUTING)
+        one.go_mute()
+        for kind, body in said:
+            one.say(kind, body)
+        one.close()
+        assert other.hear() == Message(kind=EXECUTING)
+        assert other.hear() == heard
+        assert other.hear() is None
+        other.close()
+
+
+def test_without_a_board_only_a_failure_is_said() -> None:
+    one, other = channel.pair()
+    one.go_mute()
+    one.say(STAGE, b"x")
+    one.say(FAILED, b"y")
+    one.close()
+    assert other.hear() == Message(kind=FAILED, body=b"y")
+    assert other.hear() is None
+    other.close()
 
 
 def test_to_speak_to_nobody_is_epipe_and_no_signal() -> None:

@@ -149,12 +149,10 @@ def lines(name: str) -> st.SearchStrategy[list[str]]:
 
 
 def both(count: int) -> settings:
-    return settings(
-        max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    return settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
 
 
-@both(1000)
+@both(8 * settings().max_examples)
 @given(lines("run"))
 @example(["--setenv", "A", "--", "--", "x"])
 @example(["-Upw/x", "-w=y", "--tmpfs=/a", "--read-only", "--size", "1", "--bind=a", "b"])
@@ -162,7 +160,7 @@ def test_random_lines_of_run_are_read_as_click_reads_them_or_left(words: list[st
     check("run", words)
 
 
-@both(1000)
+@both(8 * settings().max_examples)
 @given(lines("enter"))
 @example(["--setenv", "A", "--", "box", "x"])
 @example(["--target=", "box", "x"])

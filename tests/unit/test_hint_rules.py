@@ -106,7 +106,7 @@ print(hints.explain(hints.Case(report=report, namespaces=("mount", "net"), uids=
 
 
 def in_own_user_namespace(script: str) -> str:
-    done = outcome([sys.executable, "-c", script], timeout=30)
+    done = outcome([sys.executable, "-c", script], timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -38,7 +38,7 @@ def test_any_words_are_taken_or_refused(items: list[tuple[str, list[str]]]) -> N
 
 
 def test_every_option_is_an_operation_or_about_one() -> None:
-    known = {name.replace("-", "_") for name in words._MAKERS}
+    known = {name.replace("-", "_") for name in words.OPERATIONS}
     known |= {name.replace("-", "_") for name in (words.SIZE, words.PERMS, words.SOURCE)}
     known |= {"host_ro", "throwaway"}
     assert known == set(NAMES)
@@ -52,12 +52,12 @@ def test_every_kind_can_be_written() -> None:
 def everything() -> list[Operation]:
     """Return an operation of each word."""
     made: list[Operation] = []
-    for name, (count, modifiers, _) in words._MAKERS.items():
+    for name, (_, fields, modifiers, _) in words.OPERATIONS.items():
         first = {"chmod": "0755", "file": "0"}.get(
             name, "0" if "fd" in name or "data" in name else "/a"
         )
-        given = [first, "/b", "/c"][:count]
-        layers = [["overlay-src", "/l"]] * 2 if "lower" in modifiers else []
+        given = [first, "/b", "/c"][: len(fields)]
+        layers = [["overlay-src", "/l"]] * 2 if words.SOURCE in modifiers else []
         operations, faults = read(*layers, [name, *given])
         assert faults == [], name
         made += operations
@@ -97,7 +97,7 @@ def test_every_fault_is_told() -> None:
         )
     told = "\n".join(caught.value.faults)
     for fault in (
-        "bind: takes 2 words, and here are 1",
+        "bind: requires 2 words, but got 1",
         "perms: '9' is not a mode",
         "mounts: 'what' is not an operation",
         "size: no operation follows",

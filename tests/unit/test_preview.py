@@ -17,7 +17,9 @@ from pyspaces.features.environment import Environment
 from pyspaces.features.existing.values import Join, Keep
 from pyspaces.features.ids import capabilities
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.limits import Rlimit
 from pyspaces.features.loopback import Net
+from pyspaces.features.network.values import Listening, Port
 from pyspaces.kernel.namespaces import NAMES
 from pyspaces.launch import preview
 from pyspaces.mounts.operations import KINDS, Operation, Tmpfs
@@ -95,7 +97,7 @@ def _plan(values: dict[str, Any]) -> Plan:
     return flat(**values)
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * settings().max_examples)
 @given(plans(), st.sampled_from(CALLERS))
 def test_any_plan_goes_through_json_and_has_a_preview(
     plan: Plan, caller: equivalent.Caller
@@ -119,7 +121,7 @@ def without_version(data: dict[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in data if name != "version"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.sampled_from(Plan._fields), json_values)
 def test_whatever_stands_in_a_field_is_taken_or_refused(field: str, value: Any) -> None:
     """Never a traceback: what has the right shape makes a plan, whose own rules then decide."""
@@ -162,7 +164,8 @@ def other(kind: Any, record: Record, name: str) -> Any:
     samples: list[Any] = [True, False, 7, 1.5, "slave", ("slave",), (("A", "b"),), (7,)]
     samples += [(Extent(inside=1, outside=2, count=3),), Offset(seconds=5), ("pid",)]
     samples += [(Join(namespace="net", pid=7),), (Keep(namespace="net", path="/x"),)]
-    samples += [(Tmpfs(target="/tmp"),)]
+    samples += [(Tmpfs(target="/tmp"),), (Port(inside=1, outside=2),), (Listening(port=1),)]
+    samples += [(Rlimit(name="core"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
             plan_file.faults_of(kind, Plan(command=("a",), workdir=value).to_data()["workdir"])

@@ -22,7 +22,7 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `script` in a process of its own."""
     return outcome(
         [sys.executable, "-c", script, *arguments],
-        timeout=30,
+        timeout=60,
         env={**os.environ, "PYTHONIOENCODING": "utf-8:surrogateescape"},
         encoding="utf-8",
         errors="surrogateescape",

@@ -11,7 +11,7 @@ import errno
 import os
 
 from pyspaces.errors import BOUNDING, CAPABILITIES
-from pyspaces.feature import IDENTITY, Feature, Part, Step, flag, many
+from pyspaces.feature import CONFINING, IDENTITY, Feature, Part, Step, flag, many
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 
@@ -91,7 +91,8 @@ class Privileges(Part):
 def _read(given: Given, plan: Plan) -> Privileges:
     dropped = _names(given, "cap_drop")
     # Asked for, or implied where the command gives up much.
-    implied = not given.flag("allow_new_privs") and (bool(plan.identity.uid) or ALL in dropped)
+    gives_up = bool(plan.identity.uid) or ALL in dropped or any(map(given.has, CONFINING))
+    implied = not given.flag("allow_new_privs") and gives_up
     return Privileges(
         keep_caps=given.flag("keep_caps"),
         cap_drop=dropped,
@@ -273,7 +274,7 @@ FEATURE = Feature(
         flag(
             "allow_new_privs",
             IDENTITY,
-            "do not imply --no-new-privs with --setuid and --cap-drop all",
+            "do not imply --no-new-privs with --setuid, --cap-drop all and confinement",
         ),
         flag(
             "no_nested_users",
@@ -282,7 +283,7 @@ FEATURE = Feature(
         ),
     ),
     read=_read,
-    also=("setuid",),  # another user gets no new privileges
+    also=("setuid", *CONFINING),  # another user, or a confined one, gets no new privileges
     quiet=Privileges._fields,
     translated=("keep_caps",),  # with the ids, whose change takes them
     no_equivalent={

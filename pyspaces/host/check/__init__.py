@@ -5,28 +5,19 @@ Runs in the parent, and only on request. Must not know how findings are shown.
 
 from __future__ import annotations
 
-from pyspaces.host.check import rules
 from pyspaces.host.check.probes import PROBES
-from pyspaces.host.check.row import DEGRADED, NO, YES, Row
-from pyspaces.host.check.trial import launchable
-from pyspaces.host.check.where import facts, interpreter
+from pyspaces.host.check.rules import RULES
+from pyspaces.host.check.trial import DEGRADED, NO, YES, Row, finding, launchable, of_trial
+from pyspaces.host.check.where import facts
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-__all__ = ["DEGRADED", "NAMES", "NO", "YES", "Row", "examine", "facts", "launchable"]
+__all__ = ["DEGRADED", "NAMES", "NO", "YES", "Row", "examine", "facts", "launchable", "of_trial"]
 
-_ALL: dict[str, Callable[[], Row]] = {
-    **PROBES,
-    "proc-visible": rules.visible_proc,
-    "unfiltered": rules.unfiltered,
-    "apparmor-allows": lambda: rules.apparmor(interpreter()),
-    "sysctl-allows": rules.sysctl,
-    "limits-allow": rules.limits,
-    "no-tiocsti": rules.terminal,
-}
+_ALL = {**PROBES, **RULES}
 NAMES = tuple(_ALL)
 
 
@@ -35,7 +26,7 @@ def examine(names: Iterable[str] = NAMES) -> list[Row]:
 
     Each takes about 2 ms, and leaves nothing behind. Raises KeyError for an unknown name.
     """
-    return [_row(name) for name in names]
+    return [_row(name).replace(name=name) for name in names]
 
 
 def _row(name: str) -> Row:
@@ -43,4 +34,4 @@ def _row(name: str) -> Row:
         return _ALL[name]()
     except KernelError as error:  # in this process: no descriptors, no /proc
         where = f" {error.filename}" if error.filename else ""
-        return Row(name=name, answer=NO, evidence=f"{error.call}{where}: {error.strerror}")
+        return finding(NO, f"{error.call}{where}: {error.strerror}")

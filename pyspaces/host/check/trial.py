@@ -1,7 +1,7 @@
-"""A trial launch in a child process, up to the command.
+"""The rows of a check, and a trial launch in a child process, up to the command.
 
 Runs in the parent, except `act`, which runs in the child. Nothing is left behind: the child is
-reaped, and its namespaces go with it.
+reaped, and its namespaces disappear with it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pyspaces.errors import PREPARE, Report, SpaceError, UsageFault
 from pyspaces.features.existing.values import Existing
 from pyspaces.features.life import Life
 from pyspaces.features.outputs import Outputs
-from pyspaces.host.check.row import NO, YES, Row
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.outer import prepare
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,43 +24,66 @@ if TYPE_CHECKING:
 
     from pyspaces.plan import Plan
 
+YES, NO, DEGRADED = "yes", "no", "degraded"
 _LONGEST_REPORT = 65536  # bytes; a pipe holds as many
 
 
+class Row(Record):
+    """A finding about one feature.
+
+    name: the feature; names are stable. answer: YES, NO, or DEGRADED if it works only in part or
+    by a fallback. evidence: what shows this. remedy: the command or file that would fix it; None
+    if nothing is wrong, or no remedy is known.
+    """
+
+    name: str
+    answer: str
+    evidence: str
+    remedy: str | None = None
+
+
+def finding(answer: str, evidence: str, remedy: str | None = None) -> Row:
+    """Return a row without its name, which `examine` adds."""
+    return Row(name="", answer=answer, evidence=evidence, remedy=remedy)
+
+
+def of_trial(error: SpaceError | None, works: str = "") -> Row:
+    """Return the row of a trial launch, without its name. works: the evidence if it succeeded."""
+    if error is None:
+        return finding(YES, works)
+    return finding(NO, "; ".join((error.message, *error.details)), error.hint)
+
+
 def attempt(
-    mapping: Mapping[str, object], act: Callable[[], object] | None = None, *, stage: str = ""
+    mapping: Mapping[str, object], act: Callable[[], object] | None = None
 ) -> SpaceError | None:
     """Set up the launch `mapping`, and call `act` in it. Return the error, or None.
 
-    mapping: settings, as for settings.plan_from. stage: what `act` does, for the error.
+    mapping: settings, as for settings.plan_from.
     """
     try:
         plan = settings.plan_from({"command": ("true",), **mapping})
+        return attempt_plan(plan, act, stage="try it")
     except SpaceError as error:
         return error
-    return attempt_plan(plan, act, stage=stage)
 
 
-def attempt_plan(
-    plan: Plan, act: Callable[[], object] | None = None, *, stage: str = ""
-) -> SpaceError | None:
+def attempt_plan(plan: Plan, act: Callable[[], object] | None, *, stage: str) -> SpaceError | None:
     """Carry out `plan` without its command, records, terminal, time limit, name and --keep.
 
-    Returns the error with its hint, or None. Raises UsageFault.
+    stage: what `act` does, for the error. Returns the error with its hint, or None. Raises
+    UsageFault.
     """
-    if plan.existing.keeps:
-        from pyspaces.features.existing import keeping  # noqa: PLC0415 - few launches keep anything
-
-        try:
-            keeping.check(plan.existing.keeps)
-        except SpaceError as error:
-            return error
-    # Whatever is told to files or terminals is not: they would be created, or waited for.
-    existing = Existing(joining=plan.existing.joining)
-    plan = plan.replace(life=Life(), outputs=Outputs(), existing=existing)
     reading, writing = os.pipe()
     try:
         try:
+            if plan.existing.keeps:
+                from pyspaces.features.existing import keeping  # noqa: PLC0415 - seldom needed
+
+                keeping.check(plan.existing.keeps)
+            # Without outputs to files or terminals, which would be created or waited for.
+            existing = Existing(joining=plan.existing.joining)
+            plan = plan.replace(life=Life(), outputs=Outputs(), existing=existing)
             running = launch.start(plan, function=lambda: _act(act, stage, writing))
         finally:
             os.close(writing)
@@ -84,16 +107,7 @@ def _act(act: Callable[[], object] | None, stage: str, writing: int) -> None:
         if act:
             act()
     except OSError as error:
-        report = Report.of(stage, error).replace(trace="")
-        os.write(writing, report.to_bytes())
-
-
-def finding(name: str, error: SpaceError | None, *, works: str) -> Row:
-    """Return the row of an attempt. works: the evidence if it succeeded."""
-    if error is None:
-        return Row(name=name, answer=YES, evidence=works)
-    evidence = "; ".join((error.message, *error.details))
-    return Row(name=name, answer=NO, evidence=evidence, remedy=error.hint)
+        os.write(writing, Report.of(stage, error).replace(trace="").to_bytes())
 
 
 def launchable(plan: Plan, *, command: bool) -> Row:
@@ -110,5 +124,5 @@ def launchable(plan: Plan, *, command: bool) -> Row:
             raise OSError(errno.EACCES if found else errno.ENOENT, "", name)
 
     error = attempt_plan(plan, look if command else None, stage="execute the command")
-    done = "the set-up succeeded in a child process"
-    return finding("launch", error, works=f"{done}; {name} was found" if command else done)
+    works = "the set-up succeeded in a child process" + (f"; {name} was found" if command else "")
+    return of_trial(error, works).replace(name="launch")

@@ -60,25 +60,22 @@ def container() -> str | None:
         return "gvisor"
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "kubernetes"
-    for path, name in _MARKS:
-        if os.path.exists(path):
-            return name
-    engine = os.environ.get("container")  # noqa: SIM112 - as systemd and podman spell it
-    if engine := procfs.read_or_none("/run/systemd/container") or engine:
-        return engine
     cgroup = procfs.read_or_none("/proc/1/cgroup") or ""
-    for word, name in _CGROUPS:
-        if word in cgroup:
-            return name
-    return "wsl" if "microsoft" in platform.release().lower() else None
+    return (
+        next((name for path, name in _MARKS if os.path.exists(path)), None)
+        or procfs.read_or_none("/run/systemd/container")
+        or os.environ.get("container")  # noqa: SIM112 - as systemd and podman spell it
+        or next((name for word, name in _CGROUPS if word in cgroup), None)
+        or ("wsl" if "microsoft" in platform.release().lower() else None)
+    )
 
 
 def runner() -> str | None:
     """Return the CI runner that this process runs in, by its variables; None if none."""
-    for variable, name in _RUNNERS:
-        if os.environ.get(variable, "") not in ("", "false", "0"):
-            return name
-    return None
+    off = ("", "false", "0")
+    return next(
+        (name for variable, name in _RUNNERS if os.environ.get(variable, "") not in off), None
+    )
 
 
 def nested() -> bool | None:

@@ -17,7 +17,13 @@ from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
 from pyspaces.launch import channel
 from pyspaces.launch.inner import identity
-from pyspaces.launch.inner.steps import Context, seal_imports
+from pyspaces.launch.inner.steps import (
+    FALLBACK_SHELL,
+    NO_INTERPRETER,
+    Context,
+    make_ready,
+    seal_imports,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
     from pyspaces.feature import Step
 
 __all__ = ["Context", "run_inner"]
-
-_FALLBACK_SHELL = b"/bin/sh"
 
 
 def run_inner(context: Context) -> NoReturn:
@@ -116,6 +120,8 @@ def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
     """Take steps, and tell of each as it begins."""
     context = telling.context
     for step, text in rows:
+        if step.at_exec:
+            continue
         telling.stage = step.title
         context.channel.say(channel.STAGE, text)
         step.act(context)
@@ -124,11 +130,16 @@ def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
 def become(telling: Telling, told: bytes = b"") -> NoReturn:
     """Become the command, or call the function."""
     context = telling.context
+    for step, text in context.steps:
+        if step.at_exec:
+            context.channel.say(channel.STAGE, text)
     telling.stage = EXECUTE
     context.channel.say(channel.EXECUTING, told)
     if context.held:
         _wait_for_word(context, channel.GO)
-    (context.call or execute)(context)
+    if context.call:
+        context.call(telling)
+    execute(context)
 
 
 def become_mapped(context: Context, message: channel.Message) -> None:
@@ -166,9 +177,7 @@ def _send_report(context: Context, report: Report) -> None:
 
 def execute(context: Context) -> NoReturn:
     """Try the candidates as execvp(3) does; raise the error that says most."""
-    if context.leading:
-        # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
-        libc.set_dumpable(dumpable=False)
+    make_ready(context)
     argv = [os.fsencode(word) for word in context.plan.command]
     denied: OSError | None = None
     error: OSError | None = None
@@ -197,7 +206,7 @@ def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:
     except OSError as error:
         # A script without a #! line: what a shell would do.
         if error.errno == errno.ENOEXEC:
-            _checked(_FALLBACK_SHELL, [_FALLBACK_SHELL, path, *argv[1:]], context)
+            _checked(FALLBACK_SHELL, [FALLBACK_SHELL, path, *argv[1:]], context)
         error.filename = path
         raise
 
@@ -210,8 +219,8 @@ def _checked(path: bytes, argv: list[bytes], context: Context) -> None:
 
 def _path_of(error: BaseException, context: Context) -> str:
     """Name the command as the caller wrote it where it is missing, else the file that failed."""
-    if not isinstance(error, OSError) or error.filename is None:
-        return ""
+    if not isinstance(error, OSError) or error.filename is None or isinstance(error, Refusal):
+        return ""  # a Refusal says it all
     name = os.fsdecode(error.filename)
     missing = error.errno == errno.ENOENT and not os.path.lexists(name)
     return context.plan.command[0] if missing and os.fsencode(name) in context.candidates else name
@@ -220,5 +229,5 @@ def _path_of(error: BaseException, context: Context) -> str:
 def _text_of(error: BaseException) -> str:
     """Explain the one errno that misleads: ENOENT for a file that is there."""
     if isinstance(error, FileNotFoundError) and error.filename and os.path.lexists(error.filename):
-        return "the file is there, but not the interpreter that it names"
+        return NO_INTERPRETER
     return ""

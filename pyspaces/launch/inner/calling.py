@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.kernel import libc
+from pyspaces.launch.inner.confined import confine
 from pyspaces.launch.inner.steps import unseal_imports
 
 TYPE_CHECKING = False
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-    from pyspaces.launch.inner.steps import Context
+    from pyspaces.launch.inner import Telling
 
 _CRASHED = 70  # sysexits.h EX_SOFTWARE; as `spawn` has it
 
 
-def call_function(context: Context) -> NoReturn:
+def call_function(telling: Telling) -> NoReturn:
     """Call the function, as the whole rest of this process."""
+    context = telling.context
     plan = context.plan
     clear = plan.holds("environment") and plan.environment.clear
     _take_environment(context.environment, clear=clear)
@@ -29,6 +31,7 @@ def call_function(context: Context) -> NoReturn:
     if context.post and not plan.joining():
         # A child of our process 1, which nobody may look into; this one is the caller's function.
         libc.set_dumpable(dumpable=True)
+    confine(telling)
     context.channel.close()
     os.close(context.launcher)
     assert context.function

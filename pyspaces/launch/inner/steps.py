@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pyspaces.features.confinement.compiling import Filter
+    from pyspaces.features.confinement.ruleset import Ruleset
     from pyspaces.launch.channel import Channel
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
+    from pyspaces.launch.inner import Telling
     from pyspaces.launch.inner.leading import Leading
+    from pyspaces.launch.learning import Handover
+    from pyspaces.launch.network.inside import Inside
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
+
+
+FALLBACK_SHELL = b"/bin/sh"
+NO_INTERPRETER = "the file is there, but not the interpreter that it names"
 
 
 class ImportSealed(ImportError):
@@ -56,13 +66,17 @@ class Context(Record):
     command. steps: those of STEPS that the plan takes, and the text of each. candidates: the paths
     at which the command may be, in their order. environment: the command's. directory: the caller's
     working directory; None if it has no path. function: what to call instead of executing the
-    command, and call: what calls it. held: whether it waits for a word right before that.
+    command. call: what calls that, or confines the command first. handed: its streams, descriptors
+    and the like, if they are not those of the caller. held: whether it waits for a word right
+    before exec.
     own_group: whether the command leads a process group of its own, out of the launcher's.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one, and limit: what leaves that no capability which its command, tracing it,
     could use. building: what carries out the plan's mounts, if it has any. guard: what closes
     /proc, if it is to be. leading: what tells where exec would lead, in a root that is not the
-    caller's.
+    caller's. network: what gives the launcher a socket of this network, if it needs one.
+    listening: the sockets that the command is given. ruleset: what the command can reach. filters:
+    what it may call. handover: what lets its calls be watched.
     """
 
     plan: Plan
@@ -74,7 +88,8 @@ class Context(Record):
     environment: dict[bytes, bytes]
     directory: str | None = None
     function: Callable[[], object] | None = None
-    call: Callable[[Context], NoReturn] | None = None
+    call: Callable[[Telling], NoReturn] | None = None
+    handed: Handed | None = None
     held: bool = False
     own_group: bool = False
     attach: Callable[[], object] | None = None
@@ -83,10 +98,24 @@ class Context(Record):
     building: Building | None = None
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
+    network: Inside | None = None
+    listening: tuple[int, ...] = ()
+    ruleset: Ruleset | None = None
+    filters: tuple[Filter, ...] = ()
+    handover: Handover | None = None
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
         self.channel.say(channel.STAGE, os.fsencode(text))
+
+
+def make_ready(context: Context) -> None:
+    """Do what comes right before exec, whatever is executed."""
+    if context.handed:
+        context.handed.take_inner()
+    if context.leading:
+        # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
+        libc.set_dumpable(dumpable=False)
 
 
 def _tie_to_launcher(context: Context) -> None:
@@ -140,6 +169,7 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # Through the caller's /proc, before any of what is mounted could take its place; and before
     # there is more than this one process to give the capability up.
     ("privileges", "FORBID_USER_NAMESPACES"),
+    ("limits", "SET_OOM_SCORE"),
     # All are there now, and nothing has been mounted in one of them.
     ("existing", "pyspaces.launch.inner.keep", "KEEP"),
     # Before any mount is made, or the mount would be seen outside.
@@ -156,6 +186,8 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     ("uts", "SET_HOSTNAME"),
     ("uts", "SET_DOMAINNAME"),
     ("net", "RAISE"),
+    # Its sockets inside have addresses of lo, and may have ports that take a capability.
+    ("network", "CONNECT"),
     # After the mounts, which decide where the path leads.
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "CHANGE"),
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "NAME"),
@@ -163,6 +195,10 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # process 1 of ours too: a command that traces it could have it execute something as root.
     ("privileges", "DROP_BOUNDING"),
     ("privileges", "FORBID_NEW_PRIVILEGES"),
+    # With the rights of the caller, who may give more than the command could take. The umask after
+    # the mounts, whose mount points are made with the caller's.
+    ("limits", "SCHEDULE"),
+    ("limits", "SET_UMASK"),
     # After all that needs the rights of the mapped user.
     ("identity", "pyspaces.launch.inner.identity", "TAKE_IDS"),
     # After the ids, whose change empties the effective and the ambient set. It clears the signal of
@@ -173,8 +209,16 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # After everything that could fail: from here on the terminal's messages are the command's.
     ("life", "BEGIN_SESSION"),
     ("life", "ATTACH_TERMINAL"),
+    # By the process that becomes the command: its number is told to it.
+    ("network", "HAND_OVER"),
     # Last: from here on a signal does to this process what it would do to the command.
     RESTORE_SIGNALS,
+    # From here on `at_exec`. After all mounts, which it forbids; by paths as they are inside.
+    ("landlock", "RESTRICT"),
+    # The set-up needs the descriptors and the memory that these may deny.
+    ("limits", "SET_RLIMITS"),
+    # The very last: a filter may refuse whatever comes behind it but exec itself.
+    ("seccomp", "INSTALL"),
 )
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
 
 
+class StatusLost(SpaceError):
+    """How a child ended cannot be known: something else has reaped it."""
+
+
 def end_child(child: Spawned) -> Status:
     """Kill the child, wait until it has ended, and reap it."""
     signals.send(child.pidfd, constants.SIGKILL)
@@ -29,14 +33,14 @@ def end_child(child: Spawned) -> Status:
 def reap(pid: int) -> tuple[Status, Usage]:
     """Take the status of a child that has ended, and what it used, its wall time left at 0.
 
-    Raises SpaceError where the kernel lost them.
+    Raises StatusLost if another has taken them.
     """
     try:
         word, user, system, peak = libc.wait4(pid)
     except KernelError as error:
         if error.errno != errno.ECHILD:
             raise
-        raise SpaceError(
+        raise StatusLost(
             f"cannot learn how process {pid} ended: wait4: {os.strerror(errno.ECHILD)}",
             details=["SIGCHLD is ignored in this process, or something else waited for the child"],
         ) from None

@@ -132,6 +132,7 @@ def _hint(report: Report, plan: Plan) -> str | None:
         uids=plan.maps.uid_map,
         gids=plan.maps.gid_map,
         joined=joining.names() if joining else (),
+        limits_files=plan.holds("landlock") and plan.landlock.limits_files,
     )
     return hints.explain(case)
 

@@ -11,15 +11,16 @@ import _thread
 import select
 import time
 
+from pyspaces.kernel import nsfs
 from pyspaces.launch import signals
 from pyspaces.launch.outer.ending import reap
 from pyspaces.launch.signals import Received
 from pyspaces.record import Record
-from pyspaces.status import SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
+from pyspaces.status import FAILED, SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.outer.clock import Clock
@@ -37,7 +38,8 @@ _LONGEST_POLL = 86400.0
 class Ended(Record):
     """How process `pid`, the command, ended, and by which signal to the launcher, if by one.
 
-    timed_out: whether its time was over. killed: whether it had to be killed for that.
+    timed_out: whether its time was over. killed: whether it had to be killed for that. lost: the
+    helper process of the launch that died, for which the command was killed; else empty.
     """
 
     pid: int
@@ -46,10 +48,13 @@ class Ended(Record):
     usage: Usage | None = None
     timed_out: bool = False
     killed: bool = False
+    lost: str = ""
 
     @property
     def shell_code(self) -> int:
         """The exit status of the launcher."""
+        if self.lost:
+            return FAILED
         if self.killed:
             return SIGNAL_BASE + signals.KILL
         return TIMED_OUT if self.timed_out else self.status.shell_code
@@ -65,8 +70,9 @@ class Watch:
     None. link: what our own process 1 has to tell. relay: the terminal between us and the command.
     group: the process group of its own that the command has, None if it is in ours; job: who of the
     two has the terminal, if there is one. clock: how long it may run; None without limit.
-    peak_floor: the most memory that the child had before exec, if known. finished: called once with
-    how the command ended.
+    peak_floor: the most memory that the child had before exec, if known. companions: what the
+    helper processes are, by their pidfds; if one ends before the command, that is killed. finished:
+    called once with how the command ended.
     """
 
     def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
@@ -84,6 +90,7 @@ class Watch:
         job: Job | None = None,
         clock: Clock | None = None,
         peak_floor: int = 0,
+        companions: Mapping[int, str] = {},
         finished: Callable[[Ended], object] = lambda ended: None,
     ) -> None:
         self._child = child
@@ -102,6 +109,8 @@ class Watch:
         self._clock = clock
         self._dying_of: int | None = None
         self._peak_floor = peak_floor
+        self._companions = companions
+        self._lost = ""
         self._finished = finished
         self._begun = time.monotonic()
         self._received: set[int] = set()
@@ -165,6 +174,7 @@ class Watch:
                         self._job.drain()
                     self._take_signals()
                     return self._finish()
+                self._look_for_companions(ready)
             if until is not None and time.monotonic() >= until:
                 return None
 
@@ -203,10 +213,22 @@ class Watch:
             poller.register(self._link.fileno(), select.POLLIN)
         if self._job and self._job.fileno() >= 0:
             poller.register(self._job.fileno(), select.POLLIN)
+        for pidfd in self._companions:
+            poller.register(pidfd, select.POLLIN)
         if self._relay:
             for descriptor, events in self._relay.interests():
                 poller.register(descriptor, events)
         return poller
+
+    def _look_for_companions(self, ready: list[tuple[int, int]]) -> None:
+        """Kill the command where a helper has ended that it cannot do without."""
+        ended = [self._companions[one] for one, _ in ready if one in self._companions]
+        # The helpers see the end of the command as we do, and may be faster.
+        if ended and not nsfs.has_ended(self._child.pidfd):
+            self._lost = ended[0]
+            self._kill()
+        if ended:
+            self._companions = {}
 
     def _pause(self, until: float | None) -> float:
         """Return the milliseconds up to the next moment at which there is something to do."""
@@ -390,6 +412,7 @@ class Watch:
             usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
             timed_out=bool(self._clock and self._clock.is_over),
             killed=bool(self._clock and self._clock.killed and status.signal == signals.KILL),
+            lost=self._lost,
         )
         self._finished(self._ended)
         return self._ended

@@ -72,6 +72,8 @@ class Journal(Service):
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),
+            **self.launch.facts,
+            "landlock": _landlock(self.launch),
         }
         if self._pid:
             try:
@@ -94,11 +96,13 @@ class Journal(Service):
             signal=None if status.signal is None else signal_name(status.signal),
             timed_out=ended.timed_out,
             killed=ended.killed,
+            limit=self.launch.limit,
             wall=round(usage.wall, 6) if usage else None,
             user=round(usage.user, 6) if usage else None,
             system=round(usage.system, 6) if usage else None,
             peak_memory=usage.peak_memory if usage else None,
             peak_floor=usage.peak_floor if usage else None,
+            **self.launch.last_facts,
         )
         self._close()
 
@@ -217,6 +221,12 @@ def _write_patiently(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data[:_PIECE]) :]
         except BlockingIOError:
             continue
+
+
+def _landlock(launch: Launch) -> dict[str, Any] | None:
+    """Return the version of Landlock that limits the command, and what it could not limit."""
+    rules = launch.ruleset
+    return {"abi": rules.abi, "left_out": list(rules.left_out)} if rules else None
 
 
 def _rows(process: int, kind: str) -> list[list[int]] | None:

@@ -10,6 +10,8 @@ from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
 
@@ -25,11 +27,14 @@ class Report(Service):
 
     def ended(self, ended: Ended) -> None:
         """Tell what became of the command."""
-        self.launch.tell(report(self.launch.plan, ended))
+        self.launch.tell(report(self.launch.plan, ended, self.launch.told_to_people))
 
 
-def report(plan: Plan, ended: Ended) -> str:
-    """Return the summary: what ran, how it ended, time and memory, a line each."""
+def report(plan: Plan, ended: Ended, more: Iterable[tuple[str, str]] = ()) -> str:
+    """Return the summary: what ran, how it ended, time and memory, a line each.
+
+    more: what the services have to add, as names and values.
+    """
     rows = [
         ("command", " ".join(plan.command)),
         ("process", str(ended.pid)),
@@ -44,10 +49,13 @@ def report(plan: Plan, ended: Ended) -> str:
             ("CPU time", f"{usage.user:.3f} s user, {usage.system:.3f} s system"),
             ("peak memory", at_most + _size(usage.peak_memory)),
         ]
+    rows += more
     return "\n".join(["report", *(f"  {name:<12} {visible(value)}" for name, value in rows)])
 
 
 def _why(ended: Ended) -> str:
+    if ended.lost:
+        return f", killed when {ended.lost} had died"
     if ended.killed:
         return ", killed when its time was over"
     return ", when its time was over" if ended.timed_out else ""

@@ -1,0 +1,1 @@
+"""What the command may do, beyond namespaces: system calls (seccomp), and access (Landlock)."""

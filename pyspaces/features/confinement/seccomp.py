@@ -1,0 +1,193 @@
+"""Filters of system calls: seccomp(2). What they are made of is compiled in the parent.
+
+Pure, but for the step, which the child takes.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyspaces.errors import SECCOMP
+from pyspaces.feature import CONFINEMENT, Feature, Part, Step, flag, many, value
+from pyspaces.kernel import constants, libc
+from pyspaces.kernel.libc import c_string_fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspaces.feature import Given
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+
+DEFAULT = "default"
+_WORDS = {
+    "kill": constants.SECCOMP_RET_KILL_PROCESS,
+    "log": constants.SECCOMP_RET_LOG,
+}
+_LAST_ERRNO = 4095  # MAX_ERRNO of the kernel
+
+
+class Seccomp(Part):
+    """Which system calls the command may make.
+
+    profile: the file of a profile in OCI's format; `default` is the one that pyspaces brings. deny:
+    calls and groups that are refused besides, NAME[:ACTION] each. allow: calls and groups that are
+    allowed besides; without a profile, all that is allowed. descriptors: open descriptors with
+    compiled filters. no_terminal_injection: whether nothing can be put into a terminal's input.
+    learn: the file for a profile of what the command calls; nothing is refused then.
+    """
+
+    profile: str | None = None
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
+    no_terminal_injection: bool = False
+    learn: str | None = None
+
+    def __bool__(self) -> bool:
+        return self is not _NOTHING and self != _NOTHING
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        del plan
+        for name, path in (("seccomp", self.profile), ("seccomp-learn", self.learn)):
+            if path is not None and (fault := c_string_fault(path)):
+                yield f"{name}: {path!r}: {fault}"
+            if path == "":
+                yield f"{name}: a path cannot be empty"
+        for name, words in (("seccomp-deny", self.deny), ("seccomp-allow", self.allow)):
+            for word in words:
+                if fault := _word_fault(word, with_action=name == "seccomp-deny"):
+                    yield f"{name}: {fault}"
+        for number in (number for number in self.descriptors if number < 0):
+            yield f"seccomp-fd: {number}: is not a descriptor"
+        if len(set(self.descriptors)) < len(self.descriptors):
+            yield "seccomp-fd: a descriptor is given twice"
+
+
+_NOTHING = Seccomp()
+
+
+def _word_fault(word: str, *, with_action: bool) -> str | None:
+    """Say what is wrong with NAME[:ACTION]; whether there is a call of that name is seen later."""
+    name, colon, action = word.partition(":")
+    if colon and not with_action:
+        return f"{word[:60]!r}: takes no action"
+    if colon:
+        try:
+            action_of(action)
+        except ValueError as error:
+            return str(error)
+    bare = name.removeprefix("@")
+    if not bare.replace("_", "").replace("-", "").isalnum() or not bare.isascii():
+        return f"{name[:60]!r} is not the name of a system call or of a group"
+    if name.startswith("@"):
+        from pyspaces.features.confinement.groups import GROUPS
+
+        if name not in GROUPS:
+            return f"{name[:60]}: unknown group: choose from {', '.join(sorted(GROUPS))}"
+    return None
+
+
+def action_of(text: str) -> int:
+    """Return SECCOMP_RET_* for kill, log, or the name or number of an errno. Raises ValueError."""
+    if text in _WORDS:
+        return _WORDS[text]
+    number = getattr(errno, text, 0) if text.isupper() else 0
+    if text.isascii() and text.isdecimal() and len(text) < 5:
+        number = int(text)
+    if not 0 < number <= _LAST_ERRNO:
+        raise ValueError(f"{text[:40]!r} is not kill, log, or an errno such as ENOSYS")
+    return constants.SECCOMP_RET_ERRNO | number
+
+
+def _read(given: Given, plan: Plan) -> Seccomp:
+    del plan
+    return Seccomp(
+        profile=given.text("seccomp"),
+        deny=tuple(given.words("seccomp_deny")),
+        allow=tuple(given.words("seccomp_allow")),
+        descriptors=_descriptors(given),
+        no_terminal_injection=given.flag("no_terminal_injection"),
+        learn=given.text("seccomp_learn"),
+    )
+
+
+def _descriptors(given: Given) -> tuple[int, ...]:
+    found = []
+    for text in given.texts("seccomp_fd"):
+        if text.isascii() and text.isdecimal() and len(text) < 10:
+            found.append(int(text))
+        else:
+            given.faults.append(f"seccomp-fd: {text[:40]!r} is not the number of a descriptor")
+    return tuple(found)
+
+
+def _install_inner(context: Context) -> None:
+    if context.handover:
+        context.handover.install_inner()
+    for one in context.filters:
+        libc.set_seccomp_filter(one.program, one.flags)
+
+
+def _text(plan: Plan) -> str:
+    part = plan.seccomp
+    if part.learn is not None:
+        return f"watch all calls, for {part.learn}"
+    rows = [f"descriptor {number}" for number in part.descriptors]
+    rows += [f"profile {part.profile}"] if part.profile else []
+    rows += [f"allow {','.join(part.allow)}"] if part.allow else []
+    rows += [f"deny {','.join(part.deny)}"] if part.deny else []
+    return ", ".join([*rows, *(["no terminal injection"] if part.no_terminal_injection else [])])
+
+
+INSTALL = Step(
+    title=SECCOMP,
+    applies=lambda plan: plan.seccomp,
+    act=_install_inner,
+    detail=_text,
+    for_command=True,
+    at_exec=True,
+)
+_NONE = "unshare(1) has no filters"
+FEATURE = Feature(
+    name="seccomp",
+    part=Seccomp,
+    settings=(
+        value(
+            *("seccomp", CONFINEMENT, "FILE"),
+            "filter system calls by a profile in OCI's JSON format; default is our own profile",
+            words=(DEFAULT,),
+        ),
+        many(
+            *("seccomp_deny", CONFINEMENT, "NAME[:ACTION],..."),
+            "refuse these system calls or groups such as @mount; ACTION is an errno, kill or log",
+        ),
+        many(
+            *("seccomp_allow", CONFINEMENT, "NAME,..."),
+            "allow these besides those of the profile; without a profile, refuse all others",
+        ),
+        many(
+            *("seccomp_fd", CONFINEMENT, "FD"),
+            "install the compiled filter that the open descriptor FD holds; repeatable",
+        ),
+        flag(
+            *("no_terminal_injection", CONFINEMENT),
+            "do not let the command put input into a terminal (TIOCSTI, TIOCLINUX)",
+        ),
+        value(
+            *("seccomp_learn", CONFINEMENT, "FILE"),
+            "refuse nothing, and write a profile of what the command calls to FILE",
+        ),
+    ),
+    read=_read,
+    options={
+        "profile": "seccomp",
+        "deny": "seccomp-deny",
+        "allow": "seccomp-allow",
+        "descriptors": "seccomp-fd",
+        "learn": "seccomp-learn",
+    },
+    quiet=Seccomp._fields,
+    no_equivalent=dict.fromkeys(Seccomp._fields, _NONE),
+)

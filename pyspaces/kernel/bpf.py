@@ -1,0 +1,86 @@
+"""Programs of seccomp filters: classic BPF over struct seccomp_data, as seccomp(2) describes it.
+
+Pure; runs in any process. Off the launch path: loaded where a filter is asked for.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from pyspaces.kernel import constants
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+# include/uapi/linux/bpf_common.h: the class, and what it does.
+_LOAD_WORD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
+_JUMPS: dict[int, Callable[[int, int], bool]] = {
+    0x15: lambda a, k: a == k,
+    0x25: lambda a, k: a > k,
+    0x35: lambda a, k: a >= k,
+    0x45: lambda a, k: bool(a & k),
+}
+_INSTRUCTION = struct.Struct("HBBI")
+SIZE = _INSTRUCTION.size
+_DATA = struct.Struct("=iIQ6Q")  # struct seccomp_data: number, architecture, address, arguments
+_X32 = 0x40000000  # __X32_SYSCALL_BIT: the same call through another table
+
+
+def fault(program: bytes) -> str | None:
+    """Say why this is not a program that the kernel could take; None if it may be one."""
+    if not program:
+        return "is empty"
+    if len(program) > constants.BPF_MAXINSNS * SIZE:
+        return f"has more than {constants.BPF_MAXINSNS} instructions"
+    if len(program) % SIZE:
+        return f"has {len(program)} bytes, and an instruction has {SIZE}"
+    return None
+
+
+def by_number(answers: Mapping[int, int]) -> bytes:
+    """Return a program that answers calls by their numbers alone, on every architecture.
+
+    answers: what SECCOMP_RET_* to give to a number; every other call is allowed. For numbers from
+    424 on, which mean the same everywhere.
+    """
+    rows = [(_LOAD_WORD, 0, 0, 0), (_AND, 0, 0, ~_X32 & 0xFFFFFFFF)]
+    for number, answer in answers.items():
+        rows += [(0x15, 0, 1, number), (_RETURN, 0, 0, answer)]
+    return assembled([*rows, (_RETURN, 0, 0, constants.SECCOMP_RET_ALLOW)])
+
+
+def constant(answer: int) -> bytes:
+    """Return a program that gives every call the same answer."""
+    return assembled([(_RETURN, 0, 0, answer)])
+
+
+def assembled(rows: Iterable[tuple[int, int, int, int]]) -> bytes:
+    """Return instructions as bytes: operation, two jumps, and a number each."""
+    return b"".join(_INSTRUCTION.pack(*row) for row in rows)
+
+
+def answer(program: bytes, number: int, architecture: int) -> int | None:
+    """Return what a program answers to a call whose arguments are all 0; None if that is not known.
+
+    number, architecture: as in struct seccomp_data. Only what libseccomp writes is understood.
+    """
+    data = _DATA.pack(number, architecture, 0, *[0] * 6)
+    place, value = 0, 0
+    while 0 <= place < len(program) // SIZE:
+        operation, yes, no, word = _INSTRUCTION.unpack_from(program, place * SIZE)
+        place += 1
+        if operation == _LOAD_WORD and word % 4 == 0 and word < len(data):
+            value = int.from_bytes(data[word : word + 4], sys.byteorder)
+        elif operation == _AND:
+            value &= word
+        elif operation == _RETURN:
+            return int(word)
+        elif operation == _JUMP:
+            place += word
+        elif operation in _JUMPS:
+            place += yes if _JUMPS[operation](value, word) else no
+        else:
+            return None
+    return None

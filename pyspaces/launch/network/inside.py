@@ -1,0 +1,93 @@
+"""The part of the child in its network: what it gives to the launcher of it.
+
+`give_inner` runs in the child, the rest in the parent. A socket says which network namespace is
+meant, whatever /proc the child has, and whoever it has become by the time that somebody looks.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import struct
+
+from pyspaces.kernel import libc
+from pyspaces.kernel.libc import KernelError
+from pyspaces.launch.network import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.features.network.values import Network
+    from pyspaces.launch.inner.steps import Context
+
+_INSIDE = "127.0.0.1"
+_PROXIED = ("http_proxy", "https_proxy")
+_DIRECT = "localhost,127.0.0.1,::1"
+
+
+class Inside:
+    """The pair of sockets between the child and the launcher, before there is a child."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._ours, self._theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        )
+        # Full where nobody reads yet: that is an error of the launch, and no reason to wait.
+        self._theirs.setblocking(False)
+
+    def give_inner(self, context: Context) -> None:
+        """Send a socket of this network, and those that listen in it. Raises KernelError."""
+        made = [
+            sockets.bound(_INSIDE, port.inside, port.protocol) for port in self._network.forward
+        ]
+        if self._network.allow_host:
+            made.append(sockets.bound(_INSIDE, 0, "tcp"))
+            _name_proxy_inner(context, sockets.port_of(made[-1]))
+        descriptors = [libc.inet_socket(), *(one.fileno() for one in made)]
+        data = struct.pack(f"{len(descriptors)}i", *descriptors)
+        try:
+            self._theirs.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+        except OSError as error:
+            raise KernelError(error.errno or 0, "sendmsg") from None
+        # All are close-on-exec; a function that is called instead of a command has none of them.
+        for one in made:
+            one.close()
+        _socket.close(descriptors[0])
+        self.close()
+
+    def take(self) -> list[int]:
+        """Return the descriptors that the child has sent; the first is that of its network."""
+        count = 1 + len(self._network.forward) + bool(self._network.allow_host)
+        size = struct.calcsize(f"{count}i")
+        _, rights, *_ = self._ours.recvmsg(
+            1, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
+        )
+        found = [
+            number for *_, data in rights for number in struct.unpack(f"{len(data) // 4}i", data)
+        ]
+        if len(found) < count:  # the kernel leaves out what there is no room for
+            for number in found:
+                _socket.close(number)
+            raise KernelError(errno.EMFILE, "recvmsg")
+        return found
+
+    def close(self) -> None:
+        """Close both ends; more than once is fine."""
+        self._ours.close()
+        self._theirs.close()
+
+
+def _name_proxy_inner(context: Context, port: int) -> None:
+    """Tell programs of the proxy, by the variables that they read, some in lower case only.
+
+    What the caller has said of a variable counts.
+    """
+    values = dict.fromkeys(_PROXIED, f"http://{_INSIDE}:{port}") | {"no_proxy": _DIRECT}
+    said: set[str] = set()
+    if context.plan.holds("environment"):
+        changes = context.plan.environment
+        said = {*changes.unset, *(name for name, _ in changes.set)}
+    for name, value in values.items():
+        for form in (name, name.upper()):
+            if form not in said:
+                context.environment[form.encode()] = value.encode()

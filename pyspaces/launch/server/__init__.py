@@ -1,0 +1,1 @@
+"""The launch server: a small interpreter that creates the children of a big program."""

@@ -1,0 +1,60 @@
+"""A launch that the kernel refused, as an OSError: what programs that start commands expect.
+
+Runs in the parent.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.errors import SpaceError
+
+_kinds: dict[type[OSError], type[SpaceError]] = {}
+
+
+def as_os_error(error: SpaceError, filename: str | None) -> SpaceError:
+    """Return the error as one that is an OSError, too, if it tells an errno.
+
+    Its class derives from SpaceError and from the subclass of OSError that Python has for the
+    errno, such as FileNotFoundError. filename: what it is about.
+    """
+    number = error.report.errno if error.report else 0
+    if not number:
+        return error
+    return _rebuilt(_fields(error), number, filename)
+
+
+def _fields(error: SpaceError) -> dict[str, object]:
+    return {
+        "message": error.message,
+        "details": error.details,
+        "hint": error.hint,
+        "exit_status": error.exit_status,
+        "report": error.report,
+    }
+
+
+def _rebuilt(fields: dict[str, object], number: int, filename: str | None) -> SpaceError:
+    error: SpaceError = _kind_of(type(OSError(number, "")))(**fields)  # type: ignore[arg-type]
+    vars(error)["_rest"] = (number, filename)
+    for name, value in {
+        "errno": number,
+        "strerror": os.strerror(number),
+        "filename": filename,
+    }.items():
+        setattr(error, name, value)
+    return error
+
+
+def _kind_of(base: type[OSError]) -> type[SpaceError]:
+    """Return the class of SpaceError that derives from `base`, too: one for each."""
+    if base not in _kinds:
+        _kinds[base] = type(base.__name__, (_Refused, base), {"__module__": __name__})
+    return _kinds[base]
+
+
+class _Refused(SpaceError):
+    """A SpaceError with an errno; pickled as its parts, since its class is made when needed."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuilt, (_fields(self), *vars(self)["_rest"]))

@@ -1,0 +1,267 @@
+"""Sandbox: one set of namespaces in which a program runs several commands and functions.
+
+Runs in the caller, but for `_stay_inner`, which is process 1 of the sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import partial
+from typing import Any
+
+from pyspaces import launch, settings
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.features.existing import joining
+from pyspaces.features.existing.values import Join, Joining
+from pyspaces.kernel import libc, namespaces, nsfs, spawn
+from pyspaces.launch import signals
+from pyspaces.launch.inner.join import join
+from pyspaces.library import space
+from pyspaces.library.command import Completed, Popen, finished, split
+from pyspaces.library.function import FunctionProcess, label_of
+from pyspaces.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch import Running
+    from pyspaces.library import keywords as kw
+    from pyspaces.library.command import Args
+
+# The parts of a plan that are for the commands, and not for the process that holds the namespaces.
+_OF_COMMANDS = ("identity", "privileges", "environment")
+_PAUSE = 0.01  # seconds between two looks at commands that are being killed
+_WITHOUT = {
+    "init": "a Sandbox has a process 1 of its own",
+    "init_wait": "a Sandbox has a process 1 of its own",
+    "kill_child": "everything in a Sandbox ends with it",
+    "registered": "a program enters its Sandbox by run(), popen() and call()",
+    "new_session": "is for the commands: give it to run() or popen()",
+}
+
+
+class Sandbox:
+    """Namespaces for several commands and functions, which end together: a context manager.
+
+    Keywords: the settings of `Container`, with the same meaning. A new PID namespace is always
+    among the namespaces: when the Sandbox is closed, or this process ends, the kernel kills every
+    process in it. Those of identity, privileges and environment (setuid, cap_drop, setenv, ...) and
+    workdir are for the commands.
+
+    `run`, `popen` and `call` can be used from several threads at once. Commands do not share the
+    memory of this process, and cannot look into the process that holds the namespaces.
+
+    Raises UsageFault for invalid settings; entering the context raises SpaceError if the launch
+    fails.
+    """
+
+    def __init__(self, **keywords: Unpack[kw.Space]) -> None:
+        faults = [f"{name}: {_WITHOUT[name]}" for name in keywords if name in _WITHOUT]
+        if not keywords.get("pid", True):
+            faults.append("pid: a Sandbox always has a PID namespace: it ends everything inside")
+        if faults:
+            raise UsageFault(faults)
+        given: dict[str, Any] = {"pid": True, **keywords}
+        plan = space.plan_of(["sandbox"], given, what="Sandbox()")
+        self._for_commands = {name: getattr(plan, name) for name in _OF_COMMANDS}
+        self._workdir = plan.workdir
+        plain = settings.plan_from({"command": ["true"]})
+        self._plan = plan.replace(
+            workdir=None, **{name: getattr(plain, name) for name in _OF_COMMANDS}
+        )
+        self._running: Running | None = None
+        self._names: dict[str, int] = {}
+        self._commands: list[Popen] = []  # that may still run
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """The process ID of process 1 of the sandbox, as the caller sees it."""
+        return self._entered().pid
+
+    def start(self) -> None:
+        """Create the namespaces. Raises SpaceError if that fails."""
+        if self._running:
+            raise ValueError("the sandbox has been started already")
+        reading, writing = os.pipe()
+        caller = nsfs.pidfd_open(os.getpid())
+        try:
+            self._running = launch.start(
+                self._plan, function=partial(_stay_inner, caller, writing), hold=self._open
+            )
+            # Only then is it safe from what will be started beside it.
+            if os.read(reading, 1) != b"1":
+                self.close()
+                raise SpaceError("cannot start the sandbox: its process 1 has ended")
+        except SpaceError as error:
+            self.close()
+            raise space.explained(error) from error.__cause__
+        finally:
+            for descriptor in (reading, writing, caller):
+                os.close(descriptor)
+
+    def _open(self, child: Spawned) -> None:
+        """Open the namespaces of the child, which nobody may look into later."""
+        for row in namespaces.NAMESPACES:
+            if row.name in self._plan.namespaces:
+                path = f"/proc/{child.pid}/ns/{row.link}"
+                self._names[row.name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def popen(self, args: Args, bufsize: int = -1, **keywords: Unpack[kw.Command]) -> Popen:
+        """Start a command in the sandbox; arguments as for `pyspaces.Popen`.
+
+        Settings that create namespaces or mount file systems are those of the Sandbox, and are
+        refused here. Raises what Popen raises.
+        """
+        given, rest = split(keywords)
+        return self._kept(Popen(args, bufsize, plan=self._plan_of_command(given), **rest))
+
+    def run(
+        self,
+        args: Args,
+        *,
+        input: str | bytes | None = None,  # noqa: A002 - the name that subprocess.run has
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **keywords: Unpack[kw.Command],
+    ) -> Completed:
+        """Run a command in the sandbox, and return its result; arguments as for `pyspaces.run`."""
+        given, rest = split(keywords)
+        plan = self._plan_of_command(given)
+        return finished(
+            lambda **pipes: self._kept(Popen(args, plan=plan, **{**rest, **pipes})),
+            input=input,
+            capture_output=capture_output,
+            timeout=timeout,
+            check=check,
+            given=rest,
+        )
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a Python function in the sandbox, and return what it returns or raise its error.
+
+        It runs in a fork of this process, whose memory it has.
+        """
+        guest = _Guest(self._joining(), function, args, kwargs)
+        guest.start()
+        try:
+            return guest.result()
+        finally:
+            guest.join()
+            guest.close()
+
+    def close(self) -> None:
+        """End the sandbox and everything in it; more than once is fine."""
+        running, self._running = self._running, None
+        if running:
+            signals.send(running.pidfd, signal.SIGKILL)
+            # The kernel keeps process 1 until everything inside has been reaped, and our commands
+            # are ours to reap: zap_pid_ns_processes() in kernel/pid_namespace.c.
+            while not nsfs.has_ended(running.pidfd, timeout=_PAUSE):
+                self._forget_ended()
+            running.wait()
+            running.close()
+            self._forget_ended()
+        while self._names:
+            os.close(self._names.popitem()[1])
+
+    def _kept(self, command: Popen) -> Popen:
+        self._forget_ended()
+        with self._lock:
+            self._commands.append(command)
+        return command
+
+    def _forget_ended(self) -> None:
+        with self._lock:
+            self._commands = [command for command in self._commands if command.poll() is None]
+
+    def _entered(self) -> Running:
+        if self._running is None:
+            raise ValueError("the sandbox is not running: use it in a `with` statement")
+        return self._running
+
+    def _joining(self) -> Joining:
+        self._entered()
+        return Joining(
+            joins=tuple(
+                Join(namespace=name, path=f"/proc/self/fd/{descriptor}")
+                for name, descriptor in self._names.items()
+            )
+        )
+
+    def _plan_of_command(self, given: Mapping[str, Any]) -> Plan:
+        where = self._joining()
+        plan = space.plan_of(["command"], given, what="Popen()")
+        changed = plan.namespaces or plan.mounts != Plan(command=("true",)).mounts
+        if changed:
+            raise UsageFault(["namespaces and mounts are those of the Sandbox: give them to it"])
+        own = {
+            name: part
+            for name, part in self._for_commands.items()
+            if getattr(plan, name) == type(part)()
+        }
+        return plan.replace(
+            existing=plan.existing.replace(joining=where),
+            workdir=plan.workdir or self._workdir,
+            **own,
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Guest(FunctionProcess):
+    """A process that calls a function in the sandbox."""
+
+    def __init__(
+        self,
+        where: Joining,
+        target: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(target, args=args, kwargs=kwargs)
+        self._where = where
+        plan = settings.plan_from({"command": [label_of(target)]})
+        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
+
+    def _start_function(self, bootstrap: Callable[[], object]) -> Running:
+        visit = joining.open_visit(self._where)
+        try:
+            return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
+        finally:
+            visit.close()
+
+
+def _stay_inner(caller: int, ready: int) -> None:
+    """Be process 1 of the sandbox until the caller ends: reap what is left, and hold nothing open.
+
+    It has the caller's memory, and whoever is root inside may otherwise trace it.
+    """
+    libc.set_dumpable(dumpable=False)
+    libc.set_name(spawn.INIT_NAME.encode())
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        # The kernel keeps from process 1 what it has no handler for.
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGCHLD else signal.SIG_DFL)
+    os.setsid()
+    os.chdir("/")
+    os.write(ready, b"1")
+    os.closerange(0, caller)
+    os.closerange(caller + 1, os.sysconf("SC_OPEN_MAX"))
+    nsfs.has_ended(caller, timeout=None)

@@ -1,0 +1,247 @@
+"""`pyspaces.run` and `pyspaces.Popen`, beyond what CPython's own tests of `subprocess` look at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import outcome
+
+import pyspaces
+from pyspaces import SpaceError, UsageFault, launch, settings
+
+pytestmark = pytest.mark.needs("userns", "pidns")
+
+PIPE = subprocess.PIPE
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["by a fork", "by the server"])
+def creator(request: pytest.FixtureRequest, no_leaks: None) -> Iterator[None]:
+    """Have commands be created by this process, and by the launch server."""
+    launch.use_server(request.param)
+    yield
+    launch.use_server(False)
+
+
+def test_a_command_in_namespaces_talks_through_pipes() -> None:
+    script = "cat; echo pid $$ uid $(id -u); echo wrong >&2; exit 3"
+    done = pyspaces.run(
+        ["sh", "-c", script], input="in\n", text=True, capture_output=True, user=True, pid=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "in\npid 1 uid 0\n", "wrong\n")
+    assert done.status is not None
+    assert done.status.code == 3
+    assert done.usage is not None
+    assert 0 < done.usage.wall < 60
+
+
+def test_check_and_timeout_raise_what_subprocess_raises() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        pyspaces.run(["sh", "-c", "echo out; exit 4"], stdout=PIPE, check=True, user=True)
+    assert (failed.value.returncode, failed.value.stdout) == (4, b"out\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        pyspaces.run(["sleep", "1000"], timeout=0.2, user=True, pid=True)
+
+
+@pytest.mark.parametrize("space", [{}, {"pid": True}, {"pid": True, "init": True}])
+def test_signals_end_it_and_are_told(space: Any) -> None:
+    with pyspaces.Popen(["sleep", "1000"], user=True, **space) as process:
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
+        assert process.status is not None
+        assert process.status.signal == signal.SIGTERM
+
+
+@pytest.mark.parametrize("space", [{}, {"pid": True}, {"pid": True, "init": True}])
+def test_the_end_of_input_and_of_output_is_seen(space: Any) -> None:
+    """Nobody but the command holds a copy of its pipes: neither we nor our process 1."""
+    with pyspaces.Popen(["cat"], stdin=PIPE, stdout=PIPE, user=True, **space) as process:
+        out, _ = process.communicate(b"x" * 300_000, timeout=60)
+    assert len(out) == 300_000
+    script = "exec >&-; exec sleep 1000"
+    with pyspaces.Popen(["sh", "-c", script], stdout=PIPE, user=True, **space) as process:
+        assert process.stdout
+        assert process.stdout.read() == b""
+        process.kill()
+
+
+def test_only_the_descriptors_that_are_passed_arrive() -> None:
+    kept, other = os.open("/", os.O_RDONLY), os.open("/", os.O_RDONLY)
+    os.set_inheritable(other, True)
+    try:
+        command = [sys.executable, "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"]
+        done = pyspaces.run(command, pass_fds=[kept], stdout=PIPE, text=True, user=True)
+        # The last one is that of the directory, which is being read.
+        assert str(kept) in done.stdout
+        assert f"'{other}'" not in done.stdout
+        done = pyspaces.run(command, close_fds=False, stdout=PIPE, text=True, user=True)
+        assert f"'{other}'" in done.stdout
+    finally:
+        os.close(kept)
+        os.close(other)
+
+
+def test_streams_in_each_other_s_place() -> None:
+    """Standard output and error are exchanged; a naive dup2 would make one of them both."""
+    code = """
+import os, sys, pyspaces
+os.write(1, b"ours\\n")
+script = "echo out; echo err >&2"
+pyspaces.run(["sh", "-c", script], stdout=2, stderr=1, user=True, check=True)
+"""
+    done = outcome([sys.executable, "-c", code])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ours\nerr\n", "out\n")
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_a_caller_without_standard_streams(closed: str) -> None:
+    code = f"""
+import os, sys, pyspaces
+for number in {closed!r}.split():
+    os.close(int(number))
+done = pyspaces.run(["sh", "-c", "cat; echo ok"], input=b"in ", capture_output=True, user=True)
+os._exit(0 if done.stdout == b"in ok\\n" else 1)
+"""
+    assert outcome([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_command_that_is_missing_is_what_subprocess_raises() -> None:
+    with pytest.raises(FileNotFoundError, match="cannot execute the command: no-such") as caught:
+        pyspaces.run(["no-such-command"], user=True)
+    assert isinstance(caught.value, SpaceError)
+    assert (caught.value.errno, caught.value.filename) == (2, "no-such-command")
+    assert caught.value.report is not None
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(again, FileNotFoundError)
+    assert isinstance(again, SpaceError)
+    assert (again.errno, again.filename, str(again)) == (2, "no-such-command", str(caught.value))
+    with pytest.raises(PermissionError):
+        pyspaces.run(["/etc"], user=True)
+    with pytest.raises(FileNotFoundError) as caught:
+        pyspaces.run(["true"], user=True, cwd="/no-such-directory")
+    assert caught.value.filename == "/no-such-directory"
+
+
+@pytest.mark.as_ordinary
+def test_a_refusal_by_the_kernel_is_an_os_error() -> None:
+    with pytest.raises(PermissionError, match=r"hint: .*user=True") as caught:
+        pyspaces.run(["true"], net=True)
+    assert isinstance(caught.value, SpaceError)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"hostname": "x" * 65, "user": True}, "hostname"),
+    ({"user": 1000}, "user: is whether"),
+    ({"group": 5}, "group: use setgid"),
+    ({"pty": True}, "pty: use a pseudo-terminal"),
+    ({"hold": True}, "hold: there is always a command"),
+    ({"preexec_fn": print}, "preexec_fn: cannot run"),
+    ({"plan": settings.plan_from({"command": ["true"]}), "pid": True}, "plan: cannot be combined"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), WRONG)
+def test_settings_that_cannot_be_meant(words: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text) as caught:
+        pyspaces.run(["true"], **words)
+    assert isinstance(caught.value, UsageFault)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.faults) == (str(caught.value), caught.value.faults)
+
+
+def test_a_plan_instead_of_settings() -> None:
+    plan = settings.plan_from({"command": ["false"], "user": True, "hostname": "box", "uts": True})
+    done = pyspaces.run(["uname", "-n"], plan=plan, stdout=PIPE, text=True)
+    assert done.stdout == "box\n"
+
+
+def test_a_shell_its_arguments_and_its_directory(tmp_path: Any) -> None:
+    done = pyspaces.run(
+        "pwd; echo $A $0",
+        shell=True,
+        cwd=tmp_path,
+        env={"A": "b"},
+        stdout=PIPE,
+        text=True,
+        user=True,
+    )
+    assert done.stdout == f"{tmp_path}\nb /bin/sh\n"
+
+
+def test_it_outlives_the_thread_that_started_it() -> None:
+    started: list[Any] = []
+
+    def start() -> None:
+        started.append(pyspaces.Popen(["sh", "-c", "read x"], stdin=PIPE, user=True, pid=True))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    with started[0] as process:
+        process.communicate(b"\n", timeout=60)
+        assert process.returncode == 0
+
+
+def in_loop(body: Callable[[], Any]) -> None:
+    asyncio.run(body(), debug=True)
+
+
+def test_asyncio_streams_signals_and_errors() -> None:
+    async def body() -> None:
+        process = await pyspaces.create_subprocess_exec(
+            *("sh", "-c", "cat; echo $$ >&2; exit 5"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            user=True,
+            pid=True,
+        )
+        assert await process.communicate(b"hi") == (b"hi", b"1\n")
+        assert process.returncode == 5
+        assert process.status is not None
+        assert process.status.code == 5
+        process = await pyspaces.create_subprocess_shell("echo $0; exec sleep 9", user=True)
+        process.terminate()
+        assert await process.wait() == -signal.SIGTERM
+        with pytest.raises(FileNotFoundError):
+            await pyspaces.create_subprocess_exec("no-such-command", user=True)
+        with pytest.raises(ValueError, match="text: the streams of asyncio carry bytes"):
+            await pyspaces.create_subprocess_exec("true", text=True)  # type: ignore[call-arg]
+
+    in_loop(body)
+
+
+def test_a_cancelled_task_ends_the_command_and_all_beneath_it() -> None:
+    async def body() -> None:
+        script = "sleep 1000 & exec sleep 1000"
+        process = await pyspaces.create_subprocess_exec(
+            "sh", "-c", script, user=True, pid=True, stdout=PIPE
+        )
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(process.communicate(), 0.2)
+        assert process.returncode == -signal.SIGKILL
+
+    in_loop(body)
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.stress)])
+def test_many_at_once_leave_nothing_behind(count: int) -> None:
+    async def one(number: int) -> bytes:
+        process = await pyspaces.create_subprocess_exec(
+            "echo", str(number), user=True, pid=True, stdout=PIPE
+        )
+        return (await process.communicate())[0]
+
+    async def body() -> None:
+        found = await asyncio.gather(*(one(number) for number in range(count)))
+        assert found == [b"%d\n" % number for number in range(count)]
+
+    in_loop(body)

@@ -1,0 +1,266 @@
+"""The proxy for allowed hosts, in a world in a box: no packet leaves this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boxes import box
+from conftest import IS_ROOT, SCRIPT, outcome
+
+pytestmark = [
+    pytest.mark.needs("userns", "netns", "ip", "unshare", "nsenter"),
+]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+HERE = Path(__file__).parents[1]
+CLIENT = [sys.executable, str(HERE / "network_client.py")]
+GET = "GET {} HTTP/1.1\\n\\n"
+Told = list[tuple[int, list[str], str]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., Told]:
+    """Run command lines in a world of their own; return status, lines and errors of each."""
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text("nameserver 11.0.0.1\noptions timeout:1 attempts:2\n")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+
+    def run(*lines: list[str], own: tuple[str, ...] = ("--user",)) -> Told:
+        binds = [word for path in (resolv, hosts) for word in ("--ro-bind", str(path))]
+        binds = [*binds[:2], "/etc/resolv.conf", *binds[2:], "/etc/hosts"]
+        # Without a pid namespace, so that the nested launches see a /proc of theirs.
+        done = outcome(
+            [SCRIPT, "run", *own, "--net", "--mount", *binds, "--",
+             sys.executable, str(HERE / "world.py"), json.dumps(lines)],
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [(code, text.splitlines(), errors) for code, text, errors in json.loads(done.stdout)]
+
+    return run
+
+
+def allowing(hosts: str, *words: str, own: tuple[str, ...] = ("--user", "--net")) -> list[str]:
+    """Return a command line of a sandbox with an allow-list."""
+    return [SCRIPT, "run", *own, "--allow-host", hosts, "--", *words]
+
+
+WORLDS = [("--user",), *([()] if IS_ROOT else [])]
+
+
+@pytest.mark.parametrize("own", WORLDS, ids=["user", "root"][: len(WORLDS)])
+def test_the_hosts_of_the_list_are_reached_and_no_others(
+    world: Callable[..., Told], own: tuple[str, ...]
+) -> None:
+    urls = ["http://good.test/a?b", "http://GOOD.test./", "http://www.good.test/",
+            "http://evil.test/", "http://good.test.evil.test/", "http://11.0.0.1/",
+            "http://good.test:8080/"]  # fmt: skip
+    ((code, lines, errors),) = world(
+        allowing("good.test,*.good.test", *CLIENT, "get", *urls), own=own
+    )
+    assert (code, errors) == (0, "")
+    refused = "403 pyspaces: {}: not an allowed host"
+    assert lines == [
+        "200 11.0.0.1",
+        "200 11.0.0.1",
+        "200 11.0.0.5",
+        refused.format("evil.test:80"),
+        refused.format("good.test.evil.test:80"),
+        refused.format("11.0.0.1:80"),
+        refused.format("good.test:8080"),
+    ]
+
+
+def test_a_tunnel(world: Callable[..., Told]) -> None:
+    request = "CONNECT {} HTTP/1.1\\n\\nGET /inside HTTP/1.1\\n\\n"
+    places = ["good.test:443", "good.test:80", "evil.test:443", "good.test:8080", "good.test"]
+    texts = [request.format(place) for place in places]
+    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "raw", *texts))
+    for line in lines[:2]:
+        assert "200 Connection established\\r\\n\\r\\nHTTP/1.1 200 OK" in line
+        assert "GET /inside HTTP/1.1" in line
+    for line in lines[2:4]:
+        assert "403 Forbidden" in line
+        assert "inside" not in line
+    assert "400 Bad Request" in lines[4]
+
+
+def test_there_is_no_way_around_the_proxy(world: Callable[..., Told]) -> None:
+    places = ["11.0.0.1:80", "11.0.0.2:80", "10.0.2.2:80", "127.0.0.1:80", "good.test:80"]
+    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "direct", *places))
+    assert all(line.startswith("failed") for line in lines)
+    assert len(lines) == len(places)
+
+
+def test_nothing_of_the_host_is_reached_by_whatever_name(world: Callable[..., Told]) -> None:
+    urls = ["http://local.test/", "http://host.test/", "http://inner.test/", "http://127.0.0.1/",
+            "http://11.0.0.2/", "http://[::1]/", "http://[::ffff:127.0.0.1]/",
+            "http://2130706433/", "http://0x7f000001/", "http://127.1/", "http://localhost/",
+            "http://0.0.0.0/", "http://169.254.169.254/", "http://mixed.test/"]  # fmt: skip
+    texts = [GET.format(url) for url in urls]
+    ((_, lines, _),) = world(allowing("*", *CLIENT, "raw", *texts))
+    for url, line in zip(urls[:-1], lines[:-1], strict=True):
+        assert "200 OK" not in line, url
+        assert ("403 Forbidden" in line) or ("400 Bad Request" in line), (url, line)
+    # Of two addresses, the one that may be.
+    assert "X-At: 11.0.0.1" in lines[-1]
+
+
+def test_an_address_that_is_named_is_reached_though_it_is_private(
+    world: Callable[..., Told],
+) -> None:
+    urls = ["http://local.test/", "http://127.0.0.1/", "http://127.0.0.2/", "http://host.test/"]
+    named, network, only = world(
+        allowing("local.test,127.0.0.1", *CLIENT, "get", *urls[:1]),
+        allowing("127.0.0.0/8,host.test", *CLIENT, "raw", *map(GET.format, urls)),
+        allowing("127.0.0.1", *CLIENT, "raw", GET.format(urls[0])),
+    )
+    assert named[1] == ["200 127.0.0.1"]
+    assert ["200 OK" in line for line in network[1]] == [False, True, True, False]
+    # To name an address allows no name.
+    assert "403" in only[1][0]
+
+
+def test_an_address_is_looked_up_once_and_that_one_is_connected_to(
+    world: Callable[..., Told],
+) -> None:
+    urls = ["http://rebind.test/"] * 4
+    ((_, lines, _),) = world(allowing("rebind.test", *CLIENT, "get", *urls))
+    private = "403 pyspaces: rebind.test:80: a private address"
+    assert lines == ["200 11.0.0.1", private, "200 11.0.0.1", private]
+
+
+def test_what_cannot_be_reached(world: Callable[..., Told]) -> None:
+    urls = ["http://nowhere.test/", "http://good.test:9/"]
+    ((_, lines, _),) = world(allowing("nowhere.test,good.test:*", *CLIENT, "get", *urls))
+    assert lines == ["502 pyspaces: nowhere.test: no such host",
+                     "502 pyspaces: good.test:9: cannot be reached"]  # fmt: skip
+
+
+def test_what_the_server_gets_to_read(world: Callable[..., Told]) -> None:
+    """One request for the host that was asked for, and nothing that follows it."""
+    more = "GET http://evil.test/ HTTP/1.1\\nHost: evil.test\\n\\n"
+    texts = [
+        "GET http://good.test:80/x?y=1 HTTP/1.1\\nHost: evil.test\\nConnection: x-own, close\\n"
+        "X-Own: 1\\nProxy-Connection: a\\nProxy-Authorization: Basic abc\\nAccept: */*\\n\\n"
+        + more,
+        "POST http://good.test HTTP/1.0\\nContent-Length: 5\\n\\nhello" + more,
+    ]
+    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "raw", *texts))
+    first, second = (line.split("\\r\\n\\r\\n", 1)[1] for line in lines)
+    assert first == (
+        "GET /x?y=1 HTTP/1.1\\r\\nHost: good.test:80\\r\\nAccept: */*\\r\\nConnection: close"
+        "\\n--\\n0 bytes: '"
+    )
+    assert second == (
+        "POST / HTTP/1.0\\r\\nHost: good.test\\r\\nContent-Length: 5\\r\\nConnection: close"
+        "\\n--\\n5 bytes: hello'"
+    )
+
+
+def test_a_large_body_in_both_directions(world: Callable[..., Told]) -> None:
+    program = (
+        "import urllib.request\n"
+        "data = bytes(20_000_000)\n"
+        "print(urllib.request.urlopen('http://good.test/', data, timeout=60).read()[-14:])\n"
+    )
+    ((_, lines, errors),) = world(allowing("good.test", sys.executable, "-c", program))
+    assert (lines, errors) == (["b'20000000 bytes'"], "")
+
+
+def test_the_records_name_what_was_refused(world: Callable[..., Told], tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    line = allowing("good.test,local.test", *CLIENT, "get", "http://good.test/",
+                    *["http://evil.test/"] * 3, "http://local.test/")  # fmt: skip
+    line[2:2] = ["--status-file", str(status), "--report"]
+    ((code, _, errors),) = world(line)
+    assert code == 0
+    exited = json.loads(status.read_text().splitlines()[1])
+    assert exited["refused"] == [
+        {"host": "evil.test", "port": 80, "why": "not an allowed host", "count": 3},
+        {"host": "local.test", "port": 80, "why": "a private address", "count": 1},
+    ]
+    assert "  refused      evil.test:80: not an allowed host, 3 times\n" in errors
+    assert "  refused      local.test:80: a private address\n" in errors
+
+
+PRINT = ["-c", "import os, json; print(json.dumps({k: v for k, v in os.environ.items()"
+         " if k.lower().endswith('_proxy')}))"]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [("--user", "--net"), ("--all", "--init"), ("--all", "--pty")])
+def test_the_variables_that_programs_read(pyspaces: Run, own: tuple[str, ...]) -> None:
+    done = pyspaces(*allowing("good.test", sys.executable, *PRINT, own=own)[1:])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+    (proxy,) = {found.pop(name) for name in names}
+    assert proxy.startswith("http://127.0.0.1:")
+    assert found == dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")
+
+
+def test_what_the_caller_says_of_a_variable_counts(pyspaces: Run) -> None:
+    words = allowing("good.test", sys.executable, *PRINT)
+    words[2:2] = ["--setenv", "http_proxy", "http://own:1", "--unsetenv", "HTTP_PROXY"]
+    words[2:2] = ["--clearenv"]
+    found = json.loads(pyspaces(*words[1:]).stdout)
+    assert found["http_proxy"] == "http://own:1"
+    assert "HTTP_PROXY" not in found
+    assert found["https_proxy"].startswith("http://127.0.0.1:")
+
+
+def test_what_has_no_proxy_has_no_network(pyspaces: Run) -> None:
+    done = pyspaces(*allowing("*", *CLIENT, "direct", "192.0.2.1:80", "127.0.0.1:22")[1:])
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["failed", "OSError"], ["failed", "ConnectionRefusedError"],
+    ]  # fmt: skip
+
+
+def test_the_proxy_that_dies_takes_the_command_along() -> None:
+    with box("--allow-host", "good.test", "--", "sleep", "60", stderr=subprocess.PIPE) as running:
+        (proxy,) = running.helpers()
+        subprocess.run(["kill", "-9", str(proxy)], check=True)
+        _, errors = running.launcher.communicate(timeout=20)
+    assert running.launcher.returncode == 125
+    assert "pyspaces: the proxy for allowed hosts died: the command was killed" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--user", "--allow-host", "a.test"), "allow-host: needs a new net namespace: add --net"),
+        (("--user", "--net", "--allow-host", "a b"), "allow-host: 'a b' is neither a host name"),
+        (("--user", "--net", "--allow-host", "a.test:0"), "'0' is neither a port nor *"),
+        (("--user", "--net", "-F", "--allow-host", "a.test"), "no-fork: cannot be combined with"),
+        (
+            ("--user", "--net", "--no-loopback", "--allow-host", "a"),
+            "allow-host: cannot be combined",
+        ),
+    ],
+)
+def test_what_cannot_be_meant(pyspaces: Run, words: tuple[str, ...], fault: str) -> None:
+    done = pyspaces("run", *words, "--", "true")
+    assert done.returncode == 2
+    assert fault in done.stderr
+
+
+def test_a_function_has_it_too(tmp_path: Path) -> None:
+    import pyspaces as library
+
+    space: dict[str, Any] = {"user": True, "net": True, "allow_host": "good.test"}
+    container = library.Container(_proxy_of_function, **space)
+    container.start()
+    assert container.result(timeout=20).startswith("http://127.0.0.1:")
+    container.close()
+
+
+def _proxy_of_function() -> str:
+    import os
+
+    return os.environ["https_proxy"]

@@ -1,0 +1,158 @@
+"""`pyspaces.Sandbox`: several commands and functions in one set of namespaces."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import outcome
+
+from pyspaces import Sandbox, SpaceError, UsageFault
+
+pytestmark = pytest.mark.needs("userns", "pidns")
+
+PIPE = subprocess.PIPE
+SECRET = "in-the-memory-of-the-caller-" + "7" * 20
+
+
+def text(box: Sandbox, script: str, **keywords: Any) -> str:
+    done = box.run(["sh", "-c", script], capture_output=True, text=True, **keywords)
+    return str(done.stdout + done.stderr)
+
+
+def where() -> tuple[int, str]:
+    return os.getuid(), os.uname().nodename
+
+
+def fail() -> None:
+    raise LookupError("inside")
+
+
+@pytest.mark.needs("netns")
+def test_commands_and_functions_share_the_namespaces() -> None:
+    settings: dict[str, Any] = {"hostname": "box", "mounts": [["tmpfs", "/tmp"]]}
+    with Sandbox(user=True, net=True, setenv={"A": "b"}, **settings) as box:
+        box.run(["touch", "/tmp/file"], check=True)
+        assert text(box, "ls /tmp; uname -n; id -u; echo $A") == "file\nbox\n0\nb\n"
+        assert text(box, "echo $A", setenv={"A": "c"}) == "c\n"
+        assert box.call(where) == (0, "box")
+        with pytest.raises(LookupError, match="inside"):
+            box.call(fail)
+        own = [os.readlink(f"/proc/self/ns/{name}") for name in ("net", "uts", "mnt", "user")]
+        links = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/mnt /proc/self/ns/user"
+        first, second = text(box, links), text(box, links)
+    assert first == second
+    assert not set(first.split()) & set(own)
+
+
+def test_the_end_ends_everything_inside() -> None:
+    with Sandbox(user=True) as box:
+        one = box.popen(["sleep", "1000"])
+        two = box.popen(["sh", "-c", "sleep 1000 & sleep 1000 & echo up; wait"], stdout=PIPE)
+        assert two.stdout
+        assert two.stdout.readline() == b"up\n"
+    assert (one.wait(60), two.wait(60)) == (-signal.SIGKILL, -signal.SIGKILL)
+    assert two.stdout.read() == b""  # nobody is left who could write
+    two.stdout.close()
+    box.close()
+    with pytest.raises(ValueError, match="not running"):
+        box.run(["true"])
+
+
+def test_orphans_are_reaped() -> None:
+    with Sandbox(user=True, mount=True) as box:
+        text(box, "sh -c 'sleep 0.01 &' ; sleep 0.1")
+        assert text(box, "cat /proc/[0-9]*/stat | grep -c ') Z' || true") == "0\n"
+
+
+def test_it_dies_with_the_program(wait_until: Callable[..., None]) -> None:
+    code = """
+import os, sys, pyspaces
+box = pyspaces.Sandbox(user=True)
+box.start()
+box.popen(["sleep", "1000"])
+print(box.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = outcome([sys.executable, "-c", code])
+    wait_until(lambda: not Path(f"/proc/{int(done.stdout)}").exists(), "the sandbox gone")
+
+
+def test_it_outlives_the_thread_that_started_it() -> None:
+    box = Sandbox(user=True)
+    thread = threading.Thread(target=box.start)
+    thread.start()
+    thread.join()
+    try:
+        assert text(box, "echo $$") == "2\n"
+    finally:
+        box.close()
+
+
+def test_process_1_gives_nothing_away() -> None:
+    """It is a fork of this process, with all that is in its memory, its files and directory."""
+    with Sandbox(user=True, mount=True) as box:
+        script = (
+            "cat /proc/1/environ; ls -l /proc/1/cwd /proc/1/root; cat /proc/1/fd/* /proc/1/maps"
+        )
+        assert "Permission denied" in text(box, script)
+        code = """
+import re, sys
+try:
+    memory = open("/proc/1/mem", "rb")
+except OSError as error:
+    sys.exit(type(error).__name__)
+"""
+        done = box.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (1, "PermissionError\n")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP):
+            text(box, f"kill -{int(number)} 1")
+        assert text(box, "echo still here") == "still here\n"
+
+
+def test_many_from_threads_at_once() -> None:
+    with Sandbox(user=True) as box:
+        found: list[str] = []
+        threads = [
+            threading.Thread(target=lambda n=n: found.append(text(box, f"echo {n}")))
+            for n in range(24)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(map(int, found)) == list(range(24))
+
+
+def test_settings_that_cannot_be_meant() -> None:
+    wrong: list[dict[str, Any]] = [
+        {"pid": False},
+        {"init": True},
+        {"kill_child": 9},
+        {"hold": True},
+    ]
+    for settings in wrong:
+        with pytest.raises(UsageFault, match=next(iter(settings))):
+            Sandbox(user=True, **settings)
+    with Sandbox(user=True) as box:
+        with pytest.raises(UsageFault, match="those of the Sandbox"):
+            box.run(["true"], net=True)
+        with pytest.raises(UsageFault, match="those of the Sandbox"):
+            box.popen(["true"], mounts=[["tmpfs", "/tmp"]])
+        with pytest.raises(ValueError, match="started already"):
+            box.start()
+        with pytest.raises(FileNotFoundError):
+            box.run(["no-such-command"])
+
+
+@pytest.mark.as_ordinary
+def test_a_launch_that_fails_leaves_nothing() -> None:
+    with pytest.raises(SpaceError, match="user=True"), Sandbox(net=True):
+        pass

@@ -1,0 +1,622 @@
+"""The launch server: what is created by it is as what the caller itself would have created."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PROBE, processes_of
+from served import facts_of, program, seen, servers, start
+
+from pyspaces import Container, SpaceError, launch, settings
+from pyspaces.launch import starting
+from pyspaces.launch.server import choice, client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+pytestmark = pytest.mark.needs("userns")
+PYTHON = [sys.executable, "-I", "-S"]
+
+
+@pytest.fixture(autouse=True)
+def by_server() -> Iterator[None]:
+    launch.use_server(True)
+    yield
+    launch.use_server(False)
+
+
+@pytest.fixture
+def no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is started in the test goes through the server."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("forked")
+
+    monkeypatch.setattr(starting, "_spawn", refuse)
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is started in the test may go through the server."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("asked a server")
+
+    monkeypatch.setattr(client, "_create", refuse)
+
+
+def told(*command: str, **values: Any) -> Any:
+    """Return what a command prints, as JSON."""
+    return json.loads(seen(*command, **values))
+
+
+def descriptors_inside() -> list[int]:
+    """Return the descriptors of a command."""
+    # That of the listing is closed by the time that it is looked at.
+    listing = (
+        "[int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')]"
+    )
+    found: list[int] = told(*PYTHON, "-c", f"import os, json; print(json.dumps(sorted({listing})))")
+    return found
+
+
+# --- a child as any other ------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_the_command_is_a_child_of_the_caller() -> None:
+    with start("sleep", "60") as running:
+        (server,) = servers()
+        assert {server, running.pid} <= set(processes_of(os.getpid()))
+        assert os.waitpid(running.pid, os.WNOHANG) == (0, 0)
+        signal.pidfd_send_signal(running.pidfd, signal.SIGTERM)
+        assert running.wait(20).signal == signal.SIGTERM
+    with start("sh", "-c", "exit 7") as running:
+        pid, word = os.waitpid(running.pid, 0)
+        assert (pid, os.waitstatus_to_exitcode(word)) == (running.pid, 7)
+    assert servers() == [server]
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_usage_and_stops_are_those_of_the_command() -> None:
+    with start("sh", "-c", "kill -STOP $$; exit 3") as running:
+        stopped = os.waitid(os.P_PID, running.pid, os.WSTOPPED)
+        assert stopped
+        assert stopped.si_status == signal.SIGSTOP
+        running.send_signal(signal.SIGCONT)
+        assert running.wait(20).code == 3
+        assert running.usage
+        assert running.usage.peak_memory > 100_000
+
+
+WORLDS = [
+    {},
+    {"pid": True},
+    {"all": True, "hostname": "box"},
+    {"user": False},
+    {"pid": True, "init": True},
+    {"mount": True, "mounts": [["ro-bind", "/etc", "/opt"], ["tmpfs", "/mnt"]]},
+    {"pid": True, "mounts": [["host-ro"], ["throwaway"]], "cap_drop": ["ALL"]},
+    {"workdir": "/usr", "clearenv": True, "setenv": [["A", "B"]]},
+    {"new_session": True, "time": True, "boottime": "5"},
+    {"setuid": "0", "no_new_privs": True},
+]
+
+
+def world(**values: Any) -> Any:
+    facts = told(*PYTHON, PROBE, "world", **values)
+    if values.get("time") or values.get("all"):
+        facts.pop("mounts", None)
+    return facts
+
+
+@pytest.mark.needs("pidns", "netns", "timens", "proc")
+@pytest.mark.parametrize("values", WORLDS, ids=lambda values: "-".join(values) or "user")
+def test_the_command_finds_what_it_would_find_without_a_server(values: dict[str, Any]) -> None:
+    if not values.get("user", True) and os.geteuid():
+        values = {}
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    os.dup2(reading, 77)
+    try:
+        through = world(**values)
+        assert servers()
+        launch.use_server(False)
+        assert through == world(**values)
+        assert 77 in through["fds"]
+    finally:
+        for descriptor in (reading, writing, 77):
+            os.close(descriptor)
+
+
+# --- what is sent each time ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_directory_umask_and_environment_are_those_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os,json; print(json.dumps([os.getcwd(), os.umask(0), os.environ.get('NOW')]))"
+    facts = [told(*PYTHON, "-c", code)]
+    server = servers()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOW", "é\udc80")
+    before = os.umask(0o037)
+    try:
+        facts.append(told(*PYTHON, "-X", "utf8", "-c", code))
+    finally:
+        os.umask(before)
+    assert facts[1] == [str(tmp_path), 0o037, "é\udc80"]
+    assert facts[0][0] != facts[1][0]
+    assert servers() == server
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_a_directory_without_a_path_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code = f"import os; print(int(os.stat('.').st_ino == {os.stat('.').st_ino}))"
+    assert told(*PYTHON, "-c", code) == 1
+    monkeypatch.chdir("/")
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_signals_are_as_the_caller_has_them() -> None:
+    names = ("SigBlk", "SigIgn")
+    code = (
+        "import json; rows = dict(line.split(':') for line in open('/proc/self/status') if "
+        "line.startswith('Sig')); print(json.dumps([int(rows[n].strip().split('/')[0], 16) "
+        f"for n in {names!r}]))"
+    )
+    # Python itself ignores two more.
+    python = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    assert told(*PYTHON, "-c", code) == [0, python]
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    action = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        blocked, ignored = told(*PYTHON, "-c", code)
+    finally:
+        signal.signal(signal.SIGUSR1, action)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+    assert blocked == 1 << (signal.SIGUSR2 - 1)
+    assert ignored == python | 1 << (signal.SIGUSR1 - 1)
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_every_inheritable_descriptor_arrives_and_no_other() -> None:
+    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+    numbers = {3, 4, 5, 9, 60, 200}
+    spare = {number: os.dup(number) for number in numbers if _is_open(number)}
+    try:
+        for number in numbers:
+            os.dup2(files[0], number)
+        expected = sorted(
+            int(name)
+            for name in os.listdir("/proc/self/fd")
+            if _is_open(int(name)) and os.get_inheritable(int(name))
+        )
+        assert numbers <= set(expected)
+        assert descriptors_inside() == expected
+    finally:
+        for number in numbers:
+            os.close(number)
+        for number, copy in spare.items():
+            os.dup2(copy, number, inheritable=False)
+            os.close(copy)
+        for file in files:
+            if _is_open(file):
+                os.close(file)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_closed_stream_is_closed_for_the_command() -> None:
+    text = """
+        os.close(0)
+        with start("sh", "-c", "test ! -e /proc/self/fd/0 && test -e /proc/self/fd/1") as running:
+            code = running.wait().code
+        print(code, len(servers()))
+    """
+    assert facts_of(text) == "0 1\n"
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_nobody_holds_a_pipe_of_the_command_once_it_runs() -> None:
+    for _ in range(50):
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        with start("true") as running:
+            os.close(writing)
+            running.wait(20)
+            os.set_blocking(reading, False)
+            assert os.read(reading, 1) == b""
+        os.close(reading)
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_a_large_environment_and_many_words_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(15):
+        monkeypatch.setenv(f"LARGE_{number}", "x" * 100_000)
+    with start("sh", "-c", 'test ${#LARGE_14} = 100000 && test "$#" = 5000', *["w"] * 5001) as run:
+        assert run.wait(20).code == 0
+
+
+# --- what a server has from its start ------------------------------------------------------------
+
+CHANGES = {
+    "limits": "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+    "nice": "os.nice(3)",
+    "affinity": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    "oom": "open('/proc/self/oom_score_adj', 'w').write('900')",
+    "session": "os.setsid()",
+    "no_new_privs": "import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)",
+    "scheduling": "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
+    text = f"""
+    before, old = look(), servers()
+    launch.use_server(False)
+    plain = look()
+    launch.use_server(True)
+    assert look() == plain == before
+    {change}
+    after, between = look(), servers()
+    time.sleep(1.1)
+    new = look(), servers()
+    launch.use_server(False)
+    assert after == new[0] == look() != before, (before, after, new)
+    assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
+    """
+    assert facts_of(text) == ""
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.setgroups([4, 20])",
+        "from pyspaces.kernel import libc; libc.unshare(0x04000000)",  # uts
+        "os.chroot('/'); from pyspaces.kernel import libc; libc.unshare(0x20000)",  # mount
+        "os.setresgid(3, 3, 3); from pyspaces.kernel import libc; libc.set_dumpable(dumpable=True)",
+    ],
+)
+def test_a_root_that_has_moved_gets_a_new_server(change: str) -> None:
+    text = f"""
+    before, old = look(), servers()
+    {change}
+    time.sleep(1.1)
+    new = look(), servers()
+    launch.use_server(False)
+    assert new[0] == look(), (new[0], look())
+    assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
+    """
+    assert facts_of(text) == ""
+
+
+@pytest.mark.as_root
+def test_the_command_is_in_the_cgroup_of_the_moment(wait_until: Callable[..., None]) -> None:
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    places = [words[4] for words in mounts if words[words.index("-") + 1] == "cgroup2"]
+    if not places:
+        pytest.skip("no cgroup2 is mounted")
+    group = Path(places[0], f"pyspaces-server-{os.getpid()}")
+    group.mkdir()
+    try:
+        text = f"""
+        before = look()
+        with open("{group}/cgroup.procs", "w") as file:
+            file.write("0")
+        time.sleep(1.1)
+        assert "/{group.name}\\n" in look()
+        print("/{group.name}" in before, len(servers()))
+        """
+        assert facts_of(text) == "False 1\n"
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), "an empty cgroup")
+        group.rmdir()
+
+
+def test_a_caller_that_no_server_can_match_forks() -> None:
+    """A server has the saved ids of its start, and exec makes them the effective ones."""
+    change = "os.setresuid(0, 0, 5)" if os.geteuid() == 0 else "os.setresuid(-1, -1, -1)"
+    text = f"""
+    from pyspaces.kernel import libc
+    {change}
+    libc.set_dumpable(dumpable=True)  # which the change of ids has ended
+    with start("true") as running:
+        assert running.wait().code == 0
+    print(len(servers()))
+    """
+    assert facts_of(text) == ("0\n" if os.geteuid() == 0 else "1\n")
+
+
+def test_threads_that_differ_do_not_start_one_server_after_the_other() -> None:
+    text = """
+    seen("true")
+    old = servers()
+    def run():
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 7)
+        found.append(seen("cut", "-d ", "-f19", "/proc/self/stat"))
+    for _ in range(5):
+        found = []
+        thread = threading.Thread(target=run)
+        thread.start(); thread.join()
+        assert found == ["7\\n"]
+        assert seen("cut", "-d ", "-f19", "/proc/self/stat") == "0\\n"
+    print(len(servers()))
+    """
+    assert facts_of(text) == "1\n"
+
+
+# --- what falls back to the fork ------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_server")
+def test_what_needs_the_memory_of_the_caller_or_its_process_forks(tmp_path: Path) -> None:
+    found: list[int] = []
+    container = Container(os.getpid, user=True)
+    container.start()
+    assert container.result(20) == container.pid
+    container.close()
+    plan = settings.plan_from({"command": ["true"], "user": True})
+    with launch.start(plan, before=lambda: found.append(1)) as running:
+        assert running.wait(20).code == 0
+    with launch.start(plan, function=lambda: None) as running:
+        assert running.wait(20).code == 0
+    with start("true", status_file=str(tmp_path / "status")) as running:
+        assert running.wait(20).code == 0
+    assert servers() == []
+
+
+@pytest.mark.usefixtures("no_server")
+@pytest.mark.needs("pidns")
+def test_joining_namespaces_forks() -> None:
+    with (
+        launch.start(
+            settings.plan_from({"hold": True, "user": True, "name": f"served-{os.getpid()}"})
+        ) as held,
+        launch.start(
+            settings.plan_from({"command": ["true"], "join": [f"user={held.pid}"]})
+        ) as running,
+    ):
+        assert running.wait(20).code == 0
+        held.send_signal(signal.SIGTERM)
+        held.wait(20)
+
+
+def test_a_caller_that_is_not_dumpable_has_no_server() -> None:
+    text = """
+    from pyspaces.kernel import libc
+    seen("true")
+    (server,) = servers()
+    libc.set_dumpable(dumpable=False)
+    launch.start(settings.plan_from({"command": ["true"]})).wait()
+    print(len(servers()))
+    """
+    assert facts_of(text) == "0\n"
+
+
+def test_more_descriptors_than_can_be_sent_fork() -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    copies = [os.dup(null) for _ in range(300)]
+    try:
+        for copy in copies:
+            os.set_inheritable(copy, True)
+        assert set(copies) <= set(descriptors_inside())
+    finally:
+        for copy in [null, *copies]:
+            os.close(copy)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"command": ["no such command"]},
+        {"command": ["/etc/passwd"]},
+        {"command": ["true"], "workdir": "/nowhere"},
+        {"command": ["true"], "mount": True, "mounts": [["bind", "/nowhere", "/mnt"]]},
+    ],
+)
+def test_a_launch_that_fails_says_what_it_says_without_a_server(values: dict[str, Any]) -> None:
+    errors = []
+    for wanted in (True, False):
+        launch.use_server(wanted)
+        with pytest.raises(SpaceError) as caught:
+            launch.start(settings.plan_from({"user": True, **values}))
+        errors.append((str(caught.value), caught.value.details, caught.value.exit_status))
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.as_ordinary
+def test_a_creation_that_the_kernel_refuses_is_told_as_without_a_server(
+    request: pytest.FixtureRequest,
+) -> None:
+    errors = []
+    request.getfixturevalue("no_fork")
+    for wanted in (True, False):
+        launch.use_server(wanted)
+        if not wanted:
+            request.getfixturevalue("monkeypatch").undo()
+        with pytest.raises(SpaceError) as caught:
+            launch.start(settings.plan_from({"command": ["true"], "uts": True}))
+        assert caught.value.report
+        report = caught.value.report.replace(trace="")
+        errors.append((str(caught.value), caught.value.hint, report))
+    assert "clone3" in errors[0][0]
+    assert errors[0] == errors[1]
+
+
+def test_use_server_takes_three_words() -> None:
+    for wrong in (1, "yes", 0, [], object()):
+        with pytest.raises(TypeError, match="wanted"):
+            launch.use_server(wrong)  # type: ignore[arg-type]
+
+
+# --- threads and life -----------------------------------------------------------------------------
+
+
+def test_a_command_of_a_short_lived_thread_lives_on_and_dies_with_the_process() -> None:
+    """The first one, too: its thread is not the one to which the server belongs."""
+    text = """
+    found = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: found.append(start("sleep", "60")))
+        thread.start(); thread.join()
+    (server,) = servers()
+    time.sleep(0.2)
+    assert all(running.poll() is None for running in found)
+    print(*(running.pid for running in found), server)
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = program(text)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    numbers = list(map(int, done.stdout.split()))
+    assert len(numbers) == 4
+    limit = time.monotonic() + 10
+    while any(_lives(number) for number in numbers):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_thirty_two_threads_at_once() -> None:
+    codes: list[int | None] = []
+
+    def run(number: int) -> None:
+        for turn in range(4):
+            with start("sh", "-c", f"exit {number + turn}") as running:
+                codes.append((running.wait(60).code or 0) - turn)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == sorted(list(range(32)) * 4)  # type: ignore[type-var]
+    assert len(servers()) == 1
+
+
+def test_a_forked_child_has_a_server_of_its_own() -> None:
+    text = """
+    seen("true")
+    (server,) = servers()
+    child = os.fork()
+    if child == 0:
+        links = []
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                links.append(os.readlink(f"/proc/self/fd/{name}"))
+            except OSError:
+                continue
+        assert not [link for link in links if "socket" in link or "pidfd" in link], links
+        with start("true") as running:
+            assert os.waitpid(running.pid, 0)[1] == 0
+        (own,) = servers()
+        os._exit(0 if own != server else 1)
+    assert os.waitpid(child, 0) == (child, 0)
+    with start("true") as running:
+        assert running.wait().code == 0
+    assert servers() == [server]
+    """
+    assert facts_of(text) == ""
+
+
+def grows(launches: int) -> tuple[int, int, int]:
+    """Return by how many KiB, descriptors and descriptors of ours a server has grown."""
+
+    def size() -> tuple[int, int, int]:
+        rows = dict(
+            line.split(":", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines()
+        )
+        resident = int(rows["RssAnon"].split()[0])
+        return resident, len(os.listdir(f"/proc/{server}/fd")), len(os.listdir("/proc/self/fd"))
+
+    if launches > 1000:
+        signal.alarm(3600)  # on a machine with much else to do
+    for _ in range(50):
+        with start("true") as running:
+            running.wait(20)
+    (server,) = servers()
+    before = size()
+    for _ in range(launches):
+        with start("true") as running:
+            running.wait(20)
+    after = size()
+    assert servers() == [server]
+    return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+
+
+@pytest.mark.usefixtures("no_fork")
+@pytest.mark.parametrize("launches", [200, pytest.param(10_000, marks=pytest.mark.stress)])
+def test_a_server_does_not_grow(launches: int) -> None:
+    memory, theirs, ours = grows(launches)
+    assert (theirs, ours) == (0, 0)
+    assert memory <= 256
+
+
+# --- the rule -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "threads", "served"),
+    [(0, 1, 0), (0, 4, 0), (90, 1, 0), (90, 4, 1), (160, 1, 1)],
+)
+def test_size_and_threads_decide_where_nobody_else_does(
+    megabytes: int, threads: int, served: int
+) -> None:
+    text = f"""
+    launch.use_server(None)
+    ballast = [bytes(1000) for _ in range({megabytes} * 1000)]
+    ended = threading.Event()
+    for _ in range({threads} - 1):
+        threading.Thread(target=ended.wait, daemon=True).start()
+    with start("true") as running:
+        running.wait()
+    print(len(servers()))
+    """
+    assert facts_of(text) == f"{served}\n"
+    assert choice.LARGE == 128 << 20
+
+
+def test_no_server_is_asked_that_nobody_wants() -> None:
+    seen("true")
+    assert len(servers()) == 1
+    launch.use_server(False)
+    assert servers() == []
+    assert processes_of(os.getpid()) == []
+    seen("true")
+    assert servers() == []
