@@ -28,6 +28,14 @@ launch.use_server(True)
 """
 
 
+def children() -> list[int]:
+    """Return the children of this process, but for the one that multiprocessing keeps for good."""
+    from multiprocessing import resource_tracker  # not in the programs that measure themselves
+
+    kept = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    return [child for child in procfs.children_of(os.getpid()) if child != kept]
+
+
 def servers(caller: int | None = None) -> list[int]:
     """Return the servers of a process, this one by default; one that has ended is none.
 

@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import processes_of
-from served import facts_of, program, seen, servers, start
+from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import launch
 from pyspaces.launch.server import client, wire
@@ -70,7 +69,7 @@ def test_one_that_was_killed_or_stopped_is_replaced(
     runs()
     (new,) = servers()
     assert new != old
-    assert processes_of(os.getpid()) == [new]
+    assert children() == [new]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def kill_often(launches: int) -> None:
         ended.set()
         killer.join()
     launch.use_server(False)
-    assert processes_of(os.getpid()) == []
+    assert children() == []
 
 
 @pytest.mark.parametrize("launches", [15, pytest.param(300, marks=pytest.mark.stress)])
@@ -120,7 +119,7 @@ def test_the_child_of_one_that_could_not_tell_of_it_is_ended(
     monkeypatch.setattr(client, "_MAIN", FAULTY.format(dying))
     with start("sleep", "60") as running:
         # Twice there was a child; this one is forked.
-        assert processes_of(os.getpid()) == [running.pid]
+        assert children() == [running.pid]
         running.send_signal(signal.SIGTERM)
         running.wait(20)
 
@@ -241,7 +240,7 @@ def test_one_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.M
     began = time.monotonic()
     runs()
     assert time.monotonic() - began < 20
-    assert processes_of(os.getpid()) == []
+    assert children() == []
 
 
 @pytest.mark.parametrize(
@@ -264,7 +263,7 @@ def test_one_that_does_not_greet_as_ours_do_is_not_used(
     monkeypatch.setattr(client, "_PATIENCE", 1.0)
     monkeypatch.setattr(client, "_MAIN", FAULTY.format(text))
     runs()
-    assert processes_of(os.getpid()) == []
+    assert children() == []
     began = time.monotonic()
     runs()
     assert time.monotonic() - began < 5  # nobody has tried again
@@ -276,7 +275,7 @@ def test_without_an_interpreter_to_execute_the_caller_forks(
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     runs()
-    assert processes_of(os.getpid()) == []
+    assert children() == []
 
 
 def test_a_frozen_program_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,6 +380,6 @@ def test_an_interrupted_launch_leaves_no_answer_for_the_next(
     monkeypatch.setattr(client, "_heard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start("true")
-    assert processes_of(os.getpid()) == []
+    assert children() == []
     monkeypatch.undo()
     assert seen("echo", "two") == "two\n"

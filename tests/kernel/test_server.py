@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROBE, processes_of
-from served import facts_of, program, seen, servers, start
+from conftest import PROBE
+from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import Container, SpaceError, launch, settings
 from pyspaces.launch import starting
@@ -76,7 +76,7 @@ def descriptors_inside() -> list[int]:
 def test_the_command_is_a_child_of_the_caller() -> None:
     with start("sleep", "60") as running:
         (server,) = servers()
-        assert {server, running.pid} <= set(processes_of(os.getpid()))
+        assert {server, running.pid} <= set(children())
         assert os.waitpid(running.pid, os.WNOHANG) == (0, 0)
         signal.pidfd_send_signal(running.pidfd, signal.SIGTERM)
         assert running.wait(20).signal == signal.SIGTERM
@@ -617,6 +617,6 @@ def test_no_server_is_asked_that_nobody_wants() -> None:
     assert len(servers()) == 1
     launch.use_server(False)
     assert servers() == []
-    assert processes_of(os.getpid()) == []
+    assert children() == []
     seen("true")
     assert servers() == []
