@@ -95,7 +95,8 @@ def look() -> str:
 def program(text: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a program that launches through a server, to its end."""
     code = PROLOGUE + textwrap.dedent(text)
-    given = [sys.executable, "-c", code, str(Path(__file__).parent), *words]
+    strict = ("-W", "error::ResourceWarning")
+    given = [sys.executable, *strict, "-c", code, str(Path(__file__).parent), *words]
     # Without conftest, which loads much: its size decides.
     return subprocess.run(given, capture_output=True, text=True, check=False, timeout=120, **more)
 

@@ -266,7 +266,7 @@ CHANGES = {
     "limits": "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
     "nice": "os.nice(3)",
     "affinity": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
-    "oom": "open('/proc/self/oom_score_adj', 'w').write('900')",
+    "oom": "__import__('pathlib').Path('/proc/self/oom_score_adj').write_text('900')",
     "session": "os.setsid()",
     "no_new_privs": "import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)",
     "scheduling": "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import atexit
 import errno
 import fcntl
 import os
@@ -142,11 +143,11 @@ def _create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Ch
     ours, theirs = channel.pair()
     try:
         child = _child_of(*_asked(launch, services, flags, theirs))
-    except BaseException:
-        if _State.server and _State.server.is_asked:
+    except BaseException as error:
+        if not isinstance(error, KernelError | _Unable):
+            # Nobody knows whether there is a child. Before our end is closed: it would end by
+            # itself then, and be a zombie without descriptors by which to know it.
             end()
-            # Before our end is closed: with that, the child would end by itself, a zombie without
-            # descriptors by which to know it.
             _end_stray(theirs)
         ours.close()
         raise
@@ -223,7 +224,6 @@ def _child_of(answer: bytes, descriptors: list[int]) -> Spawned:
     number, _, rest = body.partition(b"\0")
     call, separator, path = rest.partition(b"\0")
     if kind != wire.REFUSED or not separator or not number.isdigit():
-        end()
         raise _Gone
     raise KernelError(int(number), os.fsdecode(call), (), os.fsdecode(path) or None)
 
@@ -263,7 +263,7 @@ def end_for_good() -> None:
 
 
 def _forget() -> None:
-    """Close in a forked child what is its parent's: its own children would be that one's."""
+    """Close what there is of a server: in a forked child, whose children it cannot create."""
     server, _State.server = _State.server, None
     _State.not_before = 0.0
     if server:
@@ -271,6 +271,8 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
+# A socket that the interpreter itself closes at its end makes it warn.
+atexit.register(_forget)
 
 
 def _server_like(own: dict[str, str | None]) -> _Server:
