@@ -50,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     ids.setgroups_rule,
     ids.ids_need_capability,
     ids.lacks_capability,
+    ids.read_only_proc,
     confinement.hard_limit,
     confinement.not_to_be_executed,
     confinement.needs_no_new_privs,

@@ -6,9 +6,9 @@ Runs in the parent, after a failure only.
 from __future__ import annotations
 
 import os
-from errno import EPERM
+from errno import EPERM, EROFS
 
-from pyspaces.errors import BOUNDING, CAPABILITIES
+from pyspaces.errors import BOUNDING, CAPABILITIES, MAP
 from pyspaces.hints.case import after
 from pyspaces.kernel import constants, procfs
 
@@ -51,6 +51,16 @@ def map_rule(case: Case) -> Iterator[str]:
         )
     elif kind == "gid_map":
         yield "without CAP_SETGID, setgroups must be denied: --setgroups deny"
+
+
+@after(EROFS, calls=("open",), codes=(MAP.code,))
+def read_only_proc(case: Case) -> Iterator[str]:
+    """user_namespaces(7): the maps are written to files in /proc."""
+    del case
+    yield (
+        "/proc is mounted read-only here, and id maps are written there: add --proc /proc to the"
+        " options of the sandbox around this one, after those that make / read-only"
+    )
 
 
 @after(EPERM)

@@ -53,6 +53,14 @@ def test_a_filter_that_refuses_clone3(number: int) -> None:
     assert "seccomp=unconfined" in hint
 
 
+def test_a_nested_launch_beneath_a_read_only_proc_and_its_cure() -> None:
+    outer, inner = [SCRIPT, "run", "--user", "--ro-bind", "/", "/"], [SCRIPT, "run", "--user"]
+    hint = hint_of(*outer, "--", *inner, "--", "true")
+    assert hint.startswith("/proc is mounted read-only here")
+    assert "add --proc /proc" in hint
+    outcome([*outer, "--proc", "/proc", "--", *inner, "--", "true"], check=True)
+
+
 def test_a_filter_is_not_blamed_for_a_limit() -> None:
     script = "echo 0 > /proc/sys/user/max_user_namespaces"
     words = [*UNRELATED, *changed(script, "--user", "--", "true")]
