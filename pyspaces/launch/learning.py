@@ -121,11 +121,6 @@ class Learning(Service):
         self._theirs.close()
         self._ours = reading
 
-    def failed(self, error: BaseException) -> None:
-        """Release everything; what has been seen is of no use."""
-        del error
-        self._release()
-
     def ended(self, ended: Ended) -> None:
         """Write what the command has called."""
         del ended
@@ -136,9 +131,10 @@ class Learning(Service):
         except OSError as error:
             self.launch.tell(f"cannot write the profile: {files.told(error)}")
         finally:
-            self._release()
+            self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Close everything, and wait for the process that watches."""
         self._ours.close()
         self._theirs.close()
         self._place.close()

@@ -45,10 +45,15 @@ class Service:
         """In the launcher, once exec has succeeded: the command runs in `child`."""
 
     def failed(self, error: BaseException) -> None:
-        """In the launcher, once the launch has failed by `error`, and no child is left: release."""
+        """In the launcher, once the launch has failed with `error` and no child is left."""
+        self.release()
 
     def ended(self, ended: Ended) -> None:
-        """In the launcher, once the command has ended and was reaped: tell of it, and release."""
+        """In the launcher, once the command has ended and was reaped."""
+        self.release()
+
+    def release(self) -> None:
+        """Release what `open` took; what `failed` and `ended` do. More than once is fine."""
 
     @property
     def prepares(self) -> bool:

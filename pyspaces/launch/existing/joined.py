@@ -59,14 +59,11 @@ class Joined(Service):
         join(self._visit)
 
     def started(self, child: Spawned) -> None:
-        """Release what was joined."""
-        self._release()
+        """Close what was joined."""
+        self.release()
 
-    def failed(self, error: BaseException) -> None:
-        """Release what was to be joined."""
-        self._release()
-
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Close what was to be joined."""
         visit, self._visit = self._visit, None
         if visit:
             visit.close()

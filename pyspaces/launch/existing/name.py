@@ -12,7 +12,6 @@ from pyspaces.launch.service import Service, members_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
 
 
 class Name(Service):
@@ -37,10 +36,6 @@ class Name(Service):
             members=members_of(launch, child),
         )
 
-    def failed(self, error: BaseException) -> None:
-        """Give the name up."""
-        self._claim.give_up()
-
-    def ended(self, ended: Ended) -> None:
+    def release(self) -> None:
         """Give the name up."""
         self._claim.give_up()

@@ -35,10 +35,10 @@ class Activation(Service):
             found = [self._opened(one.address, one.port, one.protocol, end) for one in wanted]
             self._reserve(end)
         except KernelError as error:
-            self._release()
+            self.release()
             raise prepare.failure(Report.of(NETWORK, error), launch.plan) from error
         except BaseException:
-            self._release()
+            self.release()
             raise
         launch.listening = tuple(descriptor for descriptor, _ in found)
         told = [one.replace(port=port) for one, (_, port) in zip(wanted, found, strict=True)]
@@ -66,13 +66,10 @@ class Activation(Service):
 
     def started(self, child: Spawned) -> None:
         """Leave the sockets to the command alone: it may close one."""
-        self._release()
+        self.release()
 
-    def failed(self, error: BaseException) -> None:
+    def release(self) -> None:
         """Close the sockets."""
-        self._release()
-
-    def _release(self) -> None:
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
 
 # A command may kill the sentinel, whom its own group includes: how soon there is the next one.
 _RENEWAL = 0.05
@@ -41,23 +40,19 @@ class JobControl(Service):
     task = "give the terminal back"
 
     def open(self) -> None:
-        """Take hold of the controlling terminal, where there still is one."""
-        self.launch.job = open_job()
+        """Open the controlling terminal, if there still is one."""
+        try:
+            self.launch.job = Job(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        except OSError:
+            return
 
     def held(self, child: Spawned) -> None:
         """Look after the process group of the child."""
         if self.launch.job:
             self.launch.job.begin(child.pid, has_init=self.launch.post is not None)
 
-    def failed(self, error: BaseException) -> None:
-        """Put everything back."""
-        self._close()
-
-    def ended(self, ended: Ended) -> None:
-        """Put everything back."""
-        self._close()
-
-    def _close(self) -> None:
+    def release(self) -> None:
+        """Give the terminal back to the caller's group."""
         if self.launch.job:
             self.launch.job.close()
 
@@ -253,14 +248,6 @@ class Job:
         if self._reading >= 0:
             os.close(self._reading)
             self._reading = -1
-
-
-def open_job() -> Job | None:
-    """Take hold of the controlling terminal; None where there is none."""
-    try:
-        return Job(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return None
 
 
 def _is_terminal_of_ours(stream: int) -> bool:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
 
 _SIZE = struct.calcsize(RECORD)
 _AT_ONCE = 64
@@ -42,28 +41,22 @@ class Init(Service):
                 own_session=life.own_session,
                 shares_memory=self.launch.calls,
             )
-        except BaseException as error:
-            self.failed(error)
+        except BaseException:
+            self.release()
             raise
         self.launch.link = self._link
 
     def started(self, child: Spawned) -> None:
         """Leave the far end to process 1."""
-        self._close_far_end()
+        descriptor, self._writing = self._writing, -1
+        os.close(descriptor)
 
-    def failed(self, error: BaseException) -> None:
+    def release(self) -> None:
         """Close both ends."""
-        self._close_far_end()
-        self._link.close()
-
-    def ended(self, ended: Ended) -> None:
-        """Close our end."""
-        self._link.close()
-
-    def _close_far_end(self) -> None:
         if self._writing >= 0:
-            descriptor, self._writing = self._writing, -1
-            os.close(descriptor)
+            os.close(self._writing)
+            self._writing = -1
+        self._link.close()
 
 
 class Link:

@@ -11,7 +11,6 @@ from pyspaces.launch.service import Service
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
 
 
 class Terminal(Service):
@@ -31,15 +30,8 @@ class Terminal(Service):
 
         self.launch.relay = Relay(self._pty, child)
 
-    def failed(self, error: BaseException) -> None:
-        """Give the caller's terminal back, and release the new one."""
-        self._close()
-
-    def ended(self, ended: Ended) -> None:
-        """Give the caller's terminal back, and release the new one, as the watch has done."""
-        self._close()
-
-    def _close(self) -> None:
+    def release(self) -> None:
+        """Give the caller's terminal back, and close the new one."""
         if self.launch.relay:
             self.launch.relay.close()
         self._pty.close()

@@ -102,10 +102,6 @@ class Difference(Service):
                 else:
                     os.close(namespace)
 
-    def failed(self, error: BaseException) -> None:
-        """Release everything."""
-        self.close()
-
     def ended(self, ended: Ended) -> None:
         """Compare, and write the file; where that fails, say so, and raise nothing."""
         try:
@@ -115,7 +111,7 @@ class Difference(Service):
         except (OSError, ValueError, MemoryError) as error:
             self._say(f"cannot tell what was changed: {_told(error)}")
         finally:
-            self.close()
+            self.release()
 
     def _write(self, text: str) -> None:
         try:
@@ -144,8 +140,8 @@ class Difference(Service):
             raise ValueError(error)
         return [(kind, path) for kind, path in data["changes"]]
 
-    def close(self) -> None:
-        """Release everything; more than once is fine."""
+    def release(self) -> None:
+        """Close everything; more than once is fine."""
         self._place.close()
         self._ours.close()
         self._theirs.close()
