@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 
 from pyspaces.kernel import constants
-from pyspaces.launch import signals
-from pyspaces.launch.outer.watch import Watch
 from pyspaces.record import told
 
 TYPE_CHECKING = False
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.services import Launch, Services
+    from pyspaces.launch.outer.watch import Watch
     from pyspaces.status import Status, Usage
 
 _LONGEST = 100 * 365 * 86400.0
@@ -100,31 +98,6 @@ class Running:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def watch_of(launch: Launch, services: Services, child: Spawned) -> Watch:
-    """Return the watch over the command of a launch, which runs now."""
-    group = None
-    if launch.leaves_group():
-        group = signals.Group(number=child.pid, delegate=child.pidfd if launch.post else -1)
-    plan = launch.plan
-    has_pid = plan.has("pid")
-    return Watch(
-        child,
-        own_session=plan.holds("life") and plan.life.own_session,
-        dies_with_us=plan.kill_signal() == signals.KILL,
-        pid_1=has_pid and not launch.post,
-        alone=has_pid,
-        reader=launch.reader,
-        link=launch.link,
-        relay=launch.relay,
-        group=group,
-        job=launch.job,
-        clock=launch.clock,
-        peak_floor=launch.peak_floor,
-        companions=launch.companions,
-        finished=services.ended,
-    )
 
 
 def limit_of(timeout: object) -> float | None:

@@ -46,7 +46,7 @@ class Launch:
     """One launch: what its caller brings, and what the services add to that.
 
     Brought, with the meaning that `start` gives it: plan, tell, observe, variables, inherited,
-    handed, function, before, hold, and reader. is_observed: whether anybody is told of steps.
+    handed, function, before, hold, and reader.
     calls: whether there is a function. begun: when it began, by the monotonic clock.
 
     Added for the child. target_variables: the environment of the process that is entered, where
@@ -70,8 +70,7 @@ class Launch:
     ) -> None:
         self.plan: Plan = plan
         self.tell = tell
-        self.is_observed = observe is not None
-        self.observe = observe or _do_nothing
+        self.observe = observe or prepare.do_nothing
         self.begun = time.monotonic()
         self.variables: Mapping[bytes, bytes] | None = None
         self.inherited: Inherited | None = None
@@ -124,10 +123,6 @@ class Launch:
     def controls_jobs(self) -> bool:
         """Tell whether somebody has to decide who has the terminal, the command or the caller."""
         return self.leaves_group() and signals.has_terminal()
-
-
-def _do_nothing(text: str) -> None:
-    """Tell nobody of a step."""
 
 
 def tell_people(text: str) -> None:

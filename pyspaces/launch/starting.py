@@ -90,9 +90,10 @@ def start_launch(launch: Launch) -> Running:
         raise
     # These may lead to whoever has the handle: a circle, which would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
-    from pyspaces.launch.running import Running, watch_of  # loaded while the child was set up
+    from pyspaces.launch.outer.watch import Watch  # these two were loaded during the set-up
+    from pyspaces.launch.running import Running
 
-    return Running(child, watch_of(launch, services, child), launch.ports)
+    return Running(child, Watch(launch, child, services.ended), launch.ports)
 
 
 def _started(launch: Launch, services: Services) -> Spawned:
@@ -106,7 +107,10 @@ def _started(launch: Launch, services: Services) -> Spawned:
     except KernelError as error:
         raise not_created(error, launch.plan) from error
     try:
-        _prepare(launch, services, child, ends)
+        try:
+            prepare.prepare_child(launch, child, ends, services.holding())
+        finally:
+            ends.close()
         _tell_of_start(launch, services, child)
     except BaseException:
         os.close(child.pidfd)
@@ -186,19 +190,6 @@ def _spawn(
         return spawn.spawn(
             start_inner, flags=flags, before=services.before(), deadline=launch.start_by
         )
-
-
-def _prepare(launch: Launch, services: Services, child: Spawned, ends: channel.Channel) -> None:
-    try:
-        prepare.prepare_child(
-            *(launch.plan, child, ends),
-            observe=launch.observe if launch.is_observed else None,
-            reader=launch.reader,
-            hold=services.holding(),
-            deadline=launch.start_by,
-        )
-    finally:
-        ends.close()
 
 
 def _tell_of_start(launch: Launch, services: Services, child: Spawned) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
 
     write = prepare.write_maps
 
-    def write_maps(plan: Plan, child: Spawned, observe: Observer | None = None) -> bool:
+    def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
         if point == "before the maps":
             kill()
         allowed = write(plan, child, observe)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.errors import EXECUTE, MAP, Report, SpaceError
+from pyspaces.errors import MAP, Report, SpaceError
 from pyspaces.kernel import nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.spawn import Spawned
 from pyspaces.launch import channel
 from pyspaces.launch.channel import Conversation
-from pyspaces.launch.outer.prepare import failure, files_of, keep, write_maps
+from pyspaces.launch.outer.prepare import answer, failure, files_of, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,14 +63,7 @@ def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> N
         ends.say(channel.MAPPED, channel.ALLOWED if allowed else channel.DENIED)
         while message := ends.hear():
             talk.accept(message)
-            if message.kind == channel.STAGE:
-                observe(talk.stage)
-            elif message.kind == channel.KEEP:
-                ends.say(keep(plan, launcher, kept))
-            elif message.kind == channel.EXECUTING:
-                observe(f"{EXECUTE}: {' '.join(plan.command)}")
-            else:
-                raise failure(Report.from_bytes(message.body), plan)
+            answer(plan, launcher, ends, message, kept, observe)
     except (SpaceError, KernelError) as error:
         # Before the launcher ends: then everything is as it was.
         _undo(kept)

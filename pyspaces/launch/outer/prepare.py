@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pyspaces.kernel.procfs import Extent
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.channel import Channel
+    from pyspaces.launch.services import Launch
     from pyspaces.launch.signals import Reader
     from pyspaces.plan import Plan
     from pyspaces.status import Status
@@ -47,32 +48,22 @@ if TYPE_CHECKING:
 _LONGEST_POLL = 86400.0
 
 
-def prepare_child(
-    plan: Plan,
-    child: Spawned,
-    ends: Channel,
-    *,
-    observe: Observer | None,
-    reader: Reader | None,
-    hold: Hold | None = None,
-    deadline: float | None = None,
-) -> None:
+def prepare_child(launch: Launch, child: Spawned, ends: Channel, hold: Hold | None) -> None:
     """Bring a waiting child to exec. Raises SpaceError, with the child dead and reaped.
 
-    hold: called once everything is set up; the child then waits until it returns. deadline: when
-    the time of the command is over, by the monotonic clock; who can stop a child that joins
-    namespaces is no reason to wait for longer.
+    hold: called once everything is set up; the child then waits until it returns.
     """
+    plan = launch.plan
     talk = Conversation()
     kept = files_of(plan)
     try:
-        may_set_groups = write_maps(plan, child, observe)
+        may_set_groups = write_maps(plan, child, launch.observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
         # What the launcher needs to wait is loaded while the child sets itself up.
         from pyspaces.launch import running  # noqa: F401
+        from pyspaces.launch.outer import watch  # noqa: F401
 
-        say = observe or (lambda text: None)
-        _listen(plan, child, ends, talk, kept, deadline, observe=say, reader=reader, hold=hold)
+        _listen(launch, child, ends, talk, kept, hold)
     except BaseException as error:
         died = isinstance(error, _ChildDied) or _explains(child, talk, error)
         from pyspaces.launch.outer.ending import end_child
@@ -87,6 +78,10 @@ def prepare_child(
         if isinstance(error, SpaceError) and error.report and error.report.code == MAP.code:
             error.details = (_mapping_detail(error.report, plan),)
         raise
+
+
+def do_nothing(text: str) -> None:
+    """Stand in for an observer."""
 
 
 def failure(report: Report, plan: Plan) -> SpaceError:
@@ -137,14 +132,14 @@ def _hint(report: Report, plan: Plan) -> str | None:
     return hints.explain(case)
 
 
-def write_maps(plan: Plan, child: Spawned, observe: Observer | None = None) -> bool:
-    """Write the id maps of a new user namespace; tell whether setgroups(2) is allowed inside."""
+def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
+    """Write the id maps of a new user namespace; return whether setgroups(2) is allowed inside."""
     if not plan.has("user"):
         return False
     from pyspaces.features.ids import maps  # the plan has loaded it
 
     uids, gids = plan.maps.uid_map, plan.maps.gid_map
-    if observe:
+    if observe is not do_nothing:
         observe(f"map user ids: {_arrows(uids) or 'none'}")
         observe(f"map group ids: {_arrows(gids) or 'none'}")
     return maps.write_outer(
@@ -172,22 +167,21 @@ def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | 
     return lambda path, rows: newidmap.write_outer(path, rows, stage=MAP)
 
 
-def _listen(  # noqa: PLR0913 - all that the dialogue is about
-    plan: Plan,
+def _listen(
+    launch: Launch,
     child: Spawned,
     ends: Channel,
     talk: Conversation,
     kept: Kept | None,
-    deadline: float | None,
-    *,
-    observe: Observer,
-    reader: Reader | None,
     hold: Hold | None,
 ) -> None:
-    """Hear the child out until it has become the command. Raises where it has not."""
-    poller = _poller(ends.fileno(), child.pidfd, *([reader.fileno()] if reader else []))
+    """Hear the child out until it has become the command; raise if it does not."""
+    plan, reader = launch.plan, launch.reader
+    poller = select.poll()
+    for descriptor in (ends.fileno(), child.pidfd, *([reader.fileno()] if reader else [])):
+        poller.register(descriptor, select.POLLIN)
     while True:
-        ready = _wait(poller, deadline, plan, talk)
+        ready = _wait(poller, launch, talk)
         # Messages first. A signal is early only where the child has said nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
@@ -199,29 +193,40 @@ def _listen(  # noqa: PLR0913 - all that the dialogue is about
         if message is None:
             break
         talk.accept(message)
-        if message.kind == channel.STAGE:
-            observe(talk.stage)
-        elif message.kind == channel.KEEP:
-            ends.say(keep(plan, child, kept))
-        elif message.kind == channel.EXECUTING:
-            observe(f"{EXECUTE}: {' '.join(plan.command)}")
-            if hold:
-                told = namespaces.told(os.fsdecode(message.body))
-                _hold(plan, child.replace(told=told), ends, hold)
-        elif message.kind == channel.FAILED:
-            raise failure(Report.from_bytes(message.body), plan)
+        answer(plan, child, ends, message, kept, launch.observe)
+        if message.kind == channel.EXECUTING and hold:
+            told = namespaces.told(os.fsdecode(message.body))
+            _hold(plan, child.replace(told=told), ends, hold)
     if not talk.executing:
         raise _ChildDied
 
 
-def _wait(
-    poller: select.poll, deadline: float | None, plan: Plan, talk: Conversation
-) -> dict[int, int]:
-    """Wait until there is something to hear; return what poll(2) names. Raises when it is late."""
+def answer(
+    plan: Plan,
+    child: Spawned,
+    ends: Channel,
+    message: channel.Message,
+    kept: Kept | None,
+    observe: Observer,
+) -> None:
+    """Do what a message of the child asks for. Raises SpaceError if it says that it failed."""
+    if message.kind == channel.STAGE:
+        observe(os.fsdecode(message.body))
+    elif message.kind == channel.KEEP:
+        ends.say(_keep(plan, child, kept))
+    elif message.kind == channel.EXECUTING:
+        observe(f"{EXECUTE}: {' '.join(plan.command)}")
+    else:
+        raise failure(Report.from_bytes(message.body), plan)
+
+
+def _wait(poller: select.poll, launch: Launch, talk: Conversation) -> dict[int, int]:
+    """Wait until there is something to hear; return what poll(2) names. Raises if it is late."""
+    deadline = launch.start_by
     while True:
         left = _LONGEST_POLL if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            raise too_late(plan, talk.stage or WAIT)
+            raise too_late(launch.plan, talk.stage or WAIT)
         if ready := poller.poll(min(left, _LONGEST_POLL) * 1000 + 1):
             return dict(ready)
 
@@ -247,7 +252,7 @@ def files_of(plan: Plan) -> Kept | None:
     return Kept(plan.existing.keeps)
 
 
-def keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
+def _keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
     """Bind the child's namespaces to files; return the answer to it. Raises SpaceError."""
     assert kept is not None
     try:
@@ -305,13 +310,6 @@ def _death(talk: Conversation, ended: Status) -> SpaceError:
         f"cannot {stage}: the new process {how}",
         report=Report(stage=stage, text=str(ended)),
     )
-
-
-def _poller(*descriptors: int) -> select.poll:
-    poller = select.poll()
-    for descriptor in descriptors:
-        poller.register(descriptor, select.POLLIN)
-    return poller
 
 
 def _mapping_detail(report: Report, plan: Plan) -> str:

@@ -15,9 +15,8 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.job import Job
-    from pyspaces.launch.outer.link import Link
     from pyspaces.launch.outer.relay import Relay
+    from pyspaces.launch.services import Launch
     from pyspaces.launch.signals import Group, Received
 
 # How long a command may take to stop before SIGSTOP is sent and we stop alone, and how often we
@@ -41,33 +40,16 @@ class _Asked(Record):
 class Stops:
     """What the launcher does about stops of one command, and about its own.
 
-    pid_1: whether the command is the first process of a pid namespace. own_session: whether it
-    is in a session of its own, out of the caller's terminal's reach. group: the process group of
-    its own that the command has; None where it is in the launcher's. job: who of the two has the
-    terminal.
+    group: the process group of its own that the command has; None if it is in the launcher's.
+    drops: whether the kernel drops a signal to stop that the command has no handler for.
+    was_asked: whether the stop that comes, or has come, is one that was asked for.
     """
 
-    def __init__(
-        self,
-        child: Spawned,
-        *,
-        own_session: bool,
-        pid_1: bool,
-        link: Link | None,
-        relay: Relay | None,
-        group: Group | None = None,
-        job: Job | None = None,
-    ) -> None:
-        self._group = group
-        self._job = job
-        self._child = child
-        # The kernel drops what stops a process that has no handler for it, if that is process 1,
-        # or in the only process group of a session (orphaned: setpgid(2)).
-        self._drops = (pid_1 or own_session) and link is None
-        self._own_session = own_session
-        self._link = link
-        self._relay = relay
-        self._was_asked = False
+    def __init__(self, launch: Launch, child: Spawned, group: Group | None, *, drops: bool) -> None:
+        self._child, self._group, self._drops = child, group, drops
+        self._own_session = launch.plan.holds("life") and launch.plan.life.own_session
+        self._link, self._relay, self._job = launch.link, launch.relay, launch.job
+        self.was_asked = False
         self._was_stopped = False
         self._asked: _Asked | None = None
 
@@ -85,7 +67,7 @@ class Stops:
             if was_sent:
                 self._continue_group()
             return
-        self._was_asked = True
+        self.was_asked = True
         fate, _ = self._look(signal.number)
         if self._group:
             if not was_sent:
@@ -132,7 +114,7 @@ class Stops:
 
     def go_on(self) -> None:
         """Pass on SIGCONT, but not where `fg` has sent it to the whole group already."""
-        self._was_asked = False
+        self.was_asked = False
         self._asked = None
         if self._relay:
             self._relay.resume()
@@ -163,15 +145,10 @@ class Stops:
         """Tell whether the command was asked to stop, and has not yet."""
         return self._asked is not None
 
-    @property
-    def was_asked(self) -> bool:
-        """Tell whether the stop that comes, or has come, is one that was asked for."""
-        return self._was_asked
-
     def forget(self) -> None:
         """Take back that the command was to stop: it goes on."""
         self._asked = None
-        self._was_asked = False
+        self.was_asked = False
         self._continue_group()
 
     def _continue_group(self) -> None:
@@ -191,7 +168,7 @@ class Stops:
         if stopped_by_terminal and signals.has_job_control() is False:
             self._continue_group()
             return
-        if number == signals.STOP and not self._was_asked and not signals.has_terminal():
+        if number == signals.STOP and not self.was_asked and not signals.has_terminal():
             return
         self._halt()
 

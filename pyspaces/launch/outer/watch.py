@@ -1,8 +1,7 @@
 """Watch over a started child until it ends: signals, and whose turn it is.
 
 Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`, the
-time limit is in `clock`. Takes a child and plain settings; how the child was started is nobody's
-business here.
+time limit is in `clock`.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from pyspaces.status import FAILED, SIGNAL_BASE, TIMED_OUT, Status, Usage, die_o
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
-    from pyspaces.launch.outer.link import Link
     from pyspaces.launch.outer.process_1 import Process1
     from pyspaces.launch.outer.relay import Relay
     from pyspaces.launch.outer.stops import Stops
-    from pyspaces.launch.signals import Group, Reader
+    from pyspaces.launch.services import Launch
+    from pyspaces.launch.signals import Group
 
 # A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
 _LONGEST_POLL = 86400.0
@@ -61,55 +59,36 @@ class Ended(Record):
 
 
 class Watch:
-    """What the launcher does about its command while that runs.
+    """What the launcher does about the command while it runs.
 
-    own_session: whether the command is out of reach of the caller's terminal. dies_with_us: whether
-    the kernel kills it when this process ends. pid_1: whether the command itself is the first
-    process of a pid namespace, where the kernel drops what it has no handler for. alone: whether
-    killing it leaves none of its processes behind. reader: the signals that are passed on; none if
-    None. link: what our own process 1 has to tell. relay: the terminal between us and the command.
-    group: the process group of its own that the command has, None if it is in ours; job: who of the
-    two has the terminal, if there is one. clock: how long it may run; None without limit.
-    peak_floor: the most memory that the child had before exec, if known. companions: what the
-    helper processes are, by their pidfds; if one ends before the command, that is killed. finished:
-    called once with how the command ended.
+    launch: what its services have added for the watch. finished: called once with how the command
+    ended.
     """
 
-    def __init__(  # noqa: PLR0913 - a keyword for each thing that may be there
-        self,
-        child: Spawned,
-        *,
-        own_session: bool = False,
-        dies_with_us: bool = True,
-        pid_1: bool,
-        alone: bool = True,
-        reader: Reader | None = None,
-        link: Link | None = None,
-        relay: Relay | None = None,
-        group: Group | None = None,
-        job: Job | None = None,
-        clock: Clock | None = None,
-        peak_floor: int = 0,
-        companions: Mapping[int, str] = {},
-        finished: Callable[[Ended], object] = lambda ended: None,
-    ) -> None:
-        self._child = child
-        self._own_session = own_session
-        self._dies_with_us = dies_with_us
-        self._pid_1 = pid_1
+    def __init__(self, launch: Launch, child: Spawned, finished: Callable[[Ended], object]) -> None:
+        plan = launch.plan
+        self._launch, self._child = launch, child
+        self._own_session = plan.holds("life") and plan.life.own_session
+        self._dies_with_us = plan.kill_signal() == signals.KILL
+        # With a pid namespace, killing the child leaves none of its processes behind.
+        self._alone = plan.has("pid")
+        # The kernel drops what the first process of a pid namespace has no handler for.
+        self._pid_1 = self._alone and not launch.post
         # Made when there is something to judge, or to stop: most commands get no signal at all.
         self._judge: Process1 | None = None
         self._halts: Stops | None = None
-        self._alone = alone
-        self._reader = reader
-        self._link = link
-        self._relay = relay
-        self._group = group
-        self._job = job
-        self._clock = clock
+        self._reader = launch.reader
+        self._link = launch.link
+        self._relay = launch.relay
+        self._group: Group | None = None
+        if launch.leaves_group():
+            delegate = child.pidfd if launch.post else -1
+            self._group = signals.Group(number=child.pid, delegate=delegate)
+        self._job = launch.job
+        self._clock = launch.clock
         self._dying_of: int | None = None
-        self._peak_floor = peak_floor
-        self._companions = companions
+        self._peak_floor = launch.peak_floor
+        self._companions = launch.companions
         self._lost = ""
         self._finished = finished
         self._begun = time.monotonic()
@@ -117,8 +96,8 @@ class Watch:
         self._ended: Ended | None = None
         self._lock = _thread.allocate_lock()
         # A program may move its root later, and could not load this any more.
-        if pid_1 and (relay or not reader) and (judge := self._process_1) and relay:
-            relay.expect = judge.expect
+        if (self._relay or not self._reader) and (judge := self._process_1) and self._relay:
+            self._relay.expect = judge.expect
 
     @property
     def _process_1(self) -> Process1 | None:
@@ -134,15 +113,10 @@ class Watch:
         if not self._halts:
             from pyspaces.launch.outer.stops import Stops
 
-            self._halts = Stops(
-                self._child,
-                own_session=self._own_session,
-                pid_1=self._pid_1,
-                link=self._link,
-                relay=self._relay,
-                group=self._group,
-                job=self._job,
-            )
+            # The kernel drops what stops a process that has no handler for it, if that is process
+            # 1, or in the only process group of a session (orphaned: setpgid(2)).
+            drops = (self._pid_1 or self._own_session) and self._link is None
+            self._halts = Stops(self._launch, self._child, self._group, drops=drops)
         return self._halts
 
     @property
