@@ -115,12 +115,18 @@ def is_readable(descriptor: int) -> bool:
     return any(events & select.POLLIN for _, events in _poll((descriptor,), 0))
 
 
+def wait_for(descriptor: int, timeout: float | None) -> bool:
+    """Wait up to `timeout` seconds (None: forever) until something can be read, or the end."""
+    milliseconds = None if timeout is None else max(0, timeout * 1000)
+    return bool(_poll((descriptor,), milliseconds))
+
+
 def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
     """Wait up to `timeout` seconds (None: forever) for a process to end; return whether it has.
 
     A pidfd becomes readable when the last thread of its process has ended, reaped or not.
     """
-    return bool(_poll((pidfd,), None if timeout is None else max(0, timeout * 1000)))
+    return wait_for(pidfd, timeout)
 
 
 def inode_of(link: str) -> int:

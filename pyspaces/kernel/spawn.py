@@ -183,6 +183,19 @@ def _spawn_through_fork(
     return Spawned(pid=int(pid), pidfd=nsfs.pidfd_open(int(pid)))
 
 
+def close_others(*kept: int) -> None:
+    """Close all descriptors of this process but some: a reader of the others has to see their end.
+
+    kept: negative numbers are left out.
+    """
+    last = -1
+    for descriptor in sorted(kept):
+        if descriptor > last + 1:  # closerange(0, 0) closes everything (seen with Python 3.11)
+            os.closerange(last + 1, descriptor)
+        last = max(last, descriptor)
+    os.closerange(last + 1, 1 << 20)
+
+
 def reap(pid: int) -> None:
     """Wait for a child whose status tells nothing.
 

@@ -63,7 +63,8 @@ class Post(Record):
         if self.shares_memory:
             # Not before: the function, and what it starts, have their environment there.
             _forget_inner(self.area)
-        _close_others_inner(self.link, command.pidfd)
+        # Standard output too: a reader must see its end when the command is done.
+        spawn.close_others(self.link, command.pidfd)
         procfs.forget_variables()
         _Server(self, command).run_inner()
 
@@ -192,12 +193,3 @@ def _forget_inner(area: tuple[tuple[int, int], ...]) -> None:
         if end - start > len(TITLE):
             libc.write_memory(start, TITLE)
     libc.set_name(TITLE)
-
-
-def _close_others_inner(*kept: int) -> None:
-    """Close all else, standard output too: a reader must see its end when the command is done."""
-    last = -1
-    for descriptor in sorted(kept):
-        os.closerange(last + 1, descriptor)
-        last = descriptor
-    os.closerange(last + 1, 1 << 20)

@@ -17,12 +17,12 @@ import select
 import struct
 import sys
 
-from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.errors import SpaceError
 from pyspaces.features.confinement.compiling import PACKAGES
 from pyspaces.features.confinement.groups import NEW
 from pyspaces.kernel import bpf, constants, libc, spawn
 from pyspaces.kernel.libseccomp import Library, Missing
-from pyspaces.launch import signals
+from pyspaces.launch import rights, signals
 from pyspaces.launch.records import files
 from pyspaces.launch.service import Service
 
@@ -58,8 +58,9 @@ class Handover:
         """Install the filter, and send its listener. Raises KernelError."""
         flag = constants.SECCOMP_FILTER_FLAG_NEW_LISTENER
         listener = libc.set_seccomp_filter(self.program, flag)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", listener))
-        self._socket.sendmsg([b"\0"], [rights])
+        # No call but this one before the listener has been received: it would wait for ever.
+        words = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", listener))
+        self._socket.sendmsg([b"\0"], [words])
 
 
 def _program(architecture: int, sendmsg: int, descriptor: int) -> bytes:
@@ -95,8 +96,8 @@ class Learning(Service):
         except Missing as error:
             hint = f"install libseccomp: the package is {PACKAGES}"
             raise SpaceError(f"cannot name system calls: {error}", hint=hint) from None
-        self._place = _place(self.launch.plan.seccomp.learn or "")
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._place = files.usable("seccomp-learn", self.launch.plan.seccomp.learn or "")
+        ours, theirs = rights.pair()
         high = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
         theirs.close()
         self._ours, self._theirs = ours, _socket.socket(fileno=high)
@@ -106,7 +107,7 @@ class Learning(Service):
     def held(self, child: Spawned) -> None:
         """Start the process that watches, before the child can make a call that waits for it."""
         del child
-        reading, writing = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        reading, writing = rights.pair()
 
         def watch() -> None:
             # Else it would wait for itself to send the listener.
@@ -164,17 +165,6 @@ class Learning(Service):
         return json.dumps(profile, indent=2) + "\n"
 
 
-def _place(path: str) -> files.Place:
-    try:
-        place = files.Place(path)
-    except OSError as error:
-        raise UsageFault([f"seccomp-learn: {path}: {error.strerror}"]) from None
-    if fault := place.fault():
-        place.close()
-        raise UsageFault([f"seccomp-learn: {path}: {fault}"])
-    return place
-
-
 def _watch(receiving: int, telling: int) -> None:
     """Answer every call of the command; say at the end which ones there were.
 
@@ -185,7 +175,7 @@ def _watch(receiving: int, telling: int) -> None:
     listener = _received(receiving)
     if listener < 0:  # the launch has failed before
         return
-    _close_others(listener, telling)
+    spawn.close_others(listener, telling)
     watcher = _Watcher(listener)
     watcher.serve(until=telling)
     # Unread, that byte would make an error of the answer; without it, nobody wants one.
@@ -248,16 +238,5 @@ class _Watcher:
 
 def _received(receiving: int) -> int:
     """Return the listener, which the child sends; -1 if it ends before."""
-    socket = _socket.socket(fileno=receiving)
-    room = _socket.CMSG_LEN(struct.calcsize("i"))
-    _, ancillary, *_ = socket.recvmsg(1, room, _socket.MSG_CMSG_CLOEXEC)
-    return int(struct.unpack("i", ancillary[0][2])[0]) if ancillary else -1
-
-
-def _close_others(*kept: int) -> None:
-    """Close all else: who reads what the command writes has to see its end."""
-    last = -1
-    for descriptor in sorted(kept):
-        os.closerange(last + 1, descriptor)
-        last = descriptor
-    os.closerange(last + 1, 1 << 20)
+    _, found, _ = rights.receive(_socket.socket(fileno=receiving), 1, 1)
+    return found[0] if found else -1

@@ -16,6 +16,7 @@ import pytest
 from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import launch
+from pyspaces.launch import rights
 from pyspaces.launch.server import client, wire
 
 TYPE_CHECKING = False
@@ -27,8 +28,8 @@ pytestmark = pytest.mark.needs("userns")
 # A server of which a part is replaced by the text in the middle.
 FAULTY = (
     "import os, sys, time; sys.path.append(sys.argv[1])\n"
-    "from pyspaces.launch.server import serving, wire\n"
-    "real = wire.send\n"
+    "from pyspaces.launch import rights\nfrom pyspaces.launch.server import serving, wire\n"
+    "real = rights.send\n"
     "{}\n"
     "serving.serve()\n"
 )
@@ -115,7 +116,7 @@ def test_killed_at_any_moment_it_leaves_nothing(launches: int) -> None:
 def test_the_child_of_one_that_could_not_tell_of_it_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    dying = "wire.send = lambda s, d, f: os._exit(9) if d[:1] == wire.CREATED else real(s, d, f)"
+    dying = "rights.send = lambda s, d, f: os._exit(9) if d[:1] == wire.CREATED else real(s, d, f)"
     monkeypatch.setattr(client, "_MAIN", FAULTY.format(dying))
     with start("sleep", "60") as running:
         # Twice there was a child; this one is forked.
@@ -227,7 +228,7 @@ def test_it_stays_while_there_is_another_child_to_wait_for() -> None:
 def test_an_answer_that_is_none_of_ours_ends_the_server(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lying = f"serving._answer = lambda s, d, f: (wire.close(f), real(s, {answer!r}, []))"
+    lying = f"serving._answer = lambda s, d, f: (rights.close(f), real(s, {answer!r}, []))"
     monkeypatch.setattr(client, "_MAIN", FAULTY.format(lying))
     runs()
     assert servers() == [] or answer[:1] == wire.UNABLE
@@ -253,7 +254,7 @@ def test_one_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.M
         "wire.program = lambda: (0, 0)",
         "wire.program = lambda: 5",
         "serving.facts = lambda: ({}, 0)",
-        "wire.send = lambda s, d, f: real(s, d, [])",
+        "rights.send = lambda s, d, f: real(s, d, [])",
         "os.write(3, b'x' * 100_000); time.sleep(1000)",
     ],
 )
@@ -306,7 +307,7 @@ def request(**changes: object) -> bytes:
         "targets": (0,),
         "own": 3,
     }
-    assert tuple(values) == tuple(wire._REQUEST)
+    assert tuple(values) == wire.Request._fields
     return marshal.dumps((*(values | changes).values(),))  # type: ignore[arg-type]
 
 
@@ -354,7 +355,7 @@ def test_a_request_that_is_none_of_ours_ends_the_dialogue(what: str) -> None:
     server = client._start()
     sent = descriptors()
     try:
-        wire.send(server._socket, word, sent)
+        rights.send(server._socket, word, sent)
         poller = select.poll()
         poller.register(server._pidfd, select.POLLIN)
         assert poller.poll(20_000), "it goes on"
@@ -362,7 +363,7 @@ def test_a_request_that_is_none_of_ours_ends_the_dialogue(what: str) -> None:
         assert ended
         assert ended.si_status in (0, 1)
     finally:
-        wire.close(sent)
+        rights.close(sent)
         server.end()
 
 

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import gc
 import os
-import select
 import time
 
 from pyspaces.errors import Refusal
@@ -21,6 +20,7 @@ from pyspaces.kernel import constants, libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.launch.inner.identity import drop_groups, leave_session_keyring
+from pyspaces.launch.outer.ending import discard
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Helper:
         """Wait for the end of the helper, and return what it has told since it was ready."""
         data = b""
         until = time.monotonic() + _ENDING
-        while len(data) < most and _is_readable(self._reading, until):
+        while len(data) < most and nsfs.wait_for(self._reading, until - time.monotonic()):
             piece = os.read(self._reading, most - len(data))
             if not piece:
                 break
@@ -56,16 +56,9 @@ class Helper:
 
     def end(self, *, patience: float = _ENDING) -> None:
         """Reap it; kill it where it does not end by itself."""
-        if not nsfs.has_ended(self.child.pidfd, timeout=patience):
-            signals.send(self.child.pidfd, signals.KILL)
-            nsfs.has_ended(self.child.pidfd, timeout=None)
-        spawn.reap(self.child.pid)
-        self.release()
-
-    def release(self) -> None:
-        """Close the descriptors."""
+        nsfs.has_ended(self.child.pidfd, timeout=patience)
+        discard(self.child)
         os.close(self._reading)
-        os.close(self.child.pidfd)
 
 
 def start(
@@ -118,7 +111,7 @@ def start(
 
 def _await(reading: int, what: str) -> None:
     answer = b""
-    if _is_readable(reading, time.monotonic() + _BEGINNING):
+    if nsfs.wait_for(reading, _BEGINNING):
         answer = os.read(reading, _LONGEST_ANSWER)
     if answer[:1] == _READY:
         return
@@ -132,12 +125,6 @@ def _told(error: OSError) -> bytes:
     call = error.call if isinstance(error, KernelError) else ""
     path = visible(str(error.filename or ""))[: _LONGEST_ANSWER // 2]
     return b"%s\0%d\0%s" % (call.encode(), error.errno or errno.EIO, os.fsencode(path))
-
-
-def _is_readable(descriptor: int, until: float) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(max(0.0, until - time.monotonic()) * 1000))
 
 
 # --- in the helper --------------------------------------------------------------------------------
@@ -156,12 +143,7 @@ def _confine_inner(name: bytes, kept: Sequence[int]) -> None:
     nowhere = os.open("/", os.O_PATH | os.O_DIRECTORY)
     for stream in {0, 1, 2}.difference(kept):
         os.dup2(nowhere, stream, inheritable=False)
-    last = 2
-    for descriptor in sorted({one for one in kept if one > last}):
-        if descriptor > last + 1:  # closerange(0, 0) closes everything (seen with Python 3.11)
-            os.closerange(last + 1, descriptor)
-        last = descriptor
-    os.closerange(last + 1, 1 << 20)
+    spawn.close_others(0, 1, 2, *kept)
 
 
 def _write_inner(writing: int, data: bytes) -> None:

@@ -6,12 +6,11 @@ meant, whatever /proc the child has, and whoever it has become by the time that 
 
 from __future__ import annotations
 
-import _socket
-import errno
-import struct
+import os
 
 from pyspaces.kernel import libc
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import rights
 from pyspaces.launch.network import sockets
 
 TYPE_CHECKING = False
@@ -29,11 +28,7 @@ class Inside:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._ours, self._theirs = _socket.socketpair(
-            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        )
-        # Full where nobody reads yet: that is an error of the launch, and no reason to wait.
-        self._theirs.setblocking(False)
+        self._ours, self._theirs = rights.pair()
 
     def give_inner(self, context: Context) -> None:
         """Send a socket of this network, and those that listen in it. Raises KernelError."""
@@ -44,32 +39,20 @@ class Inside:
             made.append(sockets.bound(_INSIDE, 0, "tcp"))
             _name_proxy_inner(context, sockets.port_of(made[-1]))
         descriptors = [libc.inet_socket(), *(one.fileno() for one in made)]
-        data = struct.pack(f"{len(descriptors)}i", *descriptors)
         try:
-            self._theirs.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+            rights.send(self._theirs, b".", descriptors)
         except OSError as error:
             raise KernelError(error.errno or 0, "sendmsg") from None
         # All are close-on-exec; a function that is called instead of a command has none of them.
         for one in made:
             one.close()
-        _socket.close(descriptors[0])
+        os.close(descriptors[0])
         self.close()
 
     def take(self) -> list[int]:
         """Return the descriptors that the child has sent; the first is that of its network."""
         count = 1 + len(self._network.forward) + bool(self._network.allow_host)
-        size = struct.calcsize(f"{count}i")
-        _, rights, *_ = self._ours.recvmsg(
-            1, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
-        )
-        found = [
-            number for *_, data in rights for number in struct.unpack(f"{len(data) // 4}i", data)
-        ]
-        if len(found) < count:  # the kernel leaves out what there is no room for
-            for number in found:
-                _socket.close(number)
-            raise KernelError(errno.EMFILE, "recvmsg")
-        return found
+        return rights.take(self._ours, 1, count)[1]
 
     def close(self) -> None:
         """Close both ends; more than once is fine."""

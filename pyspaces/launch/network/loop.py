@@ -59,10 +59,6 @@ class Loop:
         """Call `act` once, when its moment by the monotonic clock has come."""
         self._moments[act] = moment
 
-    def forget(self, act: Callable[[], object]) -> None:
-        """Do not call what was to be called by `at`."""
-        self._moments.pop(act, None)
-
     def stop(self) -> None:
         """Have `run` return."""
         self._runs = False

@@ -20,7 +20,7 @@ from pyspaces.launch.network.tcp import (
     Connecting,
     Connections,
     Listener,
-    descriptors_limit,
+    connections_beside,
     places_of,
     reset,
 )
@@ -244,19 +244,10 @@ def serve(own: socket, allowed: Iterable[str], pidfd: int, tell: Callable[[bytes
 
     own: the listening socket. allowed: the rules, as texts. tell: writes to the launcher.
     """
-    limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
-    room = max(8, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2))
-    connections = Connections(loop, room, inside=0)
+    connections = connections_beside(pidfd, loop, _MOST, _OTHERS, inside=0)
     proxy = Proxy(loop, connections, hosts.Rules(allowed))
     connections.listen(Listener(connections, own, proxy.take))
-
-    def end(events: int) -> None:
-        del events
-        loop.watch(pidfd, 0, end)
-        connections.end()
-
-    loop.watch(pidfd, IN, end)
     loop.run()
     tell(_record(proxy))
 

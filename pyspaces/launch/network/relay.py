@@ -7,14 +7,8 @@ forwarded ports is the other way round.
 
 from __future__ import annotations
 
-from pyspaces.launch.network.loop import IN, Loop
-from pyspaces.launch.network.tcp import (
-    Carrying,
-    Connections,
-    Listener,
-    descriptors_limit,
-    places_of,
-)
+from pyspaces.launch.network.loop import Loop
+from pyspaces.launch.network.tcp import Listener, carrier, connections_beside, places_of
 from pyspaces.launch.network.udp import Datagrams
 
 TYPE_CHECKING = False
@@ -37,21 +31,12 @@ def serve(routes: Sequence[Route], pidfd: int, *, inside: int) -> None:
 
     inside: as for Connections.
     """
-    limit = descriptors_limit(2 * _MOST + _OTHERS)
     loop = Loop()
-    room = max(16, min(_MOST, (limit - min(_OTHERS, limit // 2)) // 2))
-    connections = Connections(loop, room, inside=inside)
+    connections = connections_beside(pidfd, loop, _MOST, _OTHERS, inside=inside)
     for own, protocol, addresses, port in routes:
         places = places_of(addresses, port)
         if protocol == "udp":
             Datagrams(loop, own, places[0])
         else:
-            carrying = Carrying(connections, places)
-            connections.listen(Listener(connections, own, carrying.take))
-    loop.watch(pidfd, IN, lambda events: _end(loop, connections, pidfd))
+            connections.listen(Listener(connections, own, carrier(connections, places)))
     loop.run()
-
-
-def _end(loop: Loop, connections: Connections, pidfd: int) -> None:
-    loop.watch(pidfd, 0, lambda events: None)
-    connections.end()

@@ -345,24 +345,42 @@ class Connecting:
         self._done(own)
 
 
-class Carrying:
-    """What becomes of a new connection where all of them lead to the same places."""
+def carrier(connections: Connections, places: Sequence[Place]) -> Callable[[socket], object]:
+    """Return what connects a new socket with the first place that answers, or else resets it."""
 
-    def __init__(self, connections: Connections, places: Sequence[Place]) -> None:
-        self._connections, self._places = connections, places
-
-    def take(self, one: socket) -> None:
-        """Connect it with the other side, or reset it where nobody is there."""
-
+    def take(one: socket) -> None:
         def done(other: socket | None) -> None:
             if other:
-                self._connections.join(one, other)
+                connections.join(one, other)
             else:
                 reset(one)
-                self._connections.loop.close(one)
-                self._connections.leave()
+                connections.loop.close(one)
+                connections.leave()
 
-        Connecting(self._connections.loop, self._places, done)
+        Connecting(connections.loop, places, done)
+
+    return take
+
+
+def connections_beside(
+    pidfd: int, loop: Loop, most: int, others: int, *, inside: int
+) -> Connections:
+    """Return the connections of a helper, which end with the process behind `pidfd`.
+
+    most: of connections, each of which takes two descriptors. others: the other descriptors that
+    there may be. inside: as for Connections.
+    """
+    limit = descriptors_limit(2 * most + others)
+    room = max(8, min(most, (limit - min(others, limit // 2)) // 2))
+    connections = Connections(loop, room, inside=inside)
+
+    def end(events: int) -> None:
+        del events
+        loop.watch(pidfd, 0, end)
+        connections.end()
+
+    loop.watch(pidfd, IN, end)
+    return connections
 
 
 def places_of(addresses: Sequence[str], port: int) -> list[Place]:

@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import constants, libc, nsfs
+from pyspaces.kernel import libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.status import Status, Usage
@@ -25,9 +25,20 @@ class StatusLost(SpaceError):
 
 def end_child(child: Spawned) -> Status:
     """Kill the child, wait until it has ended, and reap it."""
-    signals.send(child.pidfd, constants.SIGKILL)
-    nsfs.has_ended(child.pidfd, timeout=None)
+    _kill(child)
     return reap(child.pid)[0]
+
+
+def discard(child: Spawned) -> None:
+    """Kill and reap a process of ours, if it has not ended by itself, and close its pidfd."""
+    _kill(child)
+    os.close(child.pidfd)
+    spawn.reap(child.pid)
+
+
+def _kill(child: Spawned) -> None:
+    signals.send(child.pidfd, signals.KILL)
+    nsfs.has_ended(child.pidfd, timeout=None)
 
 
 def reap(pid: int) -> tuple[Status, Usage]:

@@ -18,6 +18,7 @@ import time
 from pyspaces.kernel import nsfs, procfs
 from pyspaces.launch import signals
 from pyspaces.launch.outer import sentinel
+from pyspaces.launch.outer.ending import discard
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
@@ -243,7 +244,7 @@ class Job:
 
     def _end_sentinel(self) -> None:
         if self._sentinel:
-            sentinel.end(self._sentinel)
+            discard(self._sentinel)
             self._sentinel = None
         if self._reading >= 0:
             os.close(self._reading)

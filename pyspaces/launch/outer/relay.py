@@ -17,6 +17,7 @@ from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.launch.outer import readers, sentinel
+from pyspaces.launch.outer.ending import discard
 from pyspaces.launch.outer.keys import Keys
 
 TYPE_CHECKING = False
@@ -189,7 +190,7 @@ class Relay:
         self.suspend()
         self._saved = None
         if self._guard:
-            sentinel.end(self._guard)
+            discard(self._guard)
             self._guard = None
         for descriptor in self._own:
             os.close(descriptor)

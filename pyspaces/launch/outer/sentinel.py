@@ -16,6 +16,7 @@ import termios
 from pyspaces.kernel import constants, libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
+from pyspaces.launch.outer.ending import discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def start(*, group: int, own: int, tty: int, not_from: tuple[int, ...]) -> tuple
         try:
             os.setpgid(child.pid, group)
         except OSError:
-            end(child)
+            discard(child)
             raise
     except BaseException:
         os.close(reading)
@@ -59,14 +60,6 @@ def start(*, group: int, own: int, tty: int, not_from: tuple[int, ...]) -> tuple
             os.close(launcher)
     os.set_blocking(reading, False)
     return child, reading
-
-
-def end(child: Spawned) -> None:
-    """End such a process, and reap it."""
-    signals.send(child.pidfd, signals.KILL)
-    nsfs.has_ended(child.pidfd, timeout=None)
-    os.close(child.pidfd)
-    spawn.reap(child.pid)
 
 
 def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
@@ -138,9 +131,4 @@ def _guard_inner(launcher: int, terminal: int, saved: list[Any]) -> None:
 def _keep_only_inner(*kept: int) -> None:
     """Close everything else: who reads the command's output must see its end."""
     libc.set_name(b"pyspaces-tty")
-    last = -1
-    for descriptor in sorted(kept):
-        if descriptor > last + 1:  # closerange(0, 0) closes everything (seen with Python 3.11)
-            os.closerange(last + 1, descriptor)
-        last = descriptor
-    os.closerange(last + 1, 1 << 20)
+    spawn.close_others(*kept)

@@ -9,17 +9,14 @@ where it was asked for.
 
 from __future__ import annotations
 
-import _socket
 import json
 import os
 import resource
-import select
-import struct
 
-from pyspaces.errors import UsageFault
 from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
-from pyspaces.launch import signals
+from pyspaces.launch import rights, signals
 from pyspaces.launch.inner.identity import drop_groups
+from pyspaces.launch.outer.ending import discard
 from pyspaces.launch.records import files
 from pyspaces.launch.service import Service
 from pyspaces.mounts import changes
@@ -61,16 +58,14 @@ class Difference(Service):
 
     def open(self) -> None:
         """Try the place of the file, and clear it. Raises UsageFault where that cannot be."""
-        self._place = _place(self.launch.plan.outputs.overlay_diff or "")
+        self._place = files.usable("overlay-diff", self.launch.plan.outputs.overlay_diff or "")
         try:
-            self._ours, self._theirs = _socket.socketpair(
-                _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-            )
+            # What an earlier launch left there must not be taken for the changes of this one.
+            self._place.clear()
+            self._ours, self._theirs = rights.pair()
         except BaseException:
             self._place.close()
             raise
-        # Full where nobody reads yet: that is an error of the launch, and no reason to wait.
-        self._theirs.setblocking(False)
         self.launch.keep = self.keep_inner
         self.launch.not_for_others.append(self._place.close)
 
@@ -81,9 +76,7 @@ class Difference(Service):
         """
         namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = struct.pack("2i", upper, namespace)
-            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)
-            self._theirs.sendmsg([os.fsencode(target)], [rights])
+            rights.send(self._theirs, os.fsencode(target), (upper, namespace))
         finally:
             os.close(namespace)
 
@@ -91,16 +84,12 @@ class Difference(Service):
         """Take what the child has given."""
         user = self.launch.plan.has("user")
         for _ in self._lower:
-            name, rights, *_ = self._ours.recvmsg(
-                _PATH_MAX, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
-            )
-            for _, _, data in rights:
-                upper, namespace = struct.unpack("2i", data)
-                self._uppers.append((os.fsdecode(name), upper))
-                if user and self._user_namespace < 0:
-                    self._user_namespace = namespace
-                else:
-                    os.close(namespace)
+            name, (upper, namespace) = rights.take(self._ours, _PATH_MAX, 2)
+            self._uppers.append((os.fsdecode(name), upper))
+            if user and self._user_namespace < 0:
+                self._user_namespace = namespace
+            else:
+                os.close(namespace)
 
     def ended(self, ended: Ended) -> None:
         """Compare, and write the file; where that fails, say so, and raise nothing."""
@@ -130,7 +119,7 @@ class Difference(Service):
             try:
                 text = _read_all(reading, child)
             finally:
-                _end(child)
+                discard(child)
         finally:
             os.close(reading)
         if not text.endswith(b"}"):
@@ -187,7 +176,7 @@ class Difference(Service):
         """Become one who may read the files of the command, and nothing that is of use to it."""
         libc.set_dumpable(dumpable=False)
         uppers = [upper for _, upper in self._uppers]
-        _close_others(*kept, *uppers, self._user_namespace)
+        spawn.close_others(*kept, *uppers, self._user_namespace)
         if self._user_namespace >= 0:
             # The groups of root would stay, and could not be given up there.
             drop_groups()
@@ -212,38 +201,10 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
-def _close_others(*kept: int) -> None:
-    last = -1
-    for descriptor in sorted(kept):
-        if descriptor >= 0:
-            os.closerange(last + 1, descriptor)
-            last = descriptor
-    os.closerange(last + 1, 1 << 20)
-
-
 def _told(error: BaseException) -> str:
     if isinstance(error, OSError):
         return files.told(error)
     return str(error) or "not enough memory"
-
-
-def _place(path: str) -> files.Place:
-    """Open the place of the file, and remove what an earlier launch has left there.
-
-    It must not be taken for the changes of this one. Raises UsageFault.
-    """
-    try:
-        place = files.Place(path)
-    except OSError as error:
-        raise UsageFault([f"overlay-diff: {path}: {error.strerror}"]) from None
-    try:
-        if fault := place.fault():
-            raise UsageFault([f"overlay-diff: {path}: {fault}"])
-        place.clear()
-    except BaseException:
-        place.close()
-        raise
-    return place
 
 
 def _opened(path: str) -> int | OSError:
@@ -268,12 +229,10 @@ def _read_all(descriptor: int, child: Spawned) -> bytes:
     What the command has left behind may have its user id, and can stop it: then nothing would ever
     come, nor the end.
     """
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
     pieces: list[bytes] = []
     size = 0
     while True:
-        if not poller.poll(_PATIENCE * 1000):
+        if not nsfs.wait_for(descriptor, _PATIENCE):
             if signals.stopped_by(child.pid):
                 raise ValueError("the process that compares was stopped")
             continue
@@ -284,14 +243,6 @@ def _read_all(descriptor: int, child: Spawned) -> bytes:
         size += len(piece)
         if size > _MOST_ANSWER:
             raise ValueError("the answer is too long")
-
-
-def _end(child: Spawned) -> None:
-    """End and reap the comparing process, which has answered or never will."""
-    signals.send(child.pidfd, signals.KILL)
-    nsfs.has_ended(child.pidfd, timeout=None)
-    spawn.reap(child.pid)
-    os.close(child.pidfd)
 
 
 def _as_json(found: list[tuple[str, str]]) -> str:

@@ -14,6 +14,8 @@ import errno
 import os
 import stat
 
+from pyspaces.errors import UsageFault
+
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -142,6 +144,18 @@ class Place:
         there = os.lstat(name, dir_fd=self._directory)
         if os.path.samestat(there, os.fstat(self._file)):
             os.unlink(name, dir_fd=self._directory)
+
+
+def usable(option: str, path: str) -> Place:
+    """Return the place of the file that an option names, once it was tried. Raises UsageFault."""
+    try:
+        place = Place(path)
+    except OSError as error:
+        raise UsageFault([f"{option}: {path}: {error.strerror}"]) from None
+    if fault := place.fault():
+        place.close()
+        raise UsageFault([f"{option}: {path}: {fault}"])
+    return place
 
 
 def told(error: OSError) -> str:

@@ -191,13 +191,10 @@ def _place(name: str, path: str | None, faults: list[str]) -> Place | None:
     if path is None:
         return None
     try:
-        place = files.Place(path)
-    except OSError as error:
-        faults.append(f"{name}: {path}: {error.strerror}")
+        return files.usable(name, path)
+    except UsageFault as fault:
+        faults += fault.faults
         return None
-    if fault := place.fault():
-        faults.append(f"{name}: {path}: {fault}")
-    return place
 
 
 def _descriptor_fault(descriptor: int | None) -> str | None:

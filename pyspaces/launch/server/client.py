@@ -11,14 +11,13 @@ import atexit
 import errno
 import fcntl
 import os
-import select
 import sys
 import time
 
 from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.spawn import Spawned
-from pyspaces.launch import channel, signals
+from pyspaces.launch import channel, rights, signals
 from pyspaces.launch.command import caller_environment
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.server import wire
@@ -68,7 +67,7 @@ class _Server:
         """Send a request; return the answer and its descriptors. Raises _Gone, and OSError."""
         self.is_asked = True
         try:
-            wire.send(self._socket, wire.ASK, descriptors)
+            rights.send(self._socket, wire.ASK, descriptors)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.EAGAIN):
                 raise _Gone from None
@@ -186,7 +185,7 @@ def _asked(
     except (OSError, ValueError) as error:
         raise _Unable from error
     finally:
-        wire.close(opened)
+        rights.close(opened)
 
 
 def _given(handed: Handed) -> tuple[list[int], list[int]]:
@@ -218,7 +217,7 @@ def _child_of(answer: bytes, descriptors: list[int]) -> Spawned:
     kind, body = answer[:1], answer[1:]
     if kind == wire.CREATED and body.isdigit() and len(descriptors) == 1:
         return Spawned(pid=int(body), pidfd=descriptors[0])
-    wire.close(descriptors)
+    rights.close(descriptors)
     if kind == wire.UNABLE:
         raise _Unable
     number, _, rest = body.partition(b"\0")
@@ -300,7 +299,7 @@ def _start() -> _Server:
     frozen, encoding = getattr(sys, "frozen", False), sys.getfilesystemencoding()
     if frozen or encoding != "utf-8" or not (os.path.isabs(words[0]) and os.path.isabs(words[-1])):
         raise _Unable
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours, theirs = rights.pair()
     copies: list[int] = []
     try:
         copies.append(fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE))
@@ -313,7 +312,7 @@ def _start() -> _Server:
         raise
     finally:
         theirs.close()
-        wire.close(copies)
+        rights.close(copies)
     return _greeted(pid, ours)
 
 
@@ -374,7 +373,7 @@ def _greeted(pid: int, socket: _socket.socket) -> _Server:
             raise _Gone
     except BaseException as error:
         socket.close()
-        wire.close(descriptors)
+        rights.close(descriptors)
         os.kill(pid, constants.SIGKILL)
         spawn.reap(pid)
         if isinstance(error, _Gone | wire.Malformed):
@@ -385,15 +384,13 @@ def _greeted(pid: int, socket: _socket.socket) -> _Server:
 
 def _heard(socket: _socket.socket) -> tuple[bytes, list[int]]:
     """Wait for the next message. Raises _Gone where there is none in time, or none of ours."""
-    poller = select.poll()
-    poller.register(socket.fileno(), select.POLLIN)
-    if not poller.poll(_PATIENCE * 1000):
+    if not nsfs.wait_for(socket.fileno(), _PATIENCE):
         raise _Gone
     try:
         data, descriptors = wire.receive(socket)
     except (OSError, wire.Malformed):
         raise _Gone from None
     if not data:
-        wire.close(descriptors)
+        rights.close(descriptors)
         raise _Gone
     return data, descriptors

@@ -15,7 +15,7 @@ import select
 
 from pyspaces.kernel import libc, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import init, inner
+from pyspaces.launch import init, inner, rights
 from pyspaces.launch.channel import Channel
 from pyspaces.launch.command import context_of
 from pyspaces.launch.handed import Handed
@@ -44,7 +44,7 @@ def serve() -> NoReturn:
     socket = _socket.socket(fileno=wire.SOCKET)
     hello = wire.Hello(program=wire.program(), facts=facts()[0])
     own = nsfs.pidfd_open(os.getpid())
-    wire.send(socket, wire.bytes_of_hello(hello), [own])
+    rights.send(socket, wire.packed(hello), [own])
     os.close(own)
     # What is there by now stays: a collection in a child need not touch, and so copy, all of it.
     gc.collect()
@@ -124,9 +124,9 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
             answer, pidfd = _created(request, raised)
     finally:
         os.chdir("/")
-        wire.close([*descriptors, *raised])
+        rights.close([*descriptors, *raised])
     # Now that nothing of the caller's is open here: it may wait for the end of a pipe.
-    wire.send(socket, answer, [pidfd] if pidfd >= 0 else [])
+    rights.send(socket, answer, [pidfd] if pidfd >= 0 else [])
     if pidfd >= 0:
         os.close(pidfd)
         # After a clone, the first write to each page is a fault. Those that the next request would

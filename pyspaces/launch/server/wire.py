@@ -18,20 +18,19 @@ Anything else ends the dialogue: the server ends, and the caller ends the server
 
 from __future__ import annotations
 
-import _socket
 import errno
 import marshal
 import os
 import stat
-import struct
 import sys
 
+from pyspaces.launch import rights
 from pyspaces.plan.plan import VERSION
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import _socket
     from typing import Any
 
 ASK, CREATED, REFUSED, UNABLE = b"A", b"C", b"E", b"U"
@@ -42,7 +41,6 @@ SOCKET, CALLER = 3, 4
 LARGEST, LARGEST_REQUEST = 1 << 16, 1 << 26
 # The kernel sends 253 at once: SCM_MAX_FD of include/net/scm.h.
 MOST_DESCRIPTORS = 240
-_WORD = struct.calcsize("i")
 
 
 class Malformed(Exception):
@@ -84,73 +82,33 @@ def program() -> tuple[int, int]:
     return VERSION, sys.hexversion
 
 
-def send(socket: _socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    """Send a message at once, or raise OSError: the other side is the only one to have sent."""
-    ancillary = []
-    if descriptors:
-        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
-    socket.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
-
-
 def receive(socket: _socket.socket) -> tuple[bytes, list[int]]:
     """Receive a message and its descriptors, which are close-on-exec; b"" is end-of-file.
 
     Raises Malformed, with nothing left open, and OSError.
     """
-    room = _socket.CMSG_SPACE(_WORD * (MOST_DESCRIPTORS + 16))
-    data, ancillary, flags, _ = socket.recvmsg(LARGEST, room, _socket.MSG_CMSG_CLOEXEC)
-    descriptors: list[int] = []
-    for level, kind, rights in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            count = len(rights) // _WORD
-            descriptors += struct.unpack(f"{count}i", rights[: count * _WORD])
-    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(descriptors) > MOST_DESCRIPTORS:
-        close(descriptors)
+    data, descriptors, whole = rights.receive(socket, LARGEST, MOST_DESCRIPTORS + 16)
+    if not whole or len(descriptors) > MOST_DESCRIPTORS:
+        rights.close(descriptors)
         raise Malformed("a message that is too long")
     return data, descriptors
 
 
-def close(descriptors: Sequence[int]) -> None:
-    """Close descriptors that are open."""
-    for descriptor in descriptors:
-        os.close(descriptor)
+def packed(record: Record) -> bytes:
+    """Return the fields of a record as bytes. Raises ValueError for what is not plain data."""
+    return marshal.dumps(tuple(getattr(record, name) for name in record._fields))
 
 
-# How each is written: the types of its fields, in their order.
-_HELLO = {"program": tuple, "facts": dict}
-_REQUEST = {
-    "plan": dict,
-    "variables": dict,
-    "mask": tuple,
-    "ignored": tuple,
-    "handed": tuple,
-    "umask": int,
-    "held": bool,
-    "flags": int,
-    "targets": tuple,
-    "own": int,
-}
-
-
-def bytes_of_hello(hello: Hello) -> bytes:
-    """Return a hello as bytes."""
-    return _packed(hello, _HELLO)
-
-
-def _packed(record: Record, kinds: Mapping[str, type]) -> bytes:
-    """Return a record as bytes. Raises ValueError for what is not plain data."""
-    return marshal.dumps(tuple(getattr(record, name) for name in kinds))
-
-
-def _unpacked(data: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
+def _unpacked(data: bytes, record: type[Record]) -> dict[str, Any]:
     # Both sides are one program, and nobody else has the socket.
     try:
         values = marshal.loads(data)  # noqa: S302
-        found = dict(zip(kinds, values, strict=True))
+        found = dict(zip(record._fields, values, strict=True))
     except (ValueError, TypeError, EOFError) as error:
         raise Malformed(str(error)) from None
-    wrong = [name for name, kind in kinds.items() if type(found[name]) is not kind]
+    # By the first word of each annotation, such as dict[str, Any]: a bool is no int here.
+    kinds = {name: str(kind).partition("[")[0] for name, kind in record.__annotations__.items()}
+    wrong = [name for name, value in found.items() if type(value).__name__ != kinds[name]]
     if wrong:
         raise Malformed(f"of another type: {', '.join(wrong)}")
     return found
@@ -158,7 +116,7 @@ def _unpacked(data: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
 
 def hello_of(data: bytes) -> Hello:
     """Read a hello. Raises Malformed."""
-    return Hello(**_unpacked(data, _HELLO))
+    return Hello(**_unpacked(data, Hello))
 
 
 def request_of(descriptor: int) -> Request:
@@ -166,12 +124,12 @@ def request_of(descriptor: int) -> Request:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_REQUEST:
         raise Malformed("a request that is no file, or too long")
-    return Request(**_unpacked(os.pread(descriptor, status.st_size, 0), _REQUEST))
+    return Request(**_unpacked(os.pread(descriptor, status.st_size, 0), Request))
 
 
 def memory_of(request: Request) -> int:
     """Return a descriptor of a file in memory with a request. Raises OSError and ValueError."""
-    data = _packed(request, _REQUEST)
+    data = packed(request)
     if len(data) > LARGEST_REQUEST:
         raise OSError(errno.E2BIG, "a request that is too long")
     descriptor = os.memfd_create("pyspaces-launch")
