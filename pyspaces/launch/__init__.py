@@ -21,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.in_place import replace
     from pyspaces.launch.outer.prepare import Observer
     from pyspaces.launch.outer.watch import Ended
@@ -54,8 +53,6 @@ def run(
     *,
     observe: Observer | None = None,
     forget_environment: bool = False,
-    before: Callable[[], object] | None = None,
-    hold: Callable[[Spawned], object] | None = None,
     tell: Callable[[str], object] = tell_people,
 ) -> Ended:
     """Run the command of `plan` in the foreground: wait for it, and pass signals on to it.
@@ -66,7 +63,6 @@ def run(
     errors, as for `start`. Only from the main thread.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
-    launch.before, launch.hold = before, hold
     life = plan.life if plan.holds("life") else None
     if life and life.pty:
         from pyspaces.features.terminal import fill_streams

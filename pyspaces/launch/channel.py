@@ -116,7 +116,8 @@ class Channel:
     def say(self, kind: bytes, body: bytes = b"") -> None:
         """Send a message. Raises KernelError (EPIPE where the other side has gone)."""
         if self._is_mute and self._board:
-            _write(self._board, kind + body)
+            frame = (kind + body)[: _LARGEST - _HEAD]
+            self._board[: _HEAD + len(frame)] = len(frame).to_bytes(_HEAD, "little") + frame
         elif not self._is_mute or kind == FAILED:
             libc.send(self._descriptor, kind + body)
 
@@ -163,8 +164,3 @@ def new_board() -> mmap:
     from mmap import mmap  # only where the command is confined
 
     return mmap(-1, _LARGEST)
-
-
-def _write(board: mmap, frame: bytes) -> None:
-    cut = frame[: _LARGEST - _HEAD]
-    board[: _HEAD + len(cut)] = len(cut).to_bytes(_HEAD, "little") + cut

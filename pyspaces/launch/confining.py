@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
-_NONE: frozenset[str] = frozenset()
-
 
 class Confining(Service):
     """The ruleset and the filters of a launch."""
@@ -47,8 +45,6 @@ def capabilities_of(plan: Plan) -> frozenset[str]:
         names = enumerate(capabilities.NAMES)
         found = frozenset(name for number, name in names if permitted >> number & 1)
         inside = os.geteuid() if inside is None else inside
-    if inside != 0 and not privileges.keep_caps:
-        found = _NONE
-    if capabilities.ALL in privileges.cap_drop:
-        found = _NONE
+    if (inside != 0 and not privileges.keep_caps) or capabilities.ALL in privileges.cap_drop:
+        found = frozenset()
     return found - set(privileges.cap_drop) | set(privileges.cap_add)

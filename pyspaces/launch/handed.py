@@ -13,10 +13,6 @@ from pyspaces.kernel import libc
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 _FIRST = 3  # the first descriptor that is not a standard stream
 _LAST = (1 << 32) - 1
 # close_range(2): a system call since Linux 5.9, the flag since 5.11.
@@ -69,12 +65,8 @@ def _close_on_exec_inner() -> None:
     except KernelError as error:
         if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EPERM):
             raise
-        _mark_each_inner(range(_FIRST, os.sysconf("SC_OPEN_MAX")))
-
-
-def _mark_each_inner(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        try:
-            os.set_inheritable(descriptor, False)
-        except OSError:  # not open
-            continue
+        for descriptor in range(_FIRST, os.sysconf("SC_OPEN_MAX")):
+            try:
+                os.set_inheritable(descriptor, False)
+            except OSError:  # not open
+                continue

@@ -35,16 +35,15 @@ def replace(
     variables: Mapping[bytes, bytes] | None = None,
     observe: Observer | None = None,
     inherited: Inherited | None = None,
-    before: Callable[[], object] | None = None,
     tell: Callable[[str], object] = tell_people,
 ) -> NoReturn:
     """Become the command of `plan` in this process, with the same pid; nothing of ours stays.
 
-    Arguments as for `start`; `before` is called in this process. Raises SpaceError where the launch
-    fails; this process may be in the new namespaces by then, and should end.
+    Arguments as for `start`. Raises SpaceError if the launch fails; this process may be in the new
+    namespaces by then, and should end.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
-    launch.variables, launch.inherited, launch.before = variables, inherited, before
+    launch.variables, launch.inherited = variables, inherited
     replace_launcher(launch)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pyspaces.features.life import Life
     from pyspaces.kernel.spawn import Spawned
 
 TITLE = spawn.INIT_NAME.encode()
@@ -174,13 +175,13 @@ def _start_limited_inner(start: Callable[[], object], limit: Callable[[], object
     return command
 
 
-def make_post(*, link: int, wait_all: bool, own_session: bool, shares_memory: bool) -> Post:
-    """Prepare process 1, in the launcher: /proc may be another's, or none, once it is needed."""
+def make_post(life: Life, link: int, *, shares_memory: bool) -> Post:
+    """Prepare process 1, in the launcher: once it runs, /proc may be another's, or missing."""
     return Post(
         area=procfs.visible_memory(),
         link=link,
-        wait_all=wait_all,
-        own_session=own_session,
+        wait_all=life.init_wait,
+        own_session=life.own_session,
         shares_memory=shares_memory,
     )
 

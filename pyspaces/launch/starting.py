@@ -20,7 +20,6 @@ from pyspaces.plan.plan import checked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from mmap import mmap
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
@@ -141,7 +140,9 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
     with spawn.forks_held():
         if made := _create_by_server(launch, services, flags):
             return made
-        ours, theirs = channel.pair(_board_of(launch.plan))
+        # A child that is about to be confined writes its last messages to a board.
+        confines = launch.plan.holds("landlock", "limits", "seccomp")
+        ours, theirs = channel.pair(channel.new_board() if confines else None)
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())
@@ -156,11 +157,6 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
             if launcher >= 0:
                 os.close(launcher)
     return child, ours
-
-
-def _board_of(plan: Plan) -> mmap | None:
-    """Return the board on which a child writes that is about to be confined; else None."""
-    return channel.new_board() if plan.holds("landlock", "limits", "seccomp") else None
 
 
 def _create_by_server(

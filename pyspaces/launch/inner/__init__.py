@@ -40,7 +40,12 @@ def run_inner(context: Context) -> NoReturn:
     seal_imports()
     with Telling(context) as telling:
         if context.own_group:
-            _leave_group()
+            # The command can always signal its own group. Groups have members in several pid
+            # namespaces: kill(0, SIGKILL) from inside would reach all of the caller's group. A
+            # process 1 of ours leads the new group, and is not hurt by that. It has to lead: the
+            # kernel ends a namespace only when none of its numbers is in use, and a group with
+            # members elsewhere would use one (zap_pid_ns_processes).
+            os.setpgid(0, 0)
         # By this descriptor it finds its own namespaces, whatever root it will have.
         own = _own_namespaces(context) if context.held else -1
         become_mapped(context, _wait_for_word(context, channel.MAPPED))
@@ -82,17 +87,6 @@ def _told_namespaces(own: int) -> bytes:
             continue
     os.close(own)
     return os.fsencode(" ".join(links))
-
-
-def _leave_group() -> None:
-    """Begin a process group that the command, which can always signal its own, has to itself.
-
-    Groups have members in several pid namespaces: kill(0, SIGKILL) from inside would reach all of
-    the caller's group, and a number of it is not even needed for that. A process 1 of ours leads
-    it and is not hurt by it. It has to lead: the kernel ends a namespace only when no number of it
-    is in use, and one that names a group with members elsewhere would be (zap_pid_ns_processes).
-    """
-    os.setpgid(0, 0)
 
 
 class Telling:

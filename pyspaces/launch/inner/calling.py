@@ -13,7 +13,7 @@ from pyspaces.launch.inner.steps import unseal_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import NoReturn
 
     from pyspaces.launch.inner import Telling
@@ -35,7 +35,11 @@ def call_function(telling: Telling) -> NoReturn:
     context.channel.close()
     os.close(context.launcher)
     assert context.function
-    _call(context.function)
+    try:
+        context.function()
+        os._exit(0)
+    finally:  # whatever it raises, an exit included, ends this process
+        os._exit(_CRASHED)
 
 
 def _take_environment(wanted: Mapping[bytes, bytes], *, clear: bool) -> None:
@@ -49,12 +53,3 @@ def _take_environment(wanted: Mapping[bytes, bytes], *, clear: bool) -> None:
     for name, value in wanted.items():
         if os.environb.get(name) != value:
             os.environb[name] = value
-
-
-def _call(function: Callable[[], object]) -> NoReturn:
-    """Run a Python function as the whole rest of this process; what it raises ends that."""
-    try:
-        function()
-        os._exit(0)
-    finally:
-        os._exit(_CRASHED)

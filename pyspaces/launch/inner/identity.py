@@ -24,17 +24,12 @@ if TYPE_CHECKING:
 
 
 def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
-    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7)."""
-    leave_session_keyring()
-    become(inside_id(uids), inside_id(gids), may_set_groups=may_set_groups)
+    """Take the mapped ids; without them exec would drop every capability: user_namespaces(7).
 
-
-def become(uid: int | None, gid: int | None, *, may_set_groups: bool) -> None:
-    """Take ids of the user namespace that this process is in; None leaves one as it is.
-
-    Supplementary groups of the caller are not mapped as a rule; they go where the kernel lets them.
+    The caller's supplementary groups, which usually are not mapped, are dropped if that is allowed.
     """
-    take_ids(uid, gid, () if may_set_groups else None)
+    leave_session_keyring()
+    take_ids(inside_id(uids), inside_id(gids), () if may_set_groups else None)
 
 
 def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> None:

@@ -18,7 +18,7 @@ from pyspaces.features.ids.maps import ALLOW
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.procfs import Extent, inside_id
-from pyspaces.launch.inner.identity import become, drop_groups, leave_session_keyring
+from pyspaces.launch.inner.identity import drop_groups, leave_session_keyring, take_ids
 from pyspaces.launch.inner.steps import seal_imports
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def join(visit: Visit) -> None:
     offsets = clocks.open_offsets_inner() if visit.new_clocks else -1
     foreign = _foreign(visit)
     libc.set_dumpable(dumpable=visit.open_child)
-    leaving = _stay_inner if visit.keep_ids or visit.keep_groups else drop_groups
+    leaving = (lambda: None) if visit.keep_ids or visit.keep_groups else drop_groups
     try:
         # While this process still has the rights that it came with.
         joining.join_cgroups_inner(visit.cgroups)
@@ -64,10 +64,6 @@ def _foreign(visit: Visit) -> str | None:
     return None
 
 
-def _stay_inner() -> None:
-    """Keep the groups: that was asked for."""
-
-
 def _become_root(own: int, *, keep_groups: bool, foreign: str | None) -> None:
     """Become root of the user namespace, or the first id that is mapped in it.
 
@@ -83,7 +79,7 @@ def _become_root(own: int, *, keep_groups: bool, foreign: str | None) -> None:
         if number is None and foreign:
             raise KernelError(errno.EINVAL, call, [], foreign)
     if uid is not None or gid is not None:
-        become(uid, gid, may_set_groups=allowed and gid is not None)
+        take_ids(uid, gid, () if allowed and gid is not None else None)
 
 
 def _extent(line: str) -> Extent:

@@ -86,7 +86,8 @@ class Leading:
         except KernelError as error:
             # One that can be executed only cannot be looked into. Where the launcher's interpreter
             # is not the caller's, nobody inside could write to it.
-            if error.errno == errno.EACCES and self._is_ours and _may_run(name):
+            denied = error.errno == errno.EACCES and self._is_ours
+            if denied and os.access(name, os.X_OK, effective_ids=True):
                 text = "cannot be read, so it is not known whether it leads outside of the root"
                 raise Refusal(text, path=name) from None
             return None
@@ -117,10 +118,6 @@ def _registered() -> list[bytes]:
         if "interpreter" in rows and "F" not in rows.get("flags:", ""):
             found.append(os.fsencode(rows["interpreter"]))
     return found
-
-
-def _may_run(name: str) -> bool:
-    return os.access(name, os.X_OK, effective_ids=True)
 
 
 def _is_there(name: str) -> bool:

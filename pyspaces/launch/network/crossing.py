@@ -11,6 +11,7 @@ import os
 
 from pyspaces.errors import NETWORK, Report
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import rights
 from pyspaces.launch.network import helper, sockets
 from pyspaces.launch.network.inside import Inside
 from pyspaces.launch.outer import prepare
@@ -86,8 +87,7 @@ class Crossing(Service):
         except KernelError as error:
             raise self._failure(error) from error
         finally:
-            for descriptor in given:
-                os.close(descriptor)
+            rights.close(given)
         self.launch.companions.update({one.child.pidfd: one.what for one in self._helpers})
 
     def started(self, child: Spawned) -> None:
@@ -193,8 +193,7 @@ class Crossing(Service):
             own.close()
 
     def _release(self) -> None:
-        for own in self._bound:
-            own.close()
+        self._forget()
         self._bound.clear()
         if self._inside:
             self._inside.close()

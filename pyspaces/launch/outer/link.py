@@ -35,12 +35,7 @@ class Init(Service):
         reading, self._writing = os.pipe()
         self._link = Link(reading)
         try:
-            self.launch.post = init.make_post(
-                link=self._writing,
-                wait_all=life.init_wait,
-                own_session=life.own_session,
-                shares_memory=self.launch.calls,
-            )
+            self.launch.post = init.make_post(life, self._writing, shares_memory=self.launch.calls)
         except BaseException:
             self.release()
             raise

@@ -92,15 +92,12 @@ class Process1:
         for number in list(self._kills):
             self._kill_for(number)
 
-    def fate(self, number: int) -> str:
-        """Say what becomes of a signal, as `signals.fate_on` does."""
-        try:
-            return signals.fate_on(procfs.pid_of_pidfd(self._pidfd), number)
-        except KernelError:
-            return signals.TAKEN
-
     def _look(self, number: int) -> str:
-        fate = self.fate(number)
+        """Return what becomes of a signal, as `signals.fate_on` does, and note if it is taken."""
+        try:
+            fate = signals.fate_on(procfs.pid_of_pidfd(self._pidfd), number)
+        except KernelError:
+            fate = signals.TAKEN
         if fate == signals.TAKEN:
             self._taken[number] = time.monotonic()
         return fate

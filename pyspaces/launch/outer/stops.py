@@ -72,16 +72,14 @@ class Stops:
         if self._group:
             if not was_sent:
                 self._group.send(signal.number)
-        elif signal.from_process or self._own_session:
-            self._send_unless_dropped(signal.number, fate)
+        elif (signal.from_process or self._own_session) and not (
+            self._drops and fate == signals.DEFAULT
+        ):
+            signals.send(self._child.pidfd, signal.number)
         if fate != signals.TAKEN:
             now = time.monotonic()
             self._asked = _Asked(number=signal.number, look=now, last=now + _PATIENCE)
             self.look_again()
-
-    def _send_unless_dropped(self, number: int, fate: str) -> None:
-        if not (self._drops and fate == signals.DEFAULT):
-            signals.send(self._child.pidfd, number)
 
     def next_look(self) -> float | None:
         """Return when to call `look_again`, by the monotonic clock; None where nothing is open."""

@@ -62,7 +62,7 @@ class Watch:
     """What the launcher does about the command while it runs.
 
     launch: what its services have added for the watch. finished: called once with how the command
-    ended.
+    ended. ended: the same, once it was noticed; None before.
     """
 
     def __init__(self, launch: Launch, child: Spawned, finished: Callable[[Ended], object]) -> None:
@@ -93,7 +93,7 @@ class Watch:
         self._finished = finished
         self._begun = time.monotonic()
         self._received: set[int] = set()
-        self._ended: Ended | None = None
+        self.ended: Ended | None = None
         self._lock = _thread.allocate_lock()
         # A program may move its root later, and could not load this any more.
         if (self._relay or not self._reader) and (judge := self._process_1) and self._relay:
@@ -119,25 +119,20 @@ class Watch:
             self._halts = Stops(self._launch, self._child, self._group, drops=drops)
         return self._halts
 
-    @property
-    def ended(self) -> Ended | None:
-        """How the command ended; None as long as that has not been noticed."""
-        return self._ended
-
     def run(self, limit: float | None = None) -> Ended | None:
         """Wait for the command to end; None where it still runs after `limit` seconds."""
         until = None if limit is None else time.monotonic() + limit
         while True:
             with self._lock:
-                if self._ended:
-                    return self._ended
+                if self.ended:
+                    return self.ended
                 self._act()
                 poller = self._poller()
                 pause = self._pause(until)
             ready = poller.poll(pause)
             with self._lock:
-                if self._ended:
-                    return self._ended
+                if self.ended:
+                    return self.ended
                 # Before the end is looked at: at Ctrl-C the terminal's signal has ended the
                 # command, and the same signal is waiting here.
                 self._act()
@@ -155,7 +150,7 @@ class Watch:
     def ask(self, number: int) -> None:
         """Send a signal; one to end that process 1 would never notice ends it all the same."""
         with self._lock:
-            if not self._ended:
+            if not self.ended:
                 self._send(number)
 
     def _act(self) -> None:
@@ -274,20 +269,21 @@ class Watch:
         """Take a signal that the command's group got, from its terminal or from itself."""
         if number in signals.BACKGROUND:
             if not self._gets_terminal(job):
-                job.mirror(number)
-                self._hasten()
-                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+                self._stop_with_group(job, number, mirror=True)
         elif number in signals.STOPPING:
             if by_terminal or job.is_given:  # from itself: as vi does at Ctrl-Z
-                if signals.has_job_control() is not False:
-                    job.mirror(number)
-                self._hasten()
-                self._stops.stop(Received(number=number, from_process=False), was_sent=True)
+                self._stop_with_group(job, number, mirror=signals.has_job_control() is not False)
         elif by_terminal:
             self._received.add(number)
             job.mirror(number)
             if self._process_1:
                 self._process_1.sent(number)
+
+    def _stop_with_group(self, job: Job, number: int, *, mirror: bool) -> None:
+        if mirror:
+            job.mirror(number)
+        self._hasten()
+        self._stops.stop(Received(number=number, from_process=False), was_sent=True)
 
     def _gets_terminal(self, job: Job) -> bool:
         """Let the command have the terminal that it uses; tell whether that is seen to.
@@ -361,9 +357,9 @@ class Watch:
         """Take the end of the child from a caller who has reaped it; return the command's own."""
         with self._lock:
             told = self._link.status() if self._link else None
-            self._ended = Ended(pid=self._child.pid, status=told or status)
-            self._finished(self._ended)
-            return self._ended.status
+            self.ended = Ended(pid=self._child.pid, status=told or status)
+            self._finished(self.ended)
+            return self.ended.status
 
     def _finish(self) -> Ended:
         if self._relay:
@@ -379,7 +375,7 @@ class Watch:
             # Process 1 cannot end itself by a signal: a shell that tries to exits with this. A loop
             # in the shell that waits for us is to end at Ctrl-C all the same.
             cause = signals.INT
-        self._ended = Ended(
+        self.ended = Ended(
             pid=self._child.pid,
             status=status,
             signal=self._dying_of or (cause if cause in self._received else None),
@@ -388,5 +384,5 @@ class Watch:
             killed=bool(self._clock and self._clock.killed and status.signal == signals.KILL),
             lost=self._lost,
         )
-        self._finished(self._ended)
-        return self._ended
+        self._finished(self.ended)
+        return self.ended

@@ -175,12 +175,7 @@ def _context_of(request: wire.Request, raised: Sequence[int]) -> inner.Context:
     launch.inherited = Inherited(mask=frozenset(request.mask), ignored=frozenset(request.ignored))
     if request.own == 4:
         # Of this process: it is its memory that the child has.
-        launch.post = init.make_post(
-            link=raised[2],
-            wait_all=plan.life.init_wait,
-            own_session=plan.life.own_session,
-            shares_memory=False,
-        )
+        launch.post = init.make_post(plan.life, raised[2], shares_memory=False)
     os.umask(request.umask)
     executable, process_group = request.handed
     launch.handed = Handed(executable=executable, process_group=process_group)
