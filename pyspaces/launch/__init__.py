@@ -32,7 +32,7 @@ __all__ = ["Running", "caller_environment", "candidates", "replace", "run", "sta
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: few launches become the command, and the rest is for programs."""
+    """Import a name on first use: most launches need none of these."""
     if name == "replace":
         from pyspaces.launch import in_place
 
@@ -57,7 +57,7 @@ def run(
 ) -> Ended:
     """Run the command of `plan` in the foreground: wait for it, and pass signals on to it.
 
-    Where the plan says so, become the command instead, as `replace` does, and never return.
+    If the plan says so, become the command instead, as `replace` does, and never return.
     forget_environment: this process is nothing but a launcher. If the plan clears the environment,
     erase that of this process too, as /proc/PID/environ shows it. The rest, and
     errors, as for `start`. Only from the main thread.

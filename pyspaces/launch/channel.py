@@ -2,7 +2,7 @@
 
 One seqpacket socket pair, so a message arrives whole or not at all, and end-of-file means that
 the other side has gone (or, after EXECUTING, that exec succeeded: the socket is close-on-exec).
-Must not know what a message causes.
+Knows nothing of what a message causes.
 
     parent                              child
       |                                   | waits
@@ -14,7 +14,7 @@ Must not know what a message causes.
       | <-- FAILED (report) ------------- |  a step failed: the last message
       | <-- EXECUTING (its namespaces) -- |  everything is set up
       | --- GO -------------------------> |  only to a child that is held: it waits for it
-      | <~~ STAGE, FAILED, EXECUTING ~~~~ |  on the board: only where the plan confines the command
+      | <~~ STAGE, FAILED, EXECUTING ~~~~ |  on the board: only if the plan confines the command
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died
 
@@ -25,7 +25,7 @@ The board is memory that both have. What a child does right before exec may leav
 with which it could say anything: it writes there, each message over the last, and the parent reads
 the last one at end-of-file. EXECUTING there is exec itself; after STAGE, the child died before it.
 
-Where the launcher itself becomes the command, it is the child of this picture, and a helper that
+If the launcher itself becomes the command, it is the child of this picture, and a helper that
 ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
 gives instead of MAPPED) with REFUSED: the error as people are to read it.
 """
@@ -82,7 +82,7 @@ class Conversation:
         self.stage = ""
 
     def accept(self, message: Message) -> Message:
-        """Take the next message. Raises OutOfTurn where the order above forbids it."""
+        """Take the next message. Raises OutOfTurn if the order above forbids it."""
         if message.kind not in _NEXT[self._last]:
             raise OutOfTurn(f"{message.kind!r} after {self._last!r}")
         self._last = message.kind
@@ -92,12 +92,12 @@ class Conversation:
 
     @property
     def failed(self) -> bool:
-        """Tell whether the child has said that it failed."""
+        """Return whether the child has said that it failed."""
         return self._last == FAILED
 
     @property
     def executing(self) -> bool:
-        """Tell whether the child has said that exec comes next."""
+        """Return whether the child has said that exec comes next."""
         return self._last == EXECUTING
 
 
@@ -114,7 +114,7 @@ class Channel:
         return self._descriptor
 
     def say(self, kind: bytes, body: bytes = b"") -> None:
-        """Send a message. Raises KernelError (EPIPE where the other side has gone)."""
+        """Send a message. Raises KernelError (EPIPE if the other side has gone)."""
         if self._is_mute and self._board:
             frame = (kind + body)[: _LARGEST - _HEAD]
             self._board[: _HEAD + len(frame)] = len(frame).to_bytes(_HEAD, "little") + frame
@@ -139,7 +139,7 @@ class Channel:
         return Message(kind=frame[:1], body=frame[1:]) if frame else None
 
     def _take_board(self) -> bytes:
-        """Return the last message of the board, once; nothing where that is exec itself."""
+        """Return the last message of the board, once; nothing if that is exec itself."""
         assert self._board
         size = int.from_bytes(self._board[:_HEAD], "little")
         frame = self._board[_HEAD : _HEAD + size]
@@ -161,6 +161,6 @@ def pair(board: mmap | None = None) -> tuple[Channel, Channel]:
 
 def new_board() -> mmap:
     """Return memory for the board, with nothing on it."""
-    from mmap import mmap  # only where the command is confined
+    from mmap import mmap  # only if the command is confined
 
     return mmap(-1, _LARGEST)

@@ -41,7 +41,7 @@ def caller_environment() -> dict[bytes, bytes]:
 
 
 def is_coerced(current: Mapping[bytes, bytes]) -> bool:
-    """Tell whether LC_CTYPE may be the one that Python itself adds in the C locale: PEP 538."""
+    """Return whether LC_CTYPE may be the one that Python itself adds in the C locale: PEP 538."""
     return current.get(b"LC_CTYPE") in _COERCED
 
 
@@ -125,7 +125,7 @@ def _environment_of(launch: Launch) -> dict[bytes, bytes]:
 
 
 def _working_directory() -> str | None:
-    """Return the path of the working directory; None where it has none, being removed."""
+    """Return the path of the working directory; None if it was removed."""
     try:
         return os.getcwd()
     except OSError:

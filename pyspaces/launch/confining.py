@@ -1,6 +1,6 @@
 """What confines a command, made before there is a child: it only applies it, right before exec.
 
-Runs in the parent. Loaded only where the plan confines the command.
+Runs in the parent. Loaded only if the plan confines the command.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _SYS_CLOSE_RANGE, _CLOSE_RANGE_CLOEXEC = 436, 4
 
 
 class Handed(Record):
-    """What a command gets from the program that starts it, as `subprocess` lets one choose it.
+    """What a command gets from the program that starts it, as `subprocess` offers it.
 
     streams: the descriptors for standard input, output and error; -1 for the caller's. kept: the
     other descriptors that stay open; None for every one that is inheritable. executable: the

@@ -72,9 +72,9 @@ def replace_launcher(launch: Launch) -> NoReturn:
 
 
 def _replace_self(context: Context) -> NoReturn:
-    """Become the command in the process of the launcher. Raises SpaceError where that fails.
+    """Become the command in the process of the launcher. Raises SpaceError if that fails.
 
-    Everything to tell the error with is loaded; nothing else may be, from whatever root is there.
+    All that an error needs is loaded; nothing else may be, since the root may be another.
     """
     seal_imports()
     telling = inner.Telling(context)

@@ -1,4 +1,4 @@
-"""Our own process 1 of a pid namespace: reaps orphans, passes signals on, tells the launcher.
+"""Our own process 1 of a pid namespace: reaps orphans, passes signals on, reports to the launcher.
 
 Runs in the first process of the namespace only, which stays the forked interpreter: after the root
 has moved there may be no interpreter to execute, and what a fork shares with its launcher costs
@@ -37,7 +37,7 @@ class Post(Record):
     """What process 1 needs, made in the launcher before the fork.
 
     area: where /proc reads the command line and environment of this process from, as (start, end).
-    link: the descriptor by which it tells. wait_all: whether it outlives the command, until every
+    link: the descriptor by which it reports. wait_all: whether it outlives the command, until every
     process of the namespace has ended. own_session: whether the command leads a session.
     shares_memory: whether the command is a function of this interpreter, and no program.
     """
@@ -127,7 +127,7 @@ class _Server:
 
     def _pass_on_inner(self, number: int) -> None:
         if self._word is not None:
-            # The command has ended; whoever asks us to end means those that it has left.
+            # The command has ended; a request to end is for the processes that it has left.
             if number in signals.ENDING:
                 signals.send_to_all_inner(number)
             return
@@ -140,7 +140,7 @@ class _Server:
         signals.send(self._command.pidfd, number)
 
     def _fate_inner(self, number: int) -> str:
-        """Say what becomes of a signal to the command; /proc may be that of the host, or none."""
+        """Return what becomes of a signal to the command; /proc may be the host's, or missing."""
         try:
             return signals.fate_on(procfs.pid_of_pidfd(self._command.pidfd), number)
         except KernelError:

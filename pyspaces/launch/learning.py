@@ -3,7 +3,7 @@
 The kernel reports each call to a process beside the launcher, which notes its number and lets it
 go on: seccomp_unotify(2). That answer is for watching only, and decides nothing: the arguments may
 change meanwhile. It works for ordinary users. Runs in the parent, but for `Handover` (in the child)
-and `_watch` (in that process). Loaded only where it was asked for.
+and `_watch` (in that process). Loaded only if it was asked for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ALWAYS = ("execve", "exit", "exit_group", "restart_syscall", "rt_sigreturn")
 
 
 class Handover:
-    """How the child gives the listener away: by the one call that is not reported."""
+    """How the child sends the listener: by the one call that is not reported."""
 
     def __init__(self, socket: _socket.socket, library: Library) -> None:
         self._socket = socket
@@ -211,7 +211,7 @@ class _Watcher:
                 poller.unregister(self._listener)  # POLLHUP: nobody is left
 
     def is_alone(self) -> bool:
-        """Tell whether nobody is left whose calls come here."""
+        """Return whether no process is left whose calls come here."""
         poller = select.poll()
         poller.register(self._listener, 0)
         return bool(poller.poll(0))

@@ -43,10 +43,10 @@ def _is_recorded(outputs: Outputs) -> bool:
 # In the order in which they are opened. `before` comes in this order, too; every later moment in
 # the opposite one, with those last that tell of the launch (`Service.tells`).
 ROWS: tuple[Row, ...] = (
-    # First, to be told last: people see what else went wrong above it. It opens nothing.
+    # First, so that it comes last: people see what else went wrong above it. It opens nothing.
     _for("outputs", lambda part: part.report, "records.report", "Report"),
-    # Before anything that the host may refuse: that is recorded, too. Told that the launch failed,
-    # or how the command ended, when all else is released: who reads it finds the name free.
+    # Before anything that the host may refuse: that is recorded as well. Told of the failure, or
+    # how the command ended, when all else is released: who reads it finds the name free.
     _for("outputs", _is_recorded, "records.journal", "Journal"),
     _for("outputs", bool, "records.peak", "Peak"),
     # Before anything is there for others to see: an invalid profile is a usage error.
@@ -68,7 +68,7 @@ ROWS: tuple[Row, ...] = (
     _for("existing", lambda part: part.joining, "existing.joined", "Joined"),
     _for("life", lambda part: part.pty, "outer.terminal", "Terminal"),
     # After the name, since it removes the file of an earlier command. Told before the journal:
-    # whoever waits for the record of the end finds the file.
+    # a program that waits for the record of the end finds the file.
     _for("outputs", lambda part: part.overlay_diff is not None, "records.difference", "Difference"),
     # After the name, since it removes the file of an earlier command. Starts a process while the
     # child is held, before anything that may fail then.
@@ -137,7 +137,7 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
 def _limit_of_process_1(plan: Plan) -> Callable[[], object]:
     """Return what leaves process 1 of ours no capability that its command, tracing it, could use.
 
-    But for CAP_KILL, where the command is another user, to whom signals are passed on.
+    Except CAP_KILL if the command is another user: signals are passed on to it.
     """
     from pyspaces.features.ids.capabilities import keep_for_signals_inner
 

@@ -76,7 +76,7 @@ def _rest(plan: Plan) -> Iterator[str]:
 def _joining(joining: Joining) -> Iterator[str]:
     of_target = [join for join in joining.joins if join.pid == joining.target]
     rows = (
-        ("take hold of process", joining.target or joining.start),
+        ("open process", joining.target or joining.start),
         ("start from the environment of process", joining.environment),
         ("go into the cgroups of process", joining.cgroup),
     )
@@ -84,7 +84,7 @@ def _joining(joining: Joining) -> Iterator[str]:
         if used:
             yield f"{text} {joining.target}"
     if joining.start:
-        yield f"refuse it where it was not started {joining.start} clock ticks after the host"
+        yield f"refuse it unless it was started {joining.start} clock ticks after the host"
     if of_target:
         names = ", ".join(join.namespace for join in of_target)
         yield f"join the namespaces of process {joining.target}: {names}"
@@ -93,7 +93,7 @@ def _joining(joining: Joining) -> Iterator[str]:
     if joining.root:
         yield f"move to the root and the working directory of process {joining.target}"
     if joining.keep_ids:
-        yield "stay who one is in the user namespace"
+        yield "keep the caller's ids in the user namespace"
     elif "user" in joining.names():
         yield "become root of the user namespace, or else the first id that is mapped there"
 
@@ -128,7 +128,7 @@ def _join(words: Iterable[str]) -> str:
 
 
 def _quote(word: str) -> str:
-    """Quote a word for a shell; where that cannot be shown, with the quotes of bash and zsh.
+    """Quote a word for a shell; if it is not printable, with the quotes of bash and zsh.
 
     A plan may be somebody else's, and a terminal does what control characters say.
     """

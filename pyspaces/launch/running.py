@@ -27,7 +27,7 @@ class Running:
 
     `pid` is its process id for the caller, `pidfd` a descriptor that stands for it. Close
     it, or use it as a context manager; closing waits for nothing and ends nothing. `ports` are the
-    published ports, with the numbers that the kernel has chosen where that was left to it.
+    published ports, with the numbers that the kernel has chosen if that was left to it.
     """
 
     def __init__(self, child: Spawned, watch: Watch, ports: tuple[Port, ...] = ()) -> None:
@@ -95,13 +95,13 @@ class Running:
 
 
 def limit_of(timeout: object) -> float | None:
-    """Return how many seconds a caller wants to wait, or None. Raises TypeError and ValueError."""
+    """Return how many seconds to wait, or None for ever. Raises TypeError and ValueError."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise TypeError(f"timeout: has to be a number of seconds or None, and is {told(timeout)}")
     if timeout != timeout:  # noqa: PLR0124 - the one number that is not itself
-        raise ValueError("timeout: has to be a number of seconds or None, and is none")
+        raise ValueError("timeout: has to be a number of seconds or None, and is not a number")
     return float(max(min(timeout, _LONGEST), -1))
 
 

@@ -1,4 +1,4 @@
-"""A service: what a launch takes along besides its child, and the six moments of it.
+"""A service: a part of a launch besides its child, with six moments.
 
 Runs in the parent but for `before`. Loaded with the first service that a launch asks for.
 """
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """Something that a launch takes along, from before there is a child to the end of the command.
+    """A part of a launch that lasts from before the child is created to the end of the command.
 
-    Made where the plan asks for it, by a row of `services.ROWS`. Each moment comes once at most;
+    Made if the plan asks for it, by a row of `loading.ROWS`. Each moment comes once at most;
     after `open` has returned, either `failed` or `ended` comes last. In a launch without a fork
-    there are only `open` and `before`. What the child, the watch or another service needs of it
-    goes into `launch`.
+    there are only `open` and `before`. It stores in `launch` what
+    the child, the watch or another service needs.
 
-    tells: whether it tells what becomes of the launch; such a service comes after all others, but
-    in `open` and `before`. task: what it does in `failed` and `ended`, as in "cannot TASK: why".
+    tells: whether it reports on the launch; such a service comes after all others, except in
+    `open` and `before`. task: what it does in `failed` and `ended`, as in "cannot TASK: why".
     """
 
     tells = False
-    task = "release what the launch has taken along"
+    task = "release the resources of the launch"
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
 
     def open(self) -> None:
-        """In the launcher, first of all: get hold of what it takes, or raise and hold nothing."""
+        """In the launcher, first of all: acquire what it needs, or raise and hold nothing."""
 
     def before(self) -> None:
-        """In the process that creates the child, right before it does: KernelError fails it."""
+        """In the process that creates the child, right before. A KernelError fails the launch."""
 
     def held(self, child: Spawned) -> None:
-        """In the launcher, while the child waits for this, set up, right before exec."""
+        """In the launcher, while the child, all set up, waits for this right before exec."""
 
     def started(self, child: Spawned) -> None:
         """In the launcher, once exec has succeeded: the command runs in `child`."""
@@ -67,7 +67,7 @@ class Service:
 
 
 def members_of(launch: Launch, child: Spawned) -> dict[str, int]:
-    """Return the inode of each namespace that the command will be in, as far as it is known."""
+    """Return the inode of each namespace that the command will be in, except unknown ones."""
     number = procfs.pid_of_pidfd(child.pidfd)
     told = dict(child.told)
     found = {}

@@ -1,7 +1,7 @@
-"""What a launch takes along besides the child: a loop over the services that it asks for.
+"""One launch, and the loop over the services that its plan asks for.
 
 Runs in the parent. What a service is, and when each of its moments comes, is in `service`; which
-there are is said by `loading.ROWS` alone.
+there are is in `loading.ROWS` alone.
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ class Launch:
         self.limit: str | None = None
 
     def leaves_group(self) -> bool:
-        """Tell whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
+        """Return whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
 
-        Only where we are in the foreground, and it is in another pid namespace: elsewhere it can
-        name us all the same. And not where our own group is out of our sight, and could never be
-        given the terminal back.
+        Only if we are in the foreground and it is in another pid namespace: otherwise it can name
+        us all the same. And not if our own group is not visible here, and could never be given the
+        terminal back.
         """
         apart = self.plan.has("pid") or "pid" in self.inodes
         if self.reader is None or not apart:
@@ -121,12 +121,12 @@ class Launch:
         return os.getpgrp() != 0 or not signals.has_terminal()
 
     def controls_jobs(self) -> bool:
-        """Tell whether somebody has to decide who has the terminal, the command or the caller."""
+        """Return whether the terminal has to be passed between the command and the caller."""
         return self.leaves_group() and signals.has_terminal()
 
 
 def tell_people(text: str) -> None:
-    """Say something on standard error; where nobody can hear it, that changes nothing."""
+    """Print a message on standard error; ignore it if that fails."""
     try:
         os.write(2, f"pyspaces: {visible_lines(text)}\n".encode())
     except OSError:
@@ -136,7 +136,7 @@ def tell_people(text: str) -> None:
 class Services:
     """The services of one launch; makes and opens them.
 
-    Raises SpaceError and UsageFault where one cannot be opened; those before it are released then.
+    Raises SpaceError and UsageFault if one cannot be opened; those before it are released then.
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -163,7 +163,7 @@ class Services:
             self._opened.append(service)
 
     def before(self) -> Callable[[], object] | None:
-        """Return what the process that creates the child does first; None where that is nothing."""
+        """Return what the process that creates the child does first; None if nothing."""
         given = self._launch.before
         services = [service for service in self._opened if service.prepares]
         groups = _has_groups_to_drop(self._launch.plan)
@@ -187,7 +187,7 @@ class Services:
             close()
 
     def holding(self) -> Callable[[Spawned], object] | None:
-        """Return what happens while the child is held; None where nothing has to."""
+        """Return what to do while the child is held; None if nothing."""
         given = self._launch.hold
         services = [service for service in self._in_turn() if service.holds]
         if not services:
@@ -202,16 +202,16 @@ class Services:
         return hold
 
     def started(self, child: Spawned) -> None:
-        """Say that the command runs. Raises what a service raises: the launch has then failed."""
+        """Tell the services that the command runs; if one raises, the launch has failed."""
         for service in self._in_turn():
             service.started(child)
 
     def failed(self, error: BaseException) -> None:
-        """Say that the launch has failed, and release everything."""
+        """Tell the services that the launch has failed, which releases everything."""
         self._close(lambda service: service.failed(error))
 
     def ended(self, ended: Ended) -> None:
-        """Say how the command has ended, and release everything."""
+        """Tell the services how the command has ended, which releases everything."""
         self._close(lambda service: service.ended(ended))
 
     def _in_turn(self) -> list[Service]:
@@ -219,10 +219,10 @@ class Services:
         return sorted(latest_first, key=lambda service: service.tells)
 
     def _close(self, act: Callable[[Service], object]) -> None:
-        """Give each its last moment, whatever becomes of the others'.
+        """Give each service its last moment, even if another fails.
 
-        What goes wrong is told and changes nothing else: how the command ended is worth more. Only
-        what ends a program, such as KeyboardInterrupt, is raised, after the last.
+        What goes wrong is printed and changes nothing else: how the command ended is worth more.
+        Only what ends a program, such as KeyboardInterrupt, is raised, after the last.
         """
         services, self._opened = self._in_turn(), []
         interruption: BaseException | None = None
@@ -247,7 +247,7 @@ def may_have_services(launch: Launch) -> bool:
 
 
 def _has_groups_to_drop(plan: Plan) -> bool:
-    """Tell whether the caller's groups have to go before the child is created.
+    """Return whether the caller's groups have to be dropped before the child is created.
 
     Root of the host may drop them, as long as it is outside; anybody else may not, inside or out.
     """

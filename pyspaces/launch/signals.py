@@ -22,7 +22,7 @@ else:
 
 # Asked to end by one of these, a command that is pid 1 and takes no notice is killed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-# By these the terminal stops a group: at Ctrl-Z, and where one of it uses it in the background.
+# By these the terminal stops a group: at Ctrl-Z, and if one uses it in the background.
 BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
 STOPPING = (signal.SIGTSTP, *BACKGROUND)
 FORWARDED = (
@@ -118,7 +118,7 @@ class Group(Record):
     """The process group that the command has to itself.
 
     number: as this process counts. delegate: a pidfd of our process 1 in it, or -1. Process 1
-    passes on what it gets, and could not tell what the whole group has got; so it sends that.
+    passes on what it gets, and could not know what the whole group has got; so it sends that.
     """
 
     number: int
@@ -159,14 +159,14 @@ class Reader:
     action meanwhile: ignored (as some callers leave it) it would make the kernel throw the
     command's status away. Only for the main thread of a program that waits for nothing else, such
     as the command line.
-    wake_after: seconds after which this process is not left stopped any more, whoever stopped it;
+    wake_after: seconds after which this process is not left stopped any more, no matter by whom;
     never if None.
     """
 
     def __init__(self, *, wake_after: float | None = None) -> None:
         self._wake_after = wake_after
         self.fatal = frozenset(n for n in _FATAL if signal.getsignal(n) == signal.SIG_DFL)
-        # SIGCHLD tells of a command that stops: a pidfd tells of its end only.
+        # SIGCHLD reports a command that stops: a pidfd reports its end only.
         self._numbers = (*FORWARDED, CHLD, *self.fatal)
 
     def __enter__(self) -> Reader:
@@ -261,7 +261,7 @@ def send_marked(pidfd: int, number: int, mark: int) -> None:
 def wait_for_ending_inner() -> None:
     """Wait for TERM or INT; meanwhile the kernel reaps the children that fall to this process.
 
-    Blocked, both wait for sigwait even where this is pid 1 and has no handler for them.
+    Blocked, both wait for sigwait even if this is pid 1 and has no handler for them.
     """
     asked = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_SETMASK, asked)
@@ -287,7 +287,7 @@ def stopped_by(pid: int) -> int | None:
 
 
 def was_continued(pid: int) -> bool:
-    """Tell whether stopped child `pid` has been continued since this was last asked."""
+    """Return whether stopped child `pid` has been continued since this was last asked."""
     try:
         return bool(os.waitid(os.P_PID, pid, os.WCONTINUED | os.WNOHANG))
     except ChildProcessError:
@@ -295,9 +295,9 @@ def was_continued(pid: int) -> bool:
 
 
 def stop_self() -> bool:
-    """Stop this process where a shell looks after its jobs; return once it is continued.
+    """Stop this process if a shell controls its jobs; return True once it is continued.
 
-    Returns False at once where none does.
+    Returns False at once if none does.
 
     By SIGSTOP: to stop by SIGTSTP it would have to be unblocked, and a second Ctrl-Z in the moment
     before it is blocked again would stop us without our knowing (seen).
@@ -309,7 +309,7 @@ def stop_self() -> bool:
 
 
 def has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal, and so perhaps a shell with jobs."""
+    """Return whether this process has a controlling terminal, and so perhaps a shell with jobs."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -318,10 +318,10 @@ def has_terminal() -> bool:
 
 
 def has_job_control() -> bool | None:
-    """Tell whether somebody would continue this process group: it is not orphaned, setpgid(2).
+    """Return whether a shell would continue this process group: it is not orphaned, setpgid(2).
 
     That is, the first of our ancestors beyond the group is in our session, as a shell is. None
-    where that one cannot be seen, since it is outside of our pid namespace.
+    if that one is not visible, being outside of our pid namespace.
     """
     group, session, process = os.getpgrp(), os.getsid(0), os.getppid()
     while process > 0:
@@ -335,7 +335,7 @@ def has_job_control() -> bool | None:
 
 
 def fate_on(process: int, number: int) -> str:
-    """Say what becomes of signal `number` on a process as it is now.
+    """Return what becomes of signal `number` on a process as it is now.
 
     process: its pid as /proc numbers it. TAKEN: it has a handler, ignores the signal, waits for it
     (sigwait, signalfd), or has ended. BLOCKED: the signal is pending, or may be: the process cannot

@@ -59,12 +59,12 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     function: what to call in the new process instead of the command, whose name then is a label;
     the plan's environment is there in `os.environ`. before: what the process that creates the new
     one does first, such as joining namespaces. hold: called once everything is set up, with the
-    child, which waits right before exec until it returns. tell: called with what people are told
-    apart from errors; standard error if not given. The command dies with the thread that calls
+    child, which waits right before exec until it returns. tell: called with messages that
+    are not errors; standard error if not given. The command dies with the thread that calls
     this, unless the plan says otherwise; with this process, if the launch server creates it, as it
     does for a process that is large (`launch.use_server`).
-    Raises UsageFault for a plan that cannot be meant, Interrupted, or SpaceError where the launch
-    fails; nothing is left running then.
+    Raises UsageFault for an invalid plan, Interrupted, or SpaceError if the launch fails; nothing
+    is left running then.
     """
     launch = Launch(checked(plan), tell=tell, observe=observe)
     launch.variables, launch.inherited, launch.reader = variables, inherited, reader
@@ -87,7 +87,7 @@ def start_launch(launch: Launch) -> Running:
     except BaseException as error:
         services.failed(error)
         raise
-    # These may lead to whoever has the handle: a circle, which would keep its descriptor open.
+    # These may refer to the owner of the handle: a circle would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
     from pyspaces.launch.outer.watch import Watch  # these two were loaded during the set-up
     from pyspaces.launch.running import Running
@@ -121,13 +121,13 @@ def not_created(error: KernelError, plan: Plan) -> SpaceError:
     """Return the error of a launch that failed before there was a child to name the stage."""
     if error.errno == errno.ETIMEDOUT and error.call == "clone":
         return prepare.too_late(plan, JOIN)
-    # Where namespaces are joined, whatever is not the creation itself belongs to that.
+    # If namespaces are joined, all errors but those of the creation belong to that stage.
     other = JOIN if plan.joining() else PREPARE
     return prepare.failure(Report.of(_STAGES.get(error.call, other), error), plan)
 
 
 def created_at_once(launch: Launch) -> list[str]:
-    """Say which namespaces are created at once, and return their names."""
+    """Report which namespaces are created at once, and return their names."""
     # The kernel takes CLONE_NEWTIME in clone3 too, but offsets can then no longer be written.
     created = [name for name in launch.plan.namespaces if name != "time"]
     launch.observe(f"create the namespaces: {', '.join(created) or 'none'}")
@@ -162,7 +162,7 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
 def _create_by_server(
     launch: Launch, services: Services, flags: int
 ) -> tuple[Spawned, channel.Channel] | None:
-    """Have the launch server create the child; None if it is for this process to fork."""
+    """Let the launch server create the child; return None if this process has to fork."""
     if launch.reader or launch.function:
         return None
     try:

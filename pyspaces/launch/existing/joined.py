@@ -69,9 +69,9 @@ class Joined(Service):
             visit.close()
 
     def _variables_of(self, visit: Visit) -> Mapping[bytes, bytes] | None:
-        """Return the environment of the target, as far as the command may have it.
+        """Return the part of the environment of the target that the command may have.
 
-        Where the target has neither a root nor a mount namespace of its own, the command is a
+        If the target has neither a root nor a mount namespace of its own, the command is a
         program of this host: what the target says does not decide what that loads.
         """
         if visit.variables is None or visit.root >= 0:
@@ -87,10 +87,10 @@ class Joined(Service):
 
 
 def _may_be_open(plan: Plan, visit: Visit) -> bool:
-    """Tell whether a process that joins, with a user namespace to be made, may be open to others.
+    """Return whether a process that joins, then creates a user namespace, may stay dumpable.
 
-    Where no user namespace is joined, nobody there has a right over it. Where one is, whoever has
-    all capabilities in it can trace the command as well, which has the same root directory unless
+    If no user namespace is joined, nobody there has a right over it. If one is, a process with all
+    capabilities in it can trace the command as well, which has the same root directory unless
     that is changed on the way.
     """
     return plan.has("user") and not (visit.joins_user and plan.has("mount"))

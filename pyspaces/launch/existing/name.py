@@ -27,7 +27,7 @@ class Name(Service):
     def held(self, child: Spawned) -> None:
         """Pass the name to the child."""
         launch = self.launch
-        # Who is told to stop a name asks the process that watches it: a program that has started a
+        # `stop` asks the process that watches the name: a program that has started a
         # function is no mere launcher, and must not be the one.
         self._claim.pass_to(
             procfs.pid_of_pidfd(child.pidfd),

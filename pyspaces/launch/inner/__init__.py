@@ -83,7 +83,7 @@ def _told_namespaces(own: int) -> bytes:
     for row in NAMESPACES:
         try:
             links.append(os.readlink(row.link, dir_fd=own))
-        except OSError:  # this kernel has no such namespace, or this /proc is none
+        except OSError:  # this kernel has no such namespace, or there is no /proc
             continue
     os.close(own)
     return os.fsencode(" ".join(links))
@@ -105,13 +105,13 @@ class Telling:
         os._exit(1)
 
     def report(self, error: BaseException) -> Report:
-        """Say where it happened."""
+        """Return the report of an error, with the stage it happened in."""
         path = _path_of(error, self.context)
         return Report.of(self.stage, error, path=path, text=_text_of(error))
 
 
 def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
-    """Take steps, and tell of each as it begins."""
+    """Take steps, and report each as it begins."""
     context = telling.context
     for step, text in rows:
         if step.at_exec:
@@ -212,7 +212,7 @@ def _checked(path: bytes, argv: list[bytes], context: Context) -> None:
 
 
 def _path_of(error: BaseException, context: Context) -> str:
-    """Name the command as the caller wrote it where it is missing, else the file that failed."""
+    """Return the command as the caller wrote it if it is missing, else the file that failed."""
     if not isinstance(error, OSError) or error.filename is None or isinstance(error, Refusal):
         return ""  # a Refusal says it all
     name = os.fsdecode(error.filename)

@@ -31,7 +31,7 @@ def _change(context: Context) -> None:
 
 
 def _is_named(plan: Plan) -> bool:
-    """Tell whether PWD is to be set: the directory may change, and nothing is said about PWD."""
+    """Return whether to set PWD: the directory may change, and the plan says nothing about PWD."""
     joining = plan.joining()
     moved = plan.workdir is not None or (
         joining is not None and (joining.root or "mount" in joining.names())
@@ -43,7 +43,7 @@ def _is_named(plan: Plan) -> bool:
 def _name(context: Context) -> None:
     """Let PWD name the working directory, as a shell and bwrap(1) do.
 
-    What it says stays where that leads here: a path with links in it is the one that people know.
+    Its value stays if it leads here: a path with links in it is the one that people know.
     """
     given = os.path.join(context.directory or "", context.plan.workdir or "")
     path = _first_that_leads_here(context.environment.get(_PWD, b""), os.fsencode(given))
@@ -54,7 +54,7 @@ def _name(context: Context) -> None:
 
 
 def _first_that_leads_here(*paths: bytes) -> bytes:
-    """Return the path that PWD may be; empty where the working directory has none."""
+    """Return the path that PWD may be; empty if the working directory has none."""
     for path in paths:
         parts = path.split(b"/")
         if not path.startswith(b"/") or b"." in parts or b".." in parts:

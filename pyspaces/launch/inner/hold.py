@@ -25,7 +25,7 @@ def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
     Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
     and a file system that it stood in could not be unmounted. Nor has it anything to read for a
     command that is run in its namespaces later, and may trace it: what can be found of the
-    environment is overwritten. It stays dumpable where it has joined nothing, for its owner could
+    environment is overwritten. It stays dumpable if it has joined nothing, for its owner could
     not enter it otherwise.
     """
     for start, end in environment:

@@ -1,4 +1,4 @@
-"""Who the new process is: the mapped user, as soon as the maps are written.
+"""The ids of the new process: the mapped user, as soon as the maps are written.
 
 Runs in the new process only.
 """
@@ -47,14 +47,14 @@ def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> 
             call()
         except OSError as error:
             raise KernelError(error.errno or 0, name) from error
-    # The change of ids gave our files in /proc to the host's root, and where that is not us any
+    # The change of ids gave our files in /proc to the host's root, and if that is not us any
     # more, timens_offsets could not be opened (seen as root with 0 mapped to 1000). A process that
     # was closed to others stays so: with fs.suid_dumpable=1 the change of ids has opened it.
     libc.set_dumpable(dumpable=dumpable)
 
 
 def drop_groups() -> None:
-    """Give up the supplementary groups, as far as this process may: setgroups(2).
+    """Drop the supplementary groups, if this process may: setgroups(2).
 
     Before it is in a user namespace where nobody may, with `deny` in /proc/PID/setgroups or without
     a map: there the groups of root would stay, and with them what they may read.
@@ -72,9 +72,9 @@ _NO_KEYRING = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EDQUOT)
 
 
 def leave_session_keyring() -> None:
-    """Begin an empty session keyring, where there can be one: keyctl(2), session-keyring(7).
+    """Begin an empty session keyring, if that is possible: keyctl(2), session-keyring(7).
 
-    Who has a keyring possesses its keys, whatever user namespace it is in. Raises KernelError.
+    A process possesses the keys of its keyring in every user namespace. Raises KernelError.
     """
     number = constants.SYS_keyctl.get((os.uname().machine, struct.calcsize("P")))
     if number is None:

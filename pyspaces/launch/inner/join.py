@@ -1,6 +1,6 @@
 """Existing namespaces, joined by the process that then creates the child, or becomes the command.
 
-Runs in that process only: the one in the middle of `spawn`, or the launcher itself. Whoever is in
+Runs in that process only: the one in the middle of `spawn`, or the launcher itself. Processes in
 the namespaces may be hostile, and have all capabilities there: from before the first is joined up
 to exec, this process and its child are not dumpable, so that nobody inside can trace them or use
 what they are: their root, their directory, their descriptors and memory (CVE-2016-9962; seen
@@ -40,7 +40,7 @@ def join(visit: Visit) -> None:
         # While this process still has the rights that it came with.
         joining.join_cgroups_inner(visit.cgroups)
         joined_user = joining.join_inner(visit, leaving)
-        # Joining is a change of credentials, too.
+        # Joining changes the credentials as well.
         libc.set_dumpable(dumpable=visit.open_child)
         # Before the change of ids, which may cost the right to it.
         joining.move_inner(visit)
@@ -57,7 +57,7 @@ def join(visit: Visit) -> None:
 
 
 def _foreign(visit: Visit) -> str | None:
-    """Return the path of a user namespace that somebody else owns; None where all are ours."""
+    """Return the path of a user namespace that somebody else owns; None if all are ours."""
     for handle in (*visit.handles, *visit.owners):
         if handle.name == "user" and nsfs.owner_uid(handle.descriptor) != os.geteuid():
             return handle.path
@@ -67,7 +67,7 @@ def _foreign(visit: Visit) -> str | None:
 def _become_root(own: int, *, keep_groups: bool, foreign: str | None) -> None:
     """Become root of the user namespace, or the first id that is mapped in it.
 
-    Where none is mapped, the caller's own id stays: root of the host would act as that on whatever
+    If none is mapped, the caller's own id stays: root of the host would act as that on whatever
     the owner of the namespace, if it is another user, has put there. So that is refused.
     """
     uid, gid = (

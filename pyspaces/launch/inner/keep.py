@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _have_namespaces_kept(context: Context) -> None:
     """Wait until the parent has bound our namespaces to files.
 
-    Linux 6.18 refuses at random to bind a mount namespace where the binder is not in the first of
+    Linux 6.18 refuses at random to bind a mount namespace if the binder is not in the first of
     all: mnt_ns_loop() of fs/namespace.c wants its number to be higher than that of the binder's
     own, and each CPU gives numbers from a range of its own. A namespace made later on the CPU on
     which the binder's was made has a higher one, so each CPU is tried; nothing is mounted yet.
@@ -46,7 +46,7 @@ def _ask_to_keep(context: Context) -> Message:
             os._exit(0)
     message = context.channel.hear()
     if message is None:
-        raise SpaceError("cannot keep the namespaces: who binds them has died")
+        raise SpaceError("cannot keep the namespaces: the process that binds them has died")
     return message
 
 

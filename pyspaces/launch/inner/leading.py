@@ -1,6 +1,6 @@
 """Where a path would lead exec: to nothing but what is in the root that the command sees.
 
-Runs in the new process only. Loaded where that root is not the caller's: it may be made so that
+Runs in the new process only. Loaded if that root is not the caller's: it may be made so that
 the kernel executes the interpreter of this launcher, by a first line `#!/proc/self/exe` and a
 dynamic loader from there, which could then write to that file of the host (CVE-2019-5736).
 """
@@ -41,7 +41,7 @@ class Leading:
         self._registered = _registered()
 
     def check_inner(self, path: bytes) -> None:
-        """Raise Refusal where exec of `path` would leave the root; what is wrong else, exec says.
+        """Raise Refusal if exec of `path` would leave the root; exec reports all other errors.
 
         The caller's own descriptor, as /proc/self/fd/3, is what the caller has asked for.
         """
@@ -62,7 +62,7 @@ class Leading:
             self._follow_inner(one, constants.RESOLVE_NO_MAGICLINKS, level + 1)
 
     def _open_inner(self, path: bytes, resolve: int) -> int | None:
-        """Open a file that can be executed, to read it; None where exec will refuse it."""
+        """Open a file that can be executed, to read it; None if exec will refuse it."""
         name = os.fsdecode(path)
         try:
             place = libc.openat2(_AT_FDCWD, name, os.O_PATH, resolve)
@@ -84,7 +84,7 @@ class Leading:
         try:
             found = libc.openat2(_AT_FDCWD, name, os.O_RDONLY | os.O_NONBLOCK, resolve)
         except KernelError as error:
-            # One that can be executed only cannot be looked into. Where the launcher's interpreter
+            # A file with no permission to read cannot be checked. If the launcher's interpreter
             # is not the caller's, nobody inside could write to it.
             denied = error.errno == errno.EACCES and self._is_ours
             if denied and os.access(name, os.X_OK, effective_ids=True):
@@ -121,7 +121,7 @@ def _registered() -> list[bytes]:
 
 
 def _is_there(name: str) -> bool:
-    """Tell whether magic links alone were in the way, and not a circle of symbolic ones."""
+    """Return whether magic links alone were in the way, and not a loop of symbolic links."""
     try:
         os.close(os.open(name, os.O_PATH | os.O_CLOEXEC))
     except OSError:

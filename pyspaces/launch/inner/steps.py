@@ -39,7 +39,7 @@ NO_INTERPRETER = "the file is there, but not the interpreter that it names"
 
 
 class ImportSealed(ImportError):
-    """A module was imported in the child, where it might come from somebody else's root."""
+    """A module was imported in the child, where it could come from another root."""
 
 
 class _Seal:
@@ -73,7 +73,7 @@ class Context(Record):
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one, and limit: what leaves that no capability which its command, tracing it,
     could use. building: what carries out the plan's mounts, if it has any. guard: what closes
-    /proc, if it is to be. leading: what tells where exec would lead, in a root that is not the
+    /proc, if it is to be. leading: what checks where exec would lead, in a root that is not the
     caller's. network: what gives the launcher a socket of this network, if it needs one.
     listening: the sockets that the command is given. ruleset: what the command can reach. filters:
     what it may call. handover: what lets its calls be watched.
@@ -119,7 +119,7 @@ def make_ready(context: Context) -> None:
 
 
 def _tie_to_launcher(context: Context) -> None:
-    """Die when the launcher dies, and do it at once where it is dead already.
+    """Die when the launcher dies; at once if it is dead already.
 
     After the ids have changed, since that clears the signal again (commit_creds() in
     kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.

@@ -75,7 +75,7 @@ class Activation(Service):
 
 
 def _check_numbers(end: int) -> None:
-    """Refuse where the caller passes a descriptor on that would have to make room."""
+    """Raise UsageFault if an inherited descriptor has the number of a socket."""
     for number in range(LISTEN_FDS_START, end):
         try:
             flags = fcntl.fcntl(number, fcntl.F_GETFD)

@@ -1,4 +1,4 @@
-"""The ports of a launch: the service that opens them, and has helper processes carry connections.
+"""The ports of a launch: the service that opens them, and starts what carries their connections.
 
 Runs in the parent. The ports of the host are bound before there is a child: what another program
 listens on is an error before the command runs.
@@ -73,7 +73,7 @@ class Crossing(Service):
             launch.told_to_people.append(("port", text))
 
     def held(self, child: Spawned) -> None:
-        """Have the helpers started, while the child waits. Raises SpaceError."""
+        """Start the helpers, while the child waits. Raises SpaceError."""
         assert self._inside
         given: list[int] = []
         try:
@@ -106,7 +106,7 @@ class Crossing(Service):
         self._end(patience=0)
 
     def ended(self, ended: Ended) -> None:
-        """Wait for the helpers, which end with the command, and take what the proxy has to tell."""
+        """Wait for the helpers, which end with the command, and read the report of the proxy."""
         try:
             if self._proxy:
                 self._tell_of_refusals(self._proxy)
@@ -206,9 +206,9 @@ class Crossing(Service):
 
 
 def _refusals_of(data: bytes) -> tuple[list[dict[str, str | int]], int]:
-    """Return what a proxy has told: the hosts that were refused, and how many times others were.
+    """Return what a proxy has reported: the hosts that were refused, and a count of further ones.
 
-    One that was killed has told nothing, or not all of it.
+    A proxy that was killed has reported nothing, or not all of it.
     """
     first, *rows = data.decode("ascii", "replace").split("\n")
     found: list[dict[str, str | int]] = []

@@ -1,8 +1,8 @@
-"""Processes of ours beside a command that carry its connections: how they begin, and how they end.
+"""Processes of ours beside a command that carry its connections: their start and their end.
 
 What is named `_inner` runs in them, the rest in the parent. Such a process takes the words of
 strangers, so it has nothing that they could be after: no descriptor but its own, no capability, no
-group of the caller, not the user root where the caller is root, and no way for others to look into
+group of the caller, not the user root if the caller is root, and no way for others to look into
 it. It is a copy of the launcher and not a new program: the user namespace of its memory stays that
 of the caller, so that root of the command's user namespace may not trace it (ptrace(2)).
 """
@@ -55,7 +55,7 @@ class Helper:
         return data
 
     def end(self, *, patience: float = _ENDING) -> None:
-        """Reap it; kill it where it does not end by itself."""
+        """Reap it; kill it if it does not end by itself."""
         nsfs.has_ended(self.child.pidfd, timeout=patience)
         discard(self.child)
         os.close(self._reading)
@@ -131,7 +131,7 @@ def _told(error: OSError) -> bytes:
 
 
 def _confine_inner(name: bytes, kept: Sequence[int]) -> None:
-    """Leave everything of the caller's behind: whoever waits for the end of a pipe must see it."""
+    """Leave all of the caller's behind: a reader that waits for the end of a pipe must see it."""
     libc.set_dumpable(dumpable=False)
     # An object of the program that has started us would close its descriptor when it is collected,
     # and by then the number is one of ours.

@@ -17,7 +17,7 @@ IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class Loop:
-    """What is waited for, and what is done about it."""
+    """Waits for descriptors and moments, and calls what is to be done."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
@@ -30,7 +30,7 @@ class Loop:
     def watch(self, descriptor: int, events: int, act: Callable[[int], object]) -> None:
         """Call `act` with the events that occur at a descriptor. events: 0 for none.
 
-        Without any it is taken out altogether: the kernel tells of errors unasked, again and again.
+        Without any it is taken out altogether: the kernel reports errors unasked, again and again.
         """
         self._acts[descriptor] = act
         known = self._masks.get(descriptor, 0)
@@ -60,7 +60,7 @@ class Loop:
         self._moments[act] = moment
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Make `run` return."""
         self._runs = False
 
     def run(self) -> None:

@@ -2,7 +2,7 @@
 
 Runs in a process of its own, in the network of the caller; its listening socket is in that of the
 command, which has no other way out. It takes CONNECT and plain HTTP. A name is looked up once, and
-what is connected to is the address that was looked at: who answers differently the next time gains
+what is connected to is the address that was looked at: a different answer the next time gains
 nothing.
 """
 
@@ -53,13 +53,13 @@ class Proxy:
         self._clients: set[Client] = set()
 
     def take(self, one: socket) -> None:
-        """See to a new client."""
+        """Serve a new client."""
         if not self._clients:
             self.loop.at(time.monotonic() + _SWEEP, self._sweep)
         self._clients.add(Client(self, one))
 
     def drop(self, client: Client) -> None:
-        """Forget a client, whose socket is with somebody else by now."""
+        """Forget a client whose socket has been handed on or closed."""
         self._clients.discard(client)
 
     def refuse(self, host: str, port: int, why: str) -> None:
@@ -146,7 +146,7 @@ class Client:
             self._proxy.resolver.look_up(asked.host, self._connect)
 
     def _connect(self, addresses: list[bytes]) -> None:
-        """Connect to the first of the addresses that may be, and answers."""
+        """Connect to the first address that is allowed and answers."""
         asked = self._request
         if self._is_over or not asked:
             return
@@ -225,7 +225,7 @@ class Client:
 def is_own(address: bytes) -> bool:
     """Return whether an address is one of this host's own, whatever network it belongs to.
 
-    A datagram socket that is connected to one has it as its own address, too; nothing is sent.
+    A datagram socket that is connected to one gets it as its own address; nothing is sent.
     """
     text = hosts.text_of(address)
     family, place = places_of([text], 9)[0]
@@ -240,7 +240,7 @@ def is_own(address: bytes) -> bool:
 
 
 def serve(own: socket, allowed: Iterable[str], pidfd: int, tell: Callable[[bytes], object]) -> None:
-    """Serve until the process behind `pidfd` has ended; then tell which hosts were refused.
+    """Serve until the process behind `pidfd` has ended; then report which hosts were refused.
 
     own: the listening socket. allowed: the rules, as texts. tell: writes to the launcher.
     """

@@ -1,4 +1,4 @@
-"""The first lines of a request to a proxy: HTTP/1.1 (RFC 9112), as far as a proxy needs it.
+"""The first lines of a request to a proxy: HTTP/1.1 (RFC 9112), the parts that a proxy needs.
 
 Pure; runs in the proxy. What can be read in two ways is refused: a server might read it the other
 way.
@@ -75,12 +75,12 @@ def _has_controls(line: bytes) -> bool:
 def _words(line: bytes) -> tuple[bytes, bytes, bytes]:
     words = line.split(b" ")
     if len(words) != 3 or not words[0] or not _TOKEN.issuperset(words[0]):
-        raise BadRequest("this is no request line of HTTP/1.1")
+        raise BadRequest("this is not a request line of HTTP/1.1")
     method, target, version = words
     if version not in _VERSIONS:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are known", "505 HTTP Version Not Supported")
     if not target or any(not 0x21 <= byte <= 0x7E for byte in target) or b"#" in target:
-        raise BadRequest("the target holds characters that it cannot")
+        raise BadRequest("the target has invalid characters")
     return method, target, version
 
 
@@ -107,7 +107,7 @@ def _authority(place: bytes, usual: int | None) -> tuple[str, int, bytes | None]
         host, bracket, rest = text[1:].partition("]")
         address = hosts.address_of(host)
         if not bracket or address is None or len(address) != 16 or rest[:1] not in ("", ":"):
-            raise BadRequest("the host is no address of IPv6")
+            raise BadRequest("the host is not an IPv6 address")
         port = rest[1:] if rest else None
         host = hosts.text_of(address)
     else:
@@ -124,12 +124,12 @@ def _port(text: str | None, usual: int | None) -> int:
     if text is None and usual is not None:
         return usual
     if not text or not text.isdecimal() or len(text) > 5 or not 0 < int(text) < 65536:
-        raise BadRequest("the port is no number up to 65535")
+        raise BadRequest("the port is not a number from 1 to 65535")
     return int(text)
 
 
 def _length(headers: list[tuple[bytes, bytes]]) -> int:
-    """Return how long the body is. Raises BadRequest where that is not said beforehand."""
+    """Return how long the body is. Raises BadRequest if the headers do not say it."""
     if any(name.lower() == b"transfer-encoding" for name, _ in headers):
         raise BadRequest("the length of the body has to be given", "411 Length Required")
     found = [value for name, value in headers if name.lower() == b"content-length"]

@@ -17,7 +17,7 @@ _BACKLOG = 1024  # net.core.somaxconn is the least of these
 
 
 def bound(address: str, port: int, protocol: str) -> socket:
-    """Return a socket that is bound to a port, and listens where that is of TCP.
+    """Return a socket that is bound to a port, and listens if it is a TCP port.
 
     Raises KernelError naming the port.
     """
@@ -36,7 +36,7 @@ def bound(address: str, port: int, protocol: str) -> socket:
         call = "bind"
         own.bind((address, port))
         if protocol != "udp":
-            call = "listen"  # where another socket listens by now, bound as we are
+            call = "listen"  # if another socket, bound to the same, listens by now
             own.listen(_BACKLOG)
     except OSError as error:
         if own:

@@ -30,7 +30,7 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger of socket(7): close with a res
 _PAUSE = 0.5  # seconds without descriptors or memory before the next is accepted
 # Once the command has ended, how long a connection may take, in seconds, for what was sent already.
 _LAST_WORDS, _IDLE, _LOOK = 2.0, 0.2, 0.02
-# What accept(2) says of a connection that has gone again; and where there is no room for one.
+# What accept(2) says of a connection that has gone again; and if there is no room for one.
 _GONE = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
 _buffer = bytearray(_PIECE)
 _view = memoryview(_buffer)
@@ -83,7 +83,7 @@ class Pair:
         self._act(events, *self._ways[::-1])
 
     def _act(self, events: int, out: Way, into: Way) -> None:
-        """See to one socket: `out` comes from it, `into` leads to it."""
+        """Move data at one socket: `out` comes from it, `into` leads to it."""
         self.moved = time.monotonic()
         try:
             if into.pending and events & ~IN:
@@ -158,7 +158,7 @@ class Pair:
 
 
 def reset(one: socket) -> None:
-    """Have a socket be closed with a reset."""
+    """Let a socket be closed with a reset."""
     try:
         one.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
     except OSError:
@@ -200,7 +200,7 @@ class Connections:
             self.loop.stop()
 
     def join(self, one: socket, other: socket, **more: Any) -> None:
-        """Have two sockets that are connected, counted already, get what the other one sends.
+        """Give each of two connected sockets, counted already, what the other one sends.
 
         more: as for Pair.
         """
@@ -295,7 +295,7 @@ def prepare(one: socket) -> None:
 class Connecting:
     """An attempt to connect to the first of several places that answers.
 
-    done: called with the connected socket, or with None where none of the places answers.
+    done: called with the connected socket, or with None if none of the places answers.
     """
 
     def __init__(

@@ -111,7 +111,7 @@ class Datagrams:
 
 
 def _send(own: socket, data: bytes) -> None:
-    """Send a datagram; the first attempt may only tell that an earlier one was refused."""
+    """Send a datagram; the first attempt may only report that an earlier one was refused."""
     for _ in range(2):
         try:
             own.send(data, _DROP)

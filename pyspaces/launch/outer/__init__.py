@@ -2,5 +2,5 @@
 
 Runs in the launcher only. Must not know click. What it waits for (messages of the child, the end
 of the child, signals to the launcher, the clock) it waits for at once, so that nothing can make it
-hang. `watch` takes any started child and plain settings: whoever creates a process uses it.
+hang. `watch` waits for the command of a launch.
 """

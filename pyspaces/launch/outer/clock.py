@@ -1,6 +1,6 @@
 """The clock of a command: how long it may run, and what happens then.
 
-Runs in the parent. Loaded only where there is a time limit.
+Runs in the parent. Loaded only if there is a time limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SET_UP = 1.0
 class TimeLimit(Service):
     """The time limit of a launch, which counts from its beginning."""
 
-    task = "tell that the time was over"
+    task = "report that the time was over"
 
     def open(self) -> None:
         """Set the clock."""
@@ -34,13 +34,13 @@ class TimeLimit(Service):
         launch.start_by = launch.begun + max(life.timeout, _SET_UP)
 
     def ended(self, ended: Ended) -> None:
-        """Tell people, if the time was over."""
+        """Print a message if the time was over."""
         if ended.timed_out:
             self.launch.tell(_time_is_over(self.launch.plan, ended))
 
 
 class Clock:
-    """When one command is asked to end, and when it is killed.
+    """Decides when the command is asked to end, and when it is killed.
 
     deadline: when its time is over, by the monotonic clock. kill_after: the seconds that it then
     gets to end by itself; with 0 it is killed at once. is_over: whether the time was over. killed:
@@ -54,7 +54,7 @@ class Clock:
         self.killed = False
 
     def next_look(self) -> float | None:
-        """Return when to call `look_again`; None where nothing is left to do."""
+        """Return when to call `look_again`; None if nothing is left to do."""
         return self._next
 
     def look_again(self, ask: Callable[[], object], kill: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What is left of the parent where the launcher itself becomes the command.
+"""What is left of the parent if the launcher itself becomes the command.
 
 Runs in a process of its own, outside the new namespaces, which ends when the launch does. Only from
 there can the id maps be written, and only there does the state of the host explain a failure.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def start_helper(plan: Plan, observe: Observer) -> channel.Channel:
-    """Start the process that writes the maps, as nobody's child that the command would find."""
+    """Start the process that writes the maps, not as a child, which the command would find."""
     launcher = Spawned(pid=os.getpid(), pidfd=nsfs.pidfd_open(os.getpid()))
     ours, theirs = channel.pair()
 
@@ -48,7 +48,7 @@ def start_helper(plan: Plan, observe: Observer) -> channel.Channel:
 
 
 def attend(plan: Plan, launcher: Spawned, ends: Channel, observe: Observer) -> None:
-    """Write the maps of the launcher, bind what is kept, hear it out, and explain what fails.
+    """Write the maps of the launcher, answer its messages, and explain what fails.
 
     launcher: the process that becomes the command, as a child would be.
     """

@@ -1,7 +1,7 @@
 """The terminal between the caller's process group and the command's own, as a shell has it.
 
-Runs in the parent. Loaded only where the command has a process group of its own and there is a
-controlling terminal; `sentinel` is the process that tells what the terminal sends to that group.
+Runs in the parent. Loaded only if the command has a process group of its own and there is a
+controlling terminal; `sentinel` is the process that reports what the terminal sends to that group.
 
 A command whose input and output are the terminal gets it at its start, if we have it. In a
 pipeline it stays with the caller's group, so that the rest can read it, until somebody in the
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # A command may kill the sentinel, whom its own group includes: how soon there is the next one.
 _RENEWAL = 0.05
-# How long the sentinel has, in seconds, to tell its last.
+# How long the sentinel has, in seconds, for its last report.
 _LAST_WORDS = 1.0
 # What one read(2) takes of what it tells: all that a pipe holds, a whole number of records.
 _MOST_TOLD = sentinel.SIZE << 15
@@ -59,7 +59,7 @@ class JobControl(Service):
 
 
 class Job:
-    """Who has the terminal. tty: a descriptor of it, which is owned from here on."""
+    """Gives the terminal to the command and back. tty: a descriptor of it, owned from here on."""
 
     def __init__(self, tty: int) -> None:
         self._tty = tty
@@ -81,14 +81,14 @@ class Job:
         self._group = group
         self._not_from = (os.getpid(), group) if has_init else (os.getpid(),)
         self._start_sentinel()
-        # No pipeline: nobody else is about to read. Where somebody is, it comes back.
+        # No pipeline: nobody else is about to read. If somebody is, it comes back.
         if self._foreground() == self._own and all(map(_is_terminal_of_ours, (0, 1))):
             self.give()
 
     # --- for the watch ------------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """Return the descriptor by which the sentinel tells; -1 where there is none."""
+        """Return the descriptor by which the sentinel reports; -1 if there is no sentinel."""
         return self._reading
 
     def next_look(self) -> float | None:
@@ -102,7 +102,7 @@ class Job:
             self._start_sentinel()
 
     def told(self) -> Iterator[tuple[int, bool]]:
-        """Yield the signals that the command's group got, and whether they are the terminal's."""
+        """Yield the signals that the command's group got, and whether the terminal sent them."""
         if self._sentinel and signals.stopped_by(self._sentinel.pid):
             signals.send(self._sentinel.pidfd, signals.CONT)
         self._read()
@@ -110,7 +110,7 @@ class Job:
             yield self._kept.pop(0)
 
     def _read(self) -> None:
-        """Take what the sentinel has told by now.
+        """Read what the sentinel has reported by now.
 
         Process 1 cannot stop for SIGTTIN and tries again and again: a thousand records, and one use
         of the terminal. A SIGCONT for each would discard a SIGTSTP that comes meanwhile (seen).
@@ -129,7 +129,7 @@ class Job:
                 self._kept.append(record)
 
     def forget_stops(self) -> None:
-        """Leave out what the sentinel has told of stops: they are over.
+        """Drop what the sentinel has reported of stops: they are over.
 
         Sent on to our group now, SIGTSTP would discard the SIGCONT that we have not read yet.
         """
@@ -138,7 +138,7 @@ class Job:
 
     @property
     def is_to_stop(self) -> bool:
-        """Tell whether the terminal has sent a SIGTSTP that the sentinel has not told of yet.
+        """Return whether the terminal has sent a SIGTSTP that the sentinel has not reported yet.
 
         A SIGCONT to the group would discard it.
         """
@@ -148,7 +148,7 @@ class Job:
         return bool(pending and int(pending, 16) >> (signals.TSTP - 1) & 1)
 
     def drain(self) -> None:
-        """Have the sentinel tell all that it knows, and end: the command has."""
+        """Let the sentinel report all that it knows and end: the command has ended."""
         if self._sentinel:
             signals.send(self._sentinel.pidfd, signals.TERM)
             nsfs.has_ended(self._sentinel.pidfd, timeout=_LAST_WORDS)
@@ -157,15 +157,15 @@ class Job:
 
     @property
     def is_given(self) -> bool:
-        """Tell whether the command's group has the terminal, or one made from it has."""
+        """Return whether the command's group has the terminal, or one made from it has."""
         return self._descends(self._foreground(), (self._group,))
 
     def has_terminal(self) -> bool:
-        """Tell whether the terminal is with the caller's group, or with one made from it."""
+        """Return whether the terminal is with the caller's group, or with one made from it."""
         return self._descends(self._foreground(), (self._own, self._group))
 
     def _descends(self, group: int, groups: tuple[int, ...]) -> bool:
-        """Tell whether a group is one of `groups`, or its leader descends from one of them.
+        """Return whether a group is one of `groups`, or its leader descends from one of them.
 
         As that of another sandbox in the same pipeline does, or a job of a shell inside.
         """
@@ -180,7 +180,7 @@ class Job:
         return False
 
     def give(self) -> bool:
-        """Hand the terminal to the command's group, if we have it; tell whether we had."""
+        """Hand the terminal to the command's group, if we have it; return whether we had."""
         self._wanted = True
         if not self.has_terminal():
             return False
@@ -198,7 +198,7 @@ class Job:
             self.give()
 
     def take_back(self) -> None:
-        """Return the terminal to the caller's group, where the command's or nobody has it."""
+        """Return the terminal to the caller's group, if the command's group or nobody has it."""
         group = self._foreground()
         if group == self._own:
             self._given = False
@@ -220,7 +220,7 @@ class Job:
             self._tty = -1
 
     def _foreground(self) -> int:
-        """Return the group in the foreground; 0 where it is out of sight, -1 without a terminal."""
+        """Return the group in the foreground; 0 if it is not visible, -1 without a terminal."""
         try:
             return os.tcgetpgrp(self._tty)
         except OSError:

@@ -1,4 +1,4 @@
-"""What of the typed bytes a terminal turns into signals that end: Ctrl-C and Ctrl-\\, as set.
+"""Which of the typed bytes a terminal turns into signals to end: Ctrl-C and Ctrl-\\, as set.
 
 Runs in the parent. Loaded only with a terminal of its own. Follows the kernel's n_tty: ISIG decides
 whether there are signals, in whatever mode; VLNEXT takes the meaning of the next byte away, in
@@ -28,7 +28,7 @@ class Keys:
     def split(self, data: bytes, attributes: list[Any]) -> tuple[int, int]:
         """Return how many bytes of `data` come before one that makes a signal, and that signal.
 
-        attributes: the modes of the terminal. All of `data`, and 0, where there is no such byte.
+        attributes: the modes of the terminal. All of `data`, and 0, if there is no such byte.
         """
         signs, quote, quoted = _signs(attributes), _quote(attributes), self._quoted
         for place, byte in enumerate(_stripped(data, attributes)):
@@ -61,7 +61,7 @@ def _signs(attributes: list[Any]) -> dict[int, int]:
 
 
 def _quote(attributes: list[Any]) -> int:
-    """Return VLNEXT where it counts; -1 where it does not."""
+    """Return VLNEXT if the terminal heeds it, else -1."""
     flags = attributes[3]
     if not (flags & termios.ICANON and flags & termios.IEXTEN):
         return -1

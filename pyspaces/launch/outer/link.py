@@ -1,4 +1,4 @@
-"""Our own process 1, as a service, and what it tells the launcher: stops, and how a command ended.
+"""Our own process 1, as a service, and what it reports: stops, and how the command ended.
 
 Runs in the parent; the other end is in `init`, to which the command has no access. Records of five
 bytes through a pipe: each is one write, and so arrives whole. Anything else ends the dialogue.
@@ -70,7 +70,7 @@ class Link:
     def stops(self) -> Iterator[int]:
         """Yield the signals that have stopped the command since this was last asked.
 
-        A few at most at once: whoever writes must not keep the launcher from its clock.
+        A few at most at once: the writer must not keep the launcher from its clock.
         """
         for _ in range(_AT_ONCE):
             record = self._read()
@@ -82,10 +82,10 @@ class Link:
                 yield number
             else:
                 self._status = Status.from_wait(number)
-                self.close()  # there is nothing to tell after that
+                self.close()  # nothing comes after that
 
     def status(self) -> Status | None:
-        """Return how the command ended; None where process 1 ended before it could tell."""
+        """Return how the command ended; None if process 1 ended before it could tell."""
         # Once process 1 has ended, the pipe holds what it holds; each turn takes some of it.
         while self._descriptor >= 0 and self._status is None:
             if not [*self.stops()]:
@@ -112,9 +112,9 @@ class Link:
 
 
 def _record(data: bytes) -> tuple[bytes, int] | None:
-    """Return a record; None for the end of the pipe, and for what no process 1 of ours writes.
+    """Return a record; None at the end of the pipe, and for a record that is invalid.
 
-    Who could write such a thing could forge any; then nothing more is believed, and the launcher
+    A writer of that could forge anything: nothing more is believed then, and the launcher
     learns the end of the command as if there were no process 1.
     """
     if len(data) != _SIZE:

@@ -1,4 +1,4 @@
-"""The launch itself: the id maps, the word, and hearing the child out until it is the command.
+"""The launch itself: the id maps, and the messages of the child until it has become the command.
 
 Runs in the parent.
 """
@@ -159,7 +159,7 @@ def _arrows(extents: tuple[Extent, ...]) -> str:
 
 
 def _helper(extents: tuple[Extent, ...], own: int, capability: int) -> Writer | None:
-    """Return who writes a map that the kernel would not take from this process."""
+    """Return what writes a map that the kernel would not take from this process."""
     if not extents or procfs.is_own(extents, own) or procfs.has_capability(capability):
         return None
     from pyspaces.features.ids import newidmap
@@ -182,7 +182,7 @@ def _listen(
         poller.register(descriptor, select.POLLIN)
     while True:
         ready = _wait(poller, launch, talk)
-        # Messages first. A signal is early only where the child has said nothing new: seen before
+        # Messages first. A signal is early only if the child has sent nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
             _receive_early(child, reader, executing=talk.executing)
@@ -244,7 +244,7 @@ def _hold(plan: Plan, child: Spawned, ends: Channel, hold: Hold) -> None:
 
 
 def files_of(plan: Plan) -> Kept | None:
-    """Return what will keep the namespaces; None where nothing is to, as in most launches."""
+    """Return what will bind the namespaces to files; None if the plan keeps none."""
     if not (plan.holds("existing") and plan.existing.keeps):
         return None
     from pyspaces.features.existing.keeping import Kept
@@ -265,9 +265,9 @@ def _keep(plan: Plan, child: Spawned, kept: Kept | None) -> bytes:
 
 
 def _explains(child: Spawned, talk: Conversation, error: BaseException) -> bool:
-    """Tell whether the end of the child explains what failed here: a write to it, for example.
+    """Return whether the end of the child explains what failed here: a write to it, for example.
 
-    Not where the child has said itself why it ends, and not where we were asked to end.
+    Not if the child has reported why it ends, and not if we were asked to end.
     """
     if talk.failed or isinstance(error, Interrupted):
         return False
@@ -275,7 +275,7 @@ def _explains(child: Spawned, talk: Conversation, error: BaseException) -> bool:
 
 
 def _is_ending(child: Spawned) -> bool:
-    """Tell whether the child has ended, or has begun to: its memory goes before a pidfd tells."""
+    """Return whether the child ends or has ended: its memory goes before a pidfd shows that."""
     try:
         fields = procfs.stat_fields(procfs.pid_of_pidfd(child.pidfd))
     except KernelError:
@@ -286,7 +286,7 @@ def _is_ending(child: Spawned) -> bool:
 
 
 class _ChildDied(Exception):
-    """The child ended without a word."""
+    """The child ended without a report."""
 
 
 def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> None:

@@ -1,7 +1,7 @@
-"""The rule about process 1 of a pid namespace: one that would drop a signal to end is killed.
+"""The rule about process 1 of a pid namespace: if it would drop a signal to end, it is killed.
 
 Runs in the parent. The kernel drops a signal to process 1 that it has no handler for:
-pid_namespaces(7). Whoever asks a command to end does not know of that, so it is mended from here.
+pid_namespaces(7). A caller that asks a command to end does not know that, so this module does it.
 
 The rule: look before sending. What then has a handler for the signal, ignores it or waits for it is
 left alone for good. A look after the sending alone is wrong: a program that has caught the signal
@@ -27,7 +27,7 @@ _FIRST_LOOK, _LAST_PAUSE = 0.005, 0.25
 # to have read it: a shell that forks all the time is not always seen unblocked at the first.
 _UNSURE_LOOKS = 12
 # What one gets that has had a handler for the same signal within so many seconds before: it is on
-# its way out, as where timeout(1) sends a signal to its child and then to the group.
+# its way out, as when timeout(1) sends a signal to its child and then to the group.
 _ON_ITS_WAY, _RECENT = 1.0, 10.0
 
 
@@ -73,12 +73,12 @@ class Process1:
             self._looks[number] = (time.monotonic() + _FIRST_LOOK * 2, _FIRST_LOOK)
 
     def next_look(self) -> float | None:
-        """Return when to call `look_again`, by the monotonic clock; None where nothing is open."""
+        """Return when to call `look_again`, by the monotonic clock; None if all is decided."""
         moments = [look for look, _ in self._looks.values()] + list(self._kills.values())
         return min(moments, default=None)
 
     def look_again(self) -> None:
-        """Look at what was not decided, and kill what was, where it is time."""
+        """Look again at what is undecided, and kill if it is time."""
         now = time.monotonic()
         for number, (look, pause) in list(self._looks.items()):
             if look <= now:

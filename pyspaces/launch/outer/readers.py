@@ -1,4 +1,4 @@
-"""Who waits for input at the command's terminal, as far as /proc tells.
+"""Whether a process waits for input at the command's terminal, by /proc.
 
 Runs in the parent. Loaded only with a terminal of its own, and used once its input has ended.
 
@@ -17,7 +17,7 @@ READING, PERHAPS, NOBODY = "reading", "perhaps", "nobody"
 
 
 def look(process: int, device: int) -> str:
-    """Say whether `process` or what it has started waits for input from terminal `device`.
+    """Return whether `process` or what it has started waits for input from terminal `device`.
 
     process: as /proc numbers it. device: the terminal's device number, as os.stat has it.
     """

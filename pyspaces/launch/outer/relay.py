@@ -44,7 +44,7 @@ class Relay:
     """Copies both ways until the command ends; the caller's terminal is raw meanwhile.
 
     expect: called with the number of a signal right before the command's terminal sends it to the
-    command's own process group; set by whom that concerns. is_in_background: whether the caller's
+    command's own process group; set by the watch. is_in_background: whether the caller's
     terminal was to be used and is another's, so that this process should stop.
     """
 
@@ -96,7 +96,7 @@ class Relay:
             self._saved = None
 
     def _start_guard(self, saved: list[Any]) -> None:
-        """Have somebody there who puts it back if we are killed."""
+        """Start a process that puts it back if we are killed."""
         if self._guard is None:
             self._guard = sentinel.start_guard(self._input, saved)
 
@@ -112,18 +112,18 @@ class Relay:
             return
 
     def give_up_input(self) -> None:
-        """Read no more, where we shall never be in the foreground."""
+        """Read no more: this process will never be in the foreground."""
         self._suspended = False
         self._end_of_reading()
 
     def _is_in_foreground(self) -> bool:
         try:
             return os.tcgetpgrp(self._input) == os.getpgrp()
-        except OSError:  # not our controlling terminal: whoever has it may use it
+        except OSError:  # not our controlling terminal: its owner may use it
             return True
 
     def resize(self) -> None:
-        """Pass the window size on; the kernel tells those inside."""
+        """Pass the window size on; the kernel informs the processes inside."""
         if self._outer is not None:
             try:
                 self._pty.copy_size(self._outer)
@@ -176,7 +176,7 @@ class Relay:
         self.close()
 
     def _is_cut_short(self, reader: Reader | None) -> bool:
-        """Wait until the output takes more; tell whether we were asked to end meanwhile."""
+        """Wait until the output takes more; return whether we were asked to end meanwhile."""
         poller = select.poll()
         poller.register(self._output, select.POLLOUT)
         if reader:
@@ -251,7 +251,7 @@ class Relay:
                 return
 
     def _end_input(self) -> None:
-        """Say that there is no more input, as often as somebody asks.
+        """End the input, again for each process that reads on.
 
         A terminal has no end: the character VEOF makes one read return nothing. It waits until
         what was typed has been read and somebody waits for more, or a program that changes the
@@ -265,7 +265,7 @@ class Relay:
         self._look = time.monotonic() + self._pause
 
     def _is_awaited(self) -> bool:
-        """Tell whether somebody inside reads the terminal, or seems to for some time."""
+        """Return whether somebody inside reads the terminal, or seems to for some time."""
         try:
             process = procfs.pid_of_pidfd(self._child.pidfd)
         except KernelError:

@@ -1,9 +1,9 @@
-"""Processes of the launcher's own beside it: who sees what it cannot, and who outlives it.
+"""Two helper processes of a launcher with a terminal: the sentinel and the guard.
 
 The sentinel is in the command's process group, though not in its pid namespace: what the terminal
-sends to that group it tells the launcher. The guard is in a group of its own, and puts the caller's
-terminal back where the launcher was killed. What is named `_inner` runs in them, the rest in the
-parent.
+sends to that group, it reports to the launcher. The guard is in a group of its own, and puts the
+caller's terminal back if the launcher is killed. What is named `_inner` runs in them, the rest in
+the parent.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _TOLD = (*signals.OF_TERMINAL, signals.HUP)
 
 
 def start(*, group: int, own: int, tty: int, not_from: tuple[int, ...]) -> tuple[Spawned, int]:
-    """Start the sentinel of process group `group`; return it, and the descriptor where it tells.
+    """Start the sentinel of process group `group`; return it, and the descriptor of its reports.
 
     own: the group that gets terminal `tty` back when the launcher dies. not_from: processes that
-    pass signals on, of which nothing is told. Raises OSError.
+    pass signals on, which are not reported. Raises OSError.
     """
     reading, writing = os.pipe()
     launcher = -1
@@ -63,7 +63,7 @@ def start(*, group: int, own: int, tty: int, not_from: tuple[int, ...]) -> tuple
 
 
 def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
-    """Tell of signals as long as the launcher lives; every signal is blocked here."""
+    """Report signals as long as the launcher lives; every signal is blocked here."""
     os.set_blocking(writing, False)
     received = libc.signalfd((*_TOLD, signals.TERM))
     parent = os.getppid()
@@ -73,7 +73,7 @@ def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
     while all(descriptor != launcher for descriptor, _ in poller.poll()):
         try:
             data = os.read(received, constants.SIGNALFD_SIGINFO_SIZE)
-        except BlockingIOError:  # a SIGCONT has discarded the stop that poll(2) told of (seen)
+        except BlockingIOError:  # a SIGCONT has discarded the stop that poll(2) announced (seen)
             continue
         number, _, code, sender = struct.unpack_from("IiiI", data)
         if number == signals.TERM:  # read behind those with lower numbers, INT and QUIT
@@ -84,7 +84,7 @@ def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
             continue
         try:
             os.write(writing, bytes((number, code > 0)))
-        except OSError:  # full of what was told already, or nobody reads any more
+        except OSError:  # the pipe is full, or nobody reads any more
             continue
 
 
@@ -97,9 +97,9 @@ def _give_back_inner(tty: int, group: int, own: int) -> None:
 
 
 def start_guard(terminal: int, saved: list[Any]) -> Spawned | None:
-    """Start who gives `terminal` the modes `saved` when the launcher dies while it is raw.
+    """Start the process that gives `terminal` the modes `saved` if the launcher dies.
 
-    None where there can be no more processes.
+    Return None if there can be no more processes.
     """
     try:
         launcher = nsfs.pidfd_open(os.getpid())

@@ -56,7 +56,7 @@ class Stops:
     def stop(self, signal: Received, *, was_sent: bool = False) -> None:
         """Pass on what the terminal gives to a whole group to stop it, as SIGTSTP at Ctrl-Z.
 
-        Where it would be dropped the command gets SIGSTOP, which it cannot drop. A process 1 that
+        If it would be dropped, the command gets SIGSTOP, which it cannot drop. A process 1 that
         reads the terminal in the background would try for ever, and stop us at each time: before we
         have read the SIGTERM that came with it (seen).
         was_sent: whether the command's own group has it already.
@@ -82,11 +82,11 @@ class Stops:
             self.look_again()
 
     def next_look(self) -> float | None:
-        """Return when to call `look_again`, by the monotonic clock; None where nothing is open."""
+        """Return when to call `look_again`, by the monotonic clock; None if all is decided."""
         return self._asked.look if self._asked else None
 
     def look_again(self) -> None:
-        """Stop a command that has dropped the signal, and ourselves where it cannot stop.
+        """Stop a command that has dropped the signal, and ourselves if it cannot stop.
 
         A shell blocks signals around each fork: process 1 drops what came meanwhile when it
         unblocks them, and one look would not see that (seen with dash). And while a child of
@@ -111,7 +111,7 @@ class Stops:
             self._asked = None
 
     def go_on(self) -> None:
-        """Pass on SIGCONT, but not where `fg` has sent it to the whole group already."""
+        """Pass on SIGCONT, unless `fg` has sent it to the whole group already."""
         self.was_asked = False
         self._asked = None
         if self._relay:
@@ -140,11 +140,11 @@ class Stops:
 
     @property
     def is_stopping(self) -> bool:
-        """Tell whether the command was asked to stop, and has not yet."""
+        """Return whether the command was asked to stop, and has not yet."""
         return self._asked is not None
 
     def forget(self) -> None:
-        """Take back that the command was to stop: it goes on."""
+        """Cancel the stop: the command goes on."""
         self._asked = None
         self.was_asked = False
         self._continue_group()
@@ -159,8 +159,8 @@ class Stops:
     def follow(self, number: int) -> None:
         """Stop as the command has, so that the shell which waits for us sees its job stopped.
 
-        Not where SIGSTOP was for the command alone and no shell is there: whoever continues the
-        command then does not know of us.
+        Not if SIGSTOP was for the command alone and there is no shell: its sender, who will
+        continue the command, does not know of us.
         """
         stopped_by_terminal = self._group and number in signals.STOPPING
         if stopped_by_terminal and signals.has_job_control() is False:
@@ -183,7 +183,7 @@ class Stops:
             self._job.forget_stops()
 
     def wait_for_terminal(self, relay: Relay) -> None:
-        """Stop where the relay cannot use the caller's terminal in the background.
+        """Stop because the relay cannot use the caller's terminal in the background.
 
         Not by a system call that the kernel stops us in, and would stop us in again whenever we
         are continued: the clock would never be looked at.
@@ -194,7 +194,7 @@ class Stops:
             relay.give_up_input()
 
     def _look(self, number: int) -> tuple[str, bool]:
-        """Say what becomes of a signal to the command, and whether it will not stop now."""
+        """Return what becomes of a signal to the command, and whether it cannot stop now."""
         try:
             process = procfs.pid_of_pidfd(self._child.pidfd)
         except KernelError:
@@ -206,5 +206,5 @@ class Stops:
                 return signals.TAKEN, False
             process = children[0]
         state = procfs.status_field(process, "State") or ""
-        # T: stopped since an earlier time, where process 1 of ours had no time to pass SIGCONT on.
+        # T: still stopped from before, if our process 1 had no time to pass SIGCONT on.
         return signals.fate_on(process, number), state[:1] in ("D", "T")

@@ -1,4 +1,4 @@
-"""Watch over a started child until it ends: signals, and whose turn it is.
+"""Wait for the command to end, and do what has to be done until then.
 
 Runs in the parent. What process 1 makes of a signal is in `process_1`, stops are in `stops`, the
 time limit is in `clock`.
@@ -62,7 +62,7 @@ class Watch:
     """What the launcher does about the command while it runs.
 
     launch: what its services have added for the watch. finished: called once with how the command
-    ended. ended: the same, once it was noticed; None before.
+    ended. ended: how the command ended; None until that has been noticed.
     """
 
     def __init__(self, launch: Launch, child: Spawned, finished: Callable[[Ended], object]) -> None:
@@ -101,7 +101,7 @@ class Watch:
 
     @property
     def _process_1(self) -> Process1 | None:
-        """The command as the first process of a pid namespace; None if it is none."""
+        """The command as process 1 of a pid namespace; None if it is not one."""
         if self._pid_1 and not self._judge:
             from pyspaces.launch.outer.process_1 import Process1
 
@@ -120,7 +120,7 @@ class Watch:
         return self._halts
 
     def run(self, limit: float | None = None) -> Ended | None:
-        """Wait for the command to end; None where it still runs after `limit` seconds."""
+        """Wait for the command to end; return None if it still runs after `limit` seconds."""
         until = None if limit is None else time.monotonic() + limit
         while True:
             with self._lock:
@@ -148,7 +148,7 @@ class Watch:
                 return None
 
     def ask(self, number: int) -> None:
-        """Send a signal; one to end that process 1 would never notice ends it all the same."""
+        """Send a signal; a process 1 that would drop one of ENDING is killed for it."""
         with self._lock:
             if not self.ended:
                 self._send(number)
@@ -190,7 +190,7 @@ class Watch:
         return poller
 
     def _look_for_companions(self, ready: list[tuple[int, int]]) -> None:
-        """Kill the command where a helper has ended that it cannot do without."""
+        """Kill the command if a helper that it needs has ended."""
         ended = [self._companions[one] for one, _ in ready if one in self._companions]
         # The helpers see the end of the command as we do, and may be faster.
         if ended and not nsfs.has_ended(self._child.pidfd):
@@ -244,8 +244,8 @@ class Watch:
         elif self._own_session:
             self._send(number)
         elif self._group:
-            # What terminals send is for the group, whoever has sent it to us; so is the rest where
-            # it comes from the terminal.
+            # What terminals send is for the group, no matter who has sent it to us; so is the
+            # rest if it comes from the terminal.
             whole = number in signals.OF_TERMINAL or not signal.from_process
             self._send(number, group=self._group if whole else None)
         elif signal.from_process:
@@ -286,9 +286,9 @@ class Watch:
         self._stops.stop(Received(number=number, from_process=False), was_sent=True)
 
     def _gets_terminal(self, job: Job) -> bool:
-        """Let the command have the terminal that it uses; tell whether that is seen to.
+        """Give the command the terminal that it uses; return whether it will have it.
 
-        If not, it has to stop as a job in the background does.
+        If not, it has to stop, as a job in the background does.
         """
         if self._stops.is_stopping:
             job.want()
@@ -296,7 +296,7 @@ class Watch:
         if not job.give():
             if signals.has_job_control() is not False:
                 return False
-            # Nobody would ever give it to us. The kernel tells a group which is left like that.
+            # Nobody would ever give it to us. The kernel sends the same to an orphaned group.
             self._send(signals.HUP, group=self._group)
         if not job.is_to_stop:  # else it is continued by the `fg` to come
             self._stops.forget()
@@ -308,7 +308,7 @@ class Watch:
             return
         if self._job and stopped_by in signals.BACKGROUND and self._gets_terminal(self._job):
             return
-        # The command's stop may be seen before the sentinel has told of the signal.
+        # The command's stop may be seen before the sentinel has reported the signal.
         by_key = stopped_by in signals.STOPPING and not self._stops.was_asked
         if self._job and by_key and self._job.is_given and signals.has_job_control() is not False:
             self._job.mirror(stopped_by)
@@ -316,7 +316,7 @@ class Watch:
         self._stops.follow(stopped_by)
 
     def _die(self, number: int) -> None:
-        """End as this signal would have us end, with everything put back first."""
+        """Put everything back, then end by this signal."""
         if self._dies_with_us:
             self._dying_of = number
             signals.send(self._child.pidfd, signals.KILL)
@@ -328,7 +328,7 @@ class Watch:
         die_of(number)
 
     def _hasten(self) -> None:
-        """Once we have stopped, nobody is there to end what was asked to end."""
+        """Kill at once what was asked to end: once we have stopped, nobody would."""
         if self._judge:
             self._judge.hasten()
 
@@ -346,7 +346,7 @@ class Watch:
             self._group.send(signals.CONT)
 
     def _kill(self) -> None:
-        """Kill the command and what it has started, as far as they can be told."""
+        """Kill the command, and those of its processes that can be found."""
         signals.send(self._child.pidfd, signals.KILL)
         if not self._alone and self._own_session:
             signals.send_to_group(self._child.pid, signals.KILL)
@@ -354,7 +354,7 @@ class Watch:
     # --- the end ------------------------------------------------------------------------------
 
     def settle(self, status: Status) -> Status:
-        """Take the end of the child from a caller who has reaped it; return the command's own."""
+        """Take the status of a child that the caller has reaped; return that of the command."""
         with self._lock:
             told = self._link.status() if self._link else None
             self.ended = Ended(pid=self._child.pid, status=told or status)

@@ -1,1 +1,1 @@
-"""What is told of a launch: records, reports, differences, and the files that hold them."""
+"""What is reported about a launch: records, summaries, changes, and the files that hold them."""

@@ -4,7 +4,7 @@ Runs in the parent, but for `keep_inner` (in the child) and `_compare` (in a pro
 command's user namespace: only there may files of its other ids be read). What the command has left
 behind may be there, with all capabilities: the process that joins is not dumpable, or its root and
 its memory would be a way to the host, and keeps no descriptor that it does not need. Loaded only
-where it was asked for.
+if it was asked for.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Difference(Service):
         }
 
     def open(self) -> None:
-        """Try the place of the file, and clear it. Raises UsageFault where that cannot be."""
+        """Try the place of the file, and clear it. Raises UsageFault if that is impossible."""
         self._place = files.usable("overlay-diff", self.launch.plan.outputs.overlay_diff or "")
         try:
             # What an earlier launch left there must not be taken for the changes of this one.
@@ -70,9 +70,9 @@ class Difference(Service):
         self.launch.not_for_others.append(self._place.close)
 
     def keep_inner(self, target: str, upper: int) -> None:
-        """Give the launcher descriptors of the folder with the changes of `target`, and of where.
+        """Send the launcher the directory with the changes of `target`, and the user namespace.
 
-        The second is of the user namespace: later on, the launcher may not look at this process.
+        The latter since the launcher may not look at this process later on.
         """
         namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -92,7 +92,7 @@ class Difference(Service):
                 os.close(namespace)
 
     def ended(self, ended: Ended) -> None:
-        """Compare, and write the file; where that fails, say so, and raise nothing."""
+        """Compare, and write the file; print a message if that fails."""
         try:
             found = self._answered()
             text = _as_json(found) if self._place.name.endswith(".json") else _as_text(found)
@@ -173,7 +173,7 @@ class Difference(Service):
         return sorted(found, key=lambda change: change[1])
 
     def _join(self, *kept: int) -> None:
-        """Become one who may read the files of the command, and nothing that is of use to it."""
+        """Become a process that may read the command's files, and holds nothing of use to it."""
         libc.set_dumpable(dumpable=False)
         uppers = [upper for _, upper in self._uppers]
         spawn.close_others(*kept, *uppers, self._user_namespace)
@@ -215,7 +215,7 @@ def _opened(path: str) -> int | OSError:
 
 
 def _there(opened: int | OSError) -> int:
-    """Return the descriptor; -1 of a folder that the caller, and so the command, may not read."""
+    """Return the descriptor; -1 if the caller, and so the command, may not read the directory."""
     if isinstance(opened, PermissionError):
         return -1
     if isinstance(opened, OSError):

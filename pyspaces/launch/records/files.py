@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, for what is told to machines at the end.
+"""Files that appear whole or not at all, for records that programs read.
 
 Runs in the parent. Must not know what is in them.
 
@@ -28,7 +28,7 @@ class Place:
     """Where a file is to appear. Close it when that is over.
 
     path: as it was given, for people. name: that of the file, once links are followed.
-    Raises OSError where there is no such directory, or a link of a stranger on the way.
+    Raises OSError if there is no such directory, or another user's link is on the way.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,13 +38,13 @@ class Place:
         self._directory, self.name = _resolved(path)
 
     def is_same(self, other: Place) -> bool:
-        """Tell whether both are one name in one directory."""
+        """Return whether both are one name in one directory."""
         return self.name == other.name and os.path.samestat(
             os.fstat(self._directory), os.fstat(other._directory)
         )
 
     def fault(self) -> str | None:
-        """Try the directory by making a file in it; say what is wrong."""
+        """Try the directory by making a file in it; return what is wrong, or None."""
         try:
             if fault := self._fault_of(self._look()):
                 return fault
@@ -63,7 +63,7 @@ class Place:
             os.unlink(self.name, dir_fd=self._directory)
 
     def write(self, text: str) -> None:
-        """Write the file. Raises OSError, also where somebody else's is there meanwhile."""
+        """Write the file. Raises OSError, also if somebody else's is there by now."""
         self._text = text.encode()
         temporary = _temporary()
         try:
@@ -84,7 +84,7 @@ class Place:
     def withdraw(self) -> None:
         """Remove the file that was written, unless it is another one or says something else by now.
 
-        Raises OSError where it cannot be removed, or is gone.
+        Raises OSError if it cannot be removed, or is gone.
         """
         if self._file < 0 or os.pread(self._file, len(self._text) + 1, 0) != self._text:
             return
@@ -147,7 +147,7 @@ class Place:
 
 
 def usable(option: str, path: str) -> Place:
-    """Return the place of the file that an option names, once it was tried. Raises UsageFault."""
+    """Return the place of the file that an option names, after a test. Raises UsageFault."""
     try:
         place = Place(path)
     except OSError as error:
@@ -210,7 +210,7 @@ def _replaced(old: int, new: int) -> int:
 
 
 def _text_of_link(directory: int, name: str, *, last: bool) -> str | None:
-    """Return where a symbolic link leads, or None. Raises OSError for that of a stranger."""
+    """Return where a symbolic link leads, or None. Raises OSError for a link of another user."""
     try:
         link = os.open(name, _LINK, dir_fd=directory)
     except FileNotFoundError:
@@ -227,12 +227,12 @@ def _text_of_link(directory: int, name: str, *, last: bool) -> str | None:
 
 
 def _may_follow(link: os.stat_result, around: os.stat_result, *, last: bool) -> bool:
-    """Tell whether a symbolic link counts.
+    """Return whether a symbolic link counts.
 
     The rule of proc_sys_fs(5), protected_symlinks, which holds here whatever the sysctl says: in a
     sticky directory that everybody can write to, a link counts if it belongs to us or to the owner
     of the directory. The last link of a path names the very file, which will be removed: that one
-    has to be ours or root's wherever it is. Whoever owns / is root, also where a user
+    has to be ours or root's wherever it is. The owner of / is root, even if the user
     namespace has no id for root.
     """
     own = os.geteuid()

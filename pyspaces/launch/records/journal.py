@@ -1,7 +1,7 @@
-"""What became of a command, told to machines: the status record and the pid file.
+"""The status record and the pid file: what becomes of a command, for programs.
 
-Runs in the parent. Loaded only where one of them was asked for. Whatever goes wrong once the
-command runs is told to people and changes nothing else.
+Runs in the parent. Loaded only with one of them. Whatever goes wrong once the
+command runs is printed and changes nothing else.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Journal(Service):
         self._pid: Place | None = None
 
     def open(self) -> None:
-        """Try all places, and clear them. Raises UsageFault where one could not be written."""
+        """Try all places, and clear them. Raises UsageFault if one cannot be written."""
         try:
             self._check()
         except BaseException:
@@ -62,7 +62,7 @@ class Journal(Service):
     def held(self, child: Spawned) -> None:
         """Note what the command will be, while it waits right before exec; write the pid file.
 
-        Raises SpaceError where the pid file cannot be written: the command then does not run.
+        Raises SpaceError if the pid file cannot be written: the command then does not run.
         """
         process = procfs.pid_of_pidfd(child.pidfd)
         members = members_of(self.launch, child)
@@ -107,7 +107,7 @@ class Journal(Service):
         self._close()
 
     def failed(self, error: BaseException) -> None:
-        """Record that the command has not run, and why, where that is an error of the launch."""
+        """Record that the command has not run, and why, if that is an error of the launch."""
         try:
             if isinstance(error, SpaceError):
                 self._record_failure(error)

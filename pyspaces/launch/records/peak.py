@@ -1,6 +1,6 @@
 """How much memory the launch itself has taken, which the kernel counts with the command's.
 
-Runs in the parent. Loaded only where something is told of the command.
+Runs in the parent. Loaded only with a record or a report.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ class Peak(Service):
     """The most memory that the child had before exec."""
 
     def held(self, child: Spawned) -> None:
-        """Take note of it."""
+        """Measure it, while the child waits right before exec."""
         self.launch.peak_floor = procfs.peak_memory(procfs.pid_of_pidfd(child.pidfd))

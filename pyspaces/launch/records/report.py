@@ -1,6 +1,6 @@
-"""What became of a command, told to people: the summary of --report.
+"""The summary of --report: how a command ended, for people.
 
-Runs in the parent. Loaded only where it was asked for.
+Runs in the parent. Loaded only if it was asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Report(Service):
     task = "report"
 
     def ended(self, ended: Ended) -> None:
-        """Tell what became of the command."""
+        """Print the summary."""
         self.launch.tell(report(self.launch.plan, ended, self.launch.told_to_people))
 
 

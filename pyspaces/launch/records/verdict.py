@@ -1,6 +1,6 @@
-"""Which limit has ended a command, as far as the way in which it ended shows that.
+"""Which limit has ended a command, if the way in which it ended shows that.
 
-Runs in the parent. Loaded only where the command has limits.
+Runs in the parent. Loaded only if the command has limits.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TELLING = (constants.SIGXCPU, constants.SIGXFSZ, constants.SIGSYS)
 class Verdict(Service):
     """The limit that has ended the command, for people and for the records."""
 
-    task = "tell which limit was reached"
+    task = "report the limit that was reached"
 
     def ended(self, ended: Ended) -> None:
-        """Find out, and tell."""
+        """Find the limit, and report it."""
         for name, text in reasons(self.launch.plan, ended):
             self.launch.limit = name
             self.launch.tell(text)

@@ -27,10 +27,10 @@ class _Choice:
 
 
 def use_server(wanted: bool | None) -> None:
-    """Say whether `start` creates commands through the launch server.
+    """Set whether `start` creates commands through the launch server.
 
     wanted: True: whenever that is possible. False: never; a server that runs is ended. None, which
-    is the default: where it pays, that is from 128 MiB of resident memory, or from 64 MiB in a
+    is the default: if it pays, that is from 128 MiB of resident memory, or from 64 MiB in a
     program with more than one thread. Raises TypeError for anything else. The setting is that of
     this process and of those that it forks; each of them has a server of its own.
 
@@ -53,7 +53,7 @@ def use_server(wanted: bool | None) -> None:
     This process also forks
 
     - for a Python function (Container, Chroot and Inject need its memory, and would gain nothing),
-    - for `launch.run`, and where the caller of `start` brings `before`, `function` or `reader`,
+    - for `launch.run`, and if the caller of `start` brings `before`, `function` or `reader`,
     - for `hold`, `pty`, `overlay_diff`, status_fd, status_file and pid_file,
     - for a plan that joins namespaces, or has groups to drop before it creates any,
     - if it is not dumpable (prctl(2)); a server that it has ends then,

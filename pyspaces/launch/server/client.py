@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Seconds: a server that has not answered by then is ended, whether it is stopped or hung.
 _PATIENCE = 10.0
-# Seconds from one start to the next: of a caller whose facts change, and where none was of use.
+# Seconds from one start to the next: if the caller has changed, and if no server was of use.
 _PAUSE, _LONG_PAUSE = 1.0, 60.0
 _MOST_INHERITED = 200
 _MAIN = (
@@ -83,7 +83,7 @@ class _Server:
         os.close(self._pidfd)
 
     def end(self) -> None:
-        """End it and reap it, unless somebody has who waits for any child."""
+        """End and reap it, unless a thread that waits for any child has reaped it."""
         self._socket.close()
         if self.is_asked or not nsfs.has_ended(self._pidfd, timeout=1):
             signals.send(self._pidfd, constants.SIGKILL)
@@ -125,7 +125,7 @@ def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Cha
 
 
 def _needs_fork(launch: Launch, services: Services) -> bool:
-    """Tell whether the launch needs this process's memory, or more than can be sent."""
+    """Return whether the launch needs this process's memory, or more than can be sent."""
     return bool(
         launch.attach
         or launch.keep
@@ -213,7 +213,7 @@ def _inheritable() -> list[int]:
 
 
 def _child_of(answer: bytes, descriptors: list[int]) -> Spawned:
-    """Return the child that the server tells of. Raises _Unable, KernelError, and _Gone."""
+    """Return the child that the server reports. Raises _Unable, KernelError, and _Gone."""
     kind, body = answer[:1], answer[1:]
     if kind == wire.CREATED and body.isdigit() and len(descriptors) == 1:
         return Spawned(pid=int(body), pidfd=descriptors[0])
@@ -228,7 +228,7 @@ def _child_of(answer: bytes, descriptors: list[int]) -> Spawned:
 
 
 def _end_stray(theirs: Channel) -> None:
-    """End the child of a server that died before it could tell of it: it holds the channel."""
+    """End the child of a server that died before it could report it: it holds the channel."""
     link = f"socket:[{os.fstat(theirs.fileno()).st_ino}]"
     for child in procfs.children_of(os.getpid()):
         folder = f"/proc/{child}/fd"
@@ -327,8 +327,8 @@ def _execute(words: Sequence[str], copies: Sequence[int]) -> int:
     """Execute the server, by a thread that has ended when this returns, or by the main one.
 
     The signal of PR_SET_PDEATHSIG comes when the *thread* ends whose child a process is, and a
-    child of the server has the server's parent. Where that thread has ended, the kernel has put the
-    first of this process in its place, the main one: find_alive_thread() in kernel/exit.c.
+    child of the server has the server's parent. Once that thread has ended, the kernel puts the
+    first thread of this process, the main one, in its place: find_alive_thread() in kernel/exit.c.
     """
     if _thread.get_native_id() == os.getpid():
         return _executed(words, copies)
@@ -383,7 +383,7 @@ def _greeted(pid: int, socket: _socket.socket) -> _Server:
 
 
 def _heard(socket: _socket.socket) -> tuple[bytes, list[int]]:
-    """Wait for the next message. Raises _Gone where there is none in time, or none of ours."""
+    """Wait for the next message. Raises _Gone if none of ours comes in time."""
     if not nsfs.wait_for(socket.fileno(), _PATIENCE):
         raise _Gone
     try:

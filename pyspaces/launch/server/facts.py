@@ -1,4 +1,4 @@
-"""What a process has from the one that forks it, as far as it cannot be sent along.
+"""What a process inherits from its parent and cannot be sent along.
 
 Runs in the caller of a launch and in its server: a child of the server is as a child of the caller
 only if both find the same.
@@ -31,7 +31,7 @@ _GET_KEYRING_ID = 0
 
 
 def facts() -> tuple[dict[str, str | None], int]:
-    """Return what this thread is to its children, by name, and its umask. Raises OSError.
+    """Return what this thread passes on to its children, by name, and its umask. Raises OSError.
 
     The umask is not among the facts: it can be sent. By few system calls, since each launch asks.
     """

@@ -36,7 +36,7 @@ _FIRST_LOOK, _LATEST_LOOK = 0.05, 2.0
 
 
 def serve() -> NoReturn:
-    """Create what is asked for, until the caller has gone or says what it may not."""
+    """Create what is asked for, until the caller has gone or sends something invalid."""
     libc.set_name(NAME)
     spawn.forget_ignored()
     _keep_only(wire.SOCKET, wire.CALLER)
@@ -92,10 +92,10 @@ def _wait(socket: _socket.socket) -> None:
 
 
 def _is_waited_for() -> bool:
-    """Tell whether a thread of the caller waits for a child, and this process is the only one.
+    """Return whether a thread of the caller waits for a child, and this process is the only one.
 
-    A thread in wait(2) is where the kernel calls do_wait(); proc_pid_wchan(5). Where that cannot
-    be read, nobody is taken to wait.
+    A thread in wait(2) is where the kernel calls do_wait(); proc_pid_wchan(5). If that cannot
+    be read, the answer is no.
     """
     caller = os.getppid()
     threads = procfs.names_in(f"/proc/{caller}/task")
@@ -107,7 +107,7 @@ def _is_waited_for() -> bool:
 
 
 def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None:
-    """Create a child and tell of it. Raises Malformed and OSError; all that was sent is closed."""
+    """Create a child and report it. Raises Malformed and OSError; all that was sent is closed."""
     raised: list[int] = []
     try:
         if data != wire.ASK or not descriptors:
@@ -138,7 +138,7 @@ def _raise(descriptors: Sequence[int], targets: Sequence[int], raised: list[int]
     """Add copies, and one of the caller's pidfd, whose numbers are above all that are targets."""
     base = max((2, wire.CALLER, *targets)) + 1
     for descriptor in (*descriptors, wire.CALLER):
-        # One by one: what is open has to be known where the next one fails.
+        # One by one: what is open has to be known if the next one fails.
         raised.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base))  # noqa: PERF401
 
 

@@ -123,7 +123,7 @@ def request_of(descriptor: int) -> Request:
     """Read a request from a file in memory. Raises Malformed."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_REQUEST:
-        raise Malformed("a request that is no file, or too long")
+        raise Malformed("a request that is not a file, or too long")
     return Request(**_unpacked(os.pread(descriptor, status.st_size, 0), Request))
 
 
