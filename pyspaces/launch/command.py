@@ -90,13 +90,14 @@ def context_of(
         from pyspaces.launch.inner.confined import execute_confined
 
         fields["call"] = execute_confined
+    program = (launch.handed and launch.handed.executable) or plan.command[0]
     return inner.Context(
         plan=plan,
         channel=channel,
         launcher=launcher,
         inherited=launch.inherited or Inherited.capture(),
         steps=steps,
-        candidates=candidates(_program(launch), variables),
+        candidates=candidates(program, variables),
         environment=variables,
         directory=_working_directory(),
         handed=launch.handed,
@@ -107,12 +108,6 @@ def context_of(
         post=launch.post,
         **fields,
     )
-
-
-def _program(launch: Launch) -> str:
-    """Return the program to execute: the first word of the command, if nothing else is handed."""
-    handed = launch.handed
-    return (handed and handed.executable) or launch.plan.command[0]
 
 
 def _environment_of(launch: Launch) -> dict[bytes, bytes]:

@@ -144,10 +144,7 @@ def _limit_of_process_1(plan: Plan) -> Callable[[], object]:
     privileges = plan.privileges
     always = plan.holds("identity") and plan.identity.uid is not None
 
-    def limit_inner() -> None:
-        keep_for_signals_inner(privileges.cap_drop, privileges.cap_add, always=always)
-
-    return limit_inner
+    return lambda: keep_for_signals_inner(privileges.cap_drop, privileges.cap_add, always=always)
 
 
 def holder_of(plan: Plan) -> Callable[[], object]:

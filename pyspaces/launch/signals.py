@@ -29,11 +29,9 @@ FORWARDED = (
     *(*ENDING, signal.SIGUSR1, signal.SIGUSR2),
     *(signal.SIGWINCH, signal.SIGCONT, *STOPPING),
 )
-CONT, STOP = signal.SIGCONT, signal.SIGSTOP
-CHLD, WINCH, HUP, TERM, KILL = (
-    *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGKILL),
-)
-INT, QUIT, TSTP = signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP
+CHLD, CONT, STOP, WINCH = signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGWINCH
+HUP, INT, KILL = signal.SIGHUP, signal.SIGINT, signal.SIGKILL
+QUIT, TERM, TSTP = signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP
 # What a terminal sends, and always to a whole group.
 OF_TERMINAL = (INT, QUIT, signal.SIGTSTP, *BACKGROUND)
 

@@ -101,7 +101,10 @@ class Telling:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
         if error is not None:
-            _send_report(self.context, self.report(error))
+            try:
+                self.context.channel.say(channel.FAILED, self.report(error).to_bytes())
+            except KernelError:  # the parent has gone, and cannot be told
+                os._exit(1)
         os._exit(1)
 
     def report(self, error: BaseException) -> Report:
@@ -159,14 +162,6 @@ def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
     if message is None or message.kind != kind:
         os._exit(0)
     return message
-
-
-def _send_report(context: Context, report: Report) -> None:
-    """Send the report; a parent that has gone cannot be told."""
-    try:
-        context.channel.say(channel.FAILED, report.to_bytes())
-    except KernelError:
-        os._exit(1)
 
 
 def execute(context: Context) -> NoReturn:

@@ -20,7 +20,7 @@ from pyspaces.launch.service import Service
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
@@ -121,7 +121,7 @@ class Crossing(Service):
             (own, port.protocol, _INSIDE, port.inside)
             for own, port in zip(self._bound, self._network.publish, strict=True)
         ]
-        self._start("the relay of published ports", child, routes, network)
+        self._relay("the relay of published ports", child, routes, network)
 
     def _forward(self, child: Spawned, listening: list[int]) -> None:
         routes = []
@@ -130,7 +130,7 @@ class Crossing(Service):
             own = _socket.socket(_socket.AF_INET, kind, 0, fileno=os.dup(descriptor))
             routes.append((own, port.protocol, (port.address,), port.outside))
         try:
-            self._start("the relay of forwarded ports", child, routes)
+            self._relay("the relay of forwarded ports", child, routes)
         finally:
             for own, *_ in routes:
                 own.close()
@@ -140,21 +140,16 @@ class Crossing(Service):
         own = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=descriptor)
         allowed = self._network.allow_host
 
-        def load() -> Callable[[Callable[[bytes], object]], object]:
+        def load() -> helper.Serve:
             from pyspaces.launch.network import proxy
 
             return lambda tell: proxy.serve(own, allowed, child.pidfd, tell)
 
         try:
-            self._proxy = helper.start(
-                load,
-                what="the proxy for allowed hosts",
-                name=b"pyspaces-proxy",
-                kept=[descriptor, child.pidfd],
-            )
+            kept = [descriptor, child.pidfd]
+            self._proxy = self._start("the proxy for allowed hosts", b"pyspaces-proxy", load, kept)
         finally:
             own.close()
-        self._helpers.append(self._proxy)
 
     def _tell_of_refusals(self, told: Helper) -> None:
         refused, more = _refusals_of(told.read(_MOST_TOLD))
@@ -166,23 +161,23 @@ class Crossing(Service):
         if more:
             self.launch.told_to_people.append(("refused", f"others, {more} times"))
 
-    def _start(self, what: str, child: Spawned, routes: Sequence[Route], network: int = -1) -> None:
+    def _relay(self, what: str, child: Spawned, routes: Sequence[Route], network: int = -1) -> None:
         inside = 1 if network >= 0 else 0
 
-        def load() -> Callable[[object], object]:
+        def load() -> helper.Serve:
             from pyspaces.launch.network import relay
 
             return lambda tell: relay.serve(routes, child.pidfd, inside=inside)
 
-        self._helpers.append(
-            helper.start(
-                load,
-                what=what,
-                name=b"pyspaces-relay",
-                kept=[*(own.fileno() for own, *_ in routes), child.pidfd],
-                network=network,
-            )
-        )
+        kept = [*(own.fileno() for own, *_ in routes), child.pidfd]
+        self._start(what, b"pyspaces-relay", load, kept, network)
+
+    def _start(
+        self, what: str, name: bytes, load: helper.Load, kept: Sequence[int], network: int = -1
+    ) -> Helper:
+        found = helper.start(load, what=what, name=name, kept=kept, network=network)
+        self._helpers.append(found)
+        return found
 
     def _failure(self, error: KernelError) -> SpaceError:
         return prepare.failure(Report.of(NETWORK, error), self.launch.plan)

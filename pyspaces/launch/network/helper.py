@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from pyspaces.kernel.spawn import Spawned
 
+    # The whole life of a helper, which gets what writes to the launcher; and what imports it.
+    Serve = Callable[[Callable[[bytes], object]], object]
+    Load = Callable[[], Serve]
+
 _NOBODY = 65534
 _LONGEST_ANSWER = 4096
 # How long, in seconds, a helper may take to begin, and to end by itself; both take milliseconds.
@@ -62,7 +66,7 @@ class Helper:
 
 
 def start(
-    load: Callable[[], Callable[[Callable[[bytes], object]], object]],
+    load: Load,
     *,
     what: str,
     name: bytes,

@@ -262,8 +262,6 @@ def _is_terminal_of_ours(stream: int) -> bool:
 def _is_there(group: int) -> bool:
     try:
         os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True

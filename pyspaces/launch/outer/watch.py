@@ -175,15 +175,10 @@ class Watch:
 
     def _poller(self) -> select.poll:
         poller = select.poll()
-        poller.register(self._child.pidfd, select.POLLIN)
-        if self._reader:
-            poller.register(self._reader.fileno(), select.POLLIN)
-        if self._link and self._link.fileno() >= 0:
-            poller.register(self._link.fileno(), select.POLLIN)
-        if self._job and self._job.fileno() >= 0:
-            poller.register(self._job.fileno(), select.POLLIN)
-        for pidfd in self._companions:
-            poller.register(pidfd, select.POLLIN)
+        parts = [part.fileno() for part in (self._reader, self._link, self._job) if part]
+        for descriptor in (self._child.pidfd, *parts, *self._companions):
+            if descriptor >= 0:  # a part has none, or has closed it
+                poller.register(descriptor, select.POLLIN)
         if self._relay:
             for descriptor, events in self._relay.interests():
                 poller.register(descriptor, events)

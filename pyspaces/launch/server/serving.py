@@ -62,14 +62,11 @@ def serve() -> NoReturn:
 
 def _keep_only(*kept: int) -> None:
     """Leave standard streams that nobody else has, and nothing that a command inherits."""
-    for name in procfs.names_in("/proc/self/fd"):
-        number = int(name)
+    spawn.close_others(0, 1, 2, *kept)
+    for number in (0, 1, 2, *kept):
         try:
-            if number > 2 and number not in kept:
-                os.close(number)
-            else:
-                os.set_inheritable(number, False)
-        except OSError:  # that of the listing
+            os.set_inheritable(number, False)
+        except OSError:  # a standard stream that the caller has closed
             continue
 
 
