@@ -18,8 +18,8 @@ Knows nothing of what a message causes.
       | <-- FAILED (report) ------------- |  exec failed: the last message
       | <== end-of-file ================= |  exec succeeded, or the child has died
 
-Our process 1 has a pipe to the launcher besides, through which it tells, as long as the command
-lives: a record of five bytes, written at once, for each stop of the command and for its end.
+Our process 1 has a pipe to the launcher besides, through which it sends, as long as the command
+lives, a record of five bytes, written at once, for each stop of the command and for its end.
 
 The board is memory that both have. What a child does right before exec may leave it no system call
 with which it could say anything: it writes there, each message over the last, and the parent reads

@@ -37,7 +37,7 @@ def replace(
     inherited: Inherited | None = None,
     tell: Callable[[str], object] = tell_people,
 ) -> NoReturn:
-    """Become the command of `plan` in this process, with the same pid; nothing of ours stays.
+    """Become the command of `plan` in this process, with the same pid; no launcher stays.
 
     Arguments as for `start`. Raises SpaceError if the launch fails; this process may be in the new
     namespaces by then, and should end.

@@ -92,7 +92,7 @@ class _Server:
                 self._pass_on_inner(received.number)
 
     def _reap_inner(self) -> None:
-        """Reap everybody that has ended; one SIGCHLD may stand for several."""
+        """Reap all processes that have ended; one SIGCHLD may stand for several."""
         while True:
             try:
                 pid, word = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
@@ -115,7 +115,7 @@ class _Server:
                 self._end_inner()
 
     def _continue_inner(self, stop: int) -> None:
-        """Continue the command, if it is still in the stop that the launcher has in mind.
+        """Continue the command, if it is still in the stop that the launcher means.
 
         `fg` sends SIGCONT to the whole group, and so to the launcher, to us and to the command. By
         the time that the launcher has passed its own on, a second Ctrl-Z may have stopped the

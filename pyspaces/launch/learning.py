@@ -166,7 +166,7 @@ class Learning(Service):
 
 
 def _watch(receiving: int, telling: int) -> None:
-    """Answer every call of the command; say at the end which ones there were.
+    """Answer every call of the command; at the end, send the list of them.
 
     Every signal is blocked: at Ctrl-C the command may still have something to do. What has outlived
     the command goes on, with a process that nobody waits for.
@@ -178,7 +178,7 @@ def _watch(receiving: int, telling: int) -> None:
     spawn.close_others(listener, telling)
     watcher = _Watcher(listener)
     watcher.serve(until=telling)
-    # Unread, that byte would make an error of the answer; without it, nobody wants one.
+    # Without that byte, no answer is wanted; left unread, it would make sending one fail.
     if os.read(telling, 1):
         os.write(telling, b"".join(_CALL.pack(*call) for call in watcher.seen))
     os.close(telling)
@@ -196,7 +196,7 @@ class _Watcher:
         self.seen: dict[tuple[int, int], None] = {}
 
     def serve(self, *, until: int | None) -> None:
-        """Answer calls until a descriptor can be read, or as long as there is anybody."""
+        """Answer calls until a descriptor can be read, or until no process is left."""
         poller = select.poll()
         poller.register(self._listener, select.POLLIN)
         if until is not None:

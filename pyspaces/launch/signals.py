@@ -104,7 +104,7 @@ def _ignored_by_python() -> set[int]:
 
 
 def _ignored() -> set[int]:
-    """Return what this process ignores, whatever library has set it."""
+    """Return what this process ignores, even if a library outside of Python has set that."""
     text = procfs.status_field("self", "SigIgn")
     if text is None:
         return _ignored_by_python()
@@ -141,7 +141,7 @@ class Blocked:
 
 
 class Received(Record):
-    """A signal, whether a process sent it (the terminal sends to all), and that one's mark."""
+    """A signal; whether a process sent it, and not the terminal; and the mark of the sender."""
 
     number: int
     from_process: bool

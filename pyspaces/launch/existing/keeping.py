@@ -10,7 +10,7 @@ from pyspaces.launch.service import Service
 
 
 class Keeping(Service):
-    """Refuses files that could not keep a namespace."""
+    """Refuses files to which no namespace could be bound."""
 
     def open(self) -> None:
         """Look at the files. Raises SpaceError."""

@@ -20,7 +20,7 @@ class Name(Service):
     task = "give up the name"
 
     def open(self) -> None:
-        """Take the name. Raises SpaceError, saying who has it."""
+        """Take the name. Raises SpaceError that says who has it."""
         assert self.launch.plan.existing.name is not None
         self._claim = Claim(self.launch.plan.existing.name)
 

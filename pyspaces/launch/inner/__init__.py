@@ -60,7 +60,7 @@ def run_inner(context: Context) -> NoReturn:
 
 
 def _run_beneath(context: Context, told: bytes) -> NoReturn:
-    """Carry out the rest in the command's own process, beneath our process 1."""
+    """Carry out the rest in the command's own process, a child of our process 1."""
     with Telling(context) as telling:
         take(telling, [row for row in context.steps if row[0].for_command])
         become(telling, told)
@@ -90,7 +90,7 @@ def _told_namespaces(own: int) -> bytes:
 
 
 class Telling:
-    """Context in which the launcher learns of whatever is raised, and of the stage it was at."""
+    """Context that reports to the launcher what is raised, and at which stage."""
 
     def __init__(self, context: Context) -> None:
         self.context = context

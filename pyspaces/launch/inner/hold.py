@@ -34,6 +34,6 @@ def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
     if plan.workdir is None:
         os.chdir("/")
     os.setsid()
-    # Last: who waits for the end of a pipe then finds the rest done.
+    # Last: a program that waits for the end of a pipe then finds the rest done.
     os.closerange(0, os.sysconf("SC_OPEN_MAX"))
     signals.wait_for_ending_inner()

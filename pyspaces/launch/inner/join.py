@@ -57,7 +57,7 @@ def join(visit: Visit) -> None:
 
 
 def _foreign(visit: Visit) -> str | None:
-    """Return the path of a user namespace that somebody else owns; None if all are ours."""
+    """Return the path of a user namespace that another user owns; None if there is none."""
     for handle in (*visit.handles, *visit.owners):
         if handle.name == "user" and nsfs.owner_uid(handle.descriptor) != os.geteuid():
             return handle.path

@@ -110,11 +110,11 @@ class Context(Record):
 
 
 def make_ready(context: Context) -> None:
-    """Do what comes right before exec, whatever is executed."""
+    """Do what comes right before every exec."""
     if context.handed:
         context.handed.take_inner()
     if context.leading:
-        # Until exec, which undoes it: who is inside finds by /proc/PID no file of the host's.
+        # Until exec, which undoes it: processes inside find no file of the host by /proc/PID.
         libc.set_dumpable(dumpable=False)
 
 

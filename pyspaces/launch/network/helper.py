@@ -1,4 +1,4 @@
-"""Processes of ours beside a command that carry its connections: their start and their end.
+"""Helper processes of a command that carry its connections: their start and their end.
 
 What is named `_inner` runs in them, the rest in the parent. Such a process takes the words of
 strangers, so it has nothing that they could be after: no descriptor but its own, no capability, no
@@ -41,7 +41,7 @@ _READY = b"\n"
 
 
 class Helper:
-    """A process of ours beside a command. what: what people know it as."""
+    """A helper process of a command. what: its name for people."""
 
     def __init__(self, child: Spawned, reading: int, what: str) -> None:
         self.child, self.what = child, what
@@ -75,10 +75,9 @@ def start(
 ) -> Helper:
     """Start a helper, and return once it is where it has to be. Raises KernelError with none left.
 
-    load: imports what it takes, for which nobody waits, and returns its whole life; that gets what
-    writes to the launcher. what: what people know it as. name: what ps(1) shows. kept: the
-    descriptors that it keeps. network: a socket of the network namespace that it moves to; -1 to
-    stay.
+    load: imports what the helper needs, for which nobody waits, and returns its main function.
+    what: its name for people. name: what ps(1) shows. kept: the descriptors that it keeps. network:
+    a socket of the network namespace that it moves to; -1 to stay.
     """
     reading, writing = os.pipe()
 

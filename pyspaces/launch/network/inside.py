@@ -1,7 +1,7 @@
 """The part of the child in its network: what it gives to the launcher of it.
 
 `give_inner` runs in the child, the rest in the parent. A socket says which network namespace is
-meant, whatever /proc the child has, and whoever it has become by the time that somebody looks.
+meant, with any /proc of the child, and with any ids that it has taken by then.
 """
 
 from __future__ import annotations

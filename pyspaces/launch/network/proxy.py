@@ -80,7 +80,7 @@ class Proxy:
 
 
 class Client:
-    """A connection up to the point where both its ends are known. until: when its time is over."""
+    """A client until it is connected or refused. until: when its time is over."""
 
     def __init__(self, proxy: Proxy, own: socket) -> None:
         self._proxy, self._own = proxy, own
@@ -92,7 +92,7 @@ class Client:
         proxy.loop.watch(own.fileno(), IN, self._read)
 
     def give_up(self) -> None:
-        """End it, whatever it waits for."""
+        """End it, in whatever state it is."""
         if self._attempt:
             self._attempt.cancel()
         if self._request and not self._is_over:
@@ -223,7 +223,7 @@ class Client:
 
 
 def is_own(address: bytes) -> bool:
-    """Return whether an address is one of this host's own, whatever network it belongs to.
+    """Return whether an address is one of this host's own, in any network.
 
     A datagram socket that is connected to one gets it as its own address; nothing is sent.
     """

@@ -23,7 +23,7 @@ _ONE_HOP = frozenset(
 
 
 class BadRequest(Exception):
-    """A request that is refused for its form. status: of the answer, with its reason."""
+    """A malformed request. status: the status line of the answer."""
 
     def __init__(self, reason: str, status: str = "400 Bad Request") -> None:
         super().__init__(reason)

@@ -39,7 +39,7 @@ class Resolver:
         loop.watch(self._reading, IN, self._take)
 
     def look_up(self, name: str, found: Found) -> None:
-        """Call `found` with the addresses of a name, none if there are none, a moment later."""
+        """Call `found` later with the addresses of a name, which may be none."""
         self._waiting.append((name.encode("ascii"), found))
         self._start()
 

@@ -26,7 +26,7 @@ _DROP = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
 
 class Flow:
-    """One peer: the socket by which its datagrams go on, and when there was one last."""
+    """A peer: the socket that its datagrams are sent on by, and when the last one came."""
 
     def __init__(self, own: socket) -> None:
         self.own = own
@@ -34,7 +34,7 @@ class Flow:
 
 
 class Datagrams:
-    """A bound socket, and the place where what comes there goes on to.
+    """Carries the datagrams of a bound socket to one place, and the answers back.
 
     Each peer gets a socket of its own there: what arrives at that is an answer to this peer.
     """

@@ -58,7 +58,7 @@ class Clock:
         return self._next
 
     def look_again(self, ask: Callable[[], object], kill: Callable[[], object]) -> None:
-        """Call `ask` when the time is over, and `kill` when that has not helped."""
+        """Call `ask` when the time is over, and `kill` if that does not help in time."""
         now = time.monotonic()
         if self._next is None or now < self._next:
             return

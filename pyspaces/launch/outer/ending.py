@@ -30,7 +30,7 @@ def end_child(child: Spawned) -> Status:
 
 
 def discard(child: Spawned) -> None:
-    """Kill and reap a process of ours, if it has not ended by itself, and close its pidfd."""
+    """Reap a helper process, killed if it has not ended by itself, and close its pidfd."""
     _kill(child)
     os.close(child.pidfd)
     spawn.reap(child.pid)

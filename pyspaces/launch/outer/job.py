@@ -3,11 +3,11 @@
 Runs in the parent. Loaded only if the command has a process group of its own and there is a
 controlling terminal; `sentinel` is the process that reports what the terminal sends to that group.
 
-A command whose input and output are the terminal gets it at its start, if we have it. In a
-pipeline it stays with the caller's group, so that the rest can read it, until somebody in the
-command's group uses it: the kernel then sends SIGTTIN or SIGTTOU to that group, the sentinel tells
-us, and we hand the terminal over and continue the group. It comes back when the job stops, when the
-command has ended, and when somebody in the caller's group uses it.
+A command whose input and output are the terminal gets it at its start, if we have it. In a pipeline
+it stays with the caller's group, so that the rest can read it, until somebody in the command's
+group uses it: the kernel then sends SIGTTIN or SIGTTOU to that group, the sentinel reports it, and
+we hand the terminal over and continue the group. It comes back when the job stops, when the command
+has ended, and when somebody in the caller's group uses it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from pyspaces.kernel.spawn import Spawned
 
-# A command may kill the sentinel, whom its own group includes: how soon there is the next one.
+# A command may kill the sentinel, which is in its group: seconds until there is a new one.
 _RENEWAL = 0.05
 # How long the sentinel has, in seconds, for its last report.
 _LAST_WORDS = 1.0
-# What one read(2) takes of what it tells: all that a pipe holds, a whole number of records.
+# What one read(2) takes of its reports: all that a pipe holds, a whole number of records.
 _MOST_TOLD = sentinel.SIZE << 15
 
 
@@ -192,7 +192,7 @@ class Job:
         self._wanted = True
 
     def give_again(self) -> None:
-        """After a stop: hand it over once more, if the shell has given it to us and not kept it."""
+        """Hand the terminal over once more after a stop, if the shell has given it to us."""
         self._given = False
         if self._wanted and self._foreground() == self._own:
             self.give()

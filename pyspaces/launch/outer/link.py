@@ -25,7 +25,7 @@ _AT_ONCE = 64
 
 
 class Init(Service):
-    """Our own process 1 above the command, and the pipe by which it tells."""
+    """Our own process 1 above the command, and the pipe of its reports."""
 
     task = "close the pipe of process 1"
 
@@ -85,7 +85,7 @@ class Link:
                 self.close()  # nothing comes after that
 
     def status(self) -> Status | None:
-        """Return how the command ended; None if process 1 ended before it could tell."""
+        """Return how the command ended; None if process 1 ended before it could report."""
         # Once process 1 has ended, the pipe holds what it holds; each turn takes some of it.
         while self._descriptor >= 0 and self._status is None:
             if not [*self.stops()]:

@@ -32,7 +32,7 @@ _ON_ITS_WAY, _RECENT = 1.0, 10.0
 
 
 class Process1:
-    """A process that is the first of a pid namespace, and the signals that it was asked to end by.
+    """Process 1 of a pid namespace, and the signals that it was asked to end by.
 
     killed_for: the signal that it had to be killed for; None if it was not. The caller of `send`
     and its kin calls `look_again` whenever `next_look` has come.
@@ -108,7 +108,7 @@ class Process1:
         if fate == signals.DEFAULT:
             if time.monotonic() - self._taken.get(number, -_RECENT) < _RECENT:
                 grace = max(grace, _ON_ITS_WAY)
-            # The verdict stands: who sets a handler up now is not on the way out.
+            # The verdict stands: a process that sets a handler up now is not on its way out.
             self._kills.setdefault(number, time.monotonic() + grace)
             if not grace:
                 self._kill_for(number)

@@ -202,7 +202,7 @@ class Relay:
     def _open_output(self) -> None:
         """Write to a terminal through a description of our own, which need not block.
 
-        That of the standard stream is shared with others, whom it would surprise not to block.
+        That of the standard stream is shared with others, which expect it to block.
         """
         if os.isatty(self._output):
             flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -265,7 +265,7 @@ class Relay:
         self._look = time.monotonic() + self._pause
 
     def _is_awaited(self) -> bool:
-        """Return whether somebody inside reads the terminal, or seems to for some time."""
+        """Return whether a process inside reads the terminal, or has seemed to for some time."""
         try:
             process = procfs.pid_of_pidfd(self._child.pidfd)
         except KernelError:

@@ -129,6 +129,6 @@ def _guard_inner(launcher: int, terminal: int, saved: list[Any]) -> None:
 
 
 def _keep_only_inner(*kept: int) -> None:
-    """Close everything else: who reads the command's output must see its end."""
+    """Close everything else: readers of the command's output must see its end."""
     libc.set_name(b"pyspaces-tty")
     spawn.close_others(*kept)

@@ -34,7 +34,7 @@ _LONGEST_POLL = 86400.0
 
 
 class Ended(Record):
-    """How process `pid`, the command, ended, and by which signal to the launcher, if by one.
+    """How the command, process `pid`, ended, and which signal to the launcher ended it, if one did.
 
     timed_out: whether its time was over. killed: whether it had to be killed for that. lost: the
     helper process of the launch that died, for which the command was killed; else empty.
@@ -253,7 +253,7 @@ class Watch:
         job = self._job
         used = signal.number in signals.BACKGROUND and not signal.from_process
         if job and used and job.has_terminal():
-            # Somebody in our own group uses the terminal, which the command has: a pager.
+            # A process of our own group, such as a pager, uses the terminal that the command has.
             job.take_back()
             job.mirror(signals.CONT)
             return

@@ -191,7 +191,7 @@ class Difference(Service):
 
 
 def _limit_memory() -> None:
-    """Limit what this process may allocate: with more it fails, and nobody else has to."""
+    """Limit what this process may allocate: it fails with more, before others do."""
     pages = int(procfs.read("/proc/self/statm").split()[0])
     most = pages * resource.getpagesize() + _MOST_MEMORY
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

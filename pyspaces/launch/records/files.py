@@ -165,7 +165,7 @@ def told(error: OSError) -> str:
 
 
 def _temporary() -> str:
-    """Return a name that nobody else can have foreseen."""
+    """Return a name that nobody can predict."""
     return f".pyspaces-{os.urandom(8).hex()}"
 
 

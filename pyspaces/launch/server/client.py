@@ -45,7 +45,7 @@ _ABOVE = 10
 
 
 class _Gone(Exception):
-    """The server has ended, or does not answer, or not as a server of ours does."""
+    """The server has ended, does not answer, or gives an invalid answer."""
 
 
 class _Unable(Exception):
@@ -53,7 +53,7 @@ class _Unable(Exception):
 
 
 class _Server:
-    """A server that has said hello; owns what this process has of it.
+    """A server that has said hello; owns its socket and pidfd.
 
     is_asked: whether it owes an answer. What comes then is of no use to anybody else.
     """

@@ -44,7 +44,7 @@ MOST_DESCRIPTORS = 240
 
 
 class Malformed(Exception):
-    """A message that no side of ours sends."""
+    """An invalid message: neither side sends such."""
 
 
 class Hello(Record):
