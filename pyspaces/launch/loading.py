@@ -144,7 +144,10 @@ def _limit_of_process_1(plan: Plan) -> Callable[[], object]:
     privileges = plan.privileges
     always = plan.holds("identity") and plan.identity.uid is not None
 
-    return lambda: keep_for_signals_inner(privileges.cap_drop, privileges.cap_add, always=always)
+    def limit_inner() -> None:
+        keep_for_signals_inner(privileges.cap_drop, privileges.cap_add, always=always)
+
+    return limit_inner
 
 
 def holder_of(plan: Plan) -> Callable[[], object]:
