@@ -6,9 +6,11 @@ With --check, only compare.
 
 from __future__ import annotations
 
+import functools
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,15 +20,18 @@ from pyspaces.commands.run import run
 from pyspaces.plan.features import FEATURES
 from pyspaces.settings import BY_NAME, ORDERED, SETTINGS, Setting
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 TABLE = Path(__file__).parents[1] / "pyspaces" / "settings" / "_table.py"
 HEAD = '''\
 """What a launch needs of settings and options; scripts/write_table.py writes it.
 
-SETTINGS: of each setting its kind, the features that read it, and the namespaces that are created
-with it. RUN, for commands/fast.py: of each option of `run` its name as a key, how many values it
-takes, and its kind: a flag that turns something on or off, one value, many, or ordered among
-others. ENTER: the options of `enter`; those that `run` has not, or another way, are in OF_ENTER.
-What is not there is left to click.
+SETTINGS: the kind of each setting, the features that read it, the namespaces that are created with
+it, and, for commands/fast.py, how many values its option takes, and its short option. `run` has
+these options. ENTER lists the options of `enter`; OF_ENTER has those that are not the same for
+`run`: the key, the number of values, and whether that is one, many, or turns something on or off.
+Click reads all others.
 """
 
 from __future__ import annotations
@@ -37,16 +42,20 @@ def table() -> str:
     """Return the text of the module."""
     settings = "".join(map(_setting, SETTINGS))
     of_run, of_enter = _options(run), _options(enter)
-    own = [row for row in of_enter if row not in of_run]
+    own = [
+        f'    "{word}": ("{row[0]}", {row[1]}, "{row[2]}"),\n'
+        for word, row in of_enter.items()
+        if of_run.get(word) != row
+    ]
     return (
-        f"{HEAD}\nSETTINGS = {{\n{settings}}}\n\nRUN = {{\n{''.join(of_run)}}}\n"
+        f"{HEAD}\nSETTINGS = {{\n{settings}}}\n"
         f"\nENTER = (\n{_words(of_enter)})\nOF_ENTER = {{\n{''.join(own)}}}\n"
     )
 
 
-def _words(rows: list[str]) -> str:
+def _words(options: Iterable[str]) -> str:
     """Return the options of a command as one text, in lines."""
-    text = " ".join(row.split('"')[1] for row in rows)
+    text = " ".join(options)
     return "".join(f'    "{line} "\n' for line in textwrap.wrap(text, 90, break_on_hyphens=False))
 
 
@@ -54,11 +63,18 @@ def _setting(row: Setting) -> str:
     readers = [
         feature.name for feature in FEATURES if row in feature.settings or row.name in feature.also
     ]
-    return f'    "{row.name}": ("{row.kind}", "{" ".join(readers)}", "{" ".join(row.implies)}"),\n'
+    words = f'"{row.kind}", "{" ".join(readers)}", "{" ".join(row.implies)}"'
+    return f'    "{row.name}": ({words}, {_counts()[row.name]}, "{row.short}"),\n'
 
 
-def _options(command: click.Command) -> list[str]:
-    return [line for option in _taken(command) for line in _lines(option)]
+@functools.cache
+def _counts() -> dict[str, int]:
+    """Return how many values the option of each setting takes."""
+    return {name: count for name, count, _ in _options(run).values()}
+
+
+def _options(command: click.Command) -> dict[str, tuple[str, int, str]]:
+    return {word: row for option in _taken(command) for word, row in _rows(option)}
 
 
 def _taken(command: click.Command) -> list[click.Option]:
@@ -74,7 +90,8 @@ def _taken(command: click.Command) -> list[click.Option]:
     ]
 
 
-def _lines(option: click.Option) -> list[str]:
+def _rows(option: click.Option) -> list[tuple[str, tuple[str, int, str]]]:
+    """Return each word of an option, with its name, its number of values, and its kind."""
     assert option.name
     setting = BY_NAME.get(option.name)
     kind, count = "many" if option.multiple else "one", option.nargs
@@ -83,13 +100,9 @@ def _lines(option: click.Option) -> list[str]:
     if option.count or (option.multiple and setting and setting.kind == ORDERED):
         kind = "ordered"
     return [
-        *(_line(word, option.name, count, kind) for word in option.opts),
-        *(_line(word, option.name, count, "off") for word in option.secondary_opts),
+        *((word, (option.name, count, kind)) for word in option.opts),
+        *((word, (option.name, count, "off")) for word in option.secondary_opts),
     ]
-
-
-def _line(word: str, name: str, count: int, kind: str) -> str:
-    return f'    "{word}": ("{name}", {count}, "{kind}"),\n'
 
 
 def main() -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     Options = Mapping[str, tuple[str, int, str]]
     Line = tuple[tuple[str, ...], dict[str, Any]]
 
+# How the value of an option is put among the others, by the kind of its setting.
+_KINDS = {"flag": "on", "toggle": "on", "value": "one", "pairs": "many"}
+_KINDS |= {"many": "many", "ordered": "ordered"}
+
 
 def launch(arguments: Sequence[str]) -> int | None:
     """Carry out a command line; return the exit status, or None where it is left to click.
@@ -41,16 +45,15 @@ def launch(arguments: Sequence[str]) -> int | None:
 
 def line_of_run(words: Sequence[str]) -> Line | None:
     """Return the command and the values of a command line of `run`; None: it is click's."""
-    from pyspaces.settings import _table
-
-    return read(words, _table.RUN)
+    return read(words, options_of_run())
 
 
 def line_of_enter(words: Sequence[str]) -> Line | None:
     """Return the same of one of `enter`, its target among the values."""
     from pyspaces.settings import _table
 
-    options = {word: _table.OF_ENTER.get(word) or _table.RUN[word] for word in _table.ENTER.split()}
+    known = options_of_run() | _table.OF_ENTER
+    options = {word: known[word] for word in _table.ENTER.split()}
     line = read(words, options)
     if line is None:
         return None
@@ -58,6 +61,21 @@ def line_of_enter(words: Sequence[str]) -> Line | None:
 
     command, values = line
     return read(entering.with_target([*words], len(command), values), options)
+
+
+def options_of_run() -> dict[str, tuple[str, int, str]]:
+    """Return the options of `run`: the key, the number of values and the kind of each."""
+    from pyspaces.settings import _table
+
+    found = {}
+    for name, (kind, _, _, count, short) in _table.SETTINGS.items():
+        option = "--" + name.replace("_", "-")
+        found[option] = (name, count, _KINDS[kind])
+        if short:
+            found[short] = found[option]
+        if kind == "toggle":
+            found["--no-" + option[2:]] = (name, count, "off")
+    return found
 
 
 def read(words: Sequence[str], options: Options) -> Line | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-_NO_ROW = ("", "", "")
+_NO_ROW = ("", "", "", 0, "")
 
 
 def plan_from(mapping: Mapping[str, Any]) -> Plan:
