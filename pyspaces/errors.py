@@ -180,7 +180,6 @@ class Report(Record):
             text = text or error.message
         elif not isinstance(error, OSError):
             internal, text = True, text or str(error)
-        trace = trace_of(error)
         return cls(
             stage=str(stage),
             code=stage.code if isinstance(stage, Stage) else "",
@@ -188,31 +187,23 @@ class Report(Record):
             errno=number,
             path=path,
             text=text,
-            trace=trace,
+            trace=trace_of(error),
             internal=internal,
         )
 
     def to_bytes(self) -> bytes:
         """Return the report as one message of limited size: fields separated by NULs."""
-        rest = (self.code, self.stage, self.call, self.errno, self.path, self.text, self.trace)
-        values = (str(value).replace("\0", "") for value in (int(self.internal), *rest))
-        return b"\0".join(os.fsencode(value)[:_LONGEST_FIELD] for value in values)
+        values = {**self._held(), "internal": "yes" if self.internal else ""}.values()
+        texts = (str(value).replace("\0", "") for value in values)
+        return b"\0".join(os.fsencode(text)[:_LONGEST_FIELD] for text in texts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Report:
         """Rebuild a report from `to_bytes`."""
-        internal, code, stage, call, number, *rest = map(os.fsdecode, data.split(b"\0"))
-        path, text, trace = rest
-        return cls(
-            stage=stage,
-            code=code,
-            call=call,
-            errno=int(number),
-            path=path,
-            text=text,
-            trace=trace,
-            internal=internal == "1",
+        texts: dict[str, Any] = dict(
+            zip(cls._fields, map(os.fsdecode, data.split(b"\0")), strict=True)
         )
+        return cls(**{**texts, "errno": int(texts["errno"]), "internal": bool(texts["internal"])})
 
     def sentence(self) -> str:
         """Return `what: which: why` in one line."""

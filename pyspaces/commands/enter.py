@@ -8,8 +8,8 @@ from pyspaces.commands import entering
 from pyspaces.commands.options import GroupedCommand, common_params, general_options, options_for
 from pyspaces.commands.run import EPILOG, callback, complete_command
 from pyspaces.commands.targets import complete_target
+from pyspaces.feature import NAMESPACES, SETUP
 from pyspaces.kernel import namespaces
-from pyspaces.settings import NAMESPACES, SETUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

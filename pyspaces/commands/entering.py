@@ -33,7 +33,8 @@ _ABSENT: dict[str, Any] = {
 
 def taken() -> frozenset[str]:
     """Return the settings that `enter` takes: those of a command, and some of its set-up."""
-    from pyspaces.settings import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETTINGS, SETUP
+    from pyspaces.feature import EXISTING, IDENTITY, MOUNTS, NAMESPACES, SETUP
+    from pyspaces.settings import SETTINGS
 
     # Options under these headings describe new namespaces.
     for_new_ones = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)

@@ -9,7 +9,7 @@ import os
 
 from pyspaces.feature import SETUP, Feature, Missing, Part, Probe, Step, value
 from pyspaces.kernel import constants, libc, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import Naming
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyspaces.plan.equivalent import Caller
 
 _NANOSECONDS = 1_000_000_000
+_OFFSETS = "/proc/self/timens_offsets"
 
 
 class Offset(Record):
@@ -71,11 +72,8 @@ def parse(text: str) -> Offset:
 
 def open_offsets_inner() -> int:
     """Open the file by which this process sets the offsets of its children's clocks."""
-    path = "/proc/self/timens_offsets"
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError(error.errno or 0, "open", [], path) from None
+    with Naming("open", _OFFSETS):
+        return os.open(_OFFSETS, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def enter_inner(
@@ -97,10 +95,8 @@ def enter_inner(
     if lines:
         _write_offsets_inner("".join(lines), offsets)
     path = "ns/time_for_children" if own >= 0 else "/proc/self/ns/time_for_children"
-    try:
+    with Naming("open", path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=own if own >= 0 else None)
-    except OSError as error:
-        raise KernelError(error.errno or 0, "open", [], path) from None
     try:
         libc.setns(descriptor, constants.CLONE_NEWTIME, path=path)
     finally:
@@ -109,14 +105,11 @@ def enter_inner(
 
 def _write_offsets_inner(lines: str, offsets: int) -> None:
     """Write all of them at once, as the kernel wants it."""
-    path = "/proc/self/timens_offsets"
     if offsets < 0:
-        procfs.write_once(path, lines)
+        procfs.write_once(_OFFSETS, lines)
         return
-    try:
+    with Naming("write", _OFFSETS):
         os.write(offsets, lines.encode())
-    except OSError as error:
-        raise KernelError(error.errno or 0, "write", [lines], path) from None
 
 
 def _enter_by_plan_inner(context: Context) -> None:

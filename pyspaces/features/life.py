@@ -9,7 +9,7 @@ import os
 
 from pyspaces.feature import LIFE, TERMINAL, Feature, Missing, Part, Step, flag, value
 from pyspaces.kernel import constants
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import Naming
 from pyspaces.status import SIGNAL_NAMES, signal_name, signal_number
 
 TYPE_CHECKING = False
@@ -110,10 +110,8 @@ def seconds_of(text: str) -> float:
 
 def _begin_session_inner(context: Context) -> None:
     del context
-    try:
+    with Naming("setsid"):
         os.setsid()
-    except OSError as error:
-        raise KernelError(error.errno or 0, "setsid") from None
 
 
 def _attach_terminal_inner(context: Context) -> None:

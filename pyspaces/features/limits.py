@@ -11,7 +11,7 @@ import os
 from pyspaces.errors import RLIMITS, SCHEDULING
 from pyspaces.feature import LIMITS, Feature, Part, Step, many, value
 from pyspaces.kernel import constants, libc, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -203,10 +203,8 @@ def _read(given: Given, plan: Plan) -> Limits:
 def set_rlimits_inner(limits: Limits) -> None:
     """Set the resource limits of this process. Raises KernelError that names the limit."""
     for one in limits.rlimits:
-        try:
+        with Naming(f"prlimit {one}"):
             libc.prlimit(NAMES.index(one.name), one.soft, one.hard)
-        except KernelError as error:
-            raise KernelError(error.errno or 0, f"prlimit {one}") from None
 
 
 def _set_umask_inner(context: Context) -> None:
@@ -216,10 +214,8 @@ def _set_umask_inner(context: Context) -> None:
 def _schedule_inner(context: Context) -> None:
     limits = context.plan.limits
     if limits.nice is not None:
-        try:
+        with Naming(f"setpriority {limits.nice}"):
             os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
-        except OSError as error:
-            raise KernelError(error.errno or 0, f"setpriority {limits.nice}") from None
     if limits.cpus:
         _use_cpus_inner(limits.cpus)
     if limits.ionice is not None:
@@ -229,10 +225,8 @@ def _schedule_inner(context: Context) -> None:
 
 def _use_cpus_inner(cpus: tuple[int, ...]) -> None:
     """Use these CPUs: sched_setaffinity(2), which drops those that are not there."""
-    try:
+    with Naming(f"sched_setaffinity {_ranges(cpus)}"):
         os.sched_setaffinity(0, cpus)
-    except OSError as error:
-        raise KernelError(error.errno or 0, f"sched_setaffinity {_ranges(cpus)}") from None
     if lacking := sorted(set(cpus) - os.sched_getaffinity(0)):
         raise KernelError(errno.EINVAL, f"sched_setaffinity {_ranges(tuple(lacking))}")
 

@@ -11,7 +11,7 @@ import struct
 
 from pyspaces.feature import SETUP, Feature, Missing, Part, Probe, Step, toggle
 from pyspaces.kernel import constants, libc
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import Naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ def _raise_inner() -> None:
     """Bring `lo` up; the kernel then gives it 127.0.0.1/8 and ::1 by itself: netdevice(7)."""
     descriptor = libc.inet_socket()
     try:
-        answer = fcntl.ioctl(descriptor, constants.SIOCGIFFLAGS, _IFREQ.pack(b"lo", 0))
-        flags = _IFREQ.unpack(answer)[1] | constants.IFF_UP
-        fcntl.ioctl(descriptor, constants.SIOCSIFFLAGS, _IFREQ.pack(b"lo", flags))
-    except OSError as error:
-        raise KernelError(error.errno or 0, "ioctl", ["SIOCSIFFLAGS"], "lo") from None
+        with Naming("ioctl", "lo"):
+            answer = fcntl.ioctl(descriptor, constants.SIOCGIFFLAGS, _IFREQ.pack(b"lo", 0))
+            flags = _IFREQ.unpack(answer)[1] | constants.IFF_UP
+            fcntl.ioctl(descriptor, constants.SIOCSIFFLAGS, _IFREQ.pack(b"lo", flags))
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,7 @@ import os
 import termios
 
 from pyspaces.kernel import nsfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import KernelError, Naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,13 +73,10 @@ class Pty:
 
     def attach_inner(self) -> None:
         """Make it the standard streams and the controlling terminal of a new session."""
-        call = "setsid"
-        try:
+        with Naming("setsid"):
             os.setsid()
-            call = "ioctl TIOCSCTTY"
+        with Naming("ioctl TIOCSCTTY"):
             fcntl.ioctl(self.other, termios.TIOCSCTTY, 0)
-        except OSError as error:
-            raise KernelError(error.errno or 0, call) from None
         for stream in (0, 1, 2):
             os.dup2(self.other, stream)
 

@@ -36,6 +36,20 @@ class KernelError(OSError):
         self.arguments = tuple(arguments)
 
 
+class Naming:
+    """Context for a call of Python's: an OSError becomes the KernelError of `call` and `path`."""
+
+    def __init__(self, call: str, path: str | None = None) -> None:
+        self._names = (call, (), path)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise KernelError(error.errno or 0, *self._names) from None
+
+
 _libc = ctypes.Library(None)
 _int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
 

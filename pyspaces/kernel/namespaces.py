@@ -27,50 +27,22 @@ class Namespace(Record):
     what: str
 
 
-USER = Namespace(
-    name="user", flag=constants.CLONE_NEWUSER, link="user", since="3.8", what="user and group ids"
-)
-# Of one clone3, the kernel makes the user namespace first, and it owns the others. The order of
-# the rows is that in which messages and plans name them.
+def _row(name: str, flag: int, since: str, what: str, link: str = "") -> Namespace:
+    return Namespace(name=name, flag=flag, link=link or name, since=since, what=what)
+
+
+USER = _row("user", constants.CLONE_NEWUSER, "3.8", "user and group ids")
+# Of one clone3, the kernel makes the user namespace first, and it owns the others. Messages and
+# plans name the types in the order of the rows.
 NAMESPACES = (
     USER,
-    Namespace(
-        name="mount", flag=constants.CLONE_NEWNS, link="mnt", since="2.4.19", what="mount points"
-    ),
-    Namespace(
-        name="pid", flag=constants.CLONE_NEWPID, link="pid", since="2.6.24", what="process ids"
-    ),
-    Namespace(
-        name="net", flag=constants.CLONE_NEWNET, link="net", since="2.6.29", what="network devices"
-    ),
-    Namespace(
-        name="uts",
-        flag=constants.CLONE_NEWUTS,
-        link="uts",
-        since="2.6.19",
-        what="host and domain name",
-    ),
-    Namespace(
-        name="ipc",
-        flag=constants.CLONE_NEWIPC,
-        link="ipc",
-        since="2.6.19",
-        what="System V IPC and POSIX message queues",
-    ),
-    Namespace(
-        name="cgroup",
-        flag=constants.CLONE_NEWCGROUP,
-        link="cgroup",
-        since="4.6",
-        what="the cgroup root directory",
-    ),
-    Namespace(
-        name="time",
-        flag=constants.CLONE_NEWTIME,
-        link="time",
-        since="5.6",
-        what="boot and monotonic clocks",
-    ),
+    _row("mount", constants.CLONE_NEWNS, "2.4.19", "mount points", link="mnt"),
+    _row("pid", constants.CLONE_NEWPID, "2.6.24", "process ids"),
+    _row("net", constants.CLONE_NEWNET, "2.6.29", "network devices"),
+    _row("uts", constants.CLONE_NEWUTS, "2.6.19", "host and domain name"),
+    _row("ipc", constants.CLONE_NEWIPC, "2.6.19", "System V IPC and POSIX message queues"),
+    _row("cgroup", constants.CLONE_NEWCGROUP, "4.6", "the cgroup root directory"),
+    _row("time", constants.CLONE_NEWTIME, "5.6", "boot and monotonic clocks"),
 )
 NAMES = tuple(row.name for row in NAMESPACES)
 

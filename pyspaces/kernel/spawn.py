@@ -92,16 +92,20 @@ def spawn(
     Raises KernelError, with the call, when the kernel refuses either.
     """
     if before is None and procfs.thread_count() == 1:
-        return _spawn_directly(start, flags)
-    return _spawn_through_fork(start, flags, before or _do_nothing, deadline)
+        return spawn_alone(start, flags)
+    return _spawn_through_fork(start, flags, before, deadline)
 
 
-def spawn_alone(start: Callable[[], object]) -> Spawned:
-    """Fork where it is known that there is no other thread, as in a process that we have cloned.
+def spawn_alone(start: Callable[[], object], flags: int = 0) -> Spawned:
+    """Create a process from one that has no other thread, such as one that we have cloned.
 
-    /proc, which could tell, may be another's there. Returns and raises as `spawn` does.
+    Does not read /proc, which may be that of another pid namespace there. Returns and raises as
+    `spawn` does.
     """
-    return _spawn_directly(start, 0)
+    pid, pidfd = _clone(flags, exit_signal=constants.SIGCHLD)
+    if pid == 0:
+        _run_and_exit(start)
+    return Spawned(pid=pid, pidfd=pidfd)
 
 
 def spawn_sibling(start: Callable[[], object], flags: int) -> Spawned:
@@ -144,21 +148,10 @@ def forget_ignored() -> None:
             libc.call("rt_sigaction", number, signal, bytes(32), None, 8)
 
 
-def _do_nothing() -> None:
-    pass
-
-
-def _spawn_directly(start: Callable[[], object], flags: int) -> Spawned:
-    pid, pidfd = _clone(flags, exit_signal=constants.SIGCHLD)
-    if pid == 0:
-        _run_and_exit(start)
-    return Spawned(pid=pid, pidfd=pidfd)
-
-
 def _spawn_through_fork(
     start: Callable[[], object],
     flags: int,
-    before: Callable[[], object],
+    before: Callable[[], object] | None,
     deadline: float | None,
 ) -> Spawned:
     reading, writing = os.pipe()
@@ -216,7 +209,7 @@ def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
 
 
 def _clone_for_parent(
-    start: Callable[[], object], flags: int, writing: int, before: Callable[[], object]
+    start: Callable[[], object], flags: int, writing: int, before: Callable[[], object] | None
 ) -> None:
     """Create the sibling and tell the caller its pid; runs in the process in the middle.
 
@@ -225,7 +218,8 @@ def _clone_for_parent(
     With CLONE_PARENT the exit signal must be 0; the kernel gives the sibling that of this process.
     """
     try:
-        before()
+        if before:
+            before()
         pid, _ = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
     except KernelError as error:
         path = os.fsencode(error.filename or "")
@@ -238,38 +232,34 @@ def _clone_for_parent(
 
 
 def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
-    """Clone into new namespaces; return (pid, pidfd) in the parent, (0, -1) in the child."""
+    """Clone into new namespaces; return (pid, pidfd) in the parent, (0, -1) in the child.
 
-    def call() -> tuple[int, int]:
-        try:
-            return libc.clone3(flags, exit_signal=exit_signal)
-        except KernelError as error:
-            # ENOSYS: a kernel before 5.3, or the seccomp filter of a container that answers so
-            # on purpose, because a filter cannot look into the arguments of clone3.
-            if error.errno != errno.ENOSYS or flags & _BEYOND_CLONE:
-                raise
-            return libc.clone(flags, exit_signal=exit_signal)
-
-    return _between_hooks(call)
-
-
-def _between_hooks(create: Callable[[], tuple[int, int]]) -> tuple[int, int]:
-    """Create a process between CPython's own hooks, as os.fork() does: it can then run Python.
-
-    Only where no other thread is: one that waits for the GIL asks for it to be dropped, the child
-    would inherit the request, and obey it, before its hook has run, by waiting for ever for a
+    CPython's own hooks are called before and after, as by os.fork(): the child can run Python.
+    Only for a process without other threads: one that waits for the GIL asks for it to be dropped,
+    the child inherits the request, and obeys it before its hook has run: it waits for ever for a
     thread that it does not have (seen with 3.12, in 1 of 200 launches beside busy threads).
     """
     libc.before_fork()
     pid = -1
     try:
-        pid, pidfd = create()
+        pid, pidfd = _call_clone(flags, exit_signal)
     finally:
         if pid == 0:
             libc.after_fork_child()
         else:
             libc.after_fork_parent()
     return pid, pidfd
+
+
+def _call_clone(flags: int, exit_signal: int) -> tuple[int, int]:
+    try:
+        return libc.clone3(flags, exit_signal=exit_signal)
+    except KernelError as error:
+        # ENOSYS: a kernel before 5.3, or the seccomp filter of a container that answers so
+        # on purpose, because a filter cannot look into the arguments of clone3.
+        if error.errno != errno.ENOSYS or flags & _BEYOND_CLONE:
+            raise
+        return libc.clone(flags, exit_signal=exit_signal)
 
 
 def _fork_with_threads() -> int:

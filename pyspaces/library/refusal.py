@@ -25,23 +25,18 @@ def as_os_error(error: SpaceError, filename: str | None) -> SpaceError:
 
 
 def _fields(error: SpaceError) -> dict[str, object]:
-    return {
-        "message": error.message,
-        "details": error.details,
-        "hint": error.hint,
-        "exit_status": error.exit_status,
-        "report": error.report,
-    }
+    names = ("message", "details", "hint", "exit_status", "report")
+    return {name: getattr(error, name) for name in names}
 
 
 def _rebuilt(fields: dict[str, object], number: int, filename: str | None) -> SpaceError:
     error: SpaceError = _kind_of(type(OSError(number, "")))(**fields)  # type: ignore[arg-type]
     vars(error)["_rest"] = (number, filename)
-    for name, value in {
-        "errno": number,
-        "strerror": os.strerror(number),
-        "filename": filename,
-    }.items():
+    # Attributes of the base class, which mypy does not know: it is chosen here.
+    for name, value in (
+        *(("errno", number), ("strerror", os.strerror(number))),
+        ("filename", filename),
+    ):
         setattr(error, name, value)
     return error
 

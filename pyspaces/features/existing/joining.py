@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyspaces.kernel import cgroupfs, libc, namespaces, nsfs, procfs, spawn
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -158,10 +158,8 @@ class _Opening:
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, and remember it. Raises KernelError."""
-        try:
+        with Naming("open", path):
             descriptor = os.open(path, flags | os.O_CLOEXEC)
-        except OSError as error:
-            raise KernelError(error.errno or 0, "open", [], path) from None
         self.opened.append(descriptor)
         return descriptor
 
@@ -254,10 +252,8 @@ def _is_open(process: int) -> bool:
     """Tell whether this process may look at the namespaces of another."""
     try:
         os.readlink(f"/proc/{process}/ns/user")
-    except PermissionError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, PermissionError)
     return True
 
 
@@ -335,10 +331,8 @@ def _join_in_turn_inner(
 def join_cgroups_inner(cgroups: Sequence[Handle]) -> None:
     """Move this process into cgroups. Raises KernelError naming the file."""
     for handle in cgroups:
-        try:
+        with Naming("write", handle.path):
             os.write(handle.descriptor, b"0")
-        except OSError as error:
-            raise KernelError(error.errno or 0, "write", [], handle.path) from None
 
 
 def move_inner(visit: Visit) -> None:
@@ -348,11 +342,9 @@ def move_inner(visit: Visit) -> None:
     root is the next best.
     """
     if visit.root >= 0:
-        try:
+        with Naming("chroot", visit.root_path):
             os.fchdir(visit.root)
             os.chroot(".")
-        except OSError as error:
-            raise KernelError(error.errno or 0, "chroot", [], visit.root_path) from None
     if visit.workdir < 0:
         return
     try:

@@ -6,17 +6,16 @@ not know processes beyond their number.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import constants, libc, mountinfo, namespaces, nsfs, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import Naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pyspaces.features.existing.values import Keep
 
@@ -89,22 +88,18 @@ class Kept:
     def undo_outer(self) -> None:
         """Take everything back: the launch has failed, and that is what is to be told."""
         for path in self._bound:
-            with _Dropped():
-                libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
+            _try(libc.umount, path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         for path in self._created:
-            with _Dropped():
-                os.unlink(path)
+            _try(os.unlink, path)
         self._bound, self._created = [], []
 
 
-class _Dropped:
-    """Context in which a file that somebody else has released meanwhile is no error."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, OSError)
+def _try(release: Callable[..., object], *arguments: object) -> None:
+    """Release a file, unless somebody else has done so meanwhile."""
+    try:
+        release(*arguments)
+    except OSError:
+        return
 
 
 def drop(paths: Sequence[str]) -> None:
@@ -122,10 +117,8 @@ def drop(paths: Sequence[str]) -> None:
         # Once for each time that something was bound there.
         while _place(path) in {point for _, _, point in mountinfo.namespace_files()}:
             libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
-        try:
+        with Naming("unlink", path):
             os.unlink(path)
-        except OSError as error:
-            raise KernelError(error.errno or 0, "unlink", [], path) from None
 
 
 def is_on_shared_mount(path: str) -> bool:
@@ -155,7 +148,5 @@ def _file_fault(path: str, taken: set[str]) -> str | None:
 
 def _create(path: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
+    with Naming("open", path):
         os.close(os.open(path, flags, 0o444))
-    except OSError as error:
-        raise KernelError(error.errno or errno.EIO, "open", [], path) from None

@@ -28,7 +28,6 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
     from typing import Self
 
 _ROOTS_FOLDER = "/run/pyspaces"
@@ -250,16 +249,11 @@ class _Folder:
             self._lock()
         except OSError as error:
             if self._create_for is not None:
-                self.__exit__(None, None, None)
+                self.__exit__()
                 raise self._error(self._create_for, error) from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)

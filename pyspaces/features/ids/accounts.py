@@ -16,7 +16,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 UID, GID = "uid", "gid"
 _FILES = {UID: "/etc/subuid", GID: "/etc/subgid"}
@@ -54,20 +54,21 @@ def user_id(text: str) -> int:
     """Return the user id that `text`, a number or a name, stands for. Raises NoSuchName."""
     import pwd
 
-    try:
-        return _number(text) if _is_number(text) else pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):
-        raise NoSuchName(f"{text!r}: no such user") from None
+    return _id_of(text, "user", lambda: pwd.getpwnam(text).pw_uid)
 
 
 def group_id(text: str) -> int:
     """Return the group id that `text`, a number or a name, stands for. Raises NoSuchName."""
     import grp
 
+    return _id_of(text, "group", lambda: grp.getgrnam(text).gr_gid)
+
+
+def _id_of(text: str, kind: str, look_up: Callable[[], int]) -> int:
     try:
-        return _number(text) if _is_number(text) else grp.getgrnam(text).gr_gid
+        return _number(text) if _is_number(text) else look_up()
     except (KeyError, ValueError):
-        raise NoSuchName(f"{text!r}: no such group") from None
+        raise NoSuchName(f"{text!r}: no such {kind}") from None
 
 
 def _is_number(text: str) -> bool:
@@ -88,7 +89,7 @@ def subordinate_ranges(kind: str, user: User) -> list[tuple[int, int]]:
     names = [name for name in (user.name, str(user.uid)) if name]
     found = _ask_getsubids(kind, names)
     if found is None:
-        found = _read_file(_FILES[kind], names)
+        found = _rows(fields for fields in _lines(_FILES[kind]) if fields[1] in names)
     return list(dict.fromkeys(found))
 
 
@@ -106,14 +107,13 @@ def _ask_getsubids(kind: str, names: list[str]) -> list[tuple[int, int]] | None:
     return found
 
 
-def _read_file(path: str, names: list[str]) -> list[tuple[int, int]]:
+def _lines(path: str) -> list[list[str]]:
+    """Return the OWNER:FIRST:COUNT lines of a file as rows such as getsubids(1) prints."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.strip().split(":") for line in file]
+            return [["", *line.strip().split(":")] for line in file]
     except OSError:
         return []
-    # OWNER:FIRST:COUNT; the leading field only makes the row as long as one of getsubids.
-    return _rows(["", *fields] for fields in lines if fields[0] in names)
 
 
 def _rows(lines: Iterable[list[str]]) -> list[tuple[int, int]]:
@@ -159,10 +159,5 @@ def _first_free() -> int:
     """Return the first id from 100000 on behind every range of the files."""
     ends = [100000]
     for path in _FILES.values():
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                rows = _rows(["", *line.strip().split(":")] for line in file)
-        except OSError:
-            continue
-        ends.extend(first + count for first, count in rows)
+        ends.extend(first + count for first, count in _rows(_lines(path)))
     return max(ends)
