@@ -139,11 +139,31 @@ class Given:
     def parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
         """Return the result of `parse` for a value, or None; a ValueError of it becomes a fault."""
         text = self.text(name)
+        return None if text is None else self._parsed(name, text, parse)
+
+    def each(self, name: str, parse: Callable[[str], Any]) -> tuple[Any, ...]:
+        """Return the results of `parse` for the values of a repeatable setting, as `parsed`."""
+        found = [self._parsed(name, text, parse) for text in self.texts(name)]
+        return tuple([one for one in found if one is not None])
+
+    def _parsed(self, name: str, text: str, parse: Callable[[str], Any]) -> Any:
         try:
-            return None if text is None else parse(text)
+            return parse(text)
         except ValueError as error:
             self.faults.append(f"{name.replace('_', '-')}: {error}")
             return None
+
+
+def is_number(text: str, digits: int) -> bool:
+    """Return whether `text` is a number in decimal, without a sign, of so many digits at most."""
+    return text.isascii() and text.isdecimal() and len(text) <= digits
+
+
+def descriptor_of(text: str) -> int:
+    """Read the number of a descriptor. Raises ValueError."""
+    if not is_number(text, 9):
+        raise ValueError(f"{text[:40]!r} is not the number of a descriptor")
+    return int(text)
 
 
 class Step(Record):

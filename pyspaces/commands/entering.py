@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pyspaces.commands.launching import default_command
 from pyspaces.errors import UsageFault
-from pyspaces.features.existing.values import Join, Joining, joins_from
+from pyspaces.feature import Given
+from pyspaces.features.existing.values import Join, Joining, parse_join
 from pyspaces.host import targets
 from pyspaces.kernel import namespaces
 from pyspaces.settings import _table, reading
@@ -94,7 +95,7 @@ def plan_of(command: tuple[str, ...], values: Mapping[str, Any]) -> Plan:
 def _joining(target: Target | None, values: Mapping[str, Any]) -> Joining:
     """Return the namespaces to join. Raises UsageFault if none are given, or one twice."""
     faults: list[str] = []
-    named = list(joins_from(values["join"], faults))
+    named = list(Given(values, faults).each("join", parse_join))
     named.extend(
         Join(namespace=name, path=_as_path(values[option]))
         for name, option in FILES.items()

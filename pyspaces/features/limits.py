@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import RLIMITS, SCHEDULING
-from pyspaces.feature import LIMITS, Feature, Part, Step, many, value
+from pyspaces.feature import LIMITS, Feature, Part, Step, is_number, many, value
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
@@ -132,7 +132,7 @@ def _number_of(text: str) -> int | None:
         return None if text == "same" else UNLIMITED
     digits = text[:-1] if text[-1:].upper() in _UNITS and text[-1:] else text
     unit = text[len(digits) :].upper()
-    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 19:
+    if not is_number(digits, 19):
         raise ValueError(
             f"{text[:40]!r} is not a limit: a number, one with K, M, G or T, unlimited, or same"
         )
@@ -148,7 +148,7 @@ def umask_of(text: str) -> int:
 
 def _integer_of(text: str) -> int:
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 6:
+    if not is_number(digits, 6):
         raise ValueError(f"{text[:40]!r} is not a whole number")
     return int(text)
 
@@ -159,7 +159,7 @@ def cpus_of(text: str) -> tuple[int, ...]:
     for word in text.split(","):
         first, dash, last = word.partition("-")
         ends = (first, last if dash else first)
-        if not all(end.isascii() and end.isdecimal() and len(end) < 6 for end in ends):
+        if not all(is_number(end, 5) for end in ends):
             raise ValueError(f"{text[:40]!r} is not a list of CPUs such as 0,2-5")
         begin, end = map(int, ends)
         if begin > end or end >= _MOST_CPUS:
@@ -184,14 +184,8 @@ def priority_of(text: str) -> int:
 
 def _read(given: Given, plan: Plan) -> Limits:
     del plan
-    rlimits = []
-    for text in given.texts("rlimit"):
-        try:
-            rlimits.append(rlimit_of(text))
-        except ValueError as error:
-            given.faults.append(f"rlimit: {error}")
     return Limits(
-        rlimits=tuple(rlimits),
+        rlimits=given.each("rlimit", rlimit_of),
         umask=given.parsed("umask", umask_of),
         nice=given.parsed("nice", _integer_of),
         oom_score_adj=given.parsed("oom_score_adj", _integer_of),

@@ -5,8 +5,8 @@ Pure; runs in any process.
 
 from __future__ import annotations
 
-from pyspaces.feature import RECORDS, Feature, Part, flag, value
-from pyspaces.kernel.libc import c_string_fault
+from pyspaces.feature import RECORDS, Feature, Part, descriptor_of, flag, value
+from pyspaces.kernel.libc import path_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +38,8 @@ class Outputs(Part):
         if self.status_fd is not None and self.status_fd < 0:
             yield f"status-fd: {self.status_fd}: is not a descriptor"
         for field in ("status_file", "pid_file", "overlay_diff"):
-            name, path = field.replace("_", "-"), getattr(self, field)
-            if path is not None and (fault := c_string_fault(path)):
-                yield f"{name}: {path!r}: {fault}"
-            if path == "":
-                yield f"{name}: a path cannot be empty"
+            if fault := path_fault(getattr(self, field)):
+                yield f"{field.replace('_', '-')}: {fault}"
         if self.overlay_diff is not None and not any(
             type(one).__name__ == "TmpOverlay" for one in plan.mounts.operations
         ):
@@ -52,18 +49,12 @@ class Outputs(Part):
 def _read(given: Given, plan: Plan) -> Outputs:
     del plan
     return Outputs(
-        status_fd=given.parsed("status_fd", _descriptor),
+        status_fd=given.parsed("status_fd", descriptor_of),
         status_file=given.text("status_file"),
         pid_file=given.text("pid_file"),
         report=given.flag("report"),
         overlay_diff=given.text("overlay_diff"),
     )
-
-
-def _descriptor(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise ValueError(f"{text[:40]!r} is not the number of a descriptor")
-    return int(text)
 
 
 FEATURE = Feature(

@@ -340,6 +340,14 @@ def c_string_fault(text: str) -> str | None:
     return None
 
 
+def path_fault(path: str | None) -> str | None:
+    """Return why `path` cannot name a file, or None if it can. None stands for no path."""
+    if path == "":
+        return "a path cannot be empty"
+    fault = c_string_fault(path or "")
+    return f"{path!r}: {fault}" if fault else None
+
+
 def clear_environment() -> None:
     """Forget every variable that getenv(3) knows: clearenv(3)."""
     if _clearenv():

@@ -5,17 +5,14 @@ Pure; runs in any process.
 
 from __future__ import annotations
 
+from pyspaces.feature import CONFINING
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
-_CONFINEMENT = (
-    "sandbox",
-    *("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd", "no-terminal-injection"),
-    "seccomp-learn",
-    *("allow-read", "allow-write", "allow-exec", "allow-connect", "allow-bind", "scope"),
-)
+_CONFINEMENT = ("sandbox", *(name.replace("_", "-") for name in CONFINING))
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
 _NO_COMMAND = "there is no command"
 _NO_LAUNCHER = "no launcher is left"

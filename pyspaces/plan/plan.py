@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pyspaces.errors import UsageFault
 from pyspaces.kernel import constants, namespaces
-from pyspaces.kernel.libc import c_string_fault
+from pyspaces.kernel.libc import c_string_fault, path_fault
 from pyspaces.record import Record, told
 
 TYPE_CHECKING = False
@@ -233,10 +233,8 @@ class Plan(Record):
         for word in self.command:
             if fault := c_string_fault(word):
                 yield f"command: {word!r}: {fault}"
-        if self.workdir is not None and (fault := c_string_fault(self.workdir)):
-            yield f"workdir: {self.workdir!r}: {fault}"
-        if self.workdir == "":
-            yield "workdir: a path cannot be empty"
+        if fault := path_fault(self.workdir):
+            yield f"workdir: {fault}"
 
 
 PARTS = {name: field for name, field in vars(Plan).items() if isinstance(field, PartField)}

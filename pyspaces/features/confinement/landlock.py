@@ -6,8 +6,8 @@ Pure, but for the step, which the child takes.
 from __future__ import annotations
 
 from pyspaces.errors import LANDLOCK
-from pyspaces.feature import CONFINEMENT, Feature, Part, Step, flag, many
-from pyspaces.kernel.libc import c_string_fault
+from pyspaces.feature import CONFINEMENT, Feature, Part, Step, flag, is_number, many
+from pyspaces.kernel.libc import path_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Landlock(Part):
             *(("allow-read", self.read), ("allow-write", self.write)),
             ("allow-exec", self.execute),
         ):
-            yield from (f"{name}: {fault}" for fault in map(_path_fault, paths) if fault)
+            yield from (f"{name}: {fault}" for fault in map(path_fault, paths) if fault)
         for field in ("connect", "bind"):
             for port in getattr(self, field) or ():
                 if not 0 <= port <= _LAST_PORT:
@@ -69,19 +69,13 @@ class Landlock(Part):
 _NOTHING = Landlock()
 
 
-def _path_fault(path: str) -> str | None:
-    if fault := c_string_fault(path):
-        return f"{path!r}: {fault}"
-    return None if path else "a path cannot be empty"
-
-
 def _ports(given: Given, name: str) -> tuple[int, ...] | None:
     """Read port numbers, or `none`; None where nothing is said."""
     if not given.has(name):
         return None
     found = []
     for word in given.words(name):
-        if word.isascii() and word.isdecimal() and len(word) < 7:
+        if is_number(word, 6):
             found.append(int(word))
         elif word != _NO_PORT:
             option = name.replace("_", "-")

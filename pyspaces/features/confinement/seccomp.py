@@ -8,9 +8,19 @@ from __future__ import annotations
 import errno
 
 from pyspaces.errors import SECCOMP
-from pyspaces.feature import CONFINEMENT, Feature, Part, Step, flag, many, value
+from pyspaces.feature import (
+    CONFINEMENT,
+    Feature,
+    Part,
+    Step,
+    descriptor_of,
+    flag,
+    is_number,
+    many,
+    value,
+)
 from pyspaces.kernel import constants, libc
-from pyspaces.kernel.libc import c_string_fault
+from pyspaces.kernel.libc import path_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,10 +61,8 @@ class Seccomp(Part):
     def faults(self, plan: Plan) -> Iterator[str]:
         del plan
         for name, path in (("seccomp", self.profile), ("seccomp-learn", self.learn)):
-            if path is not None and (fault := c_string_fault(path)):
-                yield f"{name}: {path!r}: {fault}"
-            if path == "":
-                yield f"{name}: a path cannot be empty"
+            if fault := path_fault(path):
+                yield f"{name}: {fault}"
         for name, words in (("seccomp-deny", self.deny), ("seccomp-allow", self.allow)):
             for word in words:
                 if fault := _word_fault(word, with_action=name == "seccomp-deny"):
@@ -94,7 +102,7 @@ def action_of(text: str) -> int:
     if text in _WORDS:
         return _WORDS[text]
     number = getattr(errno, text, 0) if text.isupper() else 0
-    if text.isascii() and text.isdecimal() and len(text) < 5:
+    if is_number(text, 4):
         number = int(text)
     if not 0 < number <= _LAST_ERRNO:
         raise ValueError(f"{text[:40]!r} is not kill, log, or an errno such as ENOSYS")
@@ -107,20 +115,10 @@ def _read(given: Given, plan: Plan) -> Seccomp:
         profile=given.text("seccomp"),
         deny=tuple(given.words("seccomp_deny")),
         allow=tuple(given.words("seccomp_allow")),
-        descriptors=_descriptors(given),
+        descriptors=given.each("seccomp_fd", descriptor_of),
         no_terminal_injection=given.flag("no_terminal_injection"),
         learn=given.text("seccomp_learn"),
     )
-
-
-def _descriptors(given: Given) -> tuple[int, ...]:
-    found = []
-    for text in given.texts("seccomp_fd"):
-        if text.isascii() and text.isdecimal() and len(text) < 10:
-            found.append(int(text))
-        else:
-            given.faults.append(f"seccomp-fd: {text[:40]!r} is not the number of a descriptor")
-    return tuple(found)
 
 
 def _install_inner(context: Context) -> None:

@@ -6,15 +6,15 @@ Pure: these are the values, as plans hold them; runs in any process. `joining.py
 
 from __future__ import annotations
 
-from pyspaces.feature import EXISTING, HOLDING, Feature, Part, flag, many, value
+from pyspaces.feature import EXISTING, HOLDING, Feature, Part, flag, is_number, many, value
 from pyspaces.kernel import namespaces
 from pyspaces.kernel.libc import c_string_fault
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, ClassVar
+    from collections.abc import Iterator, Sequence
+    from typing import ClassVar
 
     from pyspaces.feature import Given
     from pyspaces.plan import Plan
@@ -99,7 +99,7 @@ def parse_join(text: str) -> Join:
     name, sign, place = text.partition("=")
     if not sign or not place:
         raise ValueError(f"{text!r} is not of the form NS=PATH or NS=PID")
-    if place.isascii() and place.isdecimal() and len(place) < 10:
+    if is_number(place, 9):
         return Join(namespace=name, pid=int(place))
     return Join(namespace=name, path=place)
 
@@ -164,28 +164,11 @@ class Existing(Part):
             yield "hold: no new namespace to keep"
 
 
-def joins_from(texts: Sequence[str], faults: list[str]) -> tuple[Join, ...]:
-    """Read the values of `join`; add what is wrong to `faults`."""
-    return _all_parsed("join", texts, parse_join, faults)
-
-
-def _all_parsed(
-    name: str, texts: Sequence[str], parse: Callable[[str], Any], faults: list[str]
-) -> tuple[Any, ...]:
-    found = []
-    for text in texts:
-        try:
-            found.append(parse(text))
-        except ValueError as error:
-            faults.append(f"{name}: {error}")
-    return tuple(found)
-
-
 def _read(given: Given, plan: Plan) -> Existing:
     del plan
     return Existing(
-        joining=Joining(joins=joins_from(given.texts("join"), given.faults)),
-        keeps=_all_parsed("keep", given.texts("keep"), parse_keep, given.faults),
+        joining=Joining(joins=given.each("join", parse_join)),
+        keeps=given.each("keep", parse_keep),
         name=given.text("name"),
         hold=given.flag("hold"),
     )

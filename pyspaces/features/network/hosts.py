@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 
+from pyspaces.feature import is_number
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -182,7 +183,7 @@ def _split(text: str) -> tuple[str, str | None]:
 def _ports(text: str, port: str) -> tuple[int, ...]:
     if port == "*":
         return ()
-    if not (port.isascii() and port.isdecimal()) or len(port) > 5 or not 0 < int(port) < 65536:
+    if not is_number(port, 5) or not 0 < int(port) < 65536:
         raise ValueError(f"{text[:60]!r}: {port[:20]!r} is neither a port nor *")
     return (int(port),)
 
@@ -196,7 +197,7 @@ def _network(text: str, host: str) -> Network | None:
     longest = len(address) * 8
     if not slash:
         return Network(address=address, bits=longest)
-    if not (bits.isascii() and bits.isdecimal()) or len(bits) > 3 or int(bits) > longest:
+    if not is_number(bits, 3) or int(bits) > longest:
         raise ValueError(f"{text[:60]!r}: {bits[:20]!r} is not a number of bits up to {longest}")
     return Network(address=address, bits=int(bits))
 

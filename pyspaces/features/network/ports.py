@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import _socket
 
+from pyspaces.feature import is_number
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,23 +25,6 @@ PROTOCOLS = ("tcp", "udp")
 LARGEST = 65535
 # Each takes a descriptor in the launcher, and all of them go through one message: SCM_MAX_FD, 253.
 MOST = 200
-
-
-def parsed(
-    name: str,
-    texts: Iterable[str],
-    parse: Callable[[str], Iterable[Fields]],
-    kind: Callable[..., Thing],
-    faults: list[str],
-) -> tuple[Thing, ...]:
-    """Return the records of a setting's values; what is wrong with them is added to `faults`."""
-    found: list[Thing] = []
-    for text in texts:
-        try:
-            found.extend(kind(**fields) for fields in parse(text))
-        except ValueError as error:
-            faults.append(f"{name}: {error}")
-    return tuple(found)
 
 
 def published(text: str) -> list[Fields]:
@@ -62,7 +47,7 @@ def forwarded(text: str) -> list[Fields]:
     return _paired(text, inside, outside, address, protocol)
 
 
-def listening(text: str) -> list[Fields]:
+def listening(text: str) -> Fields:
     """Read the fields of [NAME=][ADDRESS:]PORT[/udp]. Raises ValueError."""
     name, equals, rest = text.rpartition("=")
     if equals and not is_name(name):
@@ -70,7 +55,7 @@ def listening(text: str) -> list[Fields]:
     body, protocol = protocol_of(rest)
     address, port = split_address(body, text)
     port_number = number(text, port)
-    return [{"port": port_number, "address": address, "protocol": protocol, "name": name}]
+    return {"port": port_number, "address": address, "protocol": protocol, "name": name}
 
 
 def is_name(name: str) -> bool:
@@ -130,7 +115,7 @@ def _range(text: str, ports: str) -> range:
 
 def number(text: str, digits: str) -> int:
     """Return a port. Raises ValueError."""
-    if digits.isascii() and digits.isdecimal() and len(digits) < 6 and int(digits) <= LARGEST:
+    if is_number(digits, 5) and int(digits) <= LARGEST:
         return int(digits)
     raise ValueError(f"{text!r}: {digits!r} is not a port: a number up to {LARGEST}")
 

@@ -85,18 +85,16 @@ class Network(Part):
 
 def _read(given: Given, plan: Plan) -> Network:
     del plan
-    texts = {name: given.texts(name) for name in Network._fields}
-    if not any(texts.values()):
+    if not any(map(given.has, Network._fields)):
         return Network()
     from pyspaces.features.network import ports
 
-    kinds = {"publish": Port, "forward": Port, "listen": Listening}
-    parsers = {"publish": ports.published, "forward": ports.forwarded, "listen": ports.listening}
+    published = given.each("publish", ports.published)
+    forwarded = given.each("forward", ports.forwarded)
     return Network(
-        **{
-            name: ports.parsed(name, texts[name], parsers[name], kinds[name], given.faults)
-            for name in kinds
-        },
+        publish=tuple(Port(**fields) for found in published for fields in found),
+        forward=tuple(Port(**fields) for found in forwarded for fields in found),
+        listen=tuple(Listening(**fields) for fields in given.each("listen", ports.listening)),
         allow_host=tuple(given.words("allow_host")),
     )
 
