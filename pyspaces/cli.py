@@ -81,7 +81,7 @@ def _os_error_text(error: OSError) -> str:
 
 
 def __getattr__(name: str) -> object:
-    """Import what click has when it is asked for: the group, and the table of commands."""
+    """Import click's group and the table of commands on first use."""
     if name not in ("COMMANDS", "group"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pyspaces.commands import group as by_click

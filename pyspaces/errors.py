@@ -49,7 +49,7 @@ RLIMITS = Stage("set the resource limits", "rlimits")
 LANDLOCK = Stage("restrict access by Landlock", "landlock")
 SECCOMP = Stage("install the seccomp filter", "seccomp")
 EXECUTE = Stage("execute the command", "execute")
-# Of a report at EXECUTE: what the command may do is the cause, and nothing else.
+# The text of a report at EXECUTE if the confinement of the command is the only cause.
 CONFINED = "before the command was confined, it could have been executed"
 
 
@@ -57,8 +57,8 @@ class SpaceError(Exception):
     """A launch that pyspaces could not carry out.
 
     `message` says what failed, which one and why; `details` are further lines; `hint` is a remedy,
-    if the state of the host explains the failure; `report` says where it occurred (None for an
-    error found before anything ran); `exit_status` is the exit status of the command line.
+    if the state of the host explains the failure; `report` says where it occurred (None if
+    nothing had run yet); `exit_status` is the exit status of the command line.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SpaceError(Exception):
         self.report = report
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Return what pickle rebuilds the error from: a class of its own may take other words."""
+        """Let pickle rebuild the error without __init__, whose arguments differ by class."""
         return _restored, (type(self), self.args, dict(vars(self)))
 
     def to_bytes(self) -> bytes:
@@ -242,11 +242,11 @@ def trace_of(error: BaseException) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Return `text` in one line, with what a terminal would obey, or not show, as \xNN.
+    r"""Return `text` in one line, with control and invisible characters as \xNN.
 
-    That is whatever str.isprintable() denies: the controls C0, DEL and C1, line and paragraph
+    These are all that str.isprintable() rejects: the controls C0, DEL and C1, line and paragraph
     separators, format characters (among them those that turn the direction of writing), blanks
-    other than the space, what Unicode does not assign, and bytes that are no text. One \xNN for
+    other than the space, unassigned code points, and bytes that are not text. One \xNN for
     each byte of its UTF-8, which is what the quotes $'...' of bash and zsh read.
     """
     if text.isprintable():
@@ -255,10 +255,10 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Return `text` as `visible` does, but with its line feeds: for what we have put into lines.
+    """Return `text` as `visible` does, but keep line feeds: for text that we have split into lines.
 
-    Whoever makes the lines answers for what is in each: text of others goes through `visible`
-    before, or a line feed in it would begin a line that looks like ours.
+    Text of others in a line has to go through `visible` first: a line feed in it would otherwise
+    begin a line that looks like ours.
     """
     return "\n".join(map(visible, text.split("\n")))
 

@@ -1,4 +1,4 @@
-"""What a capability of a launch declares: everything that the other rooms need to know of it.
+"""What a feature of a launch declares: everything that the other rooms need to know about it.
 
 Its settings (`Setting`), how they are read (`Given`), its part of a plan (`Part`), what the child
 does for it (`Step`), and the `Feature` that holds these together. Pure; runs in any process.
@@ -43,10 +43,10 @@ GROUPS = (
 )
 
 
-# What stands in a plan in place of a command where there is none: a label.
+# The command of a plan that has no command: a label.
 HOLDING = ("hold",)
-# Settings that imply no_new_privs. Without it the kernel takes a filter only from CAP_SYS_ADMIN:
-# one that answers wrong could make a set-user-ID program do what it must not.
+# Settings that imply no_new_privs. Without it the kernel accepts a filter only from CAP_SYS_ADMIN,
+# since wrong results could make a set-user-ID program misbehave.
 CONFINING = (
     *("allow_read", "allow_write", "allow_exec", "allow_connect", "allow_bind", "scope"),
     *("seccomp", "seccomp_deny", "seccomp_allow", "seccomp_fd", "no_terminal_injection"),
@@ -142,7 +142,7 @@ class Given:
         return None if text is None else self._parsed(name, text, parse)
 
     def each(self, name: str, parse: Callable[[str], Any]) -> tuple[Any, ...]:
-        """Return the results of `parse` for the values of a repeatable setting, as `parsed`."""
+        """Return the results of `parse` for the values of a repeatable setting."""
         found = [self._parsed(name, text, parse) for text in self.texts(name)]
         return tuple([one for one in found if one is not None])
 
@@ -170,8 +170,8 @@ class Step(Record):
     """One step of the set-up in the child: when it applies, what it does, how it is described.
 
     for_command: whether it is for the command only, and not for our process 1 above it.
-    parts: what it consists of, a line each. at_exec: whether it is taken right before exec, behind
-    the launcher's last word: it may take from this process what the launch itself needs.
+    parts: what it consists of, a line each. at_exec: whether it is taken right before exec, after
+    the last message of the launcher: it may take rights that the launch itself needs.
     """
 
     title: str
@@ -183,7 +183,7 @@ class Step(Record):
     at_exec: bool = False
 
     def text(self, plan: Plan) -> str:
-        """Return the step in one line, with its value where it has one."""
+        """Return the step in one line, with its detail if it has one."""
         detail = self.detail(plan)
         return f"{self.title}: {detail}" if detail else self.title
 
@@ -201,13 +201,13 @@ class Probe(Record):
 
 
 class Missing(str):
-    """What unshare(1) cannot do, instead of a word of its command line."""
+    """Something that unshare(1) cannot do, in place of a word of its command line."""
 
     __slots__ = ()
 
 
 class Part(Record):
-    """What a plan says of one capability: plain data."""
+    """The part of a plan for one feature: plain data."""
 
     def faults(self, plan: Plan) -> Iterator[str]:
         """Yield what is wrong with the part in this plan, a line each."""

@@ -33,7 +33,7 @@ class Finder:
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: object = None
     ) -> ModuleSpec | None:
-        """Return what loads a module of ours; None if Python has to find it."""
+        """Return the spec of a module of ours, or None to leave it to Python."""
         del target
         if not path or not name.startswith("pyspaces."):
             return None
@@ -55,7 +55,7 @@ class Finder:
 
 
 def _spec(name: str, folder: str, stem: str, inside: list[str] | None = None) -> ModuleSpec | None:
-    """Return what loads the module `stem` of a directory. inside: where its own are, if it has."""
+    """Return the spec of the module `stem` in a directory. inside: for a package, its directory."""
     source, cached = f"{folder}/{stem}.py", f"{folder}/__pycache__/{stem}{_TAG}"
     try:
         status = posix.stat(source)
@@ -80,6 +80,6 @@ def _spec(name: str, folder: str, stem: str, inside: list[str] | None = None) ->
 
 
 def install() -> None:
-    """Let this process find modules of ours this way, if Python's own settings allow it."""
+    """Use this finder in this process, unless Python's settings differ from the default."""
     if sys.flags.optimize == 0 and sys.pycache_prefix is None:
         sys.meta_path.insert(0, Finder)

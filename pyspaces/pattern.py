@@ -1,4 +1,4 @@
-"""Patterns of names, as a shell has them: `*` and `?`.
+"""Patterns of names with `*` and `?`, as in a shell.
 
 Pure; runs in any process. Must not know what the names are of.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Tell whether `name` fits `pattern`: `*` is any text, `?` any one character."""
+    """Return whether `name` matches `pattern`: `*` is any text, `?` any one character."""
     # Own, since fnmatch imports re, which costs more than the rest of the launch path. After a
     # mismatch only the last star needs another try: one character more.
     at = star = 0

@@ -1,4 +1,4 @@
-"""Frozen plain-data records: the base class of every value that crosses the door of a room.
+"""Frozen plain-data records: the base class of values that are passed between rooms.
 
 Pure; runs in any process. Must not import anything: `dataclasses` alone costs more
 start-up time than all of the launch path.
@@ -79,7 +79,7 @@ class Record:
     def type_faults(self) -> Iterator[str]:
         """Yield each field whose value is not of the type that its annotation names.
 
-        For records that a program made: type checkers see them, but nobody has to run one.
+        For records that programs make, which may not be type-checked.
         """
         kinds: dict[str, object] = {}
         for cls in reversed(type(self).__mro__):
@@ -99,7 +99,7 @@ class Record:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a record from what `to_data` gave.
+        """Rebuild a record from the result of `to_data`.
 
         Raises TypeError for a missing or an unknown field.
         """
@@ -130,7 +130,7 @@ def _to_tuple(value: Any) -> Any:
 
 
 def told(value: object) -> str:
-    """Say in a few words what a value of a wrong type is; never its text, which may be endless."""
+    """Describe a value of a wrong type in a few words, without its text, which may be endless."""
     if value is None:
         return "None"
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
@@ -152,7 +152,7 @@ _PLAIN: dict[str, Any] = {
 
 
 def _fits(kind: str, value: object) -> bool:
-    """Tell whether a value is what an annotation says: a plain type, a record, tuples, a union."""
+    """Return whether a value fits an annotation: a plain type, a record, a tuple or a union."""
     if " | " in kind:
         return any(_fits(one, value) for one in kind.split(" | "))
     if kind.startswith("tuple["):

@@ -80,7 +80,7 @@ class Usage(Record):
 
 
 def signal_name(number: int) -> str:
-    """Return SIGTERM for 15; the number as text where it has no name."""
+    """Return the name of a signal: SIGTERM for 15, or `signal 34` if it has none."""
     names = (
         name
         for name, value in vars(_signal).items()
@@ -100,7 +100,7 @@ def signal_number(text: str) -> int:
 
 
 def die_of(number: int) -> None:
-    """End this process by signal `number`, with its default action, so that the caller can tell.
+    """End this process by signal `number`, with its default action, so that the caller sees it.
 
     Returns only if the kernel ignores the signal, as it does for process 1 of a pid namespace.
     """

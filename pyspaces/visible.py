@@ -1,4 +1,4 @@
-"""Text of others, made harmless to a terminal: for every place where it is shown.
+"""Escape text of others before a terminal shows it.
 
 Pure; runs in any process. The functions are in `errors`, which every launch has loaded.
 """

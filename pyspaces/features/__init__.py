@@ -1,1 +1,1 @@
-"""What a launch can be asked for: one file, or one room, for each thing; none imports another."""
+"""The features of a launch: one file or one sub-room each; none imports another."""

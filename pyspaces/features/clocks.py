@@ -27,7 +27,7 @@ _OFFSETS = "/proc/self/timens_offsets"
 
 
 class Offset(Record):
-    """What a clock is ahead inside: whole seconds, and 0 to 999,999,999 nanoseconds on top."""
+    """How far a clock is ahead inside: whole seconds, and 0 to 999,999,999 nanoseconds on top."""
 
     seconds: int
     nanoseconds: int = 0
@@ -54,7 +54,7 @@ def _read(given: Given, plan: Plan) -> Clocks:
 
 
 def parse(text: str) -> Offset:
-    """Read a number of seconds, such as 864000, -1.5 or +.25. Raises ValueError saying why not.
+    """Read a number of seconds, such as 864000, -1.5 or +.25. Raises ValueError with the reason.
 
     Decimal by hand: a float would lose nanoseconds.
     """
@@ -81,8 +81,8 @@ def enter_inner(
 ) -> None:
     """Move this process into a new time namespace with these offsets. Raises KernelError.
 
-    own: a descriptor of /proc/self, and offsets: one that `open_offsets_inner` gave, where they
-    could not be opened now.
+    own: a descriptor of /proc/self, and offsets: one from `open_offsets_inner`, if these can no
+    longer be opened by path.
 
     unshare(CLONE_NEWTIME) makes the namespace for children only; offsets can be written until
     somebody is inside. Whether exec moves the caller in depends on the kernel, so setns(2) does it
@@ -104,7 +104,7 @@ def enter_inner(
 
 
 def _write_offsets_inner(lines: str, offsets: int) -> None:
-    """Write all of them at once, as the kernel wants it."""
+    """Write all lines with one write(2), as the kernel requires."""
     if offsets < 0:
         procfs.write_once(_OFFSETS, lines)
         return
@@ -114,7 +114,7 @@ def _write_offsets_inner(lines: str, offsets: int) -> None:
 
 def _enter_by_plan_inner(context: Context) -> None:
     if context.plan.makes_clocks_by_joining():
-        return  # by whoever has joined: see Visit.new_clocks
+        return  # the process that joined has done it: see Visit.new_clocks
     clocks = context.plan.clocks
     enter_inner(boottime=clocks.boottime, monotonic=clocks.monotonic)
 

@@ -32,8 +32,8 @@ _STEERING = (
 class Environment(Part):
     """Changes to an environment, in this precedence: set, unset, keep, clear.
 
-    set: (name, value) pairs, the last of a name wins. unset: names. clear: whether everything
-    else goes. keep: names and patterns with `*` and `?` that survive the clearing.
+    set: (name, value) pairs; the last one of a name wins. unset: names. clear: whether all other
+    variables are removed. keep: names, and patterns with `*` and `?`, that clear leaves.
     """
 
     clear: bool = False
@@ -60,7 +60,7 @@ class Environment(Part):
         return result
 
     def leaves(self, name: str) -> bool:
-        """Tell whether nothing is said about a variable: it is not set, unset or cleared."""
+        """Return whether a variable stays as it is: not set, unset or cleared."""
         said = (*self.unset, *(name for name, _ in self.set))
         return name not in said and self._survives(name)
 
@@ -69,7 +69,7 @@ class Environment(Part):
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a variable's name; None where nothing is."""
+    """Return what is wrong with the name of a variable, or None."""
     if not name:
         return "the name of a variable cannot be empty"
     if "=" in name:
@@ -78,15 +78,15 @@ def name_fault(name: str) -> str | None:
 
 
 def value_fault(name: str, value: str) -> str | None:
-    """Say what is wrong with the value of variable `name`; None where nothing is."""
+    """Return what is wrong with the value of variable `name`, or None."""
     fault = c_string_fault(value)
     return f"{name!r}: {fault}" if fault else None
 
 
 def without_steering(variables: Mapping[bytes, bytes]) -> tuple[dict[bytes, bytes], list[str]]:
-    """Return an environment without what steers the loader, shells and interpreters.
+    """Return an environment without variables that control the loader, shells and interpreters.
 
-    And the names that were left out, sorted. A function of a shell is told by its value.
+    Also returns the names that were left out, sorted. Shell functions are known by their value.
     """
     dropped = {
         name

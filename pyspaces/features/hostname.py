@@ -33,7 +33,7 @@ class Uts(Part):
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a host or domain name; None where nothing is."""
+    """Return what is wrong with a host or domain name, or None."""
     if not name:
         return "a name cannot be empty"
     if fault := libc.c_string_fault(name):

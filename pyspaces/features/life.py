@@ -30,12 +30,11 @@ class Life(Part):
     """How the launcher looks after its command.
 
     kill_child: the signal that the command gets when the thread that launched it ends, or None.
-    init: whether our own process 1 reaps and forwards. init_wait: whether it waits for every
-    process of the namespace. in_place: whether the launcher
-    becomes the command.
-    new_session: whether the command leads a session without a terminal. pty: whether it gets a
-    terminal of its own. timeout: how many seconds it may run, None without limit. kill_after: how
-    many seconds after the first signal it is killed.
+    init: whether process 1 is our own init, which reaps orphans and forwards signals. init_wait:
+    whether it waits for every process of the namespace. in_place: whether the launcher becomes the
+    command. new_session: whether the command leads a session without a terminal. pty: whether it
+    gets a terminal of its own. timeout: how many seconds it may run, or None. kill_after: how many
+    seconds after the first signal it is killed.
     """
 
     kill_child: int | None = constants.SIGKILL  # as `Plan.kill_signal` has it
@@ -49,7 +48,7 @@ class Life(Part):
 
     @property
     def own_session(self) -> bool:
-        """Tell whether what the caller's terminal sends does not reach the command by itself."""
+        """Whether the command is in a session that the caller's terminal cannot signal."""
         return self.new_session or self.pty
 
     def faults(self, plan: Plan) -> Iterator[str]:
@@ -66,7 +65,7 @@ def _read(given: Given, plan: Plan) -> Life:
     init_wait = given.flag("init_wait")
     in_place = given.flag("no_fork")
     kill_after = _seconds(given, "kill_after")
-    # Where no launcher stays, its death says nothing.
+    # Without a launcher that stays, there is no death to react to.
     stays = not (in_place or plan.existing.hold)
     return Life(
         kill_child=_kill_child(given) if stays else None,
@@ -120,7 +119,7 @@ def _attach_terminal_inner(context: Context) -> None:
 
 
 def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
-    """Fork where it has to be: otherwise unshare(1) becomes the command."""
+    """Yield --fork only if it is needed: otherwise unshare(1) becomes the command."""
     del caller
     if not (plan.has("pid") or plan.has("time")):
         return

@@ -1,4 +1,4 @@
-"""How much the command gets: resource limits, umask, scheduling, and its place at an OOM kill.
+"""Limits of the command: resource limits, umask, scheduling, and its OOM score.
 
 Pure, but for the steps and what ends in _inner, which run in the child.
 """
@@ -40,7 +40,7 @@ _OOM = "/proc/self/oom_score_adj"
 
 
 class Rlimit(Record):
-    """One resource limit; -1 is no limit, None what the launcher has."""
+    """One resource limit; -1 means unlimited, None that of the launcher."""
 
     name: str
     soft: int | None = None
@@ -50,7 +50,7 @@ class Rlimit(Record):
         return f"{self.name}={_shown(self.soft)}:{_shown(self.hard)}"
 
     def fault(self) -> str | None:
-        """Say what is wrong with it; None if nothing is."""
+        """Return what is wrong with the limit, or None."""
         if self.name not in NAMES:
             return f"{self.name!r} is not a limit: choose from {', '.join(NAMES)}"
         for number in (self.soft, self.hard):
@@ -74,7 +74,7 @@ class Limits(Part):
 
     rlimits: its resource limits. umask: the bits that new files do not get. nice: its nice value.
     oom_score_adj: its weight when memory runs out, -1000 to 1000. cpus: the CPUs that it may use.
-    ionice: its class of I/O priority, with a level. None and nothing leave it as it is.
+    ionice: its class of I/O priority, with a level. None or an empty tuple changes nothing.
     """
 
     rlimits: tuple[Rlimit, ...] = ()
@@ -218,7 +218,7 @@ def _schedule_inner(context: Context) -> None:
 
 
 def _use_cpus_inner(cpus: tuple[int, ...]) -> None:
-    """Use these CPUs: sched_setaffinity(2), which drops those that are not there."""
+    """Use only these CPUs. sched_setaffinity(2) ignores missing ones, so that is checked here."""
     with Naming(f"sched_setaffinity {_ranges(cpus)}"):
         os.sched_setaffinity(0, cpus)
     if lacking := sorted(set(cpus) - os.sched_getaffinity(0)):

@@ -1,4 +1,4 @@
-"""Where the launcher tells machines and people what became of a command.
+"""What the launcher reports about a command, and where.
 
 Pure; runs in any process.
 """
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Outputs(Part):
-    """Where the launcher tells machines and people what became of a command.
+    """What the launcher reports about a command, and where.
 
-    status_fd: number of an open descriptor that the caller gave, for the status record.
+    status_fd: the number of an open descriptor for the status record.
     status_file: the file for it. pid_file: the file that holds the pid while the command runs.
-    report: whether people get a summary at the end. overlay_diff: the file for what the command
-    changed in overlays whose changes vanish; JSON where its name ends in .json, else text.
+    report: whether a summary is printed at the end. overlay_diff: the file for the changes that the
+    command made in temporary overlays; JSON if its name ends in .json, else text.
     """
 
     status_fd: int | None = None
@@ -43,7 +43,7 @@ class Outputs(Part):
         if self.overlay_diff is not None and not any(
             type(one).__name__ == "TmpOverlay" for one in plan.mounts.operations
         ):
-            yield "overlay-diff: needs --tmp-overlay or --throwaway, whose changes it tells"
+            yield "overlay-diff: needs --tmp-overlay or --throwaway, whose changes it reports"
 
 
 def _read(given: Given, plan: Plan) -> Outputs:

@@ -28,8 +28,8 @@ _RAW_LOCAL = (termios.ECHO, termios.ECHONL, termios.ICANON, termios.ISIG, termio
 class Pty:
     """The two ends of a new terminal; owns both descriptors.
 
-    `main` is the launcher's end, `other` the command's. The launcher keeps both: it can then tell
-    whether what it has typed was read, and read what is left when everybody else has gone.
+    `main` is the launcher's end, `other` the command's. The launcher keeps both open: to see
+    whether its input was read, and to read what is left when all other processes have ended.
     """
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class Pty:
             termios.tcsetattr(self.other, termios.TCSANOW, termios.tcgetattr(source))
 
     def copy_size(self, source: int) -> None:
-        """Give it the window size of terminal `source`; the kernel tells those inside."""
+        """Copy the window size of terminal `source`; the kernel sends SIGWINCH inside."""
         size = fcntl.ioctl(source, termios.TIOCGWINSZ, _SIZE)
         fcntl.ioctl(self.other, termios.TIOCSWINSZ, size)
 
     def has_unread(self) -> bool:
-        """Tell whether something that was typed waits to be read inside."""
+        """Return whether there is typed input that no process inside has read yet."""
         return nsfs.is_readable(self.other)
 
     @property
@@ -58,9 +58,9 @@ class Pty:
         return termios.tcgetattr(self.other)
 
     def foreground(self) -> int:
-        """Return the process group that its signals go to, as this process counts; 0 if none.
+        """Return the foreground process group, as this process sees its ID; 0 if none.
 
-        From this end TIOCGPGRP works for whoever holds it, and counts for the caller (pid_vnr).
+        On this end TIOCGPGRP works for every holder, and translates for the caller (pid_vnr).
         """
         try:
             return os.tcgetpgrp(self.main)
@@ -72,7 +72,7 @@ class Pty:
         return bytes(termios.tcgetattr(self.other)[6][termios.VEOF])
 
     def attach_inner(self) -> None:
-        """Make it the standard streams and the controlling terminal of a new session."""
+        """Begin a session with this terminal as its controlling terminal and standard streams."""
         with Naming("setsid"):
             os.setsid()
         with Naming("ioctl TIOCSCTTY"):
@@ -89,9 +89,10 @@ class Pty:
 
 
 def fill_streams() -> None:
-    """Open what is closed of the standard streams: the command gets all three of them anew.
+    """Open /dev/null for each standard stream that is closed.
 
-    What is opened next would get their numbers, be relayed, and be replaced in the child.
+    Otherwise the next files to be opened would get these numbers, be relayed, and be replaced in
+    the child.
     """
     for stream in (0, 1, 2):
         try:
@@ -106,7 +107,7 @@ def outer_terminal() -> int | None:
 
 
 def raw_mode(attributes: list[Any]) -> list[Any]:
-    """Return attributes under which every byte passes as it is: cfmakeraw of termios(3)."""
+    """Return attributes with which every byte passes unchanged: cfmakeraw of termios(3)."""
     raw = [*attributes[:6], list(attributes[6])]
     raw[0] &= ~sum(_RAW_INPUT)
     raw[1] &= ~termios.OPOST
@@ -121,7 +122,7 @@ def _open() -> tuple[int, int]:
         main, other = os.openpty()
     except OSError as error:
         raise KernelError(error.errno or errno.ENXIO, "openpty", [], "/dev/ptmx") from None
-    # Never below 3: where a standard stream was closed, it would be taken for that.
+    # Never below 3: if a standard stream is closed, the descriptor would be taken for it.
     main, other = (_above_streams(descriptor) for descriptor in (main, other))
     os.set_blocking(main, False)
     return main, other

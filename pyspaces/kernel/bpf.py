@@ -1,6 +1,6 @@
 """Programs of seccomp filters: classic BPF over struct seccomp_data, as seccomp(2) describes it.
 
-Pure; runs in any process. Off the launch path: loaded where a filter is asked for.
+Pure; runs in any process. Off the launch path: loaded only for a filter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _X32 = 0x40000000  # __X32_SYSCALL_BIT: the same call through another table
 
 
 def fault(program: bytes) -> str | None:
-    """Say why this is not a program that the kernel could take; None if it may be one."""
+    """Return why the kernel cannot accept this program, or None if it may."""
     if not program:
         return "is empty"
     if len(program) > constants.BPF_MAXINSNS * SIZE:
@@ -40,9 +40,9 @@ def fault(program: bytes) -> str | None:
 
 
 def by_number(answers: Mapping[int, int]) -> bytes:
-    """Return a program that answers calls by their numbers alone, on every architecture.
+    """Return a program that decides by the number of a call, on every architecture.
 
-    answers: what SECCOMP_RET_* to give to a number; every other call is allowed. For numbers from
+    answers: SECCOMP_RET_* by number; every other call is allowed. For numbers from
     424 on, which mean the same everywhere.
     """
     rows = [(_LOAD_WORD, 0, 0, 0), (_AND, 0, 0, ~_X32 & 0xFFFFFFFF)]
@@ -52,7 +52,7 @@ def by_number(answers: Mapping[int, int]) -> bytes:
 
 
 def constant(answer: int) -> bytes:
-    """Return a program that gives every call the same answer."""
+    """Return a program with the same action for every call."""
     return assembled([(_RETURN, 0, 0, answer)])
 
 
@@ -62,7 +62,7 @@ def assembled(rows: Iterable[tuple[int, int, int, int]]) -> bytes:
 
 
 def answer(program: bytes, number: int, architecture: int) -> int | None:
-    """Return what a program answers to a call whose arguments are all 0; None if that is not known.
+    """Return the action of a program for a call whose arguments are all 0, or None if unknown.
 
     number, architecture: as in struct seccomp_data. Only what libseccomp writes is understood.
     """

@@ -1,4 +1,4 @@
-"""What `libc` needs of ctypes, by the same names, on the C module that ctypes is made of.
+"""The part of ctypes that `libc` needs, with the same names, made from the C module `_ctypes`.
 
 `import ctypes` makes types of every C type there is, in both byte orders, and functions of its
 own: more than a millisecond of each launch. Runs in any process. Must not know a system call.
@@ -72,7 +72,7 @@ class Library:
     def function(self, name: str, *argtypes: Any, restype: Any = c_int) -> Any:
         """Return function `name`, a new one each time; without types, they are not checked.
 
-        Raises AttributeError where the library has none of that name.
+        Raises AttributeError if the library does not have it.
         """
         function: Any = _Function((name, self))  # type: ignore[arg-type]  # takes any _handle
         if argtypes:
@@ -82,7 +82,7 @@ class Library:
 
 
 def create_string_buffer(content: bytes | int, size: int | None = None) -> Array[c_char]:
-    """Return a buffer of `content` and a NUL, or of so many bytes, as ctypes does."""
+    """Return a buffer with `content` and a NUL, or of that many bytes, as ctypes does."""
     if isinstance(content, int):
         return (c_char * content)()
     room = (c_char * (len(content) + 1 if size is None else size))()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class KernelError(OSError):
     """A system call that the kernel refused.
 
-    `call` is its name, `arguments` the ones worth reading, `filename` the path where there
+    `call` is its name, `arguments` the ones worth reading, `filename` the path, if there
     is one; `errno` and `strerror` are those of OSError.
     """
 
@@ -184,7 +184,7 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
 
 
 def mount_id(descriptor: int) -> int | None:
-    """Return the id of the mount that `descriptor` is on; None where statx(2) does not say.
+    """Return the id of the mount of `descriptor`, or None if statx(2) does not report it.
 
     The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no /proc.
     """
@@ -215,12 +215,12 @@ def set_parent_death_signal(number: int) -> None:
 
 
 def is_dumpable() -> bool:
-    """Tell whether processes of this user may look into this one: prctl(2). 2 is root alone."""
+    """Return whether other processes of this user may inspect this one: prctl(2). 2: only root."""
     return _control("PR_GET_DUMPABLE") == 1
 
 
 def set_dumpable(*, dumpable: bool) -> None:
-    """Say whether others may trace this process, and look into it by /proc: prctl(2), ptrace(2)."""
+    """Set whether others may trace and inspect this process: prctl(2), ptrace(2)."""
     _control("PR_SET_DUMPABLE", int(dumpable))
 
 
@@ -231,7 +231,7 @@ def set_name(name: bytes) -> None:
 
 
 def keep_capabilities(*, keep: bool) -> None:
-    """Say whether a change of ids leaves the permitted capabilities as they are: prctl(2)."""
+    """Set whether the permitted capabilities survive a change of ids: prctl(2)."""
     _control("PR_SET_KEEPCAPS", int(keep))
 
 
@@ -241,12 +241,12 @@ def secure_bits() -> int:
 
 
 def set_no_new_privs() -> None:
-    """Let no exec of this process give it more than it has, for good: prctl(2)."""
+    """Keep exec from giving this process more privileges, for good: prctl(2)."""
     _control("PR_SET_NO_NEW_PRIVS", 1)
 
 
 def drop_bounding_capability(number: int) -> None:
-    """Take capability `number` out of the bounding set: prctl(2)."""
+    """Remove capability `number` from the bounding set: prctl(2)."""
     _control("PR_CAPBSET_DROP", number)
 
 
@@ -292,7 +292,7 @@ def socketpair() -> tuple[int, int]:
 
 
 def send(descriptor: int, data: bytes) -> None:
-    """Send one message; a vanished peer is EPIPE and never SIGPIPE: send(2)."""
+    """Send one message: send(2). If the peer has gone, the error is EPIPE, without SIGPIPE."""
     _checked(_send(descriptor, data, len(data), constants.MSG_NOSIGNAL), "send")
 
 
@@ -311,9 +311,10 @@ def signalfd(numbers: Sequence[int]) -> int:
 
 
 def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], object]:
-    """Have signal `number` sent to this process after `seconds`, and `every` so often from then on.
+    """Send signal `number` to this process after `seconds`, and then once in `every` seconds.
 
-    timer_create(2), by the monotonic clock. No child inherits it. Returns what ends it.
+    timer_create(2), by the monotonic clock. Children do not inherit it. Returns a function that
+    ends it.
     """
     # glibc before 2.34 has it in a library of its own.
     try:
@@ -330,7 +331,7 @@ def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], ob
 
 
 def c_string_fault(text: str) -> str | None:
-    """Say why `text` cannot be passed to the kernel; None where it can."""
+    """Return why `text` cannot be passed to the kernel, or None if it can."""
     if "\0" in text:
         return "holds a NUL"
     try:
@@ -349,7 +350,7 @@ def path_fault(path: str | None) -> str | None:
 
 
 def clear_environment() -> None:
-    """Forget every variable that getenv(3) knows: clearenv(3)."""
+    """Remove all environment variables of the C library: clearenv(3)."""
     if _clearenv():
         raise KernelError(_errno.ENOMEM, "clearenv")
 
@@ -385,9 +386,9 @@ def unblock_signals() -> None:
 
 
 def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
-    """Put a filter on this process, for good: prctl(2), PR_SET_SECCOMP. 8 bytes an instruction.
+    """Install a filter, for good: prctl(2), PR_SET_SECCOMP. Instructions have 8 bytes.
 
-    With SECCOMP_FILTER_FLAG_* bits, by seccomp(2); of NEW_LISTENER the descriptor is returned.
+    With SECCOMP_FILTER_FLAG_* bits, by seccomp(2); for NEW_LISTENER, returns the descriptor.
     """
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
@@ -399,7 +400,7 @@ def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
 
 
 def prlimit(number: int, soft: int | None, hard: int | None) -> None:
-    """Set a resource limit of this process: prlimit(2). None is what it is now, -1 no limit."""
+    """Set a resource limit of this process: prlimit(2). None leaves a value, -1 is unlimited."""
     # Most launches do without: 10 us.
     function = _libc.function("prlimit", _int, _int, _text, _pointer)
     now = ctypes.create_string_buffer(struct.calcsize("2L"))
@@ -419,7 +420,7 @@ def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:
 
 
 def call(name: str, number: int, *arguments: int | bytes | None, path: str | None = None) -> int:
-    """Make a system call that has no function here; bytes are passed by their address."""
+    """Make a system call that has no function here; bytes are passed by address."""
     rooms = [
         ctypes.create_string_buffer(word) if isinstance(word, bytes) else word or 0
         for word in arguments

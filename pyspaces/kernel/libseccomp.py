@@ -1,6 +1,6 @@
 """The only door to libseccomp: names of system calls, and the compilation of a filter.
 
-Runs in the parent. Off the launch path: the library is loaded where a filter is asked for, 2 ms.
+Runs in the parent. Off the launch path: the library is loaded only for a filter, which takes 2 ms.
 seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3); numbers of seccomp.h.
 """
 
@@ -50,7 +50,7 @@ class Missing(Exception):
 
 
 class Library:
-    """The library, loaded. Raises Missing where there is none."""
+    """The library, loaded. Raises Missing if it is not installed."""
 
     def __init__(self, name: str = NAME) -> None:
         try:
@@ -75,12 +75,12 @@ class Library:
         return ".".join(map(str, (_c_uint * 3).from_address(told)))
 
     def number(self, name: str) -> int | None:
-        """Return the number of a call, negative where this architecture has none; None: unknown."""
+        """Return the number of a call, negative if this architecture lacks it; None if unknown."""
         found: int = self._resolve(name.encode())
         return None if found == _UNKNOWN else found
 
     def name(self, architecture: int, number: int) -> str | None:
-        """Return the name of a call of an architecture; None where it is not known."""
+        """Return the name of a call of an architecture, or None if it is unknown."""
         resolve = self._library.function(
             "seccomp_syscall_resolve_num_arch",
             *(_c_uint, ctypes.c_int),
@@ -94,7 +94,7 @@ class Library:
         return next((name for name in ARCHITECTURES if self.architecture(name) == number), None)
 
     def architecture(self, name: str) -> int:
-        """Return the number of an architecture such as x86_64; 0 where it is not known."""
+        """Return the number of an architecture such as x86_64, or 0 if it is unknown."""
         found: int = self._arch(name.encode())
         return found
 
@@ -104,15 +104,15 @@ class Library:
         return found
 
     def filter(self, default: int, others: Sequence[int], foreign: int) -> Filter:
-        """Return a new filter. default: what a call gets that no rule names.
+        """Return a new filter. default: the action for calls without a rule.
 
-        others: the architectures besides the own one. foreign: what all calls of any other get.
+        others: further architectures. foreign: the action for all calls of any other.
         """
         return Filter(self, default, others, foreign)
 
 
 class Filter:
-    """A filter that is being made; a context, which releases it."""
+    """A filter under construction; a context, which releases it."""
 
     def __init__(self, library: Library, default: int, others: Sequence[int], foreign: int) -> None:
         self._library = library
@@ -135,7 +135,7 @@ class Filter:
         self._library._release(self._context)
 
     def add(self, action: int, number: int, conditions: Sequence[Comparison] = ()) -> None:
-        """Add a rule. Raises KernelError where the library refuses it."""
+        """Add a rule. Raises KernelError if the library refuses it."""
         data = b"".join(one.to_bytes() for one in conditions)
         result = self._library._add(self._context, action, number, len(conditions), data)
         # EDOM: one of the architectures cannot have it; EEXIST: it is there already.

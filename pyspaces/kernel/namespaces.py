@@ -54,7 +54,7 @@ def supported() -> tuple[str, ...]:
 
 
 def told(links: str) -> tuple[tuple[str, int], ...]:
-    """Return (name, inode) of each of `links`, such as `mnt:[4026531832] net:[4026531833]`."""
+    """Return the (name, inode) pairs of a text such as `mnt:[4026531832] net:[4026531833]`."""
     names = {row.link: row.name for row in NAMESPACES}
     found = []
     for word in links.split():

@@ -1,15 +1,15 @@
-"""Process creation; how it is done is nobody else's business.
+"""Process creation.
 
 The only module in which a function runs on both sides of a fork. Must not know a Plan or a
 message.
 
 A single-threaded caller clones directly. A caller with threads forks first: in a raw clone of a
-process with threads, locks of the C library (malloc's above all) may be held for ever in the
-child, while fork(2) of the C library puts them in order. The forked, single-threaded process
+process with threads, locks of the C library (above all malloc's) may stay locked in the child,
+while fork(2) of the C library resets them. The forked, single-threaded process
 then clones with CLONE_PARENT, so that the new process is a child of the caller all the same.
 
-The same way is taken where something has to happen to the creator first, such as joining existing
-namespaces: that process does it, and the caller stays what it is.
+The same is done if something has to happen first, such as joining existing namespaces: the process
+in between does it, and the caller does not change.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _release() -> None:
 
 
 def _renew() -> None:
-    """Give a child its own lock: the thread that held the old one may not exist there."""
+    """Replace the lock in a child, which may not have the thread that holds the old one."""
     global _descriptors  # noqa: PLW0603 - state of the process, which a fork has to renew
     _descriptors = _thread.RLock()
 
@@ -68,7 +68,7 @@ os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_rene
 class Spawned(Record):
     """A new child of the caller: its pid in the caller's pid namespace, and a pidfd to own.
 
-    told: (name, inode) of namespaces that it is in, where it has said so: others may not look.
+    told: (name, inode) of its namespaces, if it has reported them: others may not inspect it.
     """
 
     pid: int
@@ -85,9 +85,9 @@ def spawn(
 ) -> Spawned:
     """Create a process in the new namespaces of `flags` and run `start` in it.
 
-    flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME. before: what the process that clones
-    does first; it is then a process of its own, and single-threaded. deadline: when that process,
-    which others may be able to stop, is given up, by the monotonic clock: KernelError ETIMEDOUT.
+    flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME. before: called first in the process
+    that clones, which is then a separate, single-threaded one. deadline: when to give up on that
+    process, which others may be able to stop, by the monotonic clock: KernelError ETIMEDOUT.
     Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
     Raises KernelError, with the call, when the kernel refuses either.
     """
@@ -111,7 +111,8 @@ def spawn_alone(start: Callable[[], object], flags: int = 0) -> Spawned:
 def spawn_sibling(start: Callable[[], object], flags: int) -> Spawned:
     """Create a process as `spawn` does, but as a child of this one's parent: CLONE_PARENT.
 
-    Only where there is no other thread. It has the exit signal of this process. Raises KernelError.
+    Only for a process without other threads. The exit signal is that of this process. Raises
+    KernelError.
     """
     pid, pidfd = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
     if pid == 0:
@@ -136,7 +137,7 @@ def execute(
 
 
 def forget_ignored() -> None:
-    """Undo, in a program that posix_spawn(3) has executed, what it has ignored by that alone.
+    """Reset the signals that posix_spawn(3) leaves ignored in a program that it executes.
 
     The C library keeps signals 32 and 33 to itself, and so ignores them in what it executes (glibc
     2.36, __spawni_child()); none of its own functions can change that.
@@ -190,9 +191,9 @@ def close_others(*kept: int) -> None:
 
 
 def reap(pid: int) -> None:
-    """Wait for a child whose status tells nothing.
+    """Wait for a child whose status does not matter.
 
-    Where SIGCHLD is ignored, the kernel reaps it, and says ECHILD once it has ended.
+    If SIGCHLD is ignored, the kernel reaps it, and returns ECHILD once it has ended.
     """
     try:
         os.waitpid(pid, 0)
@@ -214,7 +215,7 @@ def _clone_for_parent(
     """Create the sibling and tell the caller its pid; runs in the process in the middle.
 
     The pid needs no translation: the process in the middle is in the caller's pid namespace, even
-    where it has joined another one for its children.
+    if it has joined another one for its children.
     With CLONE_PARENT the exit signal must be 0; the kernel gives the sibling that of this process.
     """
     try:
@@ -263,7 +264,7 @@ def _call_clone(flags: int, exit_signal: int) -> tuple[int, int]:
 
 
 def _fork_with_threads() -> int:
-    """Fork where there are threads: os.fork() has its hooks and the call in one piece of C.
+    """Fork a process that has threads: os.fork() calls hooks and fork(2) without a gap.
 
     Since 3.12 it warns that the child may hang. Ours runs nothing that waits for a lock, and a
     program that makes errors of warnings must not be left with a child that it does not know of.
@@ -276,7 +277,7 @@ def _fork_with_threads() -> int:
 
 
 def _run_and_exit(start: Callable[[], object]) -> NoReturn:
-    """Run `start` as the whole life of this process; no exception and no exit handler gets past."""
+    """Run `start`, and end this process: no exception and no exit handler leaves this function."""
     try:
         start()
         os._exit(0)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _LIMIT = 1 << 16  # bytes that a StreamReader buffers, as in asyncio
-# When to look, in seconds after a signal, what a process 1 has made of it: see Popen.send_signal.
+# When to check, in seconds after a signal, whether a process 1 has ended: see Popen.send_signal.
 _LOOKS = (0.01, 0.05, 0.25)
 _NOT_FOR_STREAMS = ("universal_newlines", "text", "encoding", "errors", "bufsize")
 

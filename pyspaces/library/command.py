@@ -117,7 +117,7 @@ class Popen(subprocess.Popen[Any]):
             self._running.send_signal(sig)
 
     def _execute_child(self, *values: Any) -> None:
-        """Create the process, with what `subprocess.Popen.__init__` has worked out."""
+        """Create the process, with the arguments that `subprocess.Popen.__init__` has prepared."""
         given = SimpleNamespace(**dict(zip(_GIVEN, values, strict=True)))
         if given.preexec_fn is not None:
             raise UsageFault(["preexec_fn: cannot run in the new namespaces: use a Container"])
@@ -187,7 +187,7 @@ class Popen(subprocess.Popen[Any]):
             running.close()
 
     def _lose_status(self, code: int) -> None:
-        """Do as `subprocess` does for a child that something else has reaped."""
+        """Set the return code as `subprocess` does for a child that something else has reaped."""
         if self._running:
             self.returncode = code
             self._running.close()
@@ -288,7 +288,7 @@ def split(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _checked_settings(
     settings: dict[str, Any], keywords: Mapping[str, Any], plan: Plan | None
 ) -> dict[str, Any]:
-    """Return the settings among the keywords. Raises UsageFault for what cannot be meant."""
+    """Return the settings. Raises UsageFault for invalid or conflicting keywords."""
     faults = [f"{name}: use {setting}" for name, setting in _REPLACED.items() if name in keywords]
     if "user" in settings and not isinstance(settings["user"], bool):
         faults.append("user: is whether the user namespace is new; for another user, use setuid")
@@ -328,7 +328,7 @@ def _variables(env: Mapping[Any, Any] | None) -> dict[bytes, bytes] | None:
 
 
 def _subject(error: SpaceError, program: str, cwd: Path | None) -> str | None:
-    """Return the file that a failed launch is about, as `subprocess` names it."""
+    """Return the file name for the error of a failed launch, as `subprocess` chooses it."""
     if error.report is None:
         return None
     if error.report.code == EXECUTE.code:
@@ -338,7 +338,7 @@ def _subject(error: SpaceError, program: str, cwd: Path | None) -> str | None:
 
 @contextmanager
 def _streams_open() -> Iterator[None]:
-    """Keep 0, 1 and 2 in use during a launch: what it opens itself must not get their numbers."""
+    """Keep 0, 1 and 2 open during a launch, whose own files must not get these numbers."""
     opened = []
     with spawn.forks_held():
         try:

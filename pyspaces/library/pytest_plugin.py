@@ -1,7 +1,7 @@
 """A plugin for pytest: `@pytest.mark.namespaces(...)` and the fixture `sandbox`.
 
 Fixtures are set up and torn down in the process of pytest; only the body of a marked test runs in
-a Container, `_run_inner`. What it prints, logs, raises and covers comes home.
+a Container, `_run_inner`. Output, logs, exceptions and coverage are passed back.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Have the body of a marked test run in a Container, by whatever hook runs it next."""
+    """Make the next hook run the body of a marked test in a Container."""
     mark = item.get_closest_marker("namespaces")
     if mark is None:
         return
@@ -80,7 +80,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Give a running pyspaces.Sandbox, with the settings of the mark `sandbox`."""
+    """Yield a running pyspaces.Sandbox, with the settings of the mark `sandbox`."""
     mark = request.node.get_closest_marker("sandbox")
     box = Sandbox(**{"user": True, **(mark.kwargs if mark else {})})
     try:
@@ -96,7 +96,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 def _run(
     item: pytest.Item, body: Callable[[], object], settings: dict[str, Any], timeout: float | None
 ) -> None:
-    """Run the body of a test in a Container, and end as it does."""
+    """Run the body of a test in a Container, and raise what it raised."""
     outcome = _outcome_of(item, body, settings, timeout)
     if isinstance(outcome, str):
         pytest.fail(outcome, pytrace=False)
@@ -113,7 +113,7 @@ def _run(
 def _outcome_of(
     item: pytest.Item, body: Callable[[], object], settings: dict[str, Any], timeout: float | None
 ) -> _Outcome | str:
-    """Run the body in a Container; return how it ended, or why that is not known."""
+    """Run the body in a Container; return its outcome, or why there is none."""
     try:
         container = Container(_run_inner, args=(item, body), **settings)
     except (TypeError, UsageFault) as error:

@@ -1,4 +1,4 @@
-"""A launch that the kernel refused, as an OSError: what programs that start commands expect.
+"""Errors of refused launches as OSError, which programs that start commands expect.
 
 Runs in the parent.
 """
@@ -13,10 +13,10 @@ _kinds: dict[type[OSError], type[SpaceError]] = {}
 
 
 def as_os_error(error: SpaceError, filename: str | None) -> SpaceError:
-    """Return the error as one that is an OSError, too, if it tells an errno.
+    """Return the error as one that is also an OSError, if it has an errno.
 
     Its class derives from SpaceError and from the subclass of OSError that Python has for the
-    errno, such as FileNotFoundError. filename: what it is about.
+    errno, such as FileNotFoundError. filename: that of the OSError.
     """
     number = error.report.errno if error.report else 0
     if not number:
@@ -42,7 +42,7 @@ def _rebuilt(fields: dict[str, object], number: int, filename: str | None) -> Sp
 
 
 def _kind_of(base: type[OSError]) -> type[SpaceError]:
-    """Return the class of SpaceError that derives from `base`, too: one for each."""
+    """Return the class that derives from SpaceError and `base`; there is one for each base."""
     if base not in _kinds:
         _kinds[base] = type(base.__name__, (_Refused, base), {"__module__": __name__})
     return _kinds[base]

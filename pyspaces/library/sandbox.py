@@ -94,7 +94,7 @@ class Sandbox:
             self._running = launch.start(
                 self._plan, function=partial(_stay_inner, caller, writing), hold=self._open
             )
-            # Only then is it safe from what will be started beside it.
+            # Until then, commands in the sandbox could trace it.
             if os.read(reading, 1) != b"1":
                 self.close()
                 raise SpaceError("cannot start the sandbox: its process 1 has ended")
@@ -106,7 +106,7 @@ class Sandbox:
                 os.close(descriptor)
 
     def _open(self, child: Spawned) -> None:
-        """Open the namespaces of the child, which nobody may look into later."""
+        """Open the namespaces of the child, while it can still be inspected."""
         for row in namespaces.NAMESPACES:
             if row.name in self._plan.namespaces:
                 path = f"/proc/{child.pid}/ns/{row.link}"
@@ -244,14 +244,14 @@ class _Guest(FunctionProcess):
 
 
 def _stay_inner(caller: int, ready: int) -> None:
-    """Be process 1 of the sandbox until the caller ends: reap what is left, and hold nothing open.
+    """Be process 1 of the sandbox until the caller ends: reap orphans, and hold nothing open.
 
-    It has the caller's memory, and whoever is root inside may otherwise trace it.
+    Not dumpable: it has the caller's memory, and root inside could trace it otherwise.
     """
     libc.set_dumpable(dumpable=False)
     libc.set_name(spawn.INIT_NAME.encode())
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        # The kernel keeps from process 1 what it has no handler for.
+        # The kernel does not deliver signals without a handler to process 1.
         signal.signal(number, signal.SIG_IGN if number == signal.SIGCHLD else signal.SIG_DFL)
     os.setsid()
     os.chdir("/")

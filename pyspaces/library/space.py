@@ -1,4 +1,4 @@
-"""Turn the keywords of Container into a plan, and refuse those that a function cannot have.
+"""Make a plan from the keywords of Container; refuse those that a function cannot have.
 
 Runs in the parent. `keywords.py` has the same names with their types, for type checkers.
 """
@@ -58,7 +58,7 @@ REFUSED = {
     "map_uid": "is called uid_map here",
     "map_gid": "is called gid_map here",
 }
-# What differs for a command that a program starts.
+# Other reasons, for a command that a program starts.
 REFUSED_FOR_COMMAND = {
     "pty": "use a pseudo-terminal of the program, as pty.openpty() makes it",
     "hold": "there is always a command: `sleep infinity` holds the namespaces",
@@ -88,8 +88,8 @@ SINGLE = {
 def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Plan:
     """Return the plan of a function or a command.
 
-    words: the command, or what the plan has instead of one. space: the keywords. what: the callable
-    that got them, for the message. Raises UsageFault, and TypeError for unknown keywords.
+    words: the command, or a label in its place. space: the keywords. what: the callable,
+    for the message. Raises UsageFault, and TypeError for unknown keywords.
     """
     refused = REFUSED | {"get_context()": SINGLE, "Popen()": REFUSED_FOR_COMMAND}.get(what, {})
     faults = [f"{name}: {refused[name]}" for name in space if name in refused]

@@ -1,4 +1,4 @@
-"""Which options cannot be used together, and which need another: one table of each.
+"""Which options exclude each other, and which require another: one table each.
 
 Pure; runs in any process.
 """
@@ -44,7 +44,7 @@ _CONFLICTS = (
     ("hold", (*_CONFINEMENT, *_LIMITS), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )
-# One option, and the other that it is about.
+# One option, and the one that it requires.
 _REQUIREMENTS = (
     ("init-wait", "init"),
     ("kill-after", "timeout"),
@@ -53,7 +53,7 @@ _REQUIREMENTS = (
 
 
 def conflicts(used: Collection[str]) -> Iterator[str]:
-    """Yield what is wrong with options that are used together, a line each.
+    """Yield the conflicts and missing requirements among the options used, a line each.
 
     used: names of options, without dashes in front, and of new namespaces.
     """

@@ -1,8 +1,8 @@
-"""The unshare(1) command that gives the namespaces and ids of a plan, where there is one.
+"""The unshare(1) command with the namespaces and ids of a plan, if there is one.
 
 Pure, but for `Caller.of_this_process`; runs in the parent. Must not know how the answer is shown.
-What unshare(1) of util-linux 2.38 takes is the measure. What a feature says no word about counts as
-something that unshare(1) cannot do.
+Written for unshare(1) of util-linux 2.38. What a feature does not translate counts as something
+that unshare(1) cannot do.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Feature
 
-# Fields of the plan itself for which there is a word.
+# Fields of the plan itself that are translated here.
 _KNOWN = frozenset(("command", "namespaces", "workdir"))
 
 
 class Caller(Record):
-    """Whose launch it is: the effective ids, and whether it may write any map by itself."""
+    """The user of a launch: the effective ids, and whether it may write any map by itself."""
 
     uid: int
     gid: int
@@ -40,7 +40,7 @@ class Caller(Record):
 
 
 class Equivalent(Record):
-    """The words of the command, or else what it cannot express, a line each."""
+    """The words of the command, or what it cannot express, a line each."""
 
     words: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ def of(plan: Plan, caller: Caller) -> Equivalent:
 
 
 def _unknown(plan: Plan) -> Iterator[str]:
-    """Yield what no feature could say a word about: a field that was added to the plan alone."""
+    """Yield fields of the plan that belong to no feature, and so have no translation."""
     known = {*_KNOWN, *(feature.name for feature in FEATURES)}
     for name in plan._fields:
         if name not in known and getattr(plan, name) != getattr(type(plan), name, None):
@@ -67,7 +67,7 @@ def _unknown(plan: Plan) -> Iterator[str]:
 
 
 def _words(feature: Feature, plan: Plan, caller: Caller) -> Iterator[str]:
-    """Yield the words for a part, and what is missing for the fields that it has none for."""
+    """Yield the words for a part, and a Missing for each field without a translation."""
     for field in feature.used(plan):
         if field not in feature.translated:
             reason = feature.no_equivalent.get(field, "unshare(1) has no such thing")

@@ -1,4 +1,4 @@
-"""FEATURES: all that a launch can be asked for beyond a command and its namespaces, loaded.
+"""FEATURES: all features of a launch, loaded.
 
 Pure; runs in any process. For help, translations and checks: a launch loads the features that its
 plan names. Each is a field of `Plan`, and their order is that of the fields.

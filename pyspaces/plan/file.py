@@ -1,7 +1,7 @@
 """A plan from a file: JSON as `Plan.to_data()` gives it, with every type checked.
 
-Runs in the parent. Must not know options, nor what is done with the plan. What a field may hold is
-read from the annotations of the records, so that a new field is checked without a line here.
+Runs in the parent. Must not know options, or how the plan is used. The types of the fields are
+those of the annotations of the records, so that a new field needs no change here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pyspaces.record import Record
 
 STDIN = "-"
 _LARGEST = 16 * 1024 * 1024
-# A file may be somebody else's: how long a list can be, of values and of objects, how many faults
-# are told, and how much of a text in them. Above all that a kernel takes, or a person reads.
+# A file may come from an untrusted user. The maximum length of a list of values, and of objects;
+# how many faults are reported, and how much text of each. More than anybody needs.
 _MOST_VALUES = 1 << 16
 _MOST_OBJECTS = 4096
 _MOST_FAULTS = 20
 _LONGEST = 500
-# What a whole number can be: a field of its name, or else any.
+# The range of whole numbers: of fields with these names, and of all others.
 _INT = (1 << 31) - 1
 _NUMBERS = {"fd": (0, _INT), "pid": (0, _INT), "target": (0, _INT), "status_fd": (0, _INT)}
 _ANY_NUMBER = (-(1 << 63), (1 << 63) - 1)
@@ -64,7 +64,7 @@ def read(path: str) -> Plan:
 
 
 def _few(faults: Iterator[str]) -> list[str]:
-    """Return the first faults, each cut to a length that a person reads."""
+    """Return the first faults, each cut to a readable length."""
     found = [_cut(fault) for fault in itertools.islice(faults, _MOST_FAULTS + 1)]
     if len(found) > _MOST_FAULTS:
         found[-1] = "and more"
@@ -109,7 +109,7 @@ def _decode(content: bytes, name: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; of a key that is given twice json would drop the first without a word."""
+    """Build an object. Refuses a key that is given twice, of which json would drop the first."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -119,11 +119,11 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def faults_of(kind: Any, data: Any, where: str = "") -> Iterator[str]:
-    """Yield what keeps `data`, from JSON, from being a value of the type `kind`, a line each.
+    """Yield why `data`, from JSON, is not a value of the type `kind`, a line each.
 
     kind: a Record, str, int, float, bool, None, a tuple of these, or a union. where: the place in
     the plan, for the text.
@@ -181,7 +181,7 @@ def _operation_faults(data: Any, where: str) -> Iterator[str]:
 def _union_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str]:
     if any(next(faults_of(kind, data, where), None) is None for kind in kinds):
         return
-    # Of a list, an object or a number, say what is wrong in the arm that it was meant for.
+    # For a list, an object or a number, report the faults of the alternative that has this type.
     for kind in kinds:
         if isinstance(data, list | dict) and _json_type(kind) is type(data):
             yield from faults_of(kind, data, where)
@@ -211,7 +211,7 @@ def _tuple_faults(kinds: tuple[Any, ...], data: Any, where: str) -> Iterator[str
 
 def types_of(kind: type[Record]) -> dict[str, Any]:
     """Return the type of each field of a record, its annotations resolved."""
-    # Names that the modules import for type checkers only, in annotations that are no fields.
+    # Names that the modules import for type checkers only, in annotations that are not of fields.
     names = {"Any": Any, "ClassVar": typing.ClassVar, "Mapping": Mapping, "Operation": Operation}
     names |= {feature.part.__name__: feature.part for feature in FEATURES}
     hints = typing.get_type_hints(kind, localns=names)

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 # Of the JSON; a change of its meaning raises it. Version 1 was flat, and had no number.
 VERSION = 2
-# What nearly every launch has, and is in no row of `conflicts`, as the namespaces alone are.
+# Options of nearly every launch that are in no row of `conflicts`, like the namespaces alone.
 _EXCLUDE_NOTHING = ("command", "map-uid", "map-gid")
 
 
 class PartField:
-    """A field of Plan: the part of one feature, which is loaded when somebody asks for it.
+    """A field of Plan: the part of one feature, which is loaded when it is read.
 
-    module: where its FEATURE is. namespaces: the new namespaces for which the feature has a setting
-    or a step even if nobody asks for it.
+    module: the module of its FEATURE. namespaces: the new namespaces for which the feature has a
+    default setting or step.
     """
 
     def __init__(self, module: str, *namespaces: str) -> None:
@@ -63,7 +63,7 @@ class PartField:
 
 
 def loaded(module: str, name: str) -> Any:
-    """Return what a module calls `name`: the one door by which tables name modules."""
+    """Return `name` of a module. Every table that names modules loads them by this function."""
     return getattr(__import__(module, fromlist=(name,)), name)
 
 
@@ -76,7 +76,7 @@ class Plan(Record):
 
     command: the words of the command; the first is looked up in the command's own PATH.
     namespaces: names of `namespaces.NAMES` that are new; the others are shared with the caller.
-    workdir: the directory in which the command starts; None for the caller's, or, where that does
+    workdir: the directory in which the command starts; None for the caller's, or, if that does
     not exist inside, $HOME or /. The other fields are the parts of the features, each described by
     its class. They are read in this order: a feature sees the parts of those before it. A plan
     holds only the parts that differ from their defaults.
@@ -121,22 +121,22 @@ class Plan(Record):
         return any(self.__dict__.get(name) is not None for name in names)
 
     def involves(self, name: str) -> bool:
-        """Return whether a field has something to do in this plan, if only by its default."""
+        """Return whether a feature does something in this plan, even by its default."""
         return self.holds(name) or (name in PARTS and any(map(self.has, PARTS[name].namespaces)))
 
     def has(self, namespace: str) -> bool:
-        """Tell whether `namespace` is new for the command."""
+        """Return whether `namespace` is created for the command."""
         return namespace in self.namespaces
 
     def makes_clocks_by_joining(self) -> bool:
-        """Tell whether who joins the namespaces makes the new time namespace, too.
+        """Return whether the process that joins namespaces also creates the new time namespace.
 
-        Its offsets are written by a file of /proc/self, and to open that is too late once there.
+        It has to: once inside, /proc/self/timens_offsets cannot be opened any more.
         """
         return bool(self.joining() and self.has("time") and not self.has("user"))
 
     def joining(self) -> Joining | None:
-        """Return which existing namespaces the command starts in; None for none."""
+        """Return the existing namespaces in which the command starts, or None."""
         return (self.holds("existing") and self.existing.joining) or None
 
     def builds_tree(self) -> bool:
@@ -148,7 +148,7 @@ class Plan(Record):
         return self.life.kill_child if self.holds("life") else constants.SIGKILL
 
     def strands_groups(self) -> bool:
-        """Tell whether nobody inside could give up the caller's groups, unless they are to stay."""
+        """Return whether the caller's groups stay, unasked, since setgroups(2) fails inside."""
         if not self.has("user") or (self.holds("identity") and self.identity.keep_groups):
             return False
         return self.maps.setgroups == "deny" or not self.maps.gid_map
@@ -159,7 +159,7 @@ class Plan(Record):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a plan from what `to_data` gave. Raises UsageFault for another version.
+        """Rebuild a plan from the result of `to_data`. Raises UsageFault for another version.
 
         Raises TypeError for a missing or an unknown field.
         """
@@ -184,7 +184,7 @@ class Plan(Record):
         found = [*faults, *(fault for fault in all_faults if fault not in faults)]
         if found:
             raise UsageFault(found)
-        self.__dict__["_is_checked"] = True  # frozen, it stays so: nobody has to look again
+        self.__dict__["_is_checked"] = True  # a frozen plan stays valid
 
     def faults(self, given: Iterable[str] = (), *, typed: bool = False) -> Iterator[str]:
         """Yield what is wrong with the plan, a line each.
@@ -219,9 +219,9 @@ class Plan(Record):
                     yield f"{name}: needs a new {namespace} namespace"
 
     def _field_faults(self) -> Iterator[str]:
-        """Yield fields of a wrong type: every other rule relies on it that there are none."""
+        """Yield fields of a wrong type. All other checks rely on the types."""
         if _is_text(self.command):
-            yield f"command: {self.command!r} is one text, and a command is a list of words"
+            yield f"command: {self.command!r} is one text, but a command is a list of words"
             return
         yield from self.type_faults()
 
@@ -242,9 +242,9 @@ Plan._defaults = {"namespaces": (), "workdir": None}
 
 
 def version_fault(data: object) -> str | None:
-    """Say why data from JSON is not a plan of this version; None where it is."""
+    """Return why data from JSON is not a plan of this version, or None if it is."""
     if not isinstance(data, dict):
-        return None  # which is told as what it is
+        return None  # reported as a wrong type
     version = data.get("version")
     if version == VERSION and not isinstance(version, bool):
         return None
@@ -257,18 +257,18 @@ def version_fault(data: object) -> str | None:
 
 
 def _is_text(value: object) -> bool:
-    """Tell a text from a tuple of texts, where a type checker did not look: data from JSON."""
+    """Return whether a value is a text, though its annotation says that it is a tuple."""
     return isinstance(value, str)
 
 
 def checked(plan: object) -> Plan:
-    """Return a plan that can be meant. Raises UsageFault for one that cannot, and for what is none.
+    """Return a valid plan. Raises UsageFault for an invalid one, and for other objects.
 
-    Where a program calls us, no type checker need have looked.
+    Programs call this, and not all of them are type-checked.
     """
     if not isinstance(plan, Plan):
         raise UsageFault(
-            [f"plan: has to be a Plan, as settings.plan_from makes it, and is {told(plan)}"]
+            [f"plan: has to be a Plan, as settings.plan_from returns it, and is {told(plan)}"]
         )
     if not plan._is_checked:
         plan.check()

@@ -1,4 +1,4 @@
-"""Every setting of a launch, once; and the way from a plain mapping of them to a Plan.
+"""The settings of a launch, and how a plain mapping of them becomes a Plan.
 
 Runs in the parent. Must not know where the mapping came from: a command line, a profile or Python
 keywords. A launch loads `plan_from` alone: SETTINGS and BY_NAME load every feature.
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the table of settings, and with it every feature, when it is asked for."""
+    """Import the table of settings, and with it every feature, on first use."""
     if name not in ("BY_NAME", "SETTINGS"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pyspaces.settings import table

@@ -1,6 +1,6 @@
-"""Whether a value is of its setting's kind, where no type checker has looked.
+"""The types of the values of settings, checked for programs that call us.
 
-Pure; runs in the parent. Everything behind it may rely on the types that it lets through.
+Pure; runs in the parent. All code after it may rely on the types.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _LISTS = (list, tuple, set, frozenset)
 
 
 class Misfit(ValueError):
-    """A value of a wrong type; the text says of which, and what the setting takes."""
+    """A value of a wrong type; the text says which type the setting takes."""
 
 
 def fitted(name: str, kind: str, value: object) -> object:
-    """Return a value as the setting `name` takes it: paths as texts. Raises Misfit."""
+    """Return a value in the form that the setting `name` takes: paths as texts. Raises Misfit."""
     if name in MAPS or (name == "mounts" and isinstance(value, list | tuple)):
         return value
     if name == "mounts":
@@ -62,9 +62,9 @@ def _pairs(value: object) -> list[tuple[object, object]]:
 
 
 def _scalar(value: object, what: str) -> object:
-    """Return a text, or a number that has one."""
+    """Return a value that is a text, a path or a number."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # Of thousands of digits, int has an error of its own where it becomes a text.
+        # int has an error of its own for converting thousands of digits.
         if isinstance(value, int) and abs(value) >= _LARGEST:
             raise Misfit(f"takes {what} {told(value)}")
         return value

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 _NAMESPACES = ("user", "pid", "net", "mount", "uts", "ipc", "cgroup")
 _NAMES = (*_NAMESPACES, "time")
-# What the sandbox sets, and the settings of which each leaves it to the caller.
+# What the sandbox sets, and the settings of the caller that replace each.
 _FLAGS = (
     ("map_current", ("map_uid", "map_gid", "map_root", "map_auto")),
     ("no_new_privs", ("allow_new_privs",)),
     ("no_nested_users", ()),
     ("new_session", ("pty",)),
 )
-# Of these, one is the root; without them, it has the host's programs and nothing else.
+# Each of these provides the root; without one, the sandbox has the host's programs only.
 _ROOTS = ("host_ro", "throwaway", "read_only")
 
 
 def expanded(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings with those for which --sandbox stands, unless they are given."""
+    """Return the settings, plus those that --sandbox stands for and that are not given."""
     if mapping.get("sandbox") is not True or mapping.get("hold"):
         return mapping
     found = dict(mapping)

@@ -1,4 +1,4 @@
-"""The way from a plain mapping of settings to a Plan.
+"""Build a Plan from a plain mapping of settings.
 
 Pure but for the caller's own ids; runs in the parent.
 """
@@ -23,11 +23,11 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     """Build the plan that `mapping` asks for.
 
     mapping: `command` (a list of words) and names of SETTINGS, each with a value of its kind; an
-    absent or None value is a setting not used. Those of the kind ORDERED stand in the list
+    absent or None value is a setting not used. Those of the kind ORDERED are in the list
     `mounts`, as lists of words (["ro-bind", "/usr", "/usr"]) or as operations.
 
-    Raises UsageFault with every fault at once, and SpaceError where this host lacks what the
-    settings name.
+    Raises UsageFault with every fault at once, and SpaceError if this host lacks what the settings
+    name.
     """
     if not hasattr(mapping, "items"):
         from pyspaces.record import told
@@ -57,7 +57,7 @@ def _kind_of(name: str) -> str:
 
 
 def _is_used(name: str, value: object) -> bool:
-    """Tell whether a value says anything: the id 0 does, and so does the no of a TOGGLE."""
+    """Return whether a setting is used: the id 0 counts, and so does a TOGGLE that is off."""
     if value is False:
         return _kind_of(name) == TOGGLE
     # An operation without words is counted by the command line.
@@ -67,7 +67,7 @@ def _is_used(name: str, value: object) -> bool:
 
 
 def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of settings that are of the right type; tell of the others."""
+    """Yield the values of the right type; add a fault for each of the others."""
     for name, value in given.items():
         kind = "command" if name == "command" else _kind_of(name)
         if _fits(kind, value):
@@ -82,7 +82,7 @@ def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, 
 
 
 def _fits(kind: str, value: Any) -> bool:
-    """Return whether a value is of the very type that its kind has."""
+    """Return whether a value has exactly the type of its kind."""
     if kind in (FLAG, TOGGLE):
         return value is True or value is False
     if kind in (MANY, "command"):
@@ -91,7 +91,7 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _misplaced(used: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each name that is no setting, or has its place elsewhere."""
+    """Yield a line for each name that is not a setting, or belongs into `mounts`."""
     for name in used:
         kind = _kind_of(name)
         if not kind and name not in ("command", "mounts"):
@@ -101,7 +101,7 @@ def _misplaced(used: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _plan(given: Given) -> Plan:
-    """Build the plan, a part after the other; what is wrong is added to `given.faults`."""
+    """Build the plan, one part after the other; add what is wrong to `given.faults`."""
     values = given.values
     if "join" in values:
         given.joined = frozenset(_namespaces_of(given.texts("join")))
@@ -123,7 +123,7 @@ def _plan(given: Given) -> Plan:
 
 
 def _namespaces_of(texts: list[str]) -> Iterator[str]:
-    """Yield the names in values of the form NS=..., wrong ones left out."""
+    """Yield the valid names in values of the form NS=..."""
     for text in texts:
         name = text.partition("=")[0]
         if name in namespaces.NAMES:
@@ -150,7 +150,7 @@ def _namespaces(given: Given) -> tuple[str, ...]:
 
 
 def _reasons(given: Given) -> dict[str, str]:
-    """Return the namespaces that are asked for, and by what."""
+    """Return the namespaces that are requested, each with the option that requests it."""
     reasons: dict[str, str] = {}
     for name, value in given.values.items():
         if value is not False:

@@ -1,6 +1,6 @@
 """The table of settings: those of the launch itself, and those that the features declare.
 
-Pure; runs in any process. The options of the command line and their completion are made of it.
+Pure; runs in any process. The options of the command line and their completion are made from it.
 """
 
 from __future__ import annotations

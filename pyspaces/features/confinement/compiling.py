@@ -1,7 +1,7 @@
-"""From what a plan says of system calls to the programs that the child installs.
+"""The compiler of seccomp filters: from a plan to the programs that the child installs.
 
-Runs in the parent; off the launch path. Several filters are one above the other: the kernel takes
-the answer that refuses most. So what is denied is a filter of its own, which no profile can undo.
+Runs in the parent; off the launch path. Of several filters, the kernel takes the strictest answer.
+So denied calls have a filter of their own, which no profile can undo.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def compiled(part: Seccomp, capabilities: frozenset[str]) -> tuple[Filter, ...]:
     """Return the filters of a plan, in their order.
 
     capabilities: those of the command, CAP_*, for the conditions of a profile. Raises UsageFault
-    for what is wrong with a profile, a name or a descriptor; SpaceError where the library lacks.
+    for an invalid profile, name or descriptor; SpaceError if libseccomp is missing.
     """
     found = [Filter(program=_from_descriptor(number)) for number in part.descriptors]
     if part.profile or part.deny or part.allow or part.no_terminal_injection:
@@ -154,7 +154,7 @@ class _Compiler:
         return profile.replace(rules=(*(rule for rule in kept if rule.names), allowed))
 
     def _denied(self) -> Iterator[Filter]:
-        """Yield the filters of what is denied: by names, and by numbers what is newer than them."""
+        """Yield the filters of denied calls: by name, and by number if libseccomp is too old."""
         self._check_names([word.partition(":")[0] for word in self._part.deny], "seccomp-deny")
         answers: dict[str, int] = {}
         for word in self._part.deny:
@@ -177,7 +177,7 @@ class _Compiler:
         return self._library.number(name) is None
 
     def _check_names(self, words: Iterable[str], option: str) -> None:
-        """Raise UsageFault for a name that nobody knows, unless a group brought it."""
+        """Raise UsageFault for an unknown name, unless it comes from a group."""
         for name in words:
             if name.startswith("@") or not self._lacks(name):
                 continue
@@ -206,7 +206,7 @@ class _Compiler:
         return Filter(program=program, flags=profile.flags)
 
     def _may_run(self, architecture: int) -> bool:
-        """Tell whether programs of an architecture may run beside ours: same byte order."""
+        """Return whether this kernel may run programs of an architecture: same byte order."""
         native = self._library.native()
         x32 = self._library.architecture("x32")
         return architecture in (*self._family, native) or (
@@ -228,7 +228,7 @@ class _Compiler:
             raise UsageFault([f"{named}: {name}: libseccomp does not know it, to refuse it"])
 
     def _check_exec(self, program: bytes, named: str) -> None:
-        """Raise UsageFault where a filter would not let the command be executed at all."""
+        """Raise UsageFault if the filter refuses to execute the command at all."""
         number = self._library.number("execve")
         assert number is not None
         answer = bpf.answer(program, number, self._library.native())

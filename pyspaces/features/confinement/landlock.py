@@ -1,4 +1,4 @@
-"""Access by Landlock: landlock(7). It takes rights from a process for good, without any namespace.
+"""Landlock: landlock(7). It restricts a process for good, without any namespace.
 
 Pure, but for the step, which the child takes.
 """
@@ -23,13 +23,13 @@ _LAST_PORT = 65535
 
 
 class Landlock(Part):
-    """What the command can reach. Each kind is only limited if something is said of it.
+    """What the command can access. Kinds of access that are not mentioned are not restricted.
 
     read, write, execute: paths, as they are inside, of files and directories with all beneath them:
     to read; to read and write; to read and execute. With one of them, nothing else can be read,
     written or executed. connect, bind: the TCP ports to which it can connect and bind a socket;
-    None for all. scope: what stays among its own processes, of SCOPES. best_effort: whether what
-    the kernel cannot limit is left out.
+    None for all. scope: what it cannot reach outside of its own domain, of SCOPES. best_effort:
+    whether to leave out what the kernel cannot limit.
     """
 
     read: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ _NOTHING = Landlock()
 
 
 def _ports(given: Given, name: str) -> tuple[int, ...] | None:
-    """Read port numbers, or `none`; None where nothing is said."""
+    """Read port numbers, or `none`. Returns None if the setting is not used."""
     if not given.has(name):
         return None
     found = []

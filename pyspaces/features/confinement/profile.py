@@ -88,9 +88,9 @@ class Unfit(ValueError):
 
 
 def read(path: str) -> bytes:
-    """Return the content of a file. Raises Unfit, which says why not."""
+    """Return the content of a file. Raises Unfit with the reason."""
     try:
-        # Not to wait for a FIFO that nobody writes to.
+        # O_NONBLOCK: opening a FIFO must not wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             content = _all_of(descriptor)
@@ -112,7 +112,7 @@ def _all_of(descriptor: int) -> bytes:
 
 
 def parse(content: bytes, host: Host) -> Profile:
-    """Return the profile in a file. Raises Unfit, which says what is wrong with it."""
+    """Return the profile in a file. Raises Unfit with what is wrong."""
     return profile_of(_decoded(content), host)
 
 
@@ -225,13 +225,13 @@ def _flags(data: dict[str, Any]) -> int:
     bits = 0
     for name in _texts(data, "flags", ""):
         if name not in _FLAGS:
-            raise Unfit(f"flags: {name}: is not one that pyspaces knows")
+            raise Unfit(f"flags: {name}: unknown flag")
         bits |= _FLAGS[name]
     return bits
 
 
 class _Load:
-    """How much a profile is for the library."""
+    """How much work a profile is for the library."""
 
     def __init__(self) -> None:
         self._rules = self._conditions = 0
@@ -239,7 +239,7 @@ class _Load:
         self._combined: dict[str, int] = {}
 
     def takes(self, names: list[str], rows: list[tuple[Comparison, ...]]) -> bool:
-        """Add rules of some calls; tell whether that is not too much yet."""
+        """Add rules of some calls; return whether the total is still acceptable."""
         self._rules += len(names) * len(rows)
         self._conditions += len(names) * sum(map(len, rows))
         if self._rules > _MOST_RULES or self._conditions > _MOST_CONDITIONS:
@@ -303,7 +303,7 @@ def _number(data: dict[str, Any], name: str, where: str) -> int:
 
 
 def _filters(call: dict[str, Any], kind: str, where: str, host: Host) -> Iterator[bool]:
-    """Yield of each part of `includes` or `excludes` whether it speaks of this host."""
+    """Yield whether each part of `includes` or `excludes` matches this host."""
     data = call.get(kind)
     if not data:
         return

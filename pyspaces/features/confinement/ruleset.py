@@ -1,6 +1,6 @@
-"""What Landlock of this kernel can do, and the ruleset of a plan: landlock(7).
+"""The Landlock ruleset of a plan, and what this kernel supports: landlock(7).
 
-Made in the parent, applied by the child. Off the launch path: loaded where the plan asks for it.
+Made in the parent, applied by the child. Off the launch path: loaded only if a plan needs it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Ruleset:
             raise _lacking(self.abi, self.left_out)
 
     def restrict_inner(self) -> None:
-        """Take from this process what the rules do not allow. Raises KernelError."""
+        """Restrict this process to what the rules allow. Raises KernelError."""
         part, rights = self._part, _first(_RIGHTS, self.abi)
         handled = rights if part.limits_files else 0
         ports = (part.bind is not None) * _BIND | (part.connect is not None) * _CONNECT
@@ -133,7 +133,7 @@ def _add_path(rules: int, path: str, allowed: int) -> None:
     except OSError as error:
         raise Refusal(number=error.errno or 0, path=path) from None
     try:
-        # Of a file there are no rights to what is beneath it.
+        # Rights of directories do not apply to a file.
         if not stat.S_ISDIR(os.fstat(place).st_mode):
             allowed &= _OF_FILES
         rule = struct.pack("=Qi", allowed, place)

@@ -1,4 +1,4 @@
-"""Filters of system calls: seccomp(2). What they are made of is compiled in the parent.
+"""Filters of system calls: seccomp(2). They are compiled in the parent.
 
 Pure, but for the step, which the child takes.
 """
@@ -41,10 +41,10 @@ _LAST_ERRNO = 4095  # MAX_ERRNO of the kernel
 class Seccomp(Part):
     """Which system calls the command may make.
 
-    profile: the file of a profile in OCI's format; `default` is the one that pyspaces brings. deny:
-    calls and groups that are refused besides, NAME[:ACTION] each. allow: calls and groups that are
-    allowed besides; without a profile, all that is allowed. descriptors: open descriptors with
-    compiled filters. no_terminal_injection: whether nothing can be put into a terminal's input.
+    profile: the file of a profile in OCI's format; `default` is our own. deny: further
+    calls and groups to refuse, NAME[:ACTION] each. allow: further calls and groups to allow;
+    without a profile, the only ones. descriptors: open descriptors with
+    compiled filters. no_terminal_injection: whether the command cannot put input into a terminal.
     learn: the file for a profile of what the command calls; nothing is refused then.
     """
 
@@ -77,7 +77,7 @@ _NOTHING = Seccomp()
 
 
 def _word_fault(word: str, *, with_action: bool) -> str | None:
-    """Say what is wrong with NAME[:ACTION]; whether there is a call of that name is seen later."""
+    """Return what is wrong with NAME[:ACTION], or None. Call names are looked up later."""
     name, colon, action = word.partition(":")
     if colon and not with_action:
         return f"{word[:60]!r}: takes no action"

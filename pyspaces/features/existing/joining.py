@@ -1,7 +1,7 @@
-"""Existing namespaces: hold them by descriptors, and join them: setns(2).
+"""Existing namespaces: open them as descriptors, and join them: setns(2).
 
-What opens runs in any process, what joins in the process that is to be inside. Must not know
-options.
+Functions that open run in any process; those that join run in the process that moves. Must not
+know options.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _DYING = 0.2
 
 
 class Visit(Record):
-    """What to join, all of it held open.
+    """What to join, as open descriptors.
 
-    handles: the namespaces. process: a pidfd of the process that all of them are of; -1 where they
-    are of several, or of none. owners: the user namespaces that own them, outermost first, to be
-    joined where that is what it takes. root, workdir: directories to move to; -1 for none.
-    root_path: where the root was opened. cgroups:
-    cgroup.procs files to join by. keep_ids: as in Joining. keep_groups: whether the
-    supplementary groups stay. variables: the environment of the target, where it is asked for.
-    new_clocks: the offsets of the boottime and monotonic clocks of a time namespace to make there.
-    open_child: whether the child, and who joins before it, may be traced and looked into as any
-    process, so that an ordinary launcher can write the maps of a new user namespace.
+    handles: the namespaces. process: a pidfd of the process that they all belong to; -1 if there
+    are several, or none. owners: the user namespaces that own them, outermost first, which are
+    joined if the others cannot be joined without. root, workdir: directories to move to; -1 for
+    none. root_path: the path at which the root was opened. cgroups: cgroup.procs files of the
+    cgroups to join. keep_ids: as in Joining. keep_groups: whether the supplementary groups stay.
+    variables: the environment of the target, if it is asked for. new_clocks: the
+    offsets of the boottime and monotonic clocks of a time namespace to create there. open_child:
+    whether the child, and the process that joins before it, stay dumpable, so that an ordinary
+    launcher can write the maps of a new user namespace.
     """
 
     handles: tuple[Handle, ...]
@@ -62,7 +62,7 @@ class Visit(Record):
 
     @property
     def joins_user(self) -> bool:
-        """Tell whether a user namespace may be joined, the owner of another namespace or not."""
+        """Whether a user namespace may be joined, for its own sake or as an owner."""
         return bool(self.owners) or any(handle.name == "user" for handle in self.handles)
 
     def close(self) -> None:
@@ -74,9 +74,9 @@ class Visit(Record):
 
 
 def open_visit(joining: Joining) -> Visit:
-    """Open all that a command needs to start there, before any of it is joined.
+    """Open everything that is to be joined, before joining any of it.
 
-    Raises KernelError naming the file; ESRCH for a process that has gone, its pid reused or not.
+    Raises KernelError naming the file; ESRCH if the process has ended, even if its pid is reused.
     """
     opening = _Opening()
     try:
@@ -95,7 +95,7 @@ def open_visit(joining: Joining) -> Visit:
 
 
 def _opened(opening: _Opening, joining: Joining) -> Visit:
-    # The process first: whatever is opened behind its pidfd is its own, if it lives in the end.
+    # The process first: if it is still alive in the end, what was opened meanwhile is its own.
     process = opening.process(joining.target, joining.start) if joining.target else 0
     handles = [handle for join in joining.joins if (handle := opening.namespace(join))]
     root = workdir = -1
@@ -104,7 +104,7 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
         flags = os.O_PATH | os.O_DIRECTORY
         root = opening.open(root_path, flags)
         workdir = opening.open(f"/proc/{process}/cwd", flags)
-        # To be where one is takes no right; chroot(2) does.
+        # Staying in the same root needs no privilege; chroot(2) does.
         if not any(handle.name == "mount" for handle in handles) and _is_own_root(root):
             opening.close(root)
             root = -1
@@ -126,14 +126,14 @@ def _is_own_root(descriptor: int) -> bool:
 
 
 class _Opening:
-    """What is opened, and the pidfds of the processes that it belongs to."""
+    """The descriptors that are opened, and the pidfds of the processes they belong to."""
 
     def __init__(self) -> None:
         self.opened: list[int] = []
         self._processes: dict[int, tuple[int, int]] = {}
 
     def process(self, pid: int, start: int = 0) -> int:
-        """Take hold of a process; return its number in /proc. Raises KernelError."""
+        """Open a process, and return its number in /proc. Raises KernelError."""
         if pid not in self._processes:
             try:
                 pidfd = nsfs.pidfd_open(pid)
@@ -148,7 +148,7 @@ class _Opening:
         return self._processes[pid][1]
 
     def only_process(self, joins: Sequence[Join]) -> int:
-        """Return a pidfd of the process to which all joins belong; -1 where there is none."""
+        """Return a pidfd of the one process that all joins name, or -1 if there is none."""
         pids = {0 if join.path else join.pid for join in joins}
         if len(pids) != 1 or (pid := pids.pop()) == 0:
             return -1
@@ -157,19 +157,19 @@ class _Opening:
         return duplicate
 
     def open(self, path: str, flags: int) -> int:
-        """Open a file, and remember it. Raises KernelError."""
+        """Open a file, and record the descriptor. Raises KernelError."""
         with Naming("open", path):
             descriptor = os.open(path, flags | os.O_CLOEXEC)
         self.opened.append(descriptor)
         return descriptor
 
     def close(self, descriptor: int) -> None:
-        """Close what is not needed after all."""
+        """Close a descriptor that is not needed after all."""
         self.opened.remove(descriptor)
         os.close(descriptor)
 
     def namespace(self, join: Join) -> Handle | None:
-        """Open a namespace; None where this thread is in it."""
+        """Open a namespace; return None if this thread is in it already."""
         row = next(row for row in namespaces.NAMESPACES if row.name == join.namespace)
         path = join.path or f"/proc/{self.process(join.pid)}/ns/{row.link}"
         # A path may lead to anything: at a FIFO nothing waits.
@@ -182,9 +182,10 @@ class _Opening:
         return Handle(name=row.name, descriptor=descriptor, path=path)
 
     def owners(self, handles: Sequence[Handle]) -> Iterator[Handle]:
-        """Yield the user namespaces that own what is open, outermost first, none twice.
+        """Yield the user namespaces that own the open ones, outermost first, each once.
 
-        Of those at or below the one that is to be joined itself, none: nobody comes back from them.
+        Leaves out those at or below a user namespace that is to be joined itself: there is no way
+        back from them.
         """
         found: dict[int, tuple[int, Handle]] = {}
         limit = min((_depth(h.descriptor) for h in handles if h.name == "user"), default=None)
@@ -211,11 +212,9 @@ class _Opening:
                 yield Handle(name="cgroup", descriptor=self.open(file, os.O_WRONLY), path=file)
 
     def check(self, *, patience: float = 0) -> None:
-        """Raise KernelError if one of the processes has gone: what was opened may be another's.
+        """Raise KernelError if a process has ended: the files may then be those of another one.
 
-        patience: seconds to wait for that.
-
-        The files of a process that has ended are missing one by one; the process is what is.
+        patience: how many seconds to wait for its end.
         """
         for pid, (pidfd, _) in self._processes.items():
             if nsfs.has_ended(pidfd, timeout=patience):
@@ -228,10 +227,10 @@ class _Opening:
 
 
 def _way_in(pidfd: int, number: int) -> tuple[int, int]:
-    """Return by which process to enter: where it is a process 1 of ours, by what it has started.
+    """Return the pidfd and number of the process to enter; for an init of ours, its command.
 
-    Nobody but root of the host may look into such a process, lest its command can; the command is
-    in the same namespaces. The descriptor that is not returned is closed.
+    Only root of the host may inspect our init, so that its command cannot; the command is in the
+    same namespaces. The descriptor that is not returned is closed.
     """
     if _is_open(number) or procfs.read_or_none(f"/proc/{number}/comm") != spawn.INIT_NAME:
         return pidfd, number
@@ -249,7 +248,7 @@ def _way_in(pidfd: int, number: int) -> tuple[int, int]:
 
 
 def _is_open(process: int) -> bool:
-    """Tell whether this process may look at the namespaces of another."""
+    """Return whether this process may inspect the namespaces of another."""
     try:
         os.readlink(f"/proc/{process}/ns/user")
     except OSError as error:
@@ -262,7 +261,7 @@ def _gone(pid: int) -> KernelError:
 
 
 def _depth(descriptor: int) -> int:
-    """Count the user namespaces above one, up to the caller's own."""
+    """Return how many user namespaces are above this one, up to the caller's own."""
     depth, above = 0, nsfs.parent(descriptor)
     while above is not None:
         depth += 1
@@ -279,12 +278,12 @@ def close(handles: Iterable[Handle]) -> None:
 
 
 def join_inner(visit: Visit, leaving: Callable[[], object]) -> bool:
-    """Join namespaces; tell whether a user namespace was joined. Raises KernelError naming one.
+    """Join namespaces; return whether a user namespace was joined.
 
-    leaving: called before a user namespace is joined.
+    leaving: called before a user namespace is joined. Raises KernelError naming the namespace.
 
-    At once where they are of one process (setns(2) with a pidfd, since Linux 5.8): this process is
-    then never in the user namespace of others with a root that they may not see.
+    All at once if they belong to one process (setns(2) with a pidfd, since Linux 5.8): this process
+    is then never in a foreign user namespace with a root that its processes must not see.
     """
     names = [handle.name for handle in visit.handles]
     if "user" in names:
@@ -295,7 +294,7 @@ def join_inner(visit: Visit, leaving: Callable[[], object]) -> bool:
 
 
 def _are_joined_at_once_inner(process: int, names: Sequence[str]) -> bool:
-    """Try to; which of them cannot be joined, the kernel does not say."""
+    """Try to join all at once; the kernel does not say which one it refuses."""
     try:
         libc.setns(process, namespaces.flags_of(names))
     except KernelError:
@@ -306,12 +305,12 @@ def _are_joined_at_once_inner(process: int, names: Sequence[str]) -> bool:
 def _join_in_turn_inner(
     handles: Sequence[Handle], owners: Sequence[Handle], leaving: Callable[[], object]
 ) -> bool:
-    """Join one by one; tell whether a user namespace was joined. Raises KernelError naming one.
+    """Join one by one; return whether a user namespace was joined. Raises KernelError naming one.
 
-    Passes, as nsenter(1) makes two: root joins the others first, while it has its rights, and the
+    In passes, as nsenter(1) does: root joins the others first, while it has its rights, and the
     user namespace last; the ordinary owner of a user namespace gets its rights by joining it.
-    Where a namespace is owned further out than its process is (bubblewrap sets up in one user
-    namespace and runs in another one within), the rights are to be had in its owner only.
+    If the owner of a namespace is further out than its process (bubblewrap sets up in one user
+    namespace and runs the command in a nested one), only joining that owner gives the rights.
     """
     pending = _attempt_inner([handle for handle in handles if handle.name != "user"])
     user = [handle for handle in handles if handle.name == "user"]
@@ -336,10 +335,9 @@ def join_cgroups_inner(cgroups: Sequence[Handle]) -> None:
 
 
 def move_inner(visit: Visit) -> None:
-    """Change root and working directory, where they are to change. Raises KernelError.
+    """Change root and working directory, if the visit has them. Raises KernelError.
 
-    A working directory that cannot be entered is not worth a failure: it was not asked for. The
-    root is the next best.
+    If the working directory cannot be entered, the root is used: nobody asked for it explicitly.
     """
     if visit.root >= 0:
         with Naming("chroot", visit.root_path):
@@ -354,7 +352,7 @@ def move_inner(visit: Visit) -> None:
 
 
 def _attempt_inner(handles: Iterable[Handle]) -> list[Handle]:
-    """Join what can be joined with the rights of now; return the rest."""
+    """Join those that the current rights allow; return the rest."""
     return [handle for handle in handles if not _is_joined_inner(handle)]
 
 

@@ -1,4 +1,4 @@
-"""Namespaces that stay: bound to files, and released again.
+"""Namespaces that are persisted by binding them to files, and released again.
 
 What ends in _outer runs in the parent, while the child waits for it; `drop` in its caller. Must
 not know processes beyond their number.
@@ -25,7 +25,7 @@ _TRIES = 64
 
 
 def check(keeps: Sequence[Keep]) -> None:
-    """Refuse what could not work, before anything is created. Raises SpaceError."""
+    """Check the files before anything is created. Raises SpaceError."""
     taken = {point for _, _, point in mountinfo.namespace_files()}
     for keep in keeps:
         if fault := _file_fault(keep.path, taken):
@@ -40,11 +40,11 @@ def check(keeps: Sequence[Keep]) -> None:
 
 
 def _may_mount() -> bool:
-    """Tell whether this process may mount: CAP_SYS_ADMIN in the owner of its mount namespace."""
+    """Return whether this process may mount: CAP_SYS_ADMIN in the owner of its mount namespace."""
     if not procfs.has_capability(constants.CAP_SYS_ADMIN):
         return False
     own = nsfs.open_file("/proc/self/ns/mnt")
-    # An owner outside of this process's own user namespace is not shown to it, nor ruled by it.
+    # The kernel does not reveal an owner outside of this process's own user namespace.
     owner = nsfs.owner(own)
     os.close(own)
     if owner is not None:
@@ -53,7 +53,7 @@ def _may_mount() -> bool:
 
 
 class Kept:
-    """The files of a launch that keep its namespaces: all of them, or none."""
+    """The files that persist the namespaces of a launch: all of them, or none."""
 
     def __init__(self, keeps: Sequence[Keep]) -> None:
         self._keeps = keeps
@@ -62,7 +62,7 @@ class Kept:
         self._tries = _TRIES
 
     def bind_outer(self, process: int) -> None:
-        """Bind the namespaces of `process`, as /proc numbers it. Raises KernelError; undo then."""
+        """Bind the namespaces of process `process` of /proc. On KernelError, call `undo_outer`."""
         for keep in self._keeps:
             if keep.path in self._bound:
                 continue
@@ -75,9 +75,9 @@ class Kept:
             self._bound.append(keep.path)
 
     def may_try_again(self) -> bool:
-        """Tell whether EINVAL may be the kernel's bad luck with a mount namespace, and not a rule.
+        """Return whether binding a mount namespace may succeed if tried again after EINVAL.
 
-        Each call is counted. A shared mount is a rule: unshare(1), --mount.
+        The kernel always refuses a shared mount: unshare(1), --mount. Each call counts.
         """
         self._tries -= 1
         failed = [keep for keep in self._keeps if keep.path not in self._bound][:1]
@@ -86,7 +86,7 @@ class Kept:
         )
 
     def undo_outer(self) -> None:
-        """Take everything back: the launch has failed, and that is what is to be told."""
+        """Release and remove all files. Ignores errors: that of the launch is reported."""
         for path in self._bound:
             _try(libc.umount, path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         for path in self._created:
@@ -103,10 +103,10 @@ def _try(release: Callable[..., object], *arguments: object) -> None:
 
 
 def drop(paths: Sequence[str]) -> None:
-    """Release the namespaces that files keep, and remove the files.
+    """Release the namespaces that files persist, and remove the files.
 
-    All are looked at before the first is released. Raises SpaceError naming the one that keeps
-    none, or KernelError.
+    All files are checked before the first is released. Raises SpaceError naming a file without a
+    namespace, or KernelError.
     """
     taken = {point for _, _, point in mountinfo.namespace_files()}
     for path in paths:
@@ -114,7 +114,7 @@ def drop(paths: Sequence[str]) -> None:
             why = "no namespace is kept there" if os.path.lexists(path) else "there is no such file"
             raise SpaceError(f"cannot drop {path}: {why}")
     for path in paths:
-        # Once for each time that something was bound there.
+        # Several namespaces may be bound there, one over the other.
         while _place(path) in {point for _, _, point in mountinfo.namespace_files()}:
             libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         with Naming("unlink", path):
@@ -122,12 +122,12 @@ def drop(paths: Sequence[str]) -> None:
 
 
 def is_on_shared_mount(path: str) -> bool:
-    """Tell whether `path` lies on a mount whose changes go on to others: mount_namespaces(7)."""
+    """Return whether `path` is on a shared mount: mount_namespaces(7)."""
     return mountinfo.is_on_shared(_place(path))
 
 
 def _place(path: str) -> str:
-    """Return where a file is, its folder resolved but not the file itself."""
+    """Return the absolute path of a file, with symbolic links in its directory resolved."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 

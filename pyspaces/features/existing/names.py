@@ -1,4 +1,4 @@
-"""Names of running commands: what a name may be. `registry.py` has who holds which.
+"""The syntax of the names of commands. `registry.py` has the names in use.
 
 Pure; runs in any process. Must not know a Plan.
 """
@@ -11,10 +11,9 @@ _LONGEST = 64
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a name; None where nothing is.
+    """Return what is wrong with a name, or None.
 
-    A name is never all digits, which would be a pid, and has no slash, which would be a file:
-    what is to be entered is told apart by that.
+    A name is never all digits and has no slash: `enter` takes those for a pid and for a file.
     """
     if not name:
         return "a name cannot be empty"

@@ -1,14 +1,14 @@
 """The registry of names: a small file for each command that was given one.
 
-Runs in the parent, and in whatever looks for a name. A file says who holds its name (pid, start
-time and namespaces, so that a pid that was used again is never mistaken for it). Whoever finds one
-whose process has gone removes it. All changes are made under a lock on the folder. Must not know
-a Plan.
+Runs in the parent, and in processes that look for a name. A file identifies the process by pid,
+start time and namespaces, so that a reused pid is never mistaken for it. The file of a process that
+has ended is removed by the next process that finds it. All changes are made under a lock on the
+directory. Must not know a Plan.
 
-The folder may be somebody else's, where it is in /tmp: then there are no names, and that is all.
-What is in it may have been damaged by other programs of the same user, the command among them:
-whatever makes no sense holds no name, nothing is waited for without end, and no failure here
-ends a launcher whose command has run.
+If the directory is in /tmp, it may belong to another user: then there are no names. Other programs
+of the same user, such as the command, may have damaged its files: a file that cannot be parsed
+registers no name, no wait is without limit, and no failure here ends a launcher whose command has
+run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROOTS_FOLDER = "/run/pyspaces"
 _LARGEST = 4096
 _PIDS = 1 << 31
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
-# How long somebody else may keep the folder locked, in seconds: nobody needs a hundredth of that.
+# How long another process may lock the directory, in seconds: none needs a hundredth of that.
 _PATIENCE = 2.0
 _PAUSE = 0.005
 
@@ -43,9 +43,9 @@ class Holder(Record):
     """Who holds a name.
 
     pid, start: the process, and its start time in clock ticks. ready: whether that is the command;
-    until it runs, it is the launcher. launcher, launcher_start: who waits for it and passes signals
-    on, 0 if nobody does. members: (name, inode) of the namespaces that it is in. made: names of
-    those that were new. view: inodes of the pid and time namespaces in which pid and start count.
+    until it runs, it is the launcher. launcher, launcher_start: the process that waits for it and
+    forwards signals, 0 for none. members: (name, inode) of its namespaces. made: names of those
+    that were new. view: inodes of the pid and time namespaces to which pid and start refer.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Holder(Record):
     view: tuple[int, int]
 
     def is_alive(self) -> bool:
-        """Tell whether the process that was registered, and no later one of its pid, lives."""
+        """Return whether the registered process, and not another one with its pid, is alive."""
         if self.view != _view():
-            # Seen from elsewhere, neither number means what it says. Not ours to judge.
+            # In other namespaces, neither number means the same, so this cannot be known here.
             return True
         return procfs.start_time(self.pid) == self.start and not _is_zombie(self.pid)
 
     def is_elsewhere(self) -> bool:
-        """Tell whether it was registered from another pid or time namespace than ours."""
+        """Return whether it was registered from another pid or time namespace than ours."""
         return self.view != _view()
 
     def new_inodes(self) -> frozenset[int]:
@@ -88,7 +88,7 @@ def members_of(process: int | str) -> tuple[tuple[str, int], ...]:
 
 
 def folder() -> str:
-    """Return the folder of this user's names, whether or not it exists.
+    """Return the directory of this user's names, whether or not it exists.
 
     /run/pyspaces for root, else below the user's own XDG_RUNTIME_DIR or /run/user/UID; without
     one, /tmp/pyspaces-UID.
@@ -103,7 +103,7 @@ def folder() -> str:
 
 
 def trouble() -> str | None:
-    """Say why this user can have no names here; None where nothing is wrong."""
+    """Return why this user cannot register names here, or None."""
     try:
         os.close(_open_folder(folder()))
     except FileNotFoundError:
@@ -114,29 +114,29 @@ def trouble() -> str | None:
 
 
 def holders() -> list[Holder]:
-    """Return who holds a name of this user's, by name; what is left of the dead is removed."""
+    """Return the holders of this user's names, sorted by name. Removes those that have ended."""
     with _Folder() as names:
         found = [names.holder(name) for name in names.list()]
     return [holder for holder in found if holder]
 
 
 def find(name: str) -> Holder | None:
-    """Return who holds `name`, or None where nobody does."""
+    """Return the holder of `name`, or None."""
     with _Folder() as names:
         return names.holder(name)
 
 
 class Claim:
-    """A name that this process has taken: first for itself, then for the command.
+    """A name that this process has registered: first for itself, then for the command.
 
-    Raises SpaceError, saying who holds it, where it is taken already.
+    Raises SpaceError naming the holder if the name is in use.
     """
 
     def __init__(self, name: str) -> None:
         own = procfs.start_time("self")
         if own is None:
-            raise SpaceError(f"name: {name}: cannot be registered: /proc shows no own process")
-        # Not getpid(): the number has to be the one that /proc, and so everybody who looks, uses.
+            raise SpaceError(f"name: {name}: cannot be registered: this process is not in /proc")
+        # Not getpid(): the number has to be that of /proc, where others look it up.
         pid = int(os.readlink("/proc/self"))
         self._holder = Holder(name=name, pid=pid, start=own, view=_view())
         with _Folder(create_for=name) as names:
@@ -150,11 +150,11 @@ class Claim:
     def pass_to(
         self, pid: int, *, made: tuple[str, ...], watched: bool, members: Mapping[str, int]
     ) -> None:
-        """Say that the name now stands for process `pid`, as /proc numbers it.
+        """Make the name refer to process `pid`, its number in /proc.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
-        members: the inodes of the namespaces that it is in, by name.
-        Does nothing where the process has ended already. Raises KernelError and SpaceError.
+        members: the inodes of its namespaces, by name. Does nothing if the process has ended.
+        Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
         if start is None or _is_zombie(pid):
@@ -174,7 +174,7 @@ class Claim:
         self._holder = changed
 
     def give_up(self) -> None:
-        """Take the name back, where it is still ours."""
+        """Remove the name, if it is still ours."""
         with _Folder() as names:
             if names.read(self._holder.name) == self._holder:
                 names.remove(self._holder.name)
@@ -212,8 +212,8 @@ def _is_own_folder(path: str) -> bool:
 
 
 def _open_folder(path: str) -> int:
-    """Return a descriptor of the folder. Raises OSError, saying what is wrong with it."""
-    # Looked at before it is opened: only then can be told whose it is.
+    """Return a descriptor of the directory. Raises OSError with what is wrong with it."""
+    # Examined before it is opened, so that the message can name its owner.
     there = os.open(path, os.O_PATH | _OPEN)
     try:
         facts = os.fstat(there)
@@ -229,10 +229,10 @@ def _open_folder(path: str) -> int:
 
 
 class _Folder:
-    """The folder of names, locked: nothing in it changes while this context lasts.
+    """The directory of names, locked for the time of the context.
 
-    create_for: the name for which it is made, where it is missing; without, a folder that is
-    missing, or cannot be used, is an empty one. Raises SpaceError where a name can be no name.
+    create_for: the name for which it is created if it is missing. Without one, a directory that is
+    missing or cannot be used counts as empty. Raises SpaceError if the name cannot be registered.
     """
 
     def __init__(self, *, create_for: str | None = None) -> None:
@@ -265,9 +265,9 @@ class _Folder:
             return
 
     def _lock(self) -> None:
-        """Lock the folder; the command, or another program of the user, may never let go of it.
+        """Lock the directory. Raises OSError if another program of the user keeps it locked.
 
-        Raises OSError then; what is only looked up is read without.
+        Lookups then read it without a lock.
         """
         limit = time.monotonic() + _PATIENCE
         while True:
@@ -295,7 +295,7 @@ class _Folder:
         return sorted(name for name in os.listdir(self._descriptor) if name_fault(name) is None)
 
     def holder(self, name: str) -> Holder | None:
-        """Return the living holder of a name; remove what is left of one that has gone."""
+        """Return the holder of a name; remove the file of one that has ended."""
         found = self.read(name)
         if found and found.is_alive():
             return found
@@ -304,11 +304,11 @@ class _Folder:
         return None
 
     def read(self, name: str) -> Holder | None:
-        """Return what the file of a name says, or None where there is none that makes sense."""
+        """Return the content of the file of a name, or None if it is missing or invalid."""
         if self._descriptor < 0:
             return None
         try:
-            # At a FIFO nothing waits.
+            # O_NONBLOCK: opening a FIFO must not wait.
             file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._descriptor)
         except OSError:
             return None
@@ -326,7 +326,7 @@ class _Folder:
     def write(self, holder: Holder) -> None:
         """Write the file of a name, whole or not at all. Raises SpaceError."""
         temporary = f".{holder.name}"
-        self.remove(temporary)  # of a launcher that was killed
+        self.remove(temporary)  # left by a launcher that was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
         try:
             file = os.open(temporary, flags, 0o600, dir_fd=self._descriptor)
@@ -347,7 +347,7 @@ class _Folder:
             raise self._error(holder.name, error) from None
 
     def remove(self, name: str) -> None:
-        """Remove the file of a name; one that is not there is no error."""
+        """Remove the file of a name. A missing file is no error."""
         try:
             os.unlink(name, dir_fd=self._descriptor)
         except OSError:

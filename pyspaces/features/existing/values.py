@@ -1,4 +1,4 @@
-"""What a launch has to do with what exists: joined namespaces, files that keep some, names.
+"""Existing namespaces and names: what is joined, persisted by files, and registered.
 
 Pure: these are the values, as plans hold them; runs in any process. `joining.py`, `keeping.py` and
 `registry.py` act on them.
@@ -34,11 +34,11 @@ class Join(Record):
 class Joining(Record):
     """Which existing namespaces a command starts in.
 
-    joins: the namespaces. target: the process to which the next four belong; 0 for none. start: its
-    start time, where it is known: another process of its pid is refused. root: whether to move
-    to its root and working directory. cgroup: whether to go into its cgroups. environment: whether
-    to start from its environment. keep_ids: whether to stay who one is, instead of becoming root
-    of the user namespace that is joined.
+    joins: the namespaces. target: the process to which the next four refer; 0 for none. start: its
+    start time, if known: another process with its pid is refused. root: whether to move to its
+    root and working directory. cgroup: whether to join its cgroups. environment: whether to start
+    from its environment. keep_ids: whether to keep the IDs instead of becoming root of the user
+    namespace that is joined.
     """
 
     joins: tuple[Join, ...] = ()
@@ -64,13 +64,13 @@ class Joining(Record):
         seen = set()
         for name in ("root", "cgroup", "environment"):
             if getattr(self, name) and self.target <= 0:
-                yield f"joining: {name}: is that of a process, and none is named"
+                yield f"joining: {name}: requires a target process"
         theirs = any(one.namespace == "mount" and one.pid == self.target for one in self.joins)
         if self.environment and self.target > 0 and not theirs:
             # Its LD_PRELOAD, say, names a file that a program of the host would find elsewhere.
             yield (
-                "env-of-target: requires the target's mount namespace: programs of this one are not"
-                " the ones that its environment was made for"
+                "env-of-target: requires the target's mount namespace: its environment refers to"
+                " programs and files there"
             )
         for join in self.joins:
             if join.namespace not in namespaces.NAMES:
@@ -85,7 +85,7 @@ class Joining(Record):
 
 
 class Keep(Record):
-    """A new namespace that is to stay, and the file that keeps it."""
+    """A new namespace, and the file that persists it."""
 
     namespace: str
     path: str
@@ -130,11 +130,11 @@ def keep_faults(keeps: Sequence[Keep], made: Sequence[str]) -> Iterator[str]:
 
 
 class Existing(Part):
-    """What a launch has to do with what exists.
+    """The part of a plan about existing namespaces and names.
 
-    joining: the existing namespaces in which the command starts. keeps: the files that keep new
-    namespaces. name: under which the command is registered while it runs; None for none. hold:
-    whether there is no command but a process that keeps the namespaces.
+    joining: the existing namespaces in which the command starts. keeps: the files that persist new
+    namespaces. name: the name under which the command is registered while it runs, or None. hold:
+    whether a process that does nothing else holds the namespaces, instead of a command.
     """
 
     joining: Joining = Joining()

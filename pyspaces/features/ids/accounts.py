@@ -1,6 +1,6 @@
 """The host's databases of users: names, ids, and subordinate ranges of ids.
 
-Runs in the parent, before anything is created. Loaded only where a setting asks for it: a name
+Runs in the parent, before anything is created. Loaded only if a setting needs it: a name
 service may be slow. Sources: getpwuid(3), subuid(5), getsubids(1).
 """
 
@@ -24,7 +24,7 @@ _SMALLEST_RANGE = 65536
 
 
 class NoSuchName(ValueError):
-    """A name that no user or group has."""
+    """A name of no user or group."""
 
 
 class User(Record):
@@ -84,7 +84,7 @@ def subordinate_ranges(kind: str, user: User) -> list[tuple[int, int]]:
     """Return the (first, count) ranges of subordinate ids of `user`, in the database's order.
 
     kind: UID or GID; group ids too are looked up by user, as newgidmap(1) does. getsubids(1) is
-    asked where it is installed, so that ranges of a name service count; else the files are read.
+    used if it is installed, which includes ranges of a name service; otherwise the files are read.
     """
     names = [name for name in (user.name, str(user.uid)) if name]
     found = _ask_getsubids(kind, names)
@@ -94,7 +94,7 @@ def subordinate_ranges(kind: str, user: User) -> list[tuple[int, int]]:
 
 
 def _ask_getsubids(kind: str, names: list[str]) -> list[tuple[int, int]] | None:
-    """Return the ranges that getsubids(1) knows; None where it is not installed."""
+    """Return the ranges that getsubids(1) prints, or None if it is not installed."""
     path = program.find("getsubids")
     if path is None:
         return None
@@ -128,7 +128,7 @@ def _rows(lines: Iterable[list[str]]) -> list[tuple[int, int]]:
 
 
 def no_ranges(kind: str, user: User) -> SpaceError:
-    """Return the error for a user without subordinate ids, with the command that gives some."""
+    """Return the error for a user without subordinate ids, with a remedy as its hint."""
     whose = f"cannot map subordinate {kind}s: user {user} has no range of them in {_FILES[kind]}"
     if _is_alone(kind):
         # A range in the file would be of no use: its ids do not exist here.
@@ -148,7 +148,7 @@ def no_ranges(kind: str, user: User) -> SpaceError:
 
 
 def _is_alone(kind: str) -> bool:
-    """Tell whether the caller's user namespace has no id but one."""
+    """Return whether the caller's user namespace has one id only."""
     try:
         return sum(count for _, _, count in procfs.id_map(f"{kind}_map")) == 1
     except KernelError:
@@ -156,7 +156,7 @@ def _is_alone(kind: str) -> bool:
 
 
 def _first_free() -> int:
-    """Return the first id from 100000 on behind every range of the files."""
+    """Return the first id, at least 100000, above every range in the files."""
     ends = [100000]
     for path in _FILES.values():
         ends.extend(first + count for first, count in _rows(_lines(path)))

@@ -1,4 +1,4 @@
-"""Capabilities of the command: capabilities(7); and what it may never have again.
+"""Capabilities of the command: capabilities(7); and how it is kept from gaining others.
 
 Names of capabilities are `CAP_*`, in capitals.
 
@@ -43,13 +43,13 @@ _USER_LIMIT = "/proc/sys/user/max_user_namespaces"
 
 
 def canonical(text: str) -> str:
-    """Return a name in capitals and with `CAP_`; ALL stays a word of its own."""
+    """Return a name in capitals and with `CAP_`; ALL stays as it is."""
     name = text.upper()
     return name if name == ALL or name.startswith("CAP_") else f"CAP_{name}"
 
 
 class Privileges(Part):
-    """What the command may do, and what it can never gain.
+    """The privileges of the command.
 
     keep_caps: whether a user other than root keeps its capabilities over exec.
     cap_drop, cap_add: capabilities (CAP_*) that the command cannot have, and that it has.
@@ -65,7 +65,7 @@ class Privileges(Part):
 
     @property
     def changes(self) -> bool:
-        """Whether the sets of the command are others than exec would give it."""
+        """Whether the capability sets differ from what exec would give the command."""
         return bool(self.keep_caps or self.cap_drop or self.cap_add)
 
     def faults(self, plan: Plan) -> Iterator[str]:
@@ -128,7 +128,7 @@ def mask(names: Iterable[str]) -> int:
 
 
 def drop_bounding_inner(drop: Iterable[str], add: Iterable[str]) -> None:
-    """Take all of `drop` but `add` out of the bounding set. Needs CAP_SETPCAP.
+    """Remove `drop`, except for `add`, from the bounding set. Needs CAP_SETPCAP.
 
     Raises KernelError. Before the ids change, which may take CAP_SETPCAP away.
     """
@@ -173,7 +173,7 @@ def set_inner(drop: Iterable[str], add: Iterable[str], *, keep: bool) -> None:
 
 
 def keep_for_signals_inner(drop: Iterable[str], add: Iterable[str], *, always: bool) -> None:
-    """Give up everything but CAP_KILL, and that too where it is dropped and not `always` needed."""
+    """Give up everything but CAP_KILL; that too if it is dropped, unless `always` is set."""
     number = constants.CAP_KILL
     dropped = (mask(drop) & ~mask(add)) >> number & 1
     _, permitted, _ = libc.capabilities()
@@ -182,7 +182,7 @@ def keep_for_signals_inner(drop: Iterable[str], add: Iterable[str], *, always: b
 
 
 def forbid_user_namespaces_inner() -> None:
-    """Allow no user namespace below that of this process, for good. Raises KernelError.
+    """Forbid user namespaces below that of this process, for good. Raises KernelError.
 
     user_namespaces(7), namespaces(7): each user namespace has a limit on those made in it. Only a
     process with CAP_SYS_RESOURCE in it may write the limit (set_permissions() of kernel/ucount.c),
@@ -205,9 +205,9 @@ def forbid_user_namespaces_inner() -> None:
 
 
 def _is_root() -> bool:
-    """Tell whether exec gives this process the capabilities of root: capabilities(7).
+    """Return whether exec gives this process the capabilities of root: capabilities(7).
 
-    Not even user 0 has them where the caller has set SECBIT_NOROOT; a new user namespace clears it.
+    Not even user 0 gets them if the caller has set SECBIT_NOROOT; a new user namespace clears it.
     """
     return os.geteuid() == 0 and not libc.secure_bits() >> constants.SECURE_NOROOT & 1
 

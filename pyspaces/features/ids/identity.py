@@ -26,7 +26,7 @@ class Identity(Part):
     """Who the command is.
 
     uid, gid: ids that the command takes inside once it is set up; None for those of the map.
-    groups: its supplementary groups; None for the rule: dropped where the kernel allows it.
+    groups: its supplementary groups; None drops the caller's if the kernel allows that.
     keep_groups: whether the caller's supplementary groups stay.
     """
 
@@ -100,7 +100,7 @@ def _id(given: Given, name: str, kind: str) -> int | None:
 
 
 def _known_id(given: Given, name: str, text: str, kind: str) -> int | None:
-    """Look a user or group up; in the caller's own user namespace it has to exist there."""
+    """Return the id of a user or group. In the caller's user namespace, it has to exist."""
     from pyspaces.features.ids import accounts
 
     try:
@@ -135,7 +135,7 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
 
 
 def _keep_caps(plan: Plan, uid: int | None, *, changes: bool) -> Iterator[str]:
-    """Keep those of anybody but user 0, who has them in any case."""
+    """Yield --keep-caps for users other than 0, who keeps capabilities in any case."""
     if not plan.privileges.keep_caps or uid == 0:
         return
     if changes or not plan.has("user"):
@@ -145,7 +145,7 @@ def _keep_caps(plan: Plan, uid: int | None, *, changes: bool) -> Iterator[str]:
 
 
 def _inside(extents: Sequence[Extent], outside: int) -> int | None:
-    """Return what the outside id is inside, or None where it is not mapped."""
+    """Return the inside id of an outside id, or None if it is not mapped."""
     for row in extents:
         if row.outside <= outside < row.outside + row.count:
             return row.inside + outside - row.outside

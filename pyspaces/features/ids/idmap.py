@@ -1,4 +1,4 @@
-"""Id maps of user namespaces: their grammar and arithmetic.
+"""Id maps of user namespaces: their syntax and arithmetic.
 
 Pure; runs in any process. Ids stand in the order inside, outside, count, as in /proc/PID/uid_map:
 user_namespaces(7). Loaded only if somebody writes a map: the default one needs no arithmetic.
@@ -31,7 +31,7 @@ _MOST_DIGITS = 10
 
 
 class MapFault(ValueError):
-    """A map that cannot be meant; the text names the offending record."""
+    """An invalid map; the text names the offending record."""
 
 
 def parse(spec: str) -> list[Extent | str]:
@@ -90,7 +90,7 @@ def _parse_text(text: str) -> list[Extent | str]:
 
 
 def _entry(entry: object) -> list[Extent | str]:
-    """Read an entry of a list that is no mere outside id."""
+    """Read an entry of a list, other than a plain outside id."""
     if entry is True:
         return [ROOT]
     if isinstance(entry, str):
@@ -131,7 +131,7 @@ def _is_shown(value: object) -> bool:
 
 
 def _records(text: str) -> Iterable[tuple[list[str], str]]:
-    """Cut `text` into records; give each as its fields and as it was written."""
+    """Split `text` into records; return the fields of each, and its text."""
     if ":" in text:
         return [(record.split(":"), record.strip()) for record in text.split(",")]
     if len(text.split()) > 1:
@@ -217,7 +217,7 @@ def build(
 
 
 def _consecutive(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> Iterator[Extent]:
-    """Lay outside ids out on the inside ids that are free, lowest first, leaving none away."""
+    """Map all outside ids to the free inside ids, lowest first."""
     inside_taken = sorted((row.inside, row.inside + row.count) for row in taken)
     free = 0
     for first, last in _without(spans, [(row.outside, row.count) for row in taken]):
@@ -233,7 +233,7 @@ def _consecutive(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> I
 
 
 def _same_number(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> Iterator[Extent]:
-    """Give outside ids their own number inside, but for ids that are taken on either side."""
+    """Map outside ids to the same number inside, except for ids that are taken on either side."""
     both = [(row.outside, row.count) for row in taken] + [(row.inside, row.count) for row in taken]
     for first, last in _without(spans, both):
         yield Extent(inside=first, outside=first, count=last - first + 1)
@@ -242,7 +242,7 @@ def _same_number(spans: Sequence[tuple[int, int]], taken: Sequence[Extent]) -> I
 def _without(
     spans: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Yield what is left of `spans`, in order, as (first, last); no id comes twice."""
+    """Yield the rest of `spans`, in order, as (first, last); each id once."""
     gone = list(taken)
     for first, count in spans:
         position, end = first, first + count
@@ -258,7 +258,7 @@ def _without(
 
 
 def check(extents: Sequence[Extent]) -> None:
-    """Hold a whole map against the kernel's limits. Raises MapFault with the offending record."""
+    """Check a whole map against the kernel's limits. Raises MapFault naming the record."""
     if len(extents) > constants.MAP_MAX_EXTENTS:
         first_extra = extents[constants.MAP_MAX_EXTENTS]
         raise MapFault(
@@ -286,10 +286,10 @@ def _check_apart(earlier: Extent, later: Extent, side: str) -> None:
 
 
 def maps(extents: Iterable[Extent], number: int) -> bool:
-    """Tell whether the inside id `number` is mapped."""
+    """Return whether the inside id `number` is mapped."""
     return any(extent.inside <= number < extent.inside + extent.count for extent in extents)
 
 
 def arrows(extents: Iterable[Extent]) -> str:
-    """Return a map as people read it: `0 → 1000, count 1; …`."""
+    """Return a map in readable form: `0 → 1000, count 1; …`."""
     return "; ".join(f"{row.inside} → {row.outside}, count {row.count}" for row in extents)

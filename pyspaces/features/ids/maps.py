@@ -1,4 +1,4 @@
-"""The id maps of a new user namespace, and what writes them: user_namespaces(7).
+"""The id maps of a new user namespace, and how they are written: user_namespaces(7).
 
 Pure but for the caller's own ids, and for `write_outer`; runs in the parent. `idmap.py` has their
 grammar and arithmetic.
@@ -126,7 +126,7 @@ def _ranges(given: Given, kind: str) -> list[tuple[int, int]]:
 
 
 def is_denied(plan: Plan, caller: Caller) -> bool:
-    """Tell whether setgroups(2) is denied inside; `write_outer` has the rule."""
+    """Return whether setgroups(2) is denied inside, by the rule of `write_outer`."""
     maps = plan.maps
     if maps.setgroups is not None or not is_own(maps.gid_map, caller.gid):
         return maps.setgroups == DENY
@@ -180,13 +180,13 @@ def write_outer(
     write_uids: Writer | None = None,
     write_gids: Writer | None = None,
 ) -> bool:
-    """Install the maps of `process`, a child of ours that waits in a new user namespace.
+    """Write the maps of `process`, a child of ours that waits in a new user namespace.
 
-    process: its pid as /proc numbers it. setgroups: allow, deny, or None for the kernel's rule
-    (deny where this writer is not privileged in its own user namespace). write_uids, write_gids:
-    a helper that may write more than this process, given the file and the extents; None where
-    this process writes. Returns whether setgroups(2) is allowed inside. Raises KernelError naming
-    the file, and what a helper raises.
+    process: its number in /proc. setgroups: allow, deny, or None for the kernel's rule
+    (deny if this writer is not privileged in its own user namespace). write_uids, write_gids: a
+    helper with more rights, called with the file and the extents; None if this process writes.
+    Returns whether setgroups(2) is allowed inside. Raises KernelError naming the file, and what a
+    helper raises.
     """
     base = f"/proc/{process}"
     if uids:
@@ -208,7 +208,7 @@ def _write_outer(path: str, extents: Sequence[Extent]) -> None:
 
 
 def _write_setgroups(path: str, word: str) -> None:
-    """Write the word, unless it stands there already: a namespace inherits deny, and keeps it."""
+    """Write the word, unless the file has it already: a namespace inherits deny for good."""
     if procfs.read_or_none(path) != word:
         procfs.write_once(path, word)
 

@@ -1,6 +1,6 @@
 """Id maps through newuidmap(1) and newgidmap(1), and why those refused.
 
-Runs in the parent, and is loaded only where a map needs more than the writer's own id. The two
+Runs in the parent, and is loaded only if a map needs more than the writer's own id. The two
 programs are set-user-ID, and write what /etc/subuid and /etc/subgid give to the user.
 """
 
@@ -27,9 +27,10 @@ PACKAGE = "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora, 
 
 
 class Refusal(Record):
-    """What is needed to tell why a helper refused.
+    """What is known about a helper that refused.
 
-    kind: uid or gid. path: the helper. output: what it said. process: whose map it was to write.
+    kind: uid or gid. path: of the helper. output: its output. process: the number of the process
+    whose map it should have written.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Refusal(Record):
 
 
 def write_outer(path: str, extents: Sequence[Extent], *, stage: Stage) -> None:
-    """Have the map file `path` written by its helper. Raises SpaceError naming what it lacks.
+    """Write the map file `path` through its helper. Raises SpaceError with the cause.
 
     path: /proc/PROCESS/uid_map or gid_map. stage: what the launch is doing, for the error.
     """
@@ -87,7 +88,7 @@ def _error(
 
 
 def explain(refusal: Refusal) -> str | None:
-    """Return the cure for a refusal in one line, or None where its cause is not known."""
+    """Return the remedy for a refusal in one line, or None if the cause is unknown."""
     for rule in _RULES:
         if hint := rule(refusal):
             return hint
@@ -114,7 +115,7 @@ def _ids_not_owned(refusal: Refusal) -> str | None:
 
 
 def _group_differs(refusal: Refusal) -> str | None:
-    """newuidmap(1) wants the caller's group to be that of its entry in passwd(5)."""
+    """newuidmap(1) requires the caller's group to be that of its entry in passwd(5)."""
     user = refusal.user
     if "owned by a different user" not in refusal.output or user.gid in (None, os.getgid()):
         return None

@@ -1,6 +1,6 @@
-"""Helper programs of the host, such as newuidmap: found, run to their end, and heard.
+"""Helper programs of the host, such as newuidmap: find them, run them, read their output.
 
-Runs in the parent. Loaded only where a launch needs one: `subprocess` would cost more than the
+Runs in the parent. Loaded only if a launch needs one: `subprocess` would take longer than the
 launch. Must not know what a program is for.
 """
 
@@ -24,19 +24,19 @@ else:
     import _signal as signal  # plain numbers: see status.py
 
 _WORD = struct.Struct("i")
-# Behind the caller's own PATH, which may be bare under a service manager.
+# After the caller's own PATH, which may be short under a service manager.
 _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 class Finished(Record):
-    """How a program ended, and all that it wrote to its standard output and error."""
+    """The status of a program, and its output: standard output and error."""
 
     status: Status
     output: str
 
 
 def find(name: str) -> str | None:
-    """Return the path of program `name`, by PATH and then by the usual folders; None without."""
+    """Return the path of program `name`, from PATH or the usual directories, or None."""
     for folder in (*os.get_exec_path(), *_FOLDERS):
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -82,9 +82,9 @@ def run(path: str, *arguments: str) -> Finished:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe whose ends are none of the first three descriptors, which may be closed.
+    """Return a pipe whose ends are above 2, even if standard streams are closed.
 
-    They are those of the program, which gets its own.
+    The program gets its own standard streams at 0, 1 and 2.
     """
     ends = []
     for end in os.pipe():
@@ -95,11 +95,10 @@ def _pipe() -> tuple[int, int]:
 
 
 def _attend(argv: list[str], writing: int, answering: int) -> None:
-    """Wait for the program and tell how it ended; runs in a process between it and us.
+    """Wait for the program and send its status; runs in a process between it and us.
 
-    Where SIGCHLD is ignored, as some callers leave it, the kernel throws the status of a child
-    away. What this process ignores is nobody's business but its own; and it is ours alone, which
-    nobody else waits for.
+    If SIGCHLD is ignored, as in some callers, the kernel discards the status of a child. This
+    process can change that without affecting the caller.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = spawn.spawn_alone(lambda: _become(argv, writing, answering))
@@ -125,7 +124,7 @@ def _become(argv: list[str], writing: int, answering: int) -> None:
 
 
 def _hear(reading: int, pidfd: int) -> str:
-    """Return what the program wrote until it ended, whoever else still holds the pipe."""
+    """Return what the program wrote until it ended, even if others still hold the pipe."""
     os.set_blocking(reading, False)
     poller = select.poll()
     poller.register(reading, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Allow-lists of hosts: their grammar, and which names and addresses they let through.
+"""Allow-lists of hosts: their syntax, and which names and addresses they allow.
 
 Pure; runs in the parent, which checks them, and in the proxy.
 """
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Where a rule names no port: those of http and https.
+# For a rule without a port: those of http and https.
 USUAL_PORTS = (80, 443)
 LONGEST = 253  # characters of a host name: RFC 1123
 _FAMILIES = {4: _socket.AF_INET, 16: _socket.AF_INET6}
@@ -77,17 +77,17 @@ class Rules:
         self._rules = [parse(text) for text in texts]
 
     def allow_name(self, name: str, port: int) -> bool:
-        """Return whether a host name may be asked for at a port."""
+        """Return whether a client may ask for a host name and port."""
         return any(rule.allows_name(name) for rule in self._at(port))
 
     def allow_address(self, address: bytes, port: int) -> bool:
-        """Return whether an address may be asked for by itself."""
+        """Return whether a client may ask for an address instead of a name."""
         named = self.name_address(address, port)
         everything = any(rule.name == "*" for rule in self._at(port))
         return named or (everything and is_public(address))
 
     def name_address(self, address: bytes, port: int) -> bool:
-        """Return whether an address is named: then it need not be public."""
+        """Return whether a rule lists an address. Such an address need not be public."""
         return any(rule.network and rule.network.holds(address) for rule in self._at(port))
 
     def _at(self, port: int) -> Iterator[Rule]:
@@ -97,7 +97,7 @@ class Rules:
 def parse(text: str) -> Rule:
     """Read NAME, *.NAME, *, an address or ADDRESS/BITS, each with or without :PORT or :*.
 
-    An IPv6 address has brackets where a port follows. Raises ValueError.
+    An IPv6 address needs brackets if a port follows. Raises ValueError.
     """
     host, port = _split(text)
     ports = USUAL_PORTS if port is None else _ports(text, port)
@@ -122,7 +122,7 @@ def faults(texts: Iterable[str]) -> Iterator[str]:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text, in lower case, is a host name. One with other letters has xn-- forms.
+    """Return whether a text, in lower case, is a host name. Non-ASCII names need their xn-- form.
 
     The underscore is in use, though RFC 1123 has none. A name whose last label is a number is none:
     the C library would take 127.1 or 0x7f000001 for an address.
@@ -140,7 +140,7 @@ def _is_label(text: str) -> bool:
 
 
 def address_of(text: str) -> bytes | None:
-    """Return an address as 4 or 16 bytes; None for what is none. Brackets are not part of it."""
+    """Return an address as 4 or 16 bytes, or None for other texts. Takes no brackets."""
     for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
             return _socket.inet_pton(family, text)
@@ -155,7 +155,7 @@ def text_of(address: bytes) -> str:
 
 
 def is_public(address: bytes) -> bool:
-    """Return whether an address is out in the internet, and not in this host, or a network of it.
+    """Return whether an address is on the internet, not on this host or a private network.
 
     address: 4 or 16 bytes.
     """
@@ -189,7 +189,7 @@ def _ports(text: str, port: str) -> tuple[int, ...]:
 
 
 def _network(text: str, host: str) -> Network | None:
-    """Return the network that a text names; None where it is a name."""
+    """Return the network that a text stands for, or None if it is a host name."""
     first, slash, bits = host.partition("/")
     address = address_of(first)
     if address is None:

@@ -1,6 +1,6 @@
-"""The grammar of ports, and what is wrong with them.
+"""The syntax of ports, and their checks.
 
-Pure; runs in the parent. Loaded only where a launch has ports.
+Pure; runs in the parent. Loaded only if a launch has ports.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def is_name(name: str) -> bool:
 
 
 def protocol_of(text: str) -> tuple[str, str]:
-    """Return the text without its protocol, and the protocol. Raises ValueError."""
+    """Return the text without the protocol, and the protocol. Raises ValueError."""
     body, slash, protocol = text.partition("/")
     if slash and protocol not in PROTOCOLS:
         raise ValueError(f"{text!r}: {protocol!r} is neither tcp nor udp")
@@ -83,7 +83,7 @@ def split_address(text: str, whole: str, default: str = "127.0.0.1") -> tuple[st
 
 
 def family_of(address: str) -> int:
-    """Return AF_INET or AF_INET6; 0 for what is not an address."""
+    """Return AF_INET or AF_INET6, or 0 if the text is not an address."""
     for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
             _socket.inet_pton(family, address)

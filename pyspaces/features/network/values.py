@@ -1,4 +1,4 @@
-"""What a launch says of its network: ports that lead in, ports that lead out.
+"""The network part of a plan: published and forwarded ports, sockets, and allowed hosts.
 
 Pure: these are the values, as plans hold them. `ports.py` has the grammar; `launch/network` has
 the processes that carry the connections.
@@ -25,7 +25,7 @@ LISTEN_FDS_START = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 
 class Port(Record):
-    """A port outside and a port inside, one of which leads to the other.
+    """A port outside and a port inside; connections to one go to the other.
 
     protocol: `tcp` or `udp`. address: an address of the outside, without brackets; inside it is
     always the loopback. outside: 0 lets the kernel choose a port to listen on.
@@ -43,7 +43,7 @@ class Port(Record):
 
 
 class Listening(Record):
-    """A socket of the outside that the command is given. port: 0 lets the kernel choose one."""
+    """A listening socket outside that the command inherits. port: 0 lets the kernel choose one."""
 
     port: int
     address: str = "127.0.0.1"
@@ -51,18 +51,18 @@ class Listening(Record):
     name: str = ""
 
     def place(self) -> str:
-        """Return where it listens, as in `127.0.0.1:8080/tcp`."""
+        """Return the address it listens on, as in `127.0.0.1:8080/tcp`."""
         return Port(
             inside=0, outside=self.port, address=self.address, protocol=self.protocol
         ).place()
 
 
 class Network(Part):
-    """Ways of the command to other networks than its own.
+    """Connections between the command's network and the caller's.
 
-    publish: ports of the outside that lead in. forward: ports of the inside that lead out. listen:
-    sockets of the caller's network that the command is given. allow_host: the hosts that it reaches
-    by a proxy, as `hosts.py` reads them.
+    publish: ports outside whose connections go to ports inside. forward: ports inside whose
+    connections go to ports outside. listen: listening sockets outside that the command inherits.
+    allow_host: the hosts that it can reach through a proxy, as `hosts.py` reads them.
     """
 
     publish: tuple[Port, ...] = ()
@@ -79,7 +79,7 @@ class Network(Part):
 
     @property
     def crosses(self) -> bool:
-        """Whether something of ours stands between the two networks."""
+        """Whether connections are carried between the two networks."""
         return bool(self.publish or self.forward or self.allow_host)
 
 
@@ -114,10 +114,10 @@ def _parts(plan: Plan) -> Iterator[str]:
 
 
 def _hand_over_inner(context: Context) -> None:
-    """Give the sockets the numbers from 3 on, and say so in the environment: sd_listen_fds(3).
+    """Pass the sockets from descriptor 3 on, with the variables of sd_listen_fds(3).
 
-    The process id has to be the command's own, as it sees it. What of ours has such a number is
-    needed no more: the launcher keeps them free.
+    LISTEN_PID has to be the process ID that the command itself sees. The launcher has kept these
+    numbers free, so nothing that is still needed is closed.
     """
     if context.function is not None:  # of `check`, which has descriptors of its own there
         return
