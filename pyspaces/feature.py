@@ -142,7 +142,7 @@ class Given:
         return None if text is None else self._parsed(name, text, parse)
 
     def each(self, name: str, parse: Callable[[str], Any]) -> tuple[Any, ...]:
-        """Return the results of `parse` for the values of a repeatable setting."""
+        """Do the same for all values of a repeatable setting; return the results."""
         found = [self._parsed(name, text, parse) for text in self.texts(name)]
         return tuple([one for one in found if one is not None])
 
@@ -155,7 +155,7 @@ class Given:
 
 
 def is_number(text: str, digits: int) -> bool:
-    """Return whether `text` is a number in decimal, without a sign, of so many digits at most."""
+    """Return whether `text` is an unsigned decimal number of up to `digits` digits."""
     return text.isascii() and text.isdecimal() and len(text) <= digits
 
 

@@ -41,10 +41,10 @@ class Visit(Record):
     joined if the others cannot be joined without. root, workdir: directories to move to; -1 for
     none. root_path: the path at which the root was opened. cgroups: cgroup.procs files of the
     cgroups to join. keep_ids: as in Joining. keep_groups: whether the supplementary groups stay.
-    variables: the environment of the target, if it is asked for. new_clocks: the
-    offsets of the boottime and monotonic clocks of a time namespace to create there. open_child:
-    whether the child, and the process that joins before it, stay dumpable, so that an ordinary
-    launcher can write the maps of a new user namespace.
+    variables: the environment of the target, if it is asked for. new_clocks: the offsets of the
+    boottime and monotonic clocks of a time namespace to create there. open_child: whether the
+    child, and the process that joins before it, stay dumpable, so that an ordinary launcher can
+    write the maps of a new user namespace.
     """
 
     handles: tuple[Handle, ...]
@@ -172,7 +172,7 @@ class _Opening:
         """Open a namespace; return None if this thread is in it already."""
         row = next(row for row in namespaces.NAMESPACES if row.name == join.namespace)
         path = join.path or f"/proc/{self.process(join.pid)}/ns/{row.link}"
-        # A path may lead to anything: at a FIFO nothing waits.
+        # A path may be anything: opening a FIFO must not wait.
         descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
         if nsfs.clone_flag(descriptor) != row.flag:
             raise KernelError(errno.EINVAL, f"open as a {row.name} namespace", [], path)

@@ -90,7 +90,7 @@ class Privileges(Part):
 
 def _read(given: Given, plan: Plan) -> Privileges:
     dropped = _names(given, "cap_drop")
-    # Asked for, or implied where the command gives up much.
+    # Requested, or implied if the command gives up much.
     gives_up = bool(plan.identity.uid) or ALL in dropped or any(map(given.has, CONFINING))
     implied = not given.flag("allow_new_privs") and gives_up
     return Privileges(

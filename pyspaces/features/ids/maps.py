@@ -182,8 +182,8 @@ def write_outer(
 ) -> bool:
     """Write the maps of `process`, a child of ours that waits in a new user namespace.
 
-    process: its number in /proc. setgroups: allow, deny, or None for the kernel's rule
-    (deny if this writer is not privileged in its own user namespace). write_uids, write_gids: a
+    process: its number in /proc. setgroups: allow, deny, or None for the kernel's rule (deny
+    if this writer is not privileged in its own user namespace). write_uids, write_gids: a
     helper with more rights, called with the file and the extents; None if this process writes.
     Returns whether setgroups(2) is allowed inside. Raises KernelError naming the file, and what a
     helper raises.

@@ -205,7 +205,7 @@ _RULES: tuple[Callable[[Refusal], str | None], ...] = (
     _not_dumpable,
     _no_entry,
     _no_new_privileges,
-    # No bit helps where the capability cannot be had at all.
+    # Before _bit_lost: without the capability in the bounding set, no bit helps.
     _bounded,
     _bit_lost,
 )

@@ -124,8 +124,8 @@ def faults(texts: Iterable[str]) -> Iterator[str]:
 def is_name(text: str) -> bool:
     """Return whether a text, in lower case, is a host name. Non-ASCII names need their xn-- form.
 
-    The underscore is in use, though RFC 1123 has none. A name whose last label is a number is none:
-    the C library would take 127.1 or 0x7f000001 for an address.
+    Underscores are allowed, since they are in use, though not in RFC 1123. The last label must not
+    be a number: the C library would take 127.1 or 0x7f000001 for an address.
     """
     labels = text.split(".")
     if len(text) > LONGEST or not all(map(_is_label, labels)):
