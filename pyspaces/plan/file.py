@@ -119,7 +119,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is not a number in JSON")
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def faults_of(kind: Any, data: Any, where: str = "") -> Iterator[str]:
