@@ -259,7 +259,8 @@ def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], boo
     A zombie has only some of them. A process that has ended has none, which is not a refusal.
     """
     try:
-        directory = os.open(f"/proc/{pid}/ns", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # That of a zombie belongs to root: its owner may search it, and not read it.
+        directory = os.open(f"/proc/{pid}/ns", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         return [], error.errno in (errno.EACCES, errno.EPERM)
     members, denied = [], False
@@ -268,7 +269,9 @@ def _members(pid: int, links: Iterable[str]) -> tuple[list[tuple[str, int]], boo
             try:
                 members.append((link, nsfs.inode_of(os.readlink(link, dir_fd=directory))))
             except OSError as error:
-                denied = denied or error.errno in (errno.EACCES, errno.EPERM)
+                denied = error.errno in (errno.EACCES, errno.EPERM)
+                if denied:
+                    break
     finally:
         os.close(directory)
     return members, denied

@@ -111,6 +111,16 @@ def test_every_namespace_of_this_host_that_lsns_sees_is_listed() -> None:
     assert before
 
 
+@pytest.mark.needs("userns", "pidns")
+def test_the_namespaces_of_a_zombie_are_listed() -> None:
+    """What is left of it: its user and its pid namespace."""
+    with subprocess.Popen(["unshare", "-Urp", "true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        inode = os.stat(f"/proc/{process.pid}/ns/user").st_ino
+        row = by_inode(listing.listing())[inode]
+        assert (row.type, row.nprocs, row.pid) == ("user", 1, process.pid)
+
+
 @pytest.mark.needs("userns", "netns")
 def test_a_row_says_who_is_inside_and_who_owns_it() -> None:
     with sandbox("-Urn") as pid:

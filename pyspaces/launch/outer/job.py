@@ -72,6 +72,7 @@ class Job:
         self._reading = -1
         self._kept: list[tuple[int, bool]] = []
         self._renewal: float | None = None
+        self._is_up_to_date = False
 
     def begin(self, group: int, *, has_init: bool) -> None:
         """Look after `group`, that of the command, which is there and has not executed yet.
@@ -125,16 +126,33 @@ class Job:
             self._end_sentinel()
             self._renewal = time.monotonic() + _RENEWAL
         for record in zip(data[::2], map(bool, data[1::2]), strict=True):
-            if record[0] not in signals.BACKGROUND or self._kept[-1:] != [record]:
+            if record[0] == sentinel.MARK:
+                self._is_up_to_date = True
+            elif record[0] not in signals.BACKGROUND or self._kept[-1:] != [record]:
                 self._kept.append(record)
 
     def forget_stops(self) -> None:
-        """Drop what the sentinel has reported of stops: they are over.
+        """Drop the reports of stops that are over, after the shell has continued the job.
 
-        Sent on to our group now, SIGTSTP would discard the SIGCONT that we have not read yet.
+        Passed on to our group now, SIGTSTP would discard the SIGCONT that we have not read yet. And
+        a report that comes later would stop the job again (seen, in 1 of 20 under load). The
+        command's group does not have the terminal meanwhile, so no new stop is among them.
         """
-        self._read()
+        self._catch_up()
         self._kept = [one for one in self._kept if one[0] not in signals.STOPPING]
+
+    def _catch_up(self) -> None:
+        """Wait until the sentinel has reported all that it got until now, and read it."""
+        if not self._sentinel:
+            return
+        for number in (signals.CONT, sentinel.MARK):  # somebody may have stopped it
+            signals.send(self._sentinel.pidfd, number)
+        limit = time.monotonic() + _LAST_WORDS
+        self._is_up_to_date = False
+        while not self._is_up_to_date and self._reading >= 0:
+            if not nsfs.wait_for(self._reading, timeout=limit - time.monotonic()):
+                return
+            self._read()
 
     @property
     def is_to_stop(self) -> bool:

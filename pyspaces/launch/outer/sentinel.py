@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
 
 SIZE = 2  # bytes: the signal, and whether the kernel sent it
+# By this the launcher asks whether all is reported that came before. The kernel delivers it, a
+# real-time signal, after all others that are pending: signal(7).
+MARK = 64
 _TOLD = (*signals.OF_TERMINAL, signals.HUP)
 
 
@@ -65,7 +68,7 @@ def start(*, group: int, own: int, tty: int, not_from: tuple[int, ...]) -> tuple
 def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
     """Report signals as long as the launcher lives; every signal is blocked here."""
     os.set_blocking(writing, False)
-    received = libc.signalfd((*_TOLD, signals.TERM))
+    received = libc.signalfd((*_TOLD, signals.TERM, MARK))
     parent = os.getppid()
     poller = select.poll()
     for descriptor in (received, launcher):
@@ -80,7 +83,9 @@ def _tell_inner(writing: int, launcher: int, not_from: tuple[int, ...]) -> None:
             if sender == parent:
                 return
             continue
-        if code <= 0 and sender in not_from:
+        if code <= 0 and sender in not_from and number != MARK:
+            continue
+        if number == MARK and sender != parent:
             continue
         try:
             os.write(writing, bytes((number, code > 0)))
