@@ -118,11 +118,11 @@ class Stops:
             self._relay.resume()
         was_stopped, self._was_stopped = self._was_stopped, False
         if self._group:
-            # Nobody but us continues it.
-            # And before it has the terminal: SIGCONT would discard a SIGTSTP of that.
-            self._continue_group()
+            # Nobody but us continues it. After it has the terminal: or it would use that in the
+            # background, and the second SIGCONT for this could discard a Ctrl-Z (seen).
             if self._job:
                 self._job.give_again()
+            self._continue_group()
             return
         if was_stopped and not self._link:
             if signals.was_continued(self._child.pid):
