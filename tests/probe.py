@@ -20,6 +20,12 @@ def _status(*names: str) -> dict[str, str]:
     return {name: rows[name].strip() for name in names}
 
 
+def _descriptors() -> list[int]:
+    # That of the listing is closed by the time that it is looked at.
+    listed = os.listdir("/proc/self/fd")
+    return sorted(int(name) for name in listed if os.path.exists(f"/proc/self/fd/{name}"))
+
+
 def _mounts() -> list[list[str]]:
     """Return every mount: root in its file system, point, flags, type; but no number of ours."""
     rows = []
@@ -45,7 +51,7 @@ VERBS: dict[str, Callable[[], object]] = {
     },
     "caps": lambda: int(_status("CapEff")["CapEff"], 16),
     "pid": os.getpid,
-    "fds": lambda: sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1],
+    "fds": _descriptors,
     "env": lambda: dict(os.environ),
     "cwd": os.getcwd,
     "argv": lambda: sys.argv[2:],
