@@ -251,6 +251,13 @@ def start_time(process: int | str) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def image_of(process: int | str) -> object:
+    """Return what is another value after each execve(2) of a process; None if it has ended."""
+    fields = stat_fields(process)
+    # The address of its stack; 0 for whoever may not trace it, who has to do with the words.
+    return fields and (fields[25] if fields[25] != "0" else words_of(process))
+
+
 def words_of(process: int | str) -> list[str]:
     """Return the command line of a process; empty for kernel threads and zombies."""
     text = read_or_none(f"/proc/{process}/cmdline")

@@ -360,3 +360,15 @@ def fate_on(process: int, number: int) -> str:
     # Within sigwait the kernel shows the signals waited for as not blocked (do_sigtimedwait moves
     # the mask to real_blocked): process 1 would look as if it dropped them.
     return TAKEN if procfs.is_in_sigwait(process, number) else DEFAULT
+
+
+def is_undelivered(process: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal that it has got and not handled yet.
+
+    If it is within execve(2), it never will: the handler goes, the signal stays.
+    """
+    fields = ("SigPnd", "ShdPnd", "SigBlk", "SigCgt")
+    one, shared, blocked, caught = (
+        int(mask or "0", 16) >> (number - 1) & 1 for mask in procfs.status_fields(process, fields)
+    )
+    return bool(caught and (one or shared) and not blocked)

@@ -117,6 +117,22 @@ def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: 
         os.close(terminal)
 
 
+@pytest.mark.parametrize("number_of_try", again(5, 200))
+def test_ctrl_c_ends_a_shell_that_is_about_to_execute_a_program(number_of_try: int) -> None:
+    """In the middle of execve(2), process 1 has the shell's handler, which will not run."""
+    words = ["sh", "-c", "echo up; exec sleep 100"]
+    pid, terminal = at_terminal([SCRIPT, "run", "--user", "--pid", "--", *words])
+    try:
+        read_until(terminal, b"up")
+        time.sleep(number_of_try % 20 / 10000)
+        os.write(terminal, b"\x03")
+        began = time.monotonic()
+        os.waitpid(pid, 0)
+        assert time.monotonic() - began < 50
+    finally:
+        os.close(terminal)
+
+
 def test_a_loop_ends_at_one_ctrl_c() -> None:
     loop = f"while :; do {SCRIPT} run --user --pid -- sh -c 'echo up; exec sleep 10'; done"
     pid, terminal = at_terminal(["/bin/bash", "-c", loop])

@@ -7,10 +7,16 @@ The rule: look before sending. What then has a handler for the signal, ignores i
 left alone for good. A look after the sending alone is wrong: a program that has caught the signal
 may be on its way out, its handlers taken down, and would be killed in the middle of its clean-up
 (seen with Python: exit status 33 became 143).
+
+A program that is executed meanwhile is not the one that had the handler, and the kernel has dropped
+the signal: in the middle of execve(2), a handler is there and never runs. So whatever had a handler
+is looked at until the signal is delivered (seen with `sh -c '...; exec sleep 5'`: 10 of 250 Ctrl-C
+on a busy machine were lost).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from pyspaces.kernel import procfs
@@ -44,6 +50,7 @@ class Process1:
         self._unsure: dict[int, int] = {}  # signal: how many looks in a row did not tell
         self._taken: dict[int, float] = {}  # signal: when it was last seen to be taken
         self._kills: dict[int, float] = {}  # signal: when to kill what has not ended by then
+        self._handlers: dict[int, object] = {}  # signal: the program image that has a handler
         self.killed_for: int | None = None
 
     def send(self, number: int, *, group: Group | None = None, grace: float = 0.0) -> None:
@@ -52,12 +59,14 @@ class Process1:
         group: the process group that gets it, if not this process alone. grace: seconds for which
         a process that drops it may still end by itself.
         """
-        before = self._look(number) if number in signals.ENDING else signals.TAKEN
+        ends = number in signals.ENDING
+        if ends:
+            self._note_handler(number)
         if group:
             group.send(number)
         else:
             signals.send(self._pidfd, number)
-        if before != signals.TAKEN:
+        if ends:
             self._unsure.pop(number, None)
             self._judge(number, _FIRST_LOOK, grace)
 
@@ -69,7 +78,8 @@ class Process1:
     def expect(self, number: int) -> None:
         """Look before a terminal sends a signal, which it does a moment later, on its own."""
         # The look is the one before sending; the next one comes when it has been sent.
-        if number in signals.ENDING and self._look(number) != signals.TAKEN:
+        if number in signals.ENDING:
+            self._note_handler(number)
             self._looks[number] = (time.monotonic() + _FIRST_LOOK * 2, _FIRST_LOOK)
 
     def next_look(self) -> float | None:
@@ -104,7 +114,15 @@ class Process1:
 
     def _judge(self, number: int, pause: float, grace: float) -> None:
         self._looks.pop(number, None)
+        had_handler = self._handlers.pop(number, None)
         fate = self._look(number)
+        if fate == signals.TAKEN:
+            self._await_delivery(number, pause, had_handler)
+            return
+        if had_handler is not None:
+            if had_handler == self._image():
+                return  # it has run its handler, and taken it down
+            self._taken.pop(number, None)
         if fate == signals.DEFAULT:
             if time.monotonic() - self._taken.get(number, -_RECENT) < _RECENT:
                 grace = max(grace, _ON_ITS_WAY)
@@ -121,6 +139,25 @@ class Process1:
             self._unsure[number] = self._unsure.get(number, 0) + 1
             if self._unsure[number] < _UNSURE_LOOKS:
                 self._looks[number] = (time.monotonic() + _FIRST_LOOK, _FIRST_LOOK)
+
+    def _note_handler(self, number: int) -> None:
+        """Look before a signal is sent."""
+        self._handlers.pop(number, None)
+        if self._look(number) == signals.TAKEN:
+            self._handlers[number] = self._image()
+
+    def _await_delivery(self, number: int, pause: float, image: object) -> None:
+        """Look again at what has a handler and has not run it: it may be executing a program."""
+        with contextlib.suppress(KernelError):
+            if signals.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number):
+                self._handlers[number] = image or self._image()
+                self._looks[number] = (time.monotonic() + pause, pause)
+
+    def _image(self) -> object:
+        try:
+            return procfs.image_of(procfs.pid_of_pidfd(self._pidfd))
+        except KernelError:
+            return None
 
     def _kill_for(self, number: int) -> None:
         self._kills.clear()
