@@ -16,7 +16,6 @@ on a busy machine were lost).
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from pyspaces.kernel import procfs
@@ -148,10 +147,13 @@ class Process1:
 
     def _await_delivery(self, number: int, pause: float, image: object) -> None:
         """Look again at what has a handler and has not run it: it may be executing a program."""
-        with contextlib.suppress(KernelError):
-            if signals.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number):
-                self._handlers[number] = image or self._image()
-                self._looks[number] = (time.monotonic() + pause, pause)
+        try:
+            undelivered = signals.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number)
+        except KernelError:
+            return
+        if undelivered:
+            self._handlers[number] = image or self._image()
+            self._looks[number] = (time.monotonic() + pause, pause)
 
     def _image(self) -> object:
         try:
