@@ -16,7 +16,7 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 else:
     import _signal as signal  # plain numbers: see status.py
 
@@ -330,6 +330,11 @@ def has_job_control() -> bool | None:
             return False
         process = procfs.parent_of(process)
     return None
+
+
+def are_pending(numbers: Iterable[int]) -> bool:
+    """Return whether one of these signals, blocked here, has been sent and not been read."""
+    return not signal.sigpending().isdisjoint(numbers)
 
 
 def fate_on(process: int, number: int) -> str:

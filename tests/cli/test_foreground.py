@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, processes_of
+from conftest import SCRIPT, again, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -68,8 +68,11 @@ def test_make_ends_at_ctrl_c(shell: Shell, options: str, tmp_path: Path) -> None
 
 
 @SPACES
+@pytest.mark.parametrize("number_of_try", again(1, 20))
 @pytest.mark.needs("less")
-def test_a_pager_behind_the_command_has_the_terminal(shell: Shell, options: str) -> None:
+def test_a_pager_behind_the_command_has_the_terminal(
+    shell: Shell, options: str, number_of_try: int
+) -> None:
     """Even where the command has asked for it before."""
     for command in ("seq 200", "sh -c 'stty -a >/dev/null; seq 200'", "sh -c 'read a; seq 200'"):
         shell.type(f"{run(options, command)} | TERM=vt100 less\n".encode())

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 _RENEWAL = 0.05
 # How long the sentinel has, in seconds, for its last report.
 _LAST_WORDS = 1.0
+# How long a shell has, in seconds, to see that the rest of our group was continued. If we end
+# before it has, it takes the whole job for stopped, and the terminal away from a pager: bash 5.2
+# reads what its children report child by child, not in the order of time (seen, 1 of 40 on a busy
+# machine).
+_SHELL_LOOKS = 0.2
 # What one read(2) takes of its reports: all that a pipe holds, a whole number of records.
 _MOST_TOLD = sentinel.SIZE << 15
 
@@ -73,6 +78,7 @@ class Job:
         self._kept: list[tuple[int, bool]] = []
         self._renewal: float | None = None
         self._is_up_to_date = False
+        self._continued: float | None = None  # when the rest of the caller's group was continued
 
     def begin(self, group: int, *, has_init: bool) -> None:
         """Look after `group`, that of the command, which is there and has not executed yet.
@@ -229,13 +235,24 @@ class Job:
         """Send the rest of the caller's group what the terminal would have sent it."""
         os.kill(0, number)
 
+    def continue_others(self) -> None:
+        """Continue the rest of the caller's group, stopped when it used the terminal."""
+        self.mirror(signals.CONT)
+        self._continued = time.monotonic()
+
     def close(self) -> None:
         """Put everything back; more than once is fine."""
         self._end_sentinel()
-        if self._tty >= 0:
-            self.take_back()
-            os.close(self._tty)
-            self._tty = -1
+        if self._tty < 0:
+            return
+        self.take_back()
+        os.close(self._tty)
+        self._tty = -1
+        if signals.are_pending(signals.BACKGROUND):  # used after our last look at our signals
+            self.continue_others()
+        if self._continued is not None:
+            pause = self._continued + _SHELL_LOOKS - time.monotonic()
+            time.sleep(max(0.0, pause))
 
     def _foreground(self) -> int:
         """Return the group in the foreground; 0 if it is not visible, -1 without a terminal."""

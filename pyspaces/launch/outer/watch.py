@@ -255,7 +255,7 @@ class Watch:
         if job and used and job.has_terminal():
             # A process of our own group, such as a pager, uses the terminal that the command has.
             job.take_back()
-            job.mirror(signals.CONT)
+            job.continue_others()
             return
         self._hasten()
         self._stops.stop(signal)
