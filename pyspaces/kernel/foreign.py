@@ -80,6 +80,26 @@ class Library:
         function.restype = restype
         return function
 
+    def later(self, name: str, *argtypes: Any, restype: Any = c_int) -> Later:
+        """Return function `name`, looked up when it is called for the first time."""
+        return Later(self, name, argtypes, restype)
+
+
+class Later:
+    """A function of a library that is looked up when it is called: a launch calls few of them."""
+
+    __slots__ = ("_function", "_shape")
+
+    def __init__(self, library: Library, name: str, argtypes: Any, restype: Any) -> None:
+        self._shape = (library, name, argtypes, restype)
+        self._function: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._function is None:
+            library, name, argtypes, restype = self._shape
+            self._function = library.function(name, *argtypes, restype=restype)
+        return self._function(*arguments)
+
 
 def create_string_buffer(content: bytes | int, size: int | None = None) -> Array[c_char]:
     """Return a buffer with `content` and a NUL, or of that many bytes, as ctypes does."""

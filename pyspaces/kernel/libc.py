@@ -17,8 +17,7 @@ from pyspaces.kernel import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
 
 
 class KernelError(OSError):
@@ -52,49 +51,33 @@ class Naming:
 
 _libc = ctypes.Library(None)
 _int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
+_later = _libc.later
 
-
-class _Lazy:
-    """A C function, looked up when it is called for the first time: a launch calls few of them."""
-
-    __slots__ = ("_function", "_shape")
-
-    def __init__(self, name: str, *argtypes: Any, restype: Any = _int) -> None:
-        self._shape = (name, argtypes, restype)
-        self._function: Any = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self._function is None:
-            name, argtypes, restype = self._shape
-            self._function = _libc.function(name, *argtypes, restype=restype)
-        return self._function(*arguments)
-
-
-_capget = _Lazy("capget", _text, _pointer)
-_capset = _Lazy("capset", _text, _text)
-_clearenv = _Lazy("clearenv")
-_memmove = _Lazy("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
-_memset = _Lazy("memset", _pointer, _int, ctypes.c_size_t, restype=None)
-_mount = _Lazy("mount", _text, _text, _text, _ulong, _text)
-_pivot_root = _Lazy("pivot_root", _text, _text)
-_prctl = _Lazy("prctl", _int, _ulong, _ulong, _ulong, _ulong)
-_send = _Lazy("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
-_sethostname = _Lazy("sethostname", _text, ctypes.c_size_t)
-_setdomainname = _Lazy("setdomainname", _text, ctypes.c_size_t)
-_setns = _Lazy("setns", _int, _int)
-_sigprocmask = _Lazy("sigprocmask", _int, _text, _pointer)
-_signalfd = _Lazy("signalfd", _int, _text, _int)
-_socket = _Lazy("socket", _int, _int, _int)
-_socketpair = _Lazy("socketpair", _int, _int, _int, _pointer)
-_umount2 = _Lazy("umount2", _text, _int)
-_unshare = _Lazy("unshare", _int)
-_wait4 = _Lazy("wait4", _int, _pointer, _int, _pointer)
+_capget = _later("capget", _text, _pointer)
+_capset = _later("capset", _text, _text)
+_clearenv = _later("clearenv")
+_memmove = _later("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
+_memset = _later("memset", _pointer, _int, ctypes.c_size_t, restype=None)
+_mount = _later("mount", _text, _text, _text, _ulong, _text)
+_pivot_root = _later("pivot_root", _text, _text)
+_prctl = _later("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_send = _later("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_sethostname = _later("sethostname", _text, ctypes.c_size_t)
+_setdomainname = _later("setdomainname", _text, ctypes.c_size_t)
+_setns = _later("setns", _int, _int)
+_sigprocmask = _later("sigprocmask", _int, _text, _pointer)
+_signalfd = _later("signalfd", _int, _text, _int)
+_socket = _later("socket", _int, _int, _int)
+_socketpair = _later("socketpair", _int, _int, _int, _pointer)
+_umount2 = _later("umount2", _text, _int)
+_unshare = _later("unshare", _int)
+_wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 # syscall(2) is variadic: each shape has a prototype of its own.
 _long = ctypes.c_long
-_syscall_clone3 = _Lazy("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
-_syscall_clone = _Lazy("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
-_syscall_openat2 = _Lazy("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
-_syscall = _Lazy("syscall", _long, *[_long] * 6, restype=_long)
+_syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
+_syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
+_syscall_openat2 = _later("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
+_syscall = _later("syscall", _long, *[_long] * 6, restype=_long)
 # How often a path with ".." is resolved again; seen: once in thousands, beside tests that mount.
 _MOST_RACES = 10_000
 _CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
@@ -107,7 +90,8 @@ before_fork, after_fork_parent, after_fork_child = (
 )
 
 
-def _checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:
+def checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:
+    """Return what a call of C has returned. Raises KernelError if that is -1."""
     if result == -1:
         raise KernelError(ctypes.get_errno(), call, arguments, path)
     return result
@@ -125,7 +109,7 @@ def clone3(flags: int, *, exit_signal: int) -> tuple[int, int]:
     words = (flags | constants.CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, exit_signal)
     args = struct.pack("11Q", *words, *[0] * 6)
     result = _syscall_clone3(constants.SYS_clone3, args, len(args))
-    return _checked(result, "clone3", hex(flags)), pidfd.value
+    return checked(result, "clone3", hex(flags)), pidfd.value
 
 
 def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
@@ -136,17 +120,17 @@ def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
     number, pidfd = number_of(constants.SYS_clone, "clone"), _int(-1)
     bits = flags | constants.CLONE_PIDFD | exit_signal
     result = _syscall_clone(number, bits, None, ctypes.byref(pidfd), None, None)
-    return _checked(result, "clone", hex(flags)), pidfd.value
+    return checked(result, "clone", hex(flags)), pidfd.value
 
 
 def unshare(flags: int) -> None:
     """Move the calling process into new namespaces: unshare(2)."""
-    _checked(_unshare(flags), "unshare", hex(flags))
+    checked(_unshare(flags), "unshare", hex(flags))
 
 
 def setns(descriptor: int, flag: int, *, path: str | None = None) -> None:
     """Move the calling process into the namespace behind `descriptor`: setns(2)."""
-    _checked(_setns(descriptor, flag), "setns", hex(flag), path=path)
+    checked(_setns(descriptor, flag), "setns", hex(flag), path=path)
 
 
 def mount(
@@ -155,18 +139,18 @@ def mount(
     """Attach a file system, or change a mount, according to `flags`: mount(2)."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
     options = None if data is None else os.fsencode(data)
-    _checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
+    checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
 
 
 def umount(target: str, flags: int) -> None:
     """Detach a mount: umount2(2)."""
-    _checked(_umount2(os.fsencode(target), flags), "umount2", hex(flags), path=target)
+    checked(_umount2(os.fsencode(target), flags), "umount2", hex(flags), path=target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Make the mount `new_root` the root of this mount namespace: pivot_root(2)."""
     result = _pivot_root(os.fsencode(new_root), os.fsencode(put_old))
-    _checked(result, "pivot_root", put_old, path=new_root)
+    checked(result, "pivot_root", put_old, path=new_root)
 
 
 def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
@@ -180,7 +164,7 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
         result = _syscall_openat2(constants.SYS_openat2, folder, os.fsencode(path), how, len(how))
         if result != -1 or ctypes.get_errno() != _errno.EAGAIN:
             break
-    return _checked(result, "openat2", path=path)
+    return checked(result, "openat2", path=path)
 
 
 def mount_id(descriptor: int) -> int | None:
@@ -203,7 +187,7 @@ def mount_id(descriptor: int) -> int | None:
 def _control(option: str, value: int = 0, more: int = 0) -> int:
     """Call prctl(2), whose options `constants` has by their names."""
     result = _prctl(getattr(constants, option), value, more, 0, 0)
-    return _checked(result, "prctl", option, value, more)
+    return checked(result, "prctl", option, value, more)
 
 
 def set_parent_death_signal(number: int) -> None:
@@ -258,7 +242,7 @@ def raise_ambient_capability(number: int) -> None:
 def capabilities() -> tuple[int, int, int]:
     """Return the effective, permitted and inheritable sets of this thread, as bits: capget(2)."""
     room = ctypes.create_string_buffer(24)
-    _checked(_capget(_CAPABILITY_HEADER, ctypes.addressof(room)), "capget")
+    checked(_capget(_CAPABILITY_HEADER, ctypes.addressof(room)), "capget")
     low = struct.unpack("6I", room.raw)
     effective, permitted, inheritable = (low[i] | low[i + 3] << 32 for i in range(3))
     return effective, permitted, inheritable
@@ -268,38 +252,38 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     """Set the effective, permitted and inheritable sets of this thread: capset(2)."""
     sets = (effective, permitted, inheritable)
     data = struct.pack("6I", *(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
-    _checked(_capset(_CAPABILITY_HEADER, data), "capset")
+    checked(_capset(_CAPABILITY_HEADER, data), "capset")
 
 
 def sethostname(name: str) -> None:
     """Set the host name of the caller's UTS namespace: sethostname(2)."""
     encoded = os.fsencode(name)
-    _checked(_sethostname(encoded, len(encoded)), "sethostname", name)
+    checked(_sethostname(encoded, len(encoded)), "sethostname", name)
 
 
 def setdomainname(name: str) -> None:
     """Set the NIS domain name of the caller's UTS namespace: setdomainname(2)."""
     encoded = os.fsencode(name)
-    _checked(_setdomainname(encoded, len(encoded)), "setdomainname", name)
+    checked(_setdomainname(encoded, len(encoded)), "setdomainname", name)
 
 
 def socketpair() -> tuple[int, int]:
     """Return two connected close-on-exec sockets that keep messages whole: socketpair(2)."""
     pair = (_int * 2)()
     kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
-    _checked(_socketpair(constants.AF_UNIX, kind, 0, pair), "socketpair")
+    checked(_socketpair(constants.AF_UNIX, kind, 0, pair), "socketpair")
     return pair[0], pair[1]
 
 
 def send(descriptor: int, data: bytes) -> None:
     """Send one message: send(2). If the peer has gone, the error is EPIPE, without SIGPIPE."""
-    _checked(_send(descriptor, data, len(data), constants.MSG_NOSIGNAL), "send")
+    checked(_send(descriptor, data, len(data), constants.MSG_NOSIGNAL), "send")
 
 
 def inet_socket() -> int:
     """Return a close-on-exec IPv4 datagram socket, for interface requests: socket(2)."""
     kind = constants.SOCK_DGRAM | constants.SOCK_CLOEXEC
-    return _checked(_socket(constants.AF_INET, kind, 0), "socket", "AF_INET")
+    return checked(_socket(constants.AF_INET, kind, 0), "socket", "AF_INET")
 
 
 def signalfd(numbers: Sequence[int]) -> int:
@@ -307,27 +291,7 @@ def signalfd(numbers: Sequence[int]) -> int:
     bits = sum(1 << (number - 1) for number in numbers)
     mask = struct.pack("Q", bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
-    return _checked(_signalfd(-1, mask, flags), "signalfd")
-
-
-def start_timer(seconds: float, *, every: float, number: int) -> Callable[[], object]:
-    """Send signal `number` to this process after `seconds`, and then once in `every` seconds.
-
-    timer_create(2), by the monotonic clock. Children do not inherit it. Returns a function that
-    ends it.
-    """
-    # glibc before 2.34 has it in a library of its own.
-    try:
-        create = (library := _libc).function("timer_create")
-    except AttributeError:
-        create = (library := ctypes.Library("librt.so.1")).function("timer_create")
-    timer, event = _pointer(), struct.pack("Pii", 0, number, 0).ljust(64, b"\0")
-    clock = constants.CLOCK_MONOTONIC
-    _checked(create(clock, event, ctypes.byref(timer)), "timer_create")
-    times = [part for one in (every, seconds) for part in (int(one), int(one % 1 * 1e9))]
-    settime, delete = (library.function(f"timer_{name}") for name in ("settime", "delete"))
-    _checked(settime(timer, 0, struct.pack("4l", *times), None), "timer_settime")
-    return lambda: delete(timer)
+    return checked(_signalfd(-1, mask, flags), "signalfd")
 
 
 def c_string_fault(text: str) -> str | None:
@@ -382,7 +346,7 @@ def wait4(pid: int) -> tuple[int, float, float, int]:
 
 def unblock_signals() -> None:
     """Let every signal reach this thread: sigprocmask(2), with SIG_SETMASK and an empty set."""
-    _checked(_sigprocmask(_SIG_SETMASK, bytes(128), None), "sigprocmask")
+    checked(_sigprocmask(_SIG_SETMASK, bytes(128), None), "sigprocmask")
 
 
 def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
@@ -404,11 +368,11 @@ def prlimit(number: int, soft: int | None, hard: int | None) -> None:
     # Most launches do without: 10 us.
     function = _libc.function("prlimit", _int, _int, _text, _pointer)
     now = ctypes.create_string_buffer(struct.calcsize("2L"))
-    _checked(function(0, number, None, ctypes.addressof(now)), "prlimit")
+    checked(function(0, number, None, ctypes.addressof(now)), "prlimit")
     most = struct.unpack("L", b"\xff" * struct.calcsize("L"))[0]
     pair = zip((soft, hard), struct.unpack("2L", now.raw), strict=True)
     values = [was if wanted is None else min(wanted & (1 << 64) - 1, most) for wanted, was in pair]
-    _checked(function(0, number, struct.pack("2L", *values), None), "prlimit")
+    checked(function(0, number, struct.pack("2L", *values), None), "prlimit")
 
 
 def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:
@@ -427,4 +391,4 @@ def call(name: str, number: int, *arguments: int | bytes | None, path: str | Non
     ]
     words = [room if isinstance(room, int) else ctypes.addressof(room) for room in rooms]
     words += [0] * (6 - len(words))
-    return _checked(_syscall(number, *words), name, path=path)
+    return checked(_syscall(number, *words), name, path=path)

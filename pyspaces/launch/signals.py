@@ -176,8 +176,10 @@ class Reader:
         if self._wake_after is not None:
             # A clock that nobody can stop: to send SIGCONT continues a process, even one that
             # blocks it. Again and again, since it may be stopped again.
+            from pyspaces.kernel import timer
+
             seconds = min(self._wake_after, _LONGEST_TIMER)
-            self._end_timer = libc.start_timer(seconds, every=_WAKE_EVERY, number=CONT)
+            self._end_timer = timer.start(seconds, every=_WAKE_EVERY, number=CONT)
         return self
 
     def __exit__(self, *_: object) -> None:
