@@ -114,9 +114,10 @@ class Process1:
     def _judge(self, number: int, pause: float, grace: float) -> None:
         self._looks.pop(number, None)
         had_handler = self._handlers.pop(number, None)
+        image = had_handler or self._image()  # before the look, or it may be the next one's
         fate = self._look(number)
         if fate == signals.TAKEN:
-            self._await_delivery(number, pause, had_handler)
+            self._await_delivery(number, pause, image)
             return
         if had_handler is not None:
             if had_handler == self._image():
@@ -141,9 +142,10 @@ class Process1:
 
     def _note_handler(self, number: int) -> None:
         """Look before a signal is sent."""
+        image = self._image()
         self._handlers.pop(number, None)
         if self._look(number) == signals.TAKEN:
-            self._handlers[number] = self._image()
+            self._handlers[number] = image
 
     def _await_delivery(self, number: int, pause: float, image: object) -> None:
         """Look again at what has a handler and has not run it: it may be executing a program."""
@@ -151,8 +153,8 @@ class Process1:
             undelivered = signals.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number)
         except KernelError:
             return
-        if undelivered:
-            self._handlers[number] = image or self._image()
+        if undelivered or self._image() != image:
+            self._handlers[number] = image
             self._looks[number] = (time.monotonic() + pause, pause)
 
     def _image(self) -> object:
