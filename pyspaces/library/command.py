@@ -154,6 +154,8 @@ class Popen(subprocess.Popen[Any]):
         if self._plan is None:
             return space.plan_of(words, settings, what="Popen()")
         plan = checked(self._plan).replace(command=tuple(words))
+        if plan.holds("network") and plan.network.listen:
+            raise UsageFault([f"listen: {space.REFUSED_FOR_COMMAND['listen']}"])
         if cwd is not None:
             plan = plan.replace(workdir=os.fsdecode(cwd))
         return plan.replace(life=plan.life.replace(new_session=True)) if new_session else plan

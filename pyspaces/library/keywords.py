@@ -141,6 +141,7 @@ class InRoot(Own, Process, total=False):
 class Streams(Space, total=False):
     """Keywords of create_subprocess_exec, besides the streams."""
 
+    seccomp_learn: Path | None
     executable: Path | None
     close_fds: bool
     pass_fds: Sequence[int]

@@ -69,7 +69,10 @@ REFUSED_FOR_COMMAND = {
     **dict.fromkeys(
         ("status_fd", "status_file", "pid_file", "report"), "use pid, status and usage"
     ),
+    "listen": "bind a socket in the program, and give it to the command by pass_fds",
 }
+# What only a command can have.
+FOR_COMMAND = ("seccomp_learn",)
 # Every keyword, and its setting.
 TAKEN = {
     **{RENAMED.get(name, name): name for name in BY_NAME if name not in REFUSED or name in RENAMED},
@@ -92,11 +95,12 @@ def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Pla
     for the message. Raises UsageFault, and TypeError for unknown keywords.
     """
     refused = REFUSED | {"get_context()": SINGLE, "Popen()": REFUSED_FOR_COMMAND}.get(what, {})
-    faults = [f"{name}: {refused[name]}" for name in space if name in refused]
+    own = FOR_COMMAND if what == "Popen()" else ()
+    faults = [f"{name}: {refused[name]}" for name in space if name in refused and name not in own]
     if faults:
         raise UsageFault(faults)
     for name in space:
-        if name not in TAKEN:
+        if name not in TAKEN and name not in own:
             raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
     mapping = _mapping_of(space, faults)
     if faults:
@@ -117,9 +121,9 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     for name, value in space.items():
         if not _is_fitting(name, value):
             faults.append(f"{name}: takes True or False, and is {told(value)}")
-        elif TAKEN[name] in BY_NAME and name not in SETS:
+        elif (setting := TAKEN.get(name, name)) in BY_NAME and name not in SETS:
             # Of two names for a setting, one may be False.
-            mapping[TAKEN[name]] = mapping.get(TAKEN[name]) or value
+            mapping[setting] = mapping.get(setting) or value
     mounts = space.get("mounts", ())
     if isinstance(mounts, list | tuple):
         mapping["mounts"] = [*([name] for name in SETS if space.get(name)), *mounts]
@@ -131,7 +135,7 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
 
 def _is_fitting(name: str, value: object) -> bool:
     """Return False for a flag whose value is not a bool."""
-    row = BY_NAME.get(TAKEN[name])
+    row = BY_NAME.get(TAKEN.get(name, name))
     is_flag = name in SETS or (row is not None and row.kind == FLAG)
     return not is_flag or value is None or isinstance(value, bool)
 

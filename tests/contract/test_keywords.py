@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyspaces import Chroot, Container, Inject, UsageFault, get_context, setns, settings
+from pyspaces import Chroot, Container, Inject, Popen, UsageFault, get_context, run, setns, settings
 from pyspaces.kernel import namespaces
 from pyspaces.library import keywords, space
 from pyspaces.settings import FLAG, ORDERED, TOGGLE
@@ -53,6 +53,25 @@ def test_a_refusal_names_the_setting_and_says_why(name: str) -> None:
         with pytest.raises(UsageFault) as caught:
             use(**{name: "x"})  # type: ignore[arg-type]
         assert caught.value.faults == (f"{name}: {space.REFUSED[name]}",)
+
+
+@pytest.mark.parametrize("name", sorted(space.REFUSED_FOR_COMMAND))
+def test_a_command_has_reasons_of_its_own(name: str) -> None:
+    with pytest.raises(UsageFault) as caught:
+        Popen(["true"], **{name: "x"})  # type: ignore[arg-type]
+    assert caught.value.faults == (f"{name}: {space.REFUSED_FOR_COMMAND[name]}",)
+
+
+def test_each_reason_for_a_function_that_says_so_has_another_for_a_command() -> None:
+    operations = {row.name for row in settings.SETTINGS if row.kind == ORDERED}
+    rest = set(space.REFUSED) - operations - set(space.RENAMED)
+    assert rest == set(space.REFUSED_FOR_COMMAND) | set(space.FOR_COMMAND)
+
+
+def test_a_plan_is_refused_for_a_command_as_its_setting_is() -> None:
+    plan = settings.plan_from({"command": ["true"], "listen": ["0"]})
+    with pytest.raises(UsageFault, match="listen: bind a socket in the program"):
+        run(["true"], plan=plan)
 
 
 @pytest.mark.parametrize("name", sorted(space.SINGLE))
