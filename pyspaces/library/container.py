@@ -10,6 +10,7 @@ from multiprocessing import context as mp_context
 
 from pyspaces import launch
 from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.kernel import constants
 from pyspaces.library import space
 from pyspaces.library.function import FunctionProcess, Popen, label_of
 from pyspaces.record import told
@@ -41,16 +42,17 @@ class Container(FunctionProcess):
     inside. init, init_wait: the function runs as a child of a process 1 that reaps processes and
     forwards signals, and exits with the function's exit code. kill_child: the signal to the
     function when the thread that started it ends; by default, it outlives its parent, as a Process
-    does. registered: a name for `pyspaces enter`, `list` and `stop`. overlay_diff: is written when
-    join(), result() or exitcode notices the end. flags: further namespaces, as CLONE_NEW* bits.
-    map_zero, newuser, newpid, newnet, newns, newuts, newipc: names of the first version for
-    map_root, user, pid, net, mount, uts and ipc.
+    does. A daemonic process (a worker of multiprocessing.Pool, or of Dask) can only start a
+    Container with kill_child="KILL". registered: a name for `pyspaces enter`, `list` and `stop`.
+    overlay_diff: is written when join(), result() or exitcode notices the end. flags: further
+    namespaces, as CLONE_NEW* bits. map_zero, newuser, newpid, newnet, newns, newuts, newipc: names
+    of the first version for map_root, user, pid, net, mount, uts and ipc.
 
     The function needs this process's memory, so a Container is always forked: the launch server
     (`pyspaces.launch.use_server`) is for commands.
 
     Refused for a function, with the reason: hold, no_fork, no_kill_child, timeout, kill_after, pty,
-    status_fd, status_file, pid_file, report.
+    status_fd, status_file, pid_file, report, listen, seccomp_learn.
 
     Raises UsageFault for invalid settings. `start` raises SpaceError if the launch fails; nothing
     is left running then.
@@ -78,6 +80,9 @@ class Container(FunctionProcess):
 
     def _is_pid_1(self) -> bool:
         return self._plan.has("pid") and not self._plan.life.init
+
+    def _ends_with_parent(self) -> bool:
+        return self._plan.life.kill_child == constants.SIGKILL
 
 
 class Chroot(Container):
@@ -111,6 +116,8 @@ def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
         """A worker in the namespaces of its context."""
 
         _start_method = "fork"
+        # What runs in a Pool or an executor has no `result` of its own.
+        _prints = True
 
         def __init__(
             self,

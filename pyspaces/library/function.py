@@ -9,9 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import struct
+import sys
 import traceback
 from collections.abc import Mapping
 from multiprocessing import process
+from types import FunctionType, SimpleNamespace
 
 from pyspaces import status
 from pyspaces.errors import UsageFault
@@ -31,6 +34,17 @@ if TYPE_CHECKING:
 
 
 _LONGEST_WAIT = 86400.0
+# Of a record: whether to print the text if nobody asks for it, and its length; then the text, and
+# the pickled error and value.
+_HEAD = struct.Struct("=?Q")
+_DAEMONIC = (
+    "this process is daemonic, and multiprocessing lets it have no children that may outlive it:"
+    ' set kill_child="KILL"'
+)
+_DAEMONIC_HINT = (
+    "Dask's workers are not daemonic with the configuration distributed.worker.daemon: False, and"
+    " joblib's are not with the backend loky"
+)
 
 
 class NoResult(RuntimeError):
@@ -55,8 +69,12 @@ class ChildTraceback(Exception):
 class FunctionProcess(multiprocessing.Process):
     """A process that a subclass creates; `result` returns the result of its function.
 
-    target, given: as for `multiprocessing.Process`.
+    target, given: as for `multiprocessing.Process`. If nobody asks for the result, the traceback of
+    an exception is printed once the object is no longer used, or by `close`.
     """
+
+    # Whether the child prints the traceback of an exception, as a Process does.
+    _prints = False
 
     if TYPE_CHECKING:  # attributes of Process
         _popen: NamespacePopen | None
@@ -71,6 +89,7 @@ class FunctionProcess(multiprocessing.Process):
         arguments: dict[str, Any] = {"args": tuple(args), "kwargs": dict(kwargs or {})}
         super().__init__(target=target, **{**given, **arguments})
         self._record = -1
+        self._is_told = False
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         """Start the process in which `bootstrap` is called."""
@@ -78,6 +97,10 @@ class FunctionProcess(multiprocessing.Process):
 
     def _is_pid_1(self) -> bool:
         """Return whether the process is process 1 of a pid namespace."""
+        return False
+
+    def _ends_with_parent(self) -> bool:
+        """Return whether the kernel kills the process when this one ends."""
         return False
 
     @staticmethod
@@ -90,16 +113,32 @@ class FunctionProcess(multiprocessing.Process):
         process.BaseProcess._after_fork()  # type: ignore[attr-defined]
 
     def start(self) -> None:
-        """Start the process; return once it is set up. Raises SpaceError if that fails."""
+        """Start the process; return once it is set up.
+
+        Raises SpaceError if that fails, and UsageFault in a daemonic process, if this one would
+        outlive it: what a daemonic process has started is not ended with it.
+        """
+        daemonic = multiprocessing.current_process().daemon
+        if daemonic and not self._ends_with_parent():
+            raise UsageFault([_DAEMONIC], hint=_DAEMONIC_HINT)
         # A file in memory, not a pipe: the child never waits for a reader, whatever the size.
         record = os.memfd_create("pyspaces-result")
         try:
             self._record = record
-            super().start()
+            if daemonic:
+                self._start_unchecked()
+            else:
+                super().start()
         except BaseException:
             self._record = -1
             os.close(record)
             raise
+
+    def _start_unchecked(self) -> None:
+        """Run CPython's own `start` as in a process that is not daemonic."""
+        original = process.BaseProcess.start
+        changed = {"_current_process": SimpleNamespace(_config={})}
+        FunctionType(original.__code__, {**original.__globals__, **changed})(self)
 
     def run(self) -> None:
         """Call the target in the child, and store its result for the parent."""
@@ -107,20 +146,27 @@ class FunctionProcess(multiprocessing.Process):
             value = self._target(*self._args, **self._kwargs) if self._target else None  # type: ignore[attr-defined]
         except BaseException as error:
             self._leave(error=error, value=None)
-            raise
+            if self._prints or isinstance(error, SystemExit):
+                raise
+            # The exit code of an exception, without its traceback: `result` raises it.
+            raise SystemExit(1) from None
         self._leave(error=None, value=value)
 
     def _leave(self, *, error: BaseException | None, value: object) -> None:
         text = "".join(traceback.format_exception(error)) if error else ""
         try:
-            data = pickle.dumps((error, text, value))
+            data = pickle.dumps((error, value))
             pickle.loads(data)  # noqa: S301 - the parent must be able to load it
         except Exception as fault:  # noqa: BLE001 - a reducer may raise anything
             what = f"raised {type(error).__name__}" if error else f"returned {type(value).__name__}"
             problem = UnpicklableResult(f"the function {what}, which cannot be pickled: {fault}")
-            data = pickle.dumps((problem, text, None))
+            data = pickle.dumps((problem, None))
+        # Of a SystemExit nothing is told but by `result`; nor of what the child prints itself.
+        is_told = self._prints or isinstance(error, SystemExit)
+        told_text = text.encode(errors="backslashreplace")
+        head = _HEAD.pack(not is_told and bool(text), len(told_text))
         with open(self._record, "wb", closefd=False) as file:
-            file.write(data)
+            file.write(head + told_text + data)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end, and return what the function returned or raise what it raised.
@@ -134,11 +180,14 @@ class FunctionProcess(multiprocessing.Process):
         self._wait(limit_of(timeout))
         if self.exitcode is None:
             raise TimeoutError(f"{self.name} still runs after {timeout} s")
-        data = self._read_record()
-        if not data:
+        record = self._read_record()
+        if not record:
             raise NoResult(f"{self.name} {_end_of(self.exitcode)} before it had a result")
+        self._is_told = True
+        start = _HEAD.size + _HEAD.unpack_from(record)[1]
+        text = record[_HEAD.size : start].decode()
         # The function is the caller's own, and so is what it returned.
-        error, text, value = pickle.loads(data)  # noqa: S301
+        error, value = pickle.loads(memoryview(record)[start:])  # noqa: S301
         if error is not None:
             raise error from ChildTraceback(text)
         return value
@@ -176,8 +225,22 @@ class FunctionProcess(multiprocessing.Process):
 
     def _drop_record(self) -> None:
         if self._record >= 0:
+            self._tell_unasked()
             os.close(self._record)
             self._record = -1
+
+    def _tell_unasked(self) -> None:
+        """Print the traceback of an exception that nobody has asked for."""
+        if self._is_told or self._parent_pid != os.getpid() or sys.stderr is None:
+            return
+        self._is_told = True
+        # Without a file object: at the end of the program there is no `open` any more.
+        head = os.pread(self._record, _HEAD.size, 0)
+        if len(head) == _HEAD.size:
+            is_wanted, length = _HEAD.unpack(head)
+            if is_wanted:
+                text = os.pread(self._record, length, _HEAD.size).decode(errors="replace")
+                sys.stderr.write(f"Process {self.name}:\n{text}")
 
     def __del__(self) -> None:
         if hasattr(self, "_record"):

@@ -235,6 +235,9 @@ class _Guest(FunctionProcess):
         plan = settings.plan_from({"command": [label_of(target)]})
         self._plan = plan.replace(life=plan.life.replace(kill_child=None))
 
+    def _ends_with_parent(self) -> bool:
+        return True  # its pid namespace does
+
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         visit = joining.open_visit(self._where)
         try:

@@ -96,7 +96,87 @@ def test_an_exception_comes_home_with_its_traceback(capfd: pytest.CaptureFixture
         result_of(fail, user=True, pid=True)
     assert isinstance(caught.value.__cause__, ChildTraceback)
     assert "in fail" in str(caught.value.__cause__)
-    assert "Odd: in the child" in capfd.readouterr().err
+    assert capfd.readouterr().err == ""
+
+
+UNASKED = """
+import sys
+from pyspaces import Container
+def fail(): raise KeyError(sys.argv[1])
+def closed():
+    one = Container(fail, user=True, name="closed")
+    one.start(); one.join(); one.close()
+def left():
+    one = Container(fail, user=True, name="left")
+    one.start(); one.join()
+closed(); left()
+print("these two", file=sys.stderr)
+at_the_end = Container(fail, user=True, name="at the end")
+at_the_end.start()
+"""
+
+
+def test_an_exception_that_nobody_asks_for_is_printed_once() -> None:
+    done = outcome([sys.executable, "-c", UNASKED, "token"])
+    shown = [line for line in done.stderr.splitlines() if not line.startswith((" ", "Traceback"))]
+    error = "KeyError: 'token'"
+    assert shown == [
+        *("Process closed:", error, "Process left:", error, "these two"),
+        *("Process at the end:", error),
+    ]
+
+
+def in_daemonic(function: Callable[[], object]) -> list[str]:
+    """Call a function in a daemonic process; return what it returns, or its error, as texts."""
+    reading, writing = multiprocessing.Pipe(duplex=False)
+
+    def call() -> None:
+        try:
+            writing.send([str(function())])
+        except UsageFault as fault:
+            writing.send([*fault.faults, str(fault.hint)])
+
+    process = multiprocessing.get_context("fork").Process(target=call, daemon=True)
+    process.start()
+    try:
+        assert reading.poll(60)
+        words: list[str] = reading.recv()
+        return words
+    finally:
+        process.join()
+        process.close()
+        reading.close()
+        writing.close()
+
+
+def test_a_daemonic_process_is_told_what_to_set() -> None:
+    fault, hint = in_daemonic(lambda: result_of(facts, user=True, pid=True))
+    assert "this process is daemonic" in fault
+    assert 'set kill_child="KILL"' in fault
+    assert "distributed.worker.daemon" in hint
+    (told,) = in_daemonic(lambda: result_of(facts, user=True, pid=True, kill_child="KILL"))
+    assert told.startswith("(1, 0, ")
+    (told,) = in_daemonic(lambda: result_of(abs, -3, user=True, kill_child="KILL", init=True))
+    assert told == "3"
+
+
+def test_a_container_of_a_daemonic_process_ends_with_it(wait_until: Callable[..., None]) -> None:
+    token = f"daemonic {time.monotonic_ns()}"
+
+    def start() -> None:
+        line = f": {token}; sleep 1000 & wait"
+        space: dict[str, Any] = {"user": True, "pid": True, "kill_child": "KILL"}
+        inside = Container(os.execv, args=("/bin/sh", ["sh", "-c", line]), **space)
+        inside.start()
+        inside.join()
+
+    process = multiprocessing.get_context("fork").Process(target=start, daemon=True)
+    process.start()
+    wait_until(lambda: processes_with(token), "the function runs")
+    process.kill()
+    process.join()
+    process.close()
+    wait_until(lambda: not processes_with(token), "the function has ended")
 
 
 def test_endings_without_a_value_are_told_apart() -> None:
