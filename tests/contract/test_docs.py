@@ -253,6 +253,7 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
         ("readme-python", []),
         ("readme-run", []),
         ("readme-sandbox", []),
+        ("readme-anyio", []),
         ("readme-container", []),
         ("readme-init", []),
         ("readme-inject", []),
