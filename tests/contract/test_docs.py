@@ -246,25 +246,31 @@ def test_hints_about_helpers_stand_in_the_readme(phrase: str) -> None:
     assert phrase in " ".join(_section("When a launch is refused").split())
 
 
+# The examples in Python, each with the command around it.
+EXAMPLES: dict[str, list[str]] = {
+    "readme-python": [],
+    "readme-run": [],
+    "readme-sandbox": [],
+    "readme-anyio": [],
+    "readme-container": [],
+    "readme-init": [],
+    "readme-logging": [],
+    "readme-inject": [],
+    # For root, as its text says: here of a user namespace.
+    "readme-setns": [SCRIPT, "run", "--user", "--uts", "--"],
+}
+
+
+def test_every_example_in_python_is_run() -> None:
+    text = README.read_text()
+    assert re.findall(r"<!-- (readme-\w+) -->\n```python\n", text) == list(EXAMPLES)
+    assert text.count("```python\n") == len(EXAMPLES)
+
+
 @pytest.mark.needs("userns", "pidns")
-@pytest.mark.parametrize(
-    ("name", "around"),
-    [
-        ("readme-python", []),
-        ("readme-run", []),
-        ("readme-sandbox", []),
-        ("readme-anyio", []),
-        ("readme-container", []),
-        ("readme-init", []),
-        ("readme-inject", []),
-        # For root, as its text says: here of a user namespace.
-        ("readme-setns", [SCRIPT, "run", "--user", "--uts", "--"]),
-    ],
-)
-def test_an_example_of_the_readme_runs_and_prints_what_it_says(
-    name: str, around: list[str]
-) -> None:
-    done = outcome([*around, sys.executable, "-c", _block(name, "python")])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_of_the_readme_runs_and_prints_what_it_says(name: str) -> None:
+    done = outcome([*EXAMPLES[name], sys.executable, "-c", _block(name, "python")])
     assert (done.returncode, done.stderr) == (0, "")
     assert f"```text\n{done.stdout}```\n" in _section("Library")
 
