@@ -252,6 +252,7 @@ EXAMPLES: dict[str, list[str]] = {
     "readme-run": [],
     "readme-sandbox": [],
     "readme-anyio": [],
+    "readme-dask": [],
     "readme-container": [],
     "readme-init": [],
     "readme-logging": [],

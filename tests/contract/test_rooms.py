@@ -23,7 +23,7 @@ ROOT = Path(pyspaces.__file__).parent
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
 WORDS = {"record", "pattern", "visible", "status", "errors", "feature"}
-DOORSTEP = {"", "__main__", "anyio", "cli", "cloning", "finding"}
+DOORSTEP = {"", "__main__", "anyio", "cli", "cloning", "dask", "finding"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
 ROOMS = {
@@ -388,7 +388,8 @@ def test_the_child_does_not_print_or_log() -> None:
     assert importers_of("logging") == {"pyspaces.library.pytest_plugin"}
     # Whose Popen ours derives from; off the launch path.
     assert importers_of("subprocess") == {
-        *("pyspaces.library.command", "pyspaces.library.aio", "pyspaces.anyio")
+        *("pyspaces.library.command", "pyspaces.library.aio", "pyspaces.anyio"),
+        "pyspaces.library.job",
     }
     names = {use.name for use in ALL_USES if use.module.startswith("pyspaces.launch.inner")}
     assert not {"print", "logging", "subprocess", "stdout", "stderr", "warn"} & names
