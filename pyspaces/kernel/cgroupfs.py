@@ -1,4 +1,7 @@
-"""Cgroups of processes, and the files for joining them: cgroups(7).
+"""Cgroups of processes, the files for joining them, and what a cgroup is asked and told.
+
+cgroups(7), and Documentation/admin-guide/cgroup-v2.rst. A cgroup of version 2 is the path of its
+directory.
 
 Runs in any process. Must not know limits or policy.
 """
@@ -7,9 +10,18 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import time
 
-from pyspaces.kernel import mountinfo, procfs
+from pyspaces.kernel import constants, mountinfo, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_KILL_ROUND = 0.02  # seconds, for processes that are killed one by one
+_LONGEST_EVENTS = 4096
 
 
 def cgroups_of(process: int | str) -> list[tuple[str, str]]:
@@ -35,3 +47,148 @@ def procs_file(controllers: str, path: str) -> str:
             if path == below or path.startswith(below + "/"):
                 return os.path.join(mount.point, path[len(below) :].lstrip("/"), "cgroup.procs")
     raise KernelError(errno.ENOENT, "find", [], f"cgroup {controllers}:{path}")
+
+
+def own() -> str:
+    """Return the directory of the cgroup of version 2 of this process.
+
+    Raises KernelError (ENOENT) if version 2 is not mounted here, or not this part of it.
+    """
+    path = dict(cgroups_of("self")).get("")
+    if path is None:
+        raise KernelError(errno.ENOENT, "find", [], "a cgroup of version 2")
+    file = procs_file("", path)
+    if not os.path.exists(file):  # something else is mounted above it
+        raise KernelError(errno.ENOENT, "find", [], file)
+    return os.path.dirname(file)
+
+
+def up_from(directory: str) -> Iterator[str]:
+    """Yield a directory and those above it, up to the mount point of its hierarchy."""
+    points = {mount.point for mount in mountinfo.mounts() if mount.kind == "cgroup2"}
+    while True:
+        yield directory
+        if directory in points or directory == "/":
+            return
+        directory = os.path.dirname(directory)
+
+
+def read_or_none(cgroup: str, name: str) -> str | None:
+    """Return the text of a file of a cgroup; None if it cannot be read."""
+    return procfs.read_or_none(f"{cgroup}/{name}")
+
+
+def words_of(cgroup: str, name: str) -> list[str]:
+    """Return the words of a file of a cgroup; none if it cannot be read."""
+    return (read_or_none(cgroup, name) or "").split()
+
+
+def rows_of(cgroup: str, name: str) -> dict[str, str]:
+    """Return a file of lines `KEY VALUE` as a dict; empty if it cannot be read."""
+    lines = (read_or_none(cgroup, name) or "").splitlines()
+    return {key: value for key, _, value in (line.partition(" ") for line in lines)}
+
+
+def write(cgroup: str, name: str, text: str) -> None:
+    """Write to a file of a cgroup, in one write(2). Raises KernelError naming the file."""
+    procfs.write_once(f"{cgroup}/{name}", text)
+
+
+def create(cgroup: str) -> None:
+    """Create a cgroup. Raises KernelError."""
+    try:
+        os.mkdir(cgroup, 0o755)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "mkdir", [], cgroup) from None
+
+
+def open_directory(cgroup: str) -> int:
+    """Return a close-on-exec descriptor of a cgroup, for clone3(2). Raises KernelError."""
+    try:
+        return os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], cgroup) from None
+
+
+def kill(cgroup: str, patience: float) -> bool:
+    """Kill all processes in and beneath a cgroup; return whether they have ended in time.
+
+    patience: seconds. By cgroup.kill, since Linux 5.14; before that, one by one.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        events = os.open(f"{cgroup}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True  # somebody has removed it, so it was empty
+    try:
+        poller = select.poll()
+        poller.register(events, select.POLLPRI)
+        at_once = None
+        # A change is reported if it comes after what was read last: so this reads first.
+        while b"populated 1" in os.pread(events, _LONGEST_EVENTS, 0):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if at_once is None:
+                at_once = _kill_at_once(cgroup)
+            if not at_once:
+                kill_each(cgroup)
+                left = min(left, _KILL_ROUND)
+            poller.poll(left * 1000 + 1)
+    except OSError:  # it is removed meanwhile
+        return True
+    finally:
+        os.close(events)
+    return True
+
+
+def _kill_at_once(cgroup: str) -> bool:
+    try:
+        write(cgroup, "cgroup.kill", "1")
+    except KernelError:
+        return False
+    return True
+
+
+def kill_each(cgroup: str) -> None:
+    """Kill each process that is found in or beneath a cgroup, without waiting."""
+    for directory in _beneath(cgroup):
+        for word in words_of(directory, "cgroup.procs"):
+            try:
+                pidfd = nsfs.pidfd_open(int(word))
+            except KernelError:
+                continue
+            try:
+                # Still the one that was listed: it is looked up again, by what stands for it.
+                if word in words_of(directory, "cgroup.procs"):
+                    nsfs.pidfd_send_signal(pidfd, constants.SIGKILL, 0)
+            except KernelError:
+                continue
+            finally:
+                os.close(pidfd)
+
+
+def remove(path: str) -> None:
+    """Remove a cgroup and those beneath it, none of which may have processes: rmdir(2).
+
+    Raises KernelError naming the first that cannot be removed; one that is not there is fine.
+    """
+    for directory in reversed(list(_beneath(path))):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise KernelError(error.errno or 0, "rmdir", [], directory) from None
+
+
+def _beneath(path: str) -> Iterator[str]:
+    """Yield a cgroup and all beneath it, each before those beneath it. Does not recurse."""
+    left = [path]
+    while left:
+        yield (directory := left.pop())
+        try:
+            with os.scandir(directory) as entries:
+                left += [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue

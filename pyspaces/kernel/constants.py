@@ -17,6 +17,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000  # clone3(2) only
 
 # include/uapi/asm-generic/unistd.h: calls numbered 424 and above are the same everywhere
 SYS_pidfd_send_signal = 424

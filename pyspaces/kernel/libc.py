@@ -97,17 +97,19 @@ def checked(result: int, call: str, *arguments: object, path: str | None = None)
     return result
 
 
-def clone3(flags: int, *, exit_signal: int) -> tuple[int, int]:
+def clone3(flags: int, *, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
     """Create a process like fork(2), with `flags`: clone3(2), since Linux 5.3.
 
-    Returns (pid, pidfd) in the parent and (0, -1) in the child. The caller wraps it in
+    cgroup: a descriptor of the cgroup in which it starts, since Linux 5.7; that of the caller if
+    negative. Returns (pid, pidfd) in the parent and (0, -1) in the child. The caller wraps it in
     `before_fork` and `after_fork_*`. The pidfd is close-on-exec.
     """
     pidfd = _int(-1)
+    flags |= constants.CLONE_PIDFD | (constants.CLONE_INTO_CGROUP if cgroup >= 0 else 0)
     # struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7): flags, pidfd,
-    # child_tid, parent_tid, exit_signal, and six more.
-    words = (flags | constants.CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, exit_signal)
-    args = struct.pack("11Q", *words, *[0] * 6)
+    # child_tid, parent_tid, exit_signal, five more, and cgroup.
+    words = (flags, ctypes.addressof(pidfd), 0, 0, exit_signal)
+    args = struct.pack("11Q", *words, *[0] * 5, max(cgroup, 0))
     result = _syscall_clone3(constants.SYS_clone3, args, len(args))
     return checked(result, "clone3", hex(flags)), pidfd.value
 

@@ -82,27 +82,30 @@ def spawn(
     flags: int = 0,
     before: Callable[[], object] | None = None,
     deadline: float | None = None,
+    cgroup: int = -1,
 ) -> Spawned:
     """Create a process in the new namespaces of `flags` and run `start` in it.
 
     flags: CLONE_NEW* bits of clone(2), without CLONE_NEWTIME. before: called first in the process
     that clones, which is then a separate, single-threaded one. deadline: when to give up on that
     process, which others may be able to stop, by the monotonic clock: KernelError ETIMEDOUT.
+    cgroup: a descriptor of the cgroup in which the child starts; a kernel before 5.7 ignores it.
+    Negative: that of the caller.
     Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
     Raises KernelError, with the call, when the kernel refuses either.
     """
     if before is None and procfs.thread_count() == 1:
-        return spawn_alone(start, flags)
-    return _spawn_through_fork(start, flags, before, deadline)
+        return spawn_alone(start, flags, cgroup)
+    return _spawn_through_fork(start, flags, before, deadline, cgroup)
 
 
-def spawn_alone(start: Callable[[], object], flags: int = 0) -> Spawned:
+def spawn_alone(start: Callable[[], object], flags: int = 0, cgroup: int = -1) -> Spawned:
     """Create a process from one that has no other thread, such as one that we have cloned.
 
     Does not read /proc, which may be that of another pid namespace there. Returns and raises as
     `spawn` does.
     """
-    pid, pidfd = _clone(flags, exit_signal=constants.SIGCHLD)
+    pid, pidfd = _clone(flags, constants.SIGCHLD, cgroup)
     if pid == 0:
         _run_and_exit(start)
     return Spawned(pid=pid, pidfd=pidfd)
@@ -114,7 +117,7 @@ def spawn_sibling(start: Callable[[], object], flags: int) -> Spawned:
     Only for a process without other threads. The exit signal is that of this process. Raises
     KernelError.
     """
-    pid, pidfd = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
+    pid, pidfd = _clone(flags | constants.CLONE_PARENT, 0)
     if pid == 0:
         _run_and_exit(start)
     return Spawned(pid=pid, pidfd=pidfd)
@@ -154,12 +157,13 @@ def _spawn_through_fork(
     flags: int,
     before: Callable[[], object] | None,
     deadline: float | None,
+    cgroup: int,
 ) -> Spawned:
     reading, writing = os.pipe()
     middle = _fork_with_threads()
     if middle == 0:
         os.close(reading)
-        _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before))
+        _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before, cgroup))
     os.close(writing)
     try:
         if deadline is not None:
@@ -210,7 +214,11 @@ def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
 
 
 def _clone_for_parent(
-    start: Callable[[], object], flags: int, writing: int, before: Callable[[], object] | None
+    start: Callable[[], object],
+    flags: int,
+    writing: int,
+    before: Callable[[], object] | None,
+    cgroup: int,
 ) -> None:
     """Create the sibling and tell the caller its pid; runs in the process in the middle.
 
@@ -221,7 +229,7 @@ def _clone_for_parent(
     try:
         if before:
             before()
-        pid, _ = _clone(flags | constants.CLONE_PARENT, exit_signal=0)
+        pid, _ = _clone(flags | constants.CLONE_PARENT, 0, cgroup)
     except KernelError as error:
         path = os.fsencode(error.filename or "")
         os.write(writing, b"0\0%d\0%s\0%s" % (error.errno or errno.EIO, error.call.encode(), path))
@@ -232,7 +240,7 @@ def _clone_for_parent(
     os.write(writing, b"%d\0000\0\0" % pid)
 
 
-def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
+def _clone(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
     """Clone into new namespaces; return (pid, pidfd) in the parent, (0, -1) in the child.
 
     CPython's own hooks are called before and after, as by os.fork(): the child can run Python.
@@ -243,7 +251,7 @@ def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
     libc.before_fork()
     pid = -1
     try:
-        pid, pidfd = _call_clone(flags, exit_signal)
+        pid, pidfd = _call_clone(flags, exit_signal, cgroup)
     finally:
         if pid == 0:
             libc.after_fork_child()
@@ -252,13 +260,15 @@ def _clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
     return pid, pidfd
 
 
-def _call_clone(flags: int, exit_signal: int) -> tuple[int, int]:
+def _call_clone(flags: int, exit_signal: int, cgroup: int) -> tuple[int, int]:
     try:
-        return libc.clone3(flags, exit_signal=exit_signal)
+        return libc.clone3(flags, exit_signal=exit_signal, cgroup=cgroup)
     except KernelError as error:
         # ENOSYS: a kernel before 5.3, or the seccomp filter of a container that answers so
-        # on purpose, because a filter cannot look into the arguments of clone3.
-        if error.errno != errno.ENOSYS or flags & _BEYOND_CLONE:
+        # on purpose, because a filter cannot look into the arguments of clone3. E2BIG: a kernel
+        # before 5.7, which does not know of the cgroup.
+        unknown = (errno.ENOSYS, errno.E2BIG) if cgroup >= 0 else (errno.ENOSYS,)
+        if error.errno not in unknown or flags & _BEYOND_CLONE:
             raise
         return libc.clone(flags, exit_signal=exit_signal)
 
