@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # else none does. By default, the size of this process would decide.
 SERVER = os.environ.get("PYSPACES_TESTS_SERVER") == "1"
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
+# For the virtual machine that tests/vm/run starts, which has all controllers of cgroups.
+collect_ignore = [] if os.environ.get("PYSPACES_TESTS_IN_VM") == "1" else ["vm/inside"]
 LIMIT = 240
 IS_ROOT = os.geteuid() == 0
 SCRIPT = str(Path(sys.executable).with_name("pyspaces"))

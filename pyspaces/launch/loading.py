@@ -54,6 +54,9 @@ ROWS: tuple[Row, ...] = (
         when=lambda launch: launch.plan.holds("seccomp", "landlock"),
         load=lambda: loaded("pyspaces.launch.confining", "Confining"),
     ),
+    # Before any process is started, and released after all: if this process has to move one level
+    # down, it has to be alone. Before the name: a host without cgroups is no reason to take it.
+    _for("resources", lambda part: True, "outer.cgroup", "Cgroup"),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     _for("existing", lambda part: part.keeps, "existing.keeping", "Keeping"),
     # Before the name, for the same reason: a port that is taken.

@@ -41,8 +41,11 @@ def happenings(plan: Plan) -> Iterator[str]:
         yield f"change the environment: {', '.join(_environment(plan.environment))}"
     yield from _rest(plan)
     yield from _joining(plan.existing.joining)
-    # The time namespace is entered by a step of its own.
-    created = [name for name in plan.namespaces if name != "time"]
+    if plan.holds("resources"):
+        yield f"create a cgroup: {plan.resources}"
+    # The time namespace is entered by a step of its own, and so is that of a cgroup of its own.
+    late = ("time", "cgroup") if plan.holds("resources") else ("time",)
+    created = [name for name in plan.namespaces if name not in late]
     yield f"create the namespaces: {', '.join(created) or 'none'}"
     if plan.has("user"):
         yield from _maps(plan)

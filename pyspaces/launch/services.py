@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.init import Post
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Inside
+    from pyspaces.launch.outer.cgroup import Box
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 # The parts of a plan for which there are services; `loading.ROWS` says which.
-SERVED = ("existing", "network", "landlock", "seccomp", "limits", "life", "outputs")
+SERVED = (
+    *("existing", "network", "landlock", "seccomp", "limits", "resources", "life", "outputs"),
+)
 
 
 class Launch:
@@ -54,6 +57,7 @@ class Launch:
     keep: what takes the changes of an overlay that vanish. network: what gives the launcher a
     socket of the command's network. listening: the sockets that the command is given. ruleset: what
     the command can reach. filters: what it may call. handover: what lets its calls be watched.
+    cgroup: its own, if it has one.
     not_for_others: what each new process calls first, once or twice, to close what only the
     launcher may have.
 
@@ -85,6 +89,7 @@ class Launch:
         self.ruleset: Ruleset | None = None
         self.filters: tuple[Filter, ...] = ()
         self.handover: Handover | None = None
+        self.cgroup: Box | None = None
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None

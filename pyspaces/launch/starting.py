@@ -129,7 +129,9 @@ def not_created(error: KernelError, plan: Plan) -> SpaceError:
 def created_at_once(launch: Launch) -> list[str]:
     """Report which namespaces are created at once, and return their names."""
     # The kernel takes CLONE_NEWTIME in clone3 too, but offsets can then no longer be written.
-    created = [name for name in launch.plan.namespaces if name != "time"]
+    # A cgroup of its own is to be the root of its cgroup namespace, so the child creates that.
+    late = ("time", "cgroup") if launch.plan.holds("resources") else ("time",)
+    created = [name for name in launch.plan.namespaces if name not in late]
     launch.observe(f"create the namespaces: {', '.join(created) or 'none'}")
     return created
 
@@ -176,16 +178,24 @@ def _spawn(
     launch: Launch, services: Services, context: inner.Context, ours: channel.Channel, flags: int
 ) -> Spawned:
     """Create the child, with every signal blocked until its set-up is done."""
+    cgroup = launch.cgroup.opened() if launch.cgroup else -1
 
     def start_inner() -> None:
+        if cgroup >= 0:
+            os.close(cgroup)
         ours.close()
         services.leave_to_launcher()
         inner.run_inner(context)
 
-    with signals.Blocked():
-        return spawn.spawn(
-            start_inner, flags=flags, before=services.before(), deadline=launch.start_by
-        )
+    before, until = services.before(), launch.start_by
+    try:
+        with signals.Blocked():
+            return spawn.spawn(
+                start_inner, flags=flags, before=before, deadline=until, cgroup=cgroup
+            )
+    finally:
+        if cgroup >= 0:
+            os.close(cgroup)
 
 
 def _tell_of_start(launch: Launch, services: Services, child: Spawned) -> None:

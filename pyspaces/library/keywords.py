@@ -82,6 +82,11 @@ class Common(Namespaces, total=False):
     oom_score_adj: int | str | None
     cpu_list: str | None
     ionice: str | None
+    memory: int | str | None
+    swap: int | str | None
+    pids: int | str | None
+    cpus: float | str | None
+    io_weight: int | str | None
     hostname: str | None
     domainname: str | None
     boottime: float | str | None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
 _CONFINEMENT = ("sandbox", *(name.replace("_", "-") for name in CONFINING))
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
+_RESOURCES = ("memory", "swap", "pids", "cpus", "io-weight")
 _NO_COMMAND = "there is no command"
 _NO_LAUNCHER = "no launcher is left"
 
@@ -41,7 +42,8 @@ _CONFLICTS = (
     ),
     ("seccomp-learn", ("no-terminal-injection",), "nothing is refused while it learns"),
     ("no-fork", ("seccomp-learn",), f"{_NO_LAUNCHER} to write it"),
-    ("hold", (*_CONFINEMENT, *_LIMITS), _NO_COMMAND),
+    ("no-fork", _RESOURCES, f"{_NO_LAUNCHER} to remove the cgroup"),
+    ("hold", (*_CONFINEMENT, *_LIMITS, *_RESOURCES), _NO_COMMAND),
     ("hold", ("setenv", "unsetenv", "clearenv", "keep-env"), _NO_COMMAND),
 )
 # One option, and the one that it requires.

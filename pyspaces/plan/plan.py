@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from pyspaces.feature import Feature, Part
+    from pyspaces.features.cgroup.values import Resources
     from pyspaces.features.clocks import Clocks
     from pyspaces.features.confinement.landlock import Landlock
     from pyspaces.features.confinement.seccomp import Seccomp
@@ -93,6 +94,7 @@ class Plan(Record):
     landlock: Landlock = _part("features.confinement.landlock")
     seccomp: Seccomp = _part("features.confinement.seccomp")
     limits: Limits = _part("features.limits")
+    resources: Resources = _part("features.cgroup.values")
     uts: Uts = _part("features.hostname")
     clocks: Clocks = _part("features.clocks", "time")
     # After the capabilities: a command without any gets a guarded /proc.

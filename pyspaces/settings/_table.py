@@ -59,6 +59,11 @@ SETTINGS = {
     "oom_score_adj": ("value", "limits", "", 1, ""),
     "cpu_list": ("value", "limits", "", 1, ""),
     "ionice": ("value", "limits", "", 1, ""),
+    "memory": ("value", "resources", "", 1, ""),
+    "swap": ("value", "resources", "", 1, ""),
+    "pids": ("value", "resources", "", 1, ""),
+    "cpus": ("value", "resources", "", 1, ""),
+    "io_weight": ("value", "resources", "", 1, ""),
     "hostname": ("value", "uts", "uts", 1, ""),
     "domainname": ("value", "uts", "uts", 1, ""),
     "boottime": ("value", "clocks", "time", 1, ""),
@@ -131,9 +136,10 @@ ENTER = (
     "--setuid --setgid --groups --keep-caps --allow-read --allow-write --allow-exec "
     "--allow-connect --allow-bind --scope --landlock-best-effort --seccomp --seccomp-deny "
     "--seccomp-allow --seccomp-fd --no-terminal-injection --seccomp-learn --rlimit --umask "
-    "--nice --oom-score-adj --cpu-list --ionice --publish -P --forward --listen --setenv "
-    "--unsetenv --clearenv --keep-env --kill-child --no-kill-child --no-fork -F --timeout "
-    "--kill-after --pty --new-session --status-fd --status-file --report --workdir -w "
+    "--nice --oom-score-adj --cpu-list --ionice --memory --swap --pids --cpus --io-weight "
+    "--publish -P --forward --listen --setenv --unsetenv --clearenv --keep-env --kill-child "
+    "--no-kill-child --no-fork -F --timeout --kill-after --pty --new-session --status-fd "
+    "--status-file --report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc")
 
 STEPS = tuple(map(steps.step_of, steps.STEPS))
 KEEPING = "have the namespaces kept"
+# Of a launch with a cgroup of its own, which not every host lets us have: tests/vm has it.
+OF_CGROUP = "create the cgroup namespace"
 
 
 def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
@@ -71,7 +73,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             else plan.replace(mounts=plan.mounts.replace(operations=(), mount_proc=True))
         )
     assert STEPS[index].applies(plan)
-    left = {step.title for step in STEPS if not step.applies(plan)} - {KEEPING}
+    left = {step.title for step in STEPS if not step.applies(plan)} - {KEEPING, OF_CGROUP}
     assert len(left) <= 3, left
     return plan
 
@@ -124,6 +126,7 @@ every_step = pytest.mark.parametrize(
             marks=[pytest.mark.as_root] if step.title == KEEPING else [],
         )
         for index, step in enumerate(STEPS)
+        if step.title != OF_CGROUP
     ],
 )
 

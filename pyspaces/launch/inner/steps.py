@@ -164,6 +164,8 @@ RESTORE_SIGNALS = Step(
 # The mapped ids are taken before this table begins: every step needs the rights of that user.
 STEPS: tuple[Step | tuple[str, ...], ...] = (
     TIE,
+    # Before the mounts: one of cgroup2 shows the cgroups from the root of this namespace on.
+    ("resources", "CREATE_NAMESPACE"),
     # Before the mounts: the offsets are written through /proc, which a later root may lack.
     ("clocks", "ENTER"),
     # Through the caller's /proc, before any of what is mounted could take its place; and before

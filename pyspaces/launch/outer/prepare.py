@@ -57,6 +57,8 @@ def prepare_child(launch: Launch, child: Spawned, ends: Channel, hold: Hold | No
     talk = Conversation()
     kept = files_of(plan)
     try:
+        if launch.cgroup:
+            launch.cgroup.admit(child)
         may_set_groups = write_maps(plan, child, launch.observe)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
         # What the launcher needs to wait is loaded while the child sets itself up.

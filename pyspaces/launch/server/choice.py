@@ -54,6 +54,7 @@ def use_server(wanted: bool | None) -> None:
 
     - for a Python function (Container, Chroot and Inject need its memory, and would gain nothing),
     - for `launch.run`, and if the caller of `start` brings `before`, `function` or `reader`,
+    - for a cgroup of its own (`memory` and the like),
     - for `hold`, `pty`, `overlay_diff`, status_fd, status_file and pid_file,
     - for a plan that joins namespaces, or has groups to drop before it creates any,
     - if it is not dumpable (prctl(2)); a server that it has ends then,
