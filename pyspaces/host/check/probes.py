@@ -167,6 +167,18 @@ def landlock() -> Row:
     return finding(YES, f"ABI {version}")
 
 
+def cgroup() -> Row:
+    """Limit a command by a cgroup of its own, with each controller by itself."""
+    limits = {"memory": "1G", "pids": 100, "cpus": 1, "io_weight": 100}
+    errors = {name: attempt({name: value}) for name, value in limits.items()}
+    works = ", ".join(f"--{n.replace('_', '-')}" for n, error in errors.items() if error is None)
+    first = next(filter(None, errors.values()), None)
+    if first is None:
+        return finding(YES, f"limits were set: {works}")
+    row = of_trial(first)
+    return row.replace(answer=DEGRADED, evidence=f"only {works}; {row.evidence}") if works else row
+
+
 _MOUNT = {"mount": True}
 _DECLARED = {
     probe.name: _launch(probe.settings, probe.works)
@@ -204,5 +216,6 @@ PROBES |= {
     "landlock": landlock,
     "seccomp-filter": lambda: of_trial(attempt({}, _do_seccomp), "a filter was installed"),
     "libseccomp": library_of_filters,
+    "cgroup": cgroup,
     **_DECLARED,  # a name that is there already stays in its place
 }
