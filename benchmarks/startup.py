@@ -31,6 +31,8 @@ CONFINEMENTS = (
     *("--rlimit core=0", "--allow-exec /", "--seccomp-deny @mount", "--seccomp default"),
     "--sandbox",
 )
+# As for these, if this host lets us have a cgroup.
+CGROUP = "--memory 1G --pids 100"
 
 
 class Times:
@@ -60,6 +62,13 @@ def memory(words: list[str]) -> int:
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
         process.terminate()
     return int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
+
+
+def works(words: str) -> bool:
+    """Return whether a command runs with these options; print why not."""
+    return (
+        subprocess.run([LAUNCHER, "run", *words.split(), "--", "true"], check=False).returncode == 0
+    )
 
 
 def crowd(words: list[str]) -> float:
@@ -93,7 +102,7 @@ def main() -> None:
         "pyspaces run --user --mount --ro-bind": [LAUNCHER, "run", *OWN_USR, "--", "true"],
         **{
             f"pyspaces run {words} -- true": [LAUNCHER, "run", *words.split(), "--", "true"]
-            for words in CONFINEMENTS
+            for words in (*CONFINEMENTS, *([CGROUP] if works(CGROUP) else []))
         },
         "unshare -Urpf true": ["unshare", "-Urpf", "true"],
     }
