@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import gc
 import itertools
 import os
@@ -59,6 +60,13 @@ def again(few: int, many: int) -> list[object]:
     return [*range(few), *rare]
 
 
+_SHOWN = pytest.StashKey[int]()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise TimeoutError(f"the test took more than {LIMIT} s")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     launch.use_server(SERVER)
     # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
@@ -67,6 +75,14 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+    # Set, every start of the launcher in a checkout would compile all of it again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    signal.signal(signal.SIGALRM, _interrupt)
+    # Where C code waits, and the handler cannot run, the place is shown all the same. Not by
+    # `faulthandler_timeout`: it starts and ends a thread for each test.
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        config.stash[_SHOWN] = os.dup(2)
+    faulthandler.register(signal.SIGALRM, file=config.stash[_SHOWN], chain=True)
     config.addinivalue_line("markers", "needs(*features): what the test needs of the host")
     config.addinivalue_line(
         "markers",
@@ -75,6 +91,18 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "as_root: only root can provoke this")
     config.addinivalue_line("markers", "as_ordinary: only an ordinary user can provoke this")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    faulthandler.unregister(signal.SIGALRM)
+    os.close(config.stash[_SHOWN])
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests, which stay: each collection would look at all of them again, and the tests
+    # of CPython force three each.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -160,24 +188,16 @@ def _descriptors() -> dict[str, str]:
     return found
 
 
-def _children() -> set[str]:
-    """Return the children of this process; not every kernel has /proc/PID/task/TID/children."""
+def _children() -> set[int]:
+    """Return the children of this process."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | _WALL)
-    except ChildProcessError:  # there is none, as after nearly every test: /proc is long
+    except ChildProcessError:
         return set()
-    found = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[1] == str(os.getpid()):
-            found.add(entry.name)
-    return found
+    return set(processes_of(os.getpid()))
 
 
-def _state() -> tuple[set[str], set[str], str]:
+def _state() -> tuple[set[str], set[int], str]:
     mounts = Path("/proc/self/mountinfo").read_text()
     return set(_descriptors()), _children(), mounts
 
@@ -202,15 +222,9 @@ def no_leaks() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def time_limit() -> Iterator[None]:
     """Interrupt a test that hangs, with the place where it does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise TimeoutError(f"the test took more than {LIMIT} s")
-
-    previous = signal.signal(signal.SIGALRM, interrupt)
     signal.alarm(LIMIT)
     yield
     signal.alarm(0)
-    signal.signal(signal.SIGALRM, previous)
 
 
 def outcome(
@@ -246,10 +260,13 @@ def wait_until() -> Callable[..., None]:
     """Wait for a condition, and fail with its name when it does not come true in time."""
 
     def wait(condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:
-        limit = time.monotonic() + seconds
+        began = time.monotonic()
+        limit = began + seconds
         while not condition():
             assert time.monotonic() < limit, f"not after {seconds} s: {what}"
-            time.sleep(0.005)
+            # Who looks all the time takes the processor from what is waited for.
+            time.sleep(min(max(0.005, time.monotonic() - began), 0.1))
+            began = time.monotonic()
 
     return wait
 
@@ -275,6 +292,16 @@ def processes_with(token: str) -> list[int]:
 
 def processes_of(parent: int) -> list[int]:
     """Return the children of a process, zombies included."""
+    try:
+        tasks = Path(f"/proc/{parent}/task")
+        lists = [(tasks / thread / "children").read_text() for thread in os.listdir(tasks)]
+    except OSError:  # it has ended, or a thread has, or the kernel has no such lists
+        return _processes_of(parent)
+    return [int(child) for text in lists for child in text.split()]
+
+
+def _processes_of(parent: int) -> list[int]:
+    """The same, but much slower: a look at every process."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
