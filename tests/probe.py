@@ -5,9 +5,9 @@ Imports nothing but the standard library's fastest parts; started with `python -
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from _json import encode_basestring_ascii as quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ VERBS: dict[str, Callable[[], object]] = {
     "setgroups": lambda: os.read(os.open("/proc/self/setgroups", os.O_RDONLY), 9).decode().strip(),
 }
 
+
+def as_json(fact: object) -> str:
+    """Return a fact as JSON; `json` itself takes twice the time of the interpreter."""
+    if isinstance(fact, dict):
+        return "{" + ", ".join(f"{quoted(key)}: {as_json(fact[key])}" for key in fact) + "}"
+    if isinstance(fact, list | tuple):
+        return "[" + ", ".join(map(as_json, fact)) + "]"
+    if isinstance(fact, bool):
+        return "true" if fact else "false"
+    return quoted(fact) if isinstance(fact, str) else str(fact)
+
+
 if __name__ == "__main__":
-    fact = VERBS[sys.argv[1]]
-    print(json.dumps(fact()))
+    print(as_json(VERBS[sys.argv[1]]()))

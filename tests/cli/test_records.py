@@ -132,8 +132,9 @@ def test_usage_of_the_command(recorded: Recorded) -> None:
     script = "x = bytearray(1) * 60_000_000; [i * i for i in range(10**6)]"
     _, (_, exited) = recorded("--user", "--", "python3", "-c", script)
     assert 60_000_000 < exited["peak_memory"] < 200_000_000
-    assert 0.01 < exited["user"] <= exited["wall"] * 2 + 0.1
-    assert exited["system"] >= 0
+    # Their sum is measured; how much of it is whose, the kernel estimates by where its ticks fell.
+    assert min(exited["user"], exited["system"]) >= 0
+    assert 0.01 < exited["user"] + exited["system"] <= exited["wall"] * 2 + 0.1
     assert 1_000_000 < exited["peak_floor"] < 60_000_000
 
 

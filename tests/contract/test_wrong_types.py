@@ -75,6 +75,18 @@ VALUES: dict[str, Any] = {
     "plan": Plan(command=("true",)),
 }
 values = pytest.mark.parametrize("value", list(VALUES.values()), ids=list(VALUES))
+# Where each value costs processes, a plain run has one of every kind.
+USUAL = (
+    *("None", "True", "minus one", "five", "2**64", "endless", "half", "nan", "inf", "text", "NUL"),
+    *("surrogate", "bytes", "object", "empty list", "list of texts", "itself", "dict", "generator"),
+)
+few_values = pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(value, id=name, marks=[] if name in USUAL else [pytest.mark.stress])
+        for name, value in VALUES.items()
+    ],
+)
 
 
 def try_out(names: str | tuple[str, ...], use: Callable[[], object]) -> None:
@@ -109,7 +121,7 @@ def test_a_mapping_of_settings(value: Any) -> None:
     try_out(("settings", "unknown setting", "command"), lambda: settings.plan_from(value))
 
 
-@values
+@few_values
 def test_keywords_of_containers_and_contexts(value: Any) -> None:
     for name in sorted({*space.TAKEN, *space.REFUSED} - {"name"}):
         for use in (Container, get_context):
@@ -123,7 +135,7 @@ def test_keywords_of_commands(value: Any) -> None:
         try_out(name, lambda name=name: space.plan_of(["true"], {name: value}, what="Popen()"))  # type: ignore[misc]
 
 
-@values
+@few_values
 def test_what_a_command_is_made_of(value: Any) -> None:
     raised_by(lambda: pyspaces.run(value, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     for name in ("cwd", "env", "pass_fds", "executable", "umask", "process_group", "plan"):
@@ -250,7 +262,7 @@ def test_what_is_no_process(value: Any) -> None:
 
 
 @pytest.mark.needs("userns")
-@values
+@few_values
 def test_waiting(value: Any) -> None:
     with launch.start(settings.plan_from({"command": ["sleep", "0.01"]})) as running:
         with contextlib.suppress(TimeoutError):

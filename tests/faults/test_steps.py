@@ -116,22 +116,20 @@ def launch_with(
     return caught.value
 
 
-every_step = pytest.mark.parametrize(
-    "index",
-    [
+def each(*, usual: int) -> pytest.MarkDecorator:
+    """Parametrize over all steps; a plain run has every `usual`-th of them."""
+    rows = []
+    for index, step in enumerate(STEPS):
         # Without root nothing can be kept, and that is refused before any step.
-        pytest.param(
-            index,
-            id=step.title.replace(" ", "-"),
-            marks=[pytest.mark.as_root] if step.title == KEEPING else [],
-        )
-        for index, step in enumerate(STEPS)
-        if step.title != OF_CGROUP
-    ],
-)
+        if step.title == OF_CGROUP:
+            continue
+        marks = [pytest.mark.as_root] if step.title == KEEPING else []
+        marks += [pytest.mark.stress] if index % usual else []
+        rows.append(pytest.param(index, id=step.title.replace(" ", "-"), marks=marks))
+    return pytest.mark.parametrize("index", rows)
 
 
-@every_step
+@each(usual=1)
 def test_a_refused_call_is_reported_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:
@@ -146,7 +144,7 @@ def test_a_refused_call_is_reported_whole(
     )
 
 
-@every_step
+@each(usual=4)
 def test_so_it_is_beneath_a_process_1_of_ours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:
@@ -156,7 +154,7 @@ def test_so_it_is_beneath_a_process_1_of_ours(
     )
 
 
-@every_step
+@each(usual=4)
 def test_a_fault_of_ours_is_reported_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:
@@ -170,7 +168,7 @@ def test_a_fault_of_ours_is_reported_with_its_traceback(
     assert "ValueError: a fault of ours" in error.report.trace
 
 
-@every_step
+@each(usual=4)
 def test_a_child_that_ends_without_a_word_is_noticed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:

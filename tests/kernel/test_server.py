@@ -276,6 +276,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
     text = f"""
+    from pyspaces.launch.server import client
     before, old = look(), servers()
     launch.use_server(False)
     plain = look()
@@ -283,7 +284,7 @@ def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
     assert look() == plain == before
     {change}
     after, between = look(), servers()
-    time.sleep(1.1)
+    client._State.not_before = 0.0  # a second later
     new = look(), servers()
     launch.use_server(False)
     assert after == new[0] == look() != before, (before, after, new)
@@ -304,9 +305,10 @@ def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
 )
 def test_a_root_that_has_moved_gets_a_new_server(change: str) -> None:
     text = f"""
+    from pyspaces.launch.server import client
     before, old = look(), servers()
     {change}
-    time.sleep(1.1)
+    client._State.not_before = 0.0  # a second later
     new = look(), servers()
     launch.use_server(False)
     assert new[0] == look(), (new[0], look())

@@ -50,23 +50,27 @@ def calls(pyspaces: Run, *words: str) -> list[str]:
 def test_files_of_the_host(pyspaces: Run, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
+    # But for the directories that lead to the interpreter.
+    places = [
+        place
+        for place in ("/var", "/home", "/run")
+        if not any(path.startswith(f"{place}/") for path in PLACES)
+    ]
     found = attempts(
         pyspaces,
+        *(f"os.listdir('{place}')" for place in places),
         f"open('{secret}')",
         f"open('/proc/self/root/..{secret}')",
         f"open('/..{secret}')",
         f"open('/proc/1/root{secret}')",
-        "os.listdir('/var')",
-        "os.listdir('/home')",
-        "os.listdir('/run')",
         "open('/usr/x', 'w')",
         "open('/etc/passwd', 'a')",
         "os.mkdir('/etc/x')",
         "open('/tmp/own', 'w')",
     )
-    assert found[:7] == ["ENOENT"] * 7
-    assert set(found[7:10]) <= {"EROFS", "EACCES"}
-    assert found[10] == "ok"
+    assert found[:-4] == ["ENOENT"] * (len(places) + 4)
+    assert set(found[-4:-1]) <= {"EROFS", "EACCES"}
+    assert found[-1] == "ok"
 
 
 def test_what_is_added_is_all_that_is_opened(pyspaces: Run, tmp_path: Path) -> None:
