@@ -290,6 +290,15 @@ def processes_with(token: str) -> list[int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has ended: of an orphan, process 1 may leave the entry for seconds."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX"
+
+
 def processes_of(parent: int) -> list[int]:
     """Return the children of a process, zombies included."""
     try:

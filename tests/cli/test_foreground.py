@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, again, processes_of
+from conftest import SCRIPT, again, has_ended, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -266,7 +266,7 @@ def test_the_terminal_comes_back_where_the_launcher_is_killed(
         os.kill(launcher, signal.SIGKILL)
         wait_until(lambda: os.tcgetpgrp(screen.terminal) == screen.pid, "it is back")
         # The command reads until it has been killed.
-        wait_until(lambda: not Path(f"/proc/{group}").exists(), "the command has gone")
+        wait_until(lambda: has_ended(group), "the command has gone")
         time.sleep(0.1)
         screen.type(b"line\n")
         screen.expect(b"got line\r\n")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import has_ended
 from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import launch
@@ -47,14 +48,6 @@ def runs() -> None:
         assert running.wait(20).code == 3
 
 
-def lives(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
 # --- its end --------------------------------------------------------------------------------------
 
 
@@ -66,7 +59,7 @@ def test_one_that_was_killed_or_stopped_is_replaced(
     runs()
     (old,) = servers()
     os.kill(old, number)
-    wait_until(lambda: not lives(old) or number == signal.SIGSTOP, "its end")
+    wait_until(lambda: has_ended(old) or number == signal.SIGSTOP, "its end")
     runs()
     (new,) = servers()
     assert new != old
@@ -133,7 +126,7 @@ def test_it_ends_with_its_caller_however_that_ends(
 ) -> None:
     done = program(f"seen('true'); print(*servers(), flush=True)\n{ending}")
     (number,) = map(int, done.stdout.split())
-    wait_until(lambda: not lives(number), "its end")
+    wait_until(lambda: has_ended(number), "its end")
 
 
 def test_nor_does_it_matter_who_else_holds_the_socket(wait_until: Callable[..., None]) -> None:
@@ -151,8 +144,8 @@ def test_nor_does_it_matter_who_else_holds_the_socket(wait_until: Callable[..., 
     """
     number, holder = map(int, program(text).stdout.split())
     try:
-        wait_until(lambda: not lives(number), "its end")
-        assert lives(holder)
+        wait_until(lambda: has_ended(number), "its end")
+        assert not has_ended(holder)
     finally:
         os.kill(holder, signal.SIGKILL)
 

@@ -24,7 +24,7 @@ from boxes import (
     on_host,
     server,
 )
-from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
+from conftest import IS_ROOT, SCRIPT, has_ended, processes_of, processes_with
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -181,7 +181,7 @@ def test_a_command_that_outlives_its_launcher_keeps_its_ports(wait_until: Wait) 
         running.launcher.wait(20)
         assert ask(running.ports[0]) == b"hello"
         os.kill(running.record["pid"], signal.SIGKILL)
-        wait_until(partial(_has_ended, relay), "no relay")
+        wait_until(partial(has_ended, relay), "no relay")
 
 
 def test_an_open_connection_does_not_delay_the_end() -> None:
@@ -207,7 +207,7 @@ def test_nothing_outlives_launcher_and_command(victim: str, count: int, wait_unt
                 numbers = {"launcher": running.launcher.pid, "command": running.record["pid"]}
                 os.kill(numbers.get(victim, helpers[-1]), signal.SIGKILL)
                 for helper in helpers:
-                    wait_until(partial(_has_ended, helper), "no helper")
+                    wait_until(partial(has_ended, helper), "no helper")
         assert is_free(running.ports[0])
 
 
@@ -223,14 +223,6 @@ def test_a_launcher_that_is_killed_at_any_moment_leaves_nothing(
             time.sleep(0.15 * number / count)  # the moment itself is what is tried
             launcher.kill()
         wait_until(lambda: not processes_with(token), "no process is left")
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
 
 
 @pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.stress)])

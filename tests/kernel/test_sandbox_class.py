@@ -8,11 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import outcome
+from conftest import has_ended, outcome
 
 from pyspaces import Sandbox, SpaceError, UsageFault
 
@@ -82,7 +81,7 @@ print(box.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     done = outcome([sys.executable, "-c", code])
-    wait_until(lambda: not Path(f"/proc/{int(done.stdout)}").exists(), "the sandbox gone")
+    wait_until(lambda: has_ended(int(done.stdout)), "the sandbox gone")
 
 
 def test_it_outlives_the_thread_that_started_it() -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROBE
+from conftest import PROBE, has_ended
 from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import Container, SpaceError, launch, settings
@@ -501,17 +501,9 @@ def test_a_command_of_a_short_lived_thread_lives_on_and_dies_with_the_process() 
     numbers = list(map(int, done.stdout.split()))
     assert len(numbers) == 4
     limit = time.monotonic() + 10
-    while any(_lives(number) for number in numbers):
+    while not all(map(has_ended, numbers)):
         assert time.monotonic() < limit
         time.sleep(0.01)
-
-
-def _lives(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 @pytest.mark.usefixtures("no_fork")
