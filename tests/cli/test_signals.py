@@ -117,7 +117,7 @@ def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: 
         os.close(terminal)
 
 
-@pytest.mark.parametrize("number_of_try", again(5, 200))
+@pytest.mark.parametrize("number_of_try", again(3, 100))
 def test_ctrl_c_ends_a_shell_that_is_about_to_execute_a_program(number_of_try: int) -> None:
     """In the middle of execve(2), process 1 has the shell's handler, which will not run."""
     words = ["sh", "-c", "echo up; exec sleep 100"]

@@ -38,14 +38,21 @@ PLANS: dict[str, dict[str, object]] = {
 POINTS = ["before the maps", "before the word", "after the word", "at stage 1", "at stage 2"]
 
 
-def slow(step: Step) -> Step:
-    """Take a step only after a while: the child does not wait, and would be through with all."""
+def halting(point: str) -> tuple[Step, ...]:
+    """Return steps of which the one at that point is never over: the child waits to be killed."""
+    last = 2 if point == "at stage 2" else 1
+    taken: list[Step] = []
 
-    def act(context: steps.Context) -> None:
-        time.sleep(0.3)
-        step.act(context)
+    def halt(step: Step) -> Step:
+        def act(context: steps.Context) -> None:
+            taken.append(step)
+            if len(taken) == last:
+                time.sleep(200)
+            step.act(context)
 
-    return step.replace(act=act)
+        return step.replace(act=act)
+
+    return tuple(halt(steps.step_of(name)) for name in steps.STEPS)
 
 
 class Killer:
@@ -105,9 +112,7 @@ def test_it_is_said_that_the_new_process_was_killed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: str, point: str, *, waits: bool
 ) -> None:
     marker = tmp_path / "ran"
-    monkeypatch.setattr(
-        steps, "STEPS", tuple(slow(step) for step in tuple(map(steps.step_of, steps.STEPS)))
-    )
+    monkeypatch.setattr(steps, "STEPS", halting(point))
     killer = Killer(monkeypatch, point, waits=waits)
     values = {**PLANS[plan], "command": ["touch", str(marker)]}
     with pytest.raises(

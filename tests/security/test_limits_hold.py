@@ -85,7 +85,7 @@ def test_the_clock_runs_and_the_callers_group_is_untouched(
 def test_each_signal_alone(options: list[str], target: str) -> None:
     start = ["run", *options, *QUICK, "--", sys.executable, "-IS", "-c", ATTACK, target]
     # Each waits for its time to be over, and has a process group of its own.
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(16) as pool:
         ended = dict(zip(EVERY, pool.map(lambda one: attacked(*start, one)[0], EVERY), strict=True))
     # Two signals the C library keeps to itself: a command that is not process 1 dies of them.
     own = {"32": 128 + 32, "33": 128 + 33}

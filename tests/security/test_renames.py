@@ -51,8 +51,8 @@ def test_every_operation_of_root(tmp_path: Path, way: str, rounds: int) -> None:
 
 @pytest.mark.stress
 @pytest.mark.needs("userns", "overlay", "proc")
-@pytest.mark.parametrize(("way", "rounds"), [("all there", 250), ("no mount_setattr", 50)])
+@pytest.mark.parametrize(("way", "rounds"), [("all there", 200), ("no mount_setattr", 50)])
 @pytest.mark.parametrize("name", NAMES)
 def test_each_hundreds_of_times(tmp_path: Path, name: str, way: str, rounds: int) -> None:
-    """In two forms, and by .ci/run as two users: over a thousand times each."""
+    """In two forms, and by .ci/run as two users: a thousand times each."""
     look(tmp_path, rounds, name, "user", lacking=LACKING[way])
