@@ -425,6 +425,7 @@ def lines_of(node: ast.expr) -> range:
 
 
 ACTS = set(acts())
+tree_of.cache_clear()  # 40 MB, of which every launch of the suite would be a copy
 
 
 def side_errors(suffix: str, side: str) -> list[str]:

@@ -24,6 +24,7 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from conftest import Run
@@ -181,58 +182,70 @@ BIG = 300_000
 PLAN = '{"version": 2, "command": ["x"], '
 
 
-TEXTS = [
-    '{"version": 2, ' + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
-    "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
-    '{"version": 2, "command": [' + ",".join(["1"] * BIG) + "]}",
-    '{"version": 2, "command": ['
-    + ",".join(['"x"'] * BIG)
-    + '], "identity": {"groups": ['
-    + "0," * BIG
-    + "0]}}",
-    PLAN + '"mounts": {"operations": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}}",
-    PLAN
-    + '"existing": {"keeps": ['
-    + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
-    + "]}}",
-    PLAN
-    + '"namespaces": ["user"], "maps": {"uid_map": ['
-    + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
-    + "]}}",
-    PLAN + '"privileges": {"cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}}",
-    PLAN + '"namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
-    PLAN + '"environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
-    PLAN
-    + '"existing": {"joining": {"joins": ['
-    + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
-    + "]}}}",
-    "[" * 1_000_000,
-    '{"version": 2, "command": ' + "[" * 100_000 + "]" * 100_000 + "}",
-    '{"a":' * 100_000 + "1" + "}" * 100_000,
-    PLAN + '"mounts": {"operations": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}}",
-    PLAN + '"identity": {"uid": ' + "9" * 1_000_000 + "}}",
-    PLAN + '"life": {"timeout": 1e999}}',
-    PLAN + '"maps": {"setgroups": "' + "x" * 10_000_000 + '"}}',
-    PLAN + '"' + "x" * 10_000_000 + '": 1}',
-    PLAN + '"mounts": {"operations": [{"kind": "' + "x" * 10_000_000 + '"}]}}',
-    "\ufeff{}",
-    " " * 10_000_000,
+# Each is made when it is needed: together they are 100 MB, of which every launch of the suite would
+# be a copy.
+TEXTS: list[Callable[[], str]] = [
+    lambda: '{"version": 2, ' + ",".join(f'"k{n}": 0' for n in range(BIG)) + "}",
+    lambda: "{" + ",".join(f'"k{n}": 0, "k{n}": 1' for n in range(BIG // 2)) + "}",
+    lambda: '{"version": 2, "command": [' + ",".join(["1"] * BIG) + "]}",
+    lambda: (
+        '{"version": 2, "command": ['
+        + ",".join(['"x"'] * BIG)
+        + '], "identity": {"groups": ['
+        + "0," * BIG
+        + "0]}}"
+    ),
+    lambda: PLAN + '"mounts": {"operations": [' + ",".join(['{"kind": "x"}'] * BIG) + "]}}",
+    lambda: (
+        PLAN
+        + '"existing": {"keeps": ['
+        + ",".join(f'{{"namespace": "net", "path": "/{n}"}}' for n in range(BIG))
+        + "]}}"
+    ),
+    lambda: (
+        PLAN
+        + '"namespaces": ["user"], "maps": {"uid_map": ['
+        + ",".join(f'{{"inside": {n}, "outside": {n}, "count": 1}}' for n in range(BIG))
+        + "]}}"
+    ),
+    lambda: PLAN + '"privileges": {"cap_drop": [' + ",".join(['"CAP_X"'] * BIG) + "]}}",
+    lambda: PLAN + '"namespaces": [' + ",".join(['"user"'] * BIG) + "]}",
+    lambda: PLAN + '"environment": {"set": [' + ",".join(['["A","b"]'] * BIG) + "]}}",
+    lambda: (
+        PLAN
+        + '"existing": {"joining": {"joins": ['
+        + ",".join(['{"namespace": "net", "pid": 1}'] * BIG)
+        + "]}}}"
+    ),
+    lambda: "[" * 1_000_000,
+    lambda: '{"version": 2, "command": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    lambda: '{"a":' * 100_000 + "1" + "}" * 100_000,
+    lambda: PLAN + '"mounts": {"operations": [{"kind": ' + "[" * 900 + "]" * 900 + "}]}}",
+    lambda: PLAN + '"identity": {"uid": ' + "9" * 1_000_000 + "}}",
+    lambda: PLAN + '"life": {"timeout": 1e999}}',
+    lambda: PLAN + '"maps": {"setgroups": "' + "x" * 10_000_000 + '"}}',
+    lambda: PLAN + '"' + "x" * 10_000_000 + '": 1}',
+    lambda: PLAN + '"mounts": {"operations": [{"kind": "' + "x" * 10_000_000 + '"}]}}',
+    lambda: "\ufeff{}",
+    lambda: " " * 10_000_000,
 ]
 # Unknown keys, keys twice, a list of the wrong type, rows, depth, digits, infinity, a long text.
 USUAL = (0, 1, 2, 6, 11, 12, 15, 16, 17, 20)
 
 
 @pytest.mark.parametrize(
-    "text",
+    "make",
     [
-        pytest.param(text, id=str(n), marks=() if n in USUAL else pytest.mark.stress)
-        for n, text in enumerate(TEXTS)
+        pytest.param(make, id=str(n), marks=() if n in USUAL else pytest.mark.stress)
+        for n, make in enumerate(TEXTS)
     ],
 )
-def test_size_and_depth_are_bounded_before_work(pyspaces: Run, tmp_path: Path, text: str) -> None:
+def test_size_and_depth_are_bounded_before_work(
+    pyspaces: Run, tmp_path: Path, make: Callable[[], str]
+) -> None:
     """What took time was quadratic: minutes, where this takes a second; hence so wide a limit."""
     file = tmp_path / "plan"
-    file.write_text(text)
+    file.write_text(make())
     before = time.monotonic()
     done = pyspaces("run", "--dry-run", "--plan", str(file))
     assert time.monotonic() - before < 50
