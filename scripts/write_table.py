@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyspaces.commands.enter import enter
+from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.options import general_options
 from pyspaces.commands.run import run
 from pyspaces.plan.features import FEATURES
@@ -97,7 +98,9 @@ def _rows(option: click.Option) -> list[tuple[str, tuple[str, int, str]]]:
     kind, count = "many" if option.multiple else "one", option.nargs
     if option.is_flag or option.count:
         kind, count = "on", 0
-    if option.count or (option.multiple and setting and setting.kind == ORDERED):
+    if isinstance(option, OptionalValue):
+        kind = "optional"
+    elif option.count or (option.multiple and setting and setting.kind == ORDERED):
         kind = "ordered"
     return [
         *((word, (option.name, count, kind)) for word in option.opts),

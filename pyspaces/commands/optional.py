@@ -67,44 +67,52 @@ def complete_path(kind: str) -> Completer:
 class OptionalValue(click.Option):
     """An option whose value may be omitted: `--tree` or `--tree=parent`.
 
-    bare: the value if none is given. metavar: the placeholder after `=`. A value is accepted only
-    after `=`, never as the next word. click's own flag_value takes any next word that does not
-    look like an option, for example the first word of the command to run.
+    bare: the value if none is given. metavar: the placeholder after `=`. words: its completions,
+    if they are not the choices of its type. A value is accepted only after `=`, never as the next
+    word. click's own flag_value takes any next word that does not look like an option, for example
+    the first word of the command to run. A short form takes no value.
     """
 
-    def __init__(self, names: Sequence[str], *, bare: str, metavar: str, **more: Any) -> None:
-        if short := [name for name in names if name[:1] == "-" != name[1:2]]:
-            raise ValueError(f"{short[0]}: only a long option can have an optional value")
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        bare: object,
+        metavar: str,
+        words: Sequence[str] = (),
+        **more: Any,
+    ) -> None:
         super().__init__(names, metavar=metavar, **more)
         self._bare = bare
+        self._words = words or getattr(self.type, "choices", ())
+        self._long = [name for name in self.opts if name[:2] == "--"]
         # click's completion takes the word after an option that is neither flag nor count for
         # its value. Nothing else reads this: what else depends on it is overridden here.
         self.count = True
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """Add it as an option with a value, which the parser gets even if none is given."""
-        parser.add_option(
-            obj=self,
-            opts=self.opts,
-            dest=self.name,
-            action="append" if self.multiple else "store",
-            nargs=1,
-        )
+        act = "append" if self.multiple else "store"
+        parser.add_option(obj=self, opts=self._long, dest=self.name, action=act, nargs=1)
+        if short := [name for name in self.opts if name not in self._long]:
+            parser.add_option(
+                obj=self, opts=short, dest=self.name, action=f"{act}_const", const=self._bare
+            )
         match = parser._match_long_opt
 
         def match_long(name: str, value: str | None, state: Any) -> None:
-            match(name, self._bare if value is None and name in self.opts else value, state)
+            match(name, self._bare if value is None and name in self._long else value, state)
 
         parser._match_long_opt = match_long
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        """Return `--tree[=owner|parent]` and the help."""
-        return f"{', '.join(self.opts)}[={self.metavar}]", self.help or ""
+        """Return `--tree[=owner|parent]` and the help; the short form comes first."""
+        names = sorted(self.opts, key=self._long.__contains__)
+        return f"{', '.join(names)}[={self.metavar}]", self.help or ""
 
     def words(self) -> list[str]:
         """Return its completions: the option with each of its values, as one word each."""
-        values = getattr(self.type, "choices", ())
-        return [f"{name}={value}" for name in self.opts for value in values]
+        return [f"{name}={value}" for name in self._long for value in self._words]
 
 
 class Command(click.Command):

@@ -8,12 +8,13 @@ from click.core import ParameterSource
 from pyspaces import settings
 from pyspaces.commands.optional import (
     Command,
+    OptionalValue,
     complete_path,
     complete_words,
     help_option,
     version_option,
 )
-from pyspaces.settings import FLAG, MANY, ORDERED, PAIRS, TOGGLE, Setting
+from pyspaces.settings import FLAG, MANY, OPTIONAL, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +91,15 @@ def _option(setting: Setting) -> click.Option:
         return click.Option(names, help=setting.help, is_flag=True)
     if setting.kind == TOGGLE:
         return click.Option(names, help=setting.help, default=None)
+    if setting.kind == OPTIONAL:
+        return OptionalValue(
+            names,
+            help=setting.help,
+            metavar=setting.metavar,
+            bare=True,
+            words=setting.words,
+            type=click.UNPROCESSED,
+        )
     if setting.kind == ORDERED and not setting.metavar:
         return click.Option(names, help=setting.help, count=True)
     complete = complete_words(setting.words, listed=setting.listed)

@@ -28,12 +28,11 @@ class Process(TypedDict, total=False):
     daemon: bool | None
 
 
-class Namespaces(TypedDict, total=False):
-    """Keywords of all, including Inject and setns."""
+class Types(TypedDict, total=False):
+    """Keywords of all, including Inject and setns: types of namespaces."""
 
     user: bool
     pid: bool
-    net: bool
     mount: bool
     uts: bool
     ipc: bool
@@ -42,9 +41,16 @@ class Namespaces(TypedDict, total=False):
     all: bool
 
 
-class Common(Namespaces, total=False):
+class Namespaces(Types, total=False):
+    """Keywords of Inject and setns."""
+
+    net: bool
+
+
+class Common(Types, total=False):
     """Keywords of Container, Chroot and get_context."""
 
+    net: bool | str
     share: Words
     join: Words
     keep: Words

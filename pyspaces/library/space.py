@@ -9,7 +9,7 @@ from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.kernel import namespaces
 from pyspaces.record import told
-from pyspaces.settings import BY_NAME, FLAG, ORDERED
+from pyspaces.settings import BY_NAME, FLAG, OPTIONAL, ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,14 +129,15 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
         mapping["mounts"] = [*([name] for name in SETS if space.get(name)), *mounts]
     else:
         faults.append(f"mounts: takes a list of operations, and is {told(mounts)}")
-    mapping.update(dict.fromkeys(_of_flags(space.get("flags", 0), faults), True))
+    for name in _of_flags(space.get("flags", 0), faults):
+        mapping[name] = mapping.get(name) or True
     return mapping
 
 
 def _is_fitting(name: str, value: object) -> bool:
     """Return False for a flag whose value is not a bool."""
     row = BY_NAME.get(TAKEN.get(name, name))
-    is_flag = name in SETS or (row is not None and row.kind == FLAG)
+    is_flag = name in SETS or name in ALIASES or (row is not None and row.kind == FLAG)
     return not is_flag or value is None or isinstance(value, bool)
 
 
@@ -164,9 +165,11 @@ def _with_keywords(text: str) -> str:
     words = []
     for word in text.split(" "):
         option = word.rstrip(",:;.)")
-        name = option.removeprefix("--").replace("-", "_")
+        name, _, text = option.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
         if option.startswith("--") and name in BY_NAME:
-            value = "True" if BY_NAME[name].kind == FLAG else "..."
+            value = "True" if BY_NAME[name].kind in (FLAG, OPTIONAL) else "..."
+            value = repr(text) if text else value
             words.append(f"{RENAMED.get(name, name)}={value}{word[len(option) :]}")
         else:
             words.append(word)

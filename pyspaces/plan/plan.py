@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyspaces.features.life import Life
     from pyspaces.features.limits import Limits
     from pyspaces.features.loopback import Net
+    from pyspaces.features.network.uplink import Uplink
     from pyspaces.features.network.values import Network
     from pyspaces.features.outputs import Outputs
     from pyspaces.mounts.feature import Mounts
@@ -102,6 +103,7 @@ class Plan(Record):
     net: Net = _part("features.loopback", "net")
     # After the loopback, by which ports are reached inside.
     network: Network = _part("features.network.values")
+    uplink: Uplink = _part("features.network.uplink")
     environment: Environment = _part("features.environment")
     life: Life = _part("features.life")
     outputs: Outputs = _part("features.outputs")

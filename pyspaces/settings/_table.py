@@ -12,7 +12,7 @@ from __future__ import annotations
 SETTINGS = {
     "user": ("flag", "", "user", 0, "-U"),
     "pid": ("flag", "", "pid", 0, "-p"),
-    "net": ("flag", "", "net", 0, "-n"),
+    "net": ("optional", "uplink", "net", 0, "-n"),
     "mount": ("flag", "", "mount", 0, "-m"),
     "uts": ("flag", "", "uts", 0, "-u"),
     "ipc": ("flag", "", "ipc", 0, "-i"),
@@ -144,6 +144,8 @@ ENTER = (
 OF_ENTER = {
     "-t": ("target", 1, "one"),
     "--target": ("target", 1, "one"),
+    "-n": ("net", 0, "on"),
+    "--net": ("net", 0, "on"),
     "--root": ("root", 0, "on"),
     "--no-root": ("root", 0, "off"),
     "--preserve-credentials": ("preserve_credentials", 0, "on"),

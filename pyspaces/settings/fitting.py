@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import FLAG, MANY, PAIRS, TOGGLE
+from pyspaces.feature import FLAG, MANY, OPTIONAL, PAIRS, TOGGLE
 from pyspaces.record import told
 
 # Id maps have forms of their own: `idmap.entries` reads them.
@@ -30,6 +30,8 @@ def fitted(name: str, kind: str, value: object) -> object:
         return _words_of(value)
     if kind in (FLAG, TOGGLE):
         raise Misfit(f"takes True or False, and is {told(value)}")
+    if kind == OPTIONAL:
+        return str(_scalar(value, "True, False, a text or a number, and is"))
     if kind == PAIRS:
         return _pairs(value)
     if kind == MANY and isinstance(value, _LISTS):

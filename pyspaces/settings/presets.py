@@ -31,7 +31,7 @@ def expanded(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     shared = _words(found.get("share"))
     joined = (word.partition("=")[0] for word in _words(found.get("join")))
     left = {*shared, *joined}
-    found.update(dict.fromkeys((name for name in _NAMESPACES if name not in left), True))
+    found.update((name, found.get(name) or True) for name in _NAMESPACES if name not in left)
     if shared and not found.get("all") and set(shared) <= set(_NAMES):
         del found["share"]  # which is about --all otherwise
     for name, others in _FLAGS:

@@ -6,7 +6,7 @@ Pure but for the caller's own ids; runs in the parent.
 from __future__ import annotations
 
 from pyspaces.errors import UsageFault
-from pyspaces.feature import FLAG, HOLDING, MANY, ORDERED, TOGGLE, VALUE, Given
+from pyspaces.feature import FLAG, HOLDING, MANY, OPTIONAL, ORDERED, TOGGLE, VALUE, Given
 from pyspaces.kernel import namespaces
 from pyspaces.plan.plan import PARTS, Plan
 from pyspaces.settings import _table
@@ -43,6 +43,10 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     faults = [*misfits, *_misplaced(used)]
     if misfits:
         raise UsageFault(faults)
+    if "net" in values and values["net"] is not True:
+        from pyspaces.settings import networks  # few launches have more than a network of their own
+
+        networks.expand(values)
     given = Given(values, faults)
     plan = _plan(given)
     if given.lacking and not faults:
@@ -85,9 +89,11 @@ def _fits(kind: str, value: Any) -> bool:
     """Return whether a value has exactly the type of its kind."""
     if kind in (FLAG, TOGGLE):
         return value is True or value is False
+    if kind == OPTIONAL and value is True:
+        return True
     if kind in (MANY, "command"):
         return type(value) in (list, tuple) and all(type(word) is str for word in value)
-    return kind == VALUE and type(value) is str
+    return kind in (VALUE, OPTIONAL) and type(value) is str
 
 
 def _misplaced(used: Mapping[str, Any]) -> Iterator[str]:
@@ -114,8 +120,10 @@ def _plan(given: Given) -> Plan:
     fields = {"workdir": str(values["workdir"])} if "workdir" in values else {}
     plan = Plan(command=words, namespaces=given.namespaces, **fields)
     readers = {"mounts"} if "mounts" in values else set()
-    for name in values:
-        readers.update(_table.SETTINGS.get(name, _NO_ROW)[1].split())
+    for name, value in values.items():
+        kind, found, *_ = _table.SETTINGS.get(name, _NO_ROW)
+        if kind != OPTIONAL or value is not True:  # only a value has to be read
+            readers.update(found.split())
     for name, part in PARTS.items():
         if name in readers or plan.involves(name):
             plan = plan.replace(**{name: part.feature.read(given, plan)})

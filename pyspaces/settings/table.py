@@ -5,7 +5,8 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
-from pyspaces.feature import CONFINEMENT, NAMESPACES, SETUP, Setting, flag, many, value
+from pyspaces.feature import CONFINEMENT, NAMESPACES, OPTIONAL, SETUP, Setting, flag, many, value
+from pyspaces.features.network.uplink import WORDS
 from pyspaces.kernel import namespaces
 from pyspaces.plan.features import FEATURES
 
@@ -19,7 +20,12 @@ def _namespace(name: str, short: str) -> Setting:
 SETTINGS: tuple[Setting, ...] = (
     _namespace("user", "-U"),
     _namespace("pid", "-p"),
-    _namespace("net", "-n"),
+    _namespace("net", "-n").replace(
+        kind=OPTIONAL,
+        metavar="MODE",
+        words=WORDS,
+        help="new net namespace: network devices; MODE is none (default), or user for a way out",
+    ),
     _namespace("mount", "-m"),
     _namespace("uts", "-u"),
     _namespace("ipc", "-i"),

@@ -10,7 +10,7 @@ import pytest
 from pyspaces import Chroot, Container, Inject, Popen, UsageFault, get_context, run, setns, settings
 from pyspaces.kernel import namespaces
 from pyspaces.library import keywords, space
-from pyspaces.settings import FLAG, ORDERED, TOGGLE
+from pyspaces.settings import FLAG, OPTIONAL, ORDERED, TOGGLE
 
 TYPES = typing.get_type_hints(keywords.Space)
 
@@ -34,6 +34,8 @@ def test_the_types_are_those_of_the_table() -> None:
             assert TYPES[keyword] is bool, keyword
         elif row.kind == TOGGLE:
             assert TYPES[keyword] == bool | None, keyword
+        elif row.kind == OPTIONAL:
+            assert TYPES[keyword] == bool | str, keyword
         else:
             assert TYPES[keyword] is not bool, keyword
 

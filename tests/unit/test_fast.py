@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pyspaces.commands import fast, options
 from pyspaces.commands.enter import enter
+from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.run import run
 from pyspaces.settings import BY_NAME, TOGGLE
 
@@ -91,6 +92,17 @@ NAMES = {
     ]
     for name, command in COMMANDS.items()
 }
+# Those whose value may be left out, and is behind `=` otherwise.
+OPTIONAL = {
+    name: [
+        word
+        for param in command.params
+        if isinstance(param, OptionalValue)
+        for word in param.opts
+        if len(word) > 2
+    ]
+    for name, command in COMMANDS.items()
+}
 COUNTS = {
     name: {
         word: 0 if param.is_flag or param.count else param.nargs
@@ -121,9 +133,11 @@ def odd(name: str, word: str) -> st.SearchStrategy[list[str]]:
 @st.composite
 def groups(draw: st.DrawFn, name: str) -> list[str]:
     """Draw an option with its values, most of the time; now and then something odd."""
-    kind, word = draw(st.integers(0, 9)), draw(st.sampled_from(NAMES[name]))
+    kind, word = draw(st.integers(0, 10)), draw(st.sampled_from(NAMES[name]))
     if kind == 0:
         return draw(odd(name, word))
+    if kind == 10 and OPTIONAL[name]:
+        return [f"{draw(st.sampled_from(OPTIONAL[name]))}={draw(VALUES)}"]
     count = COUNTS[name][word]
     values = draw(st.lists(VALUES, min_size=count, max_size=count))
     if kind < 4 and values:
@@ -155,6 +169,9 @@ def both(count: int) -> settings:
 @both(8 * settings().max_examples)
 @given(lines("run"))
 @example(["--setenv", "A", "--", "--", "x"])
+@example(["--net", "user", "--net=x"])
+@example(["--net=", "--net=-U", "-n", "--net=user", "--", "ls"])
+@example(["-Un=user"])
 @example(["-Upw/x", "-w=y", "--tmpfs=/a", "--read-only", "--size", "1", "--bind=a", "b"])
 def test_random_lines_of_run_are_read_as_click_reads_them_or_left(words: list[str]) -> None:
     check("run", words)
@@ -180,6 +197,9 @@ def test_many_random_lines_are_read_as_click_reads_them_or_left(name: str, part:
     ("line", "command", "values"),
     [
         ("", (), {}),
+        ("--net ls", ("ls",), {"net": True}),
+        ("--net=user ls", ("ls",), {"net": "user"}),
+        ("--net=user -n --net= ls", ("ls",), {"net": ""}),
         (
             "--user -pm --ro-bind /usr /u --hostname=x -w /u --setenv A 1 -- ls -l",
             ("ls", "-l"),

@@ -12,8 +12,19 @@ from pyspaces import settings
 from pyspaces.commands import options
 from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.options import GroupedCommand
+from pyspaces.commands.run import run
 from pyspaces.kernel import namespaces
-from pyspaces.settings import BY_NAME, FLAG, MANY, ORDERED, PAIRS, SETTINGS, TOGGLE, VALUE
+from pyspaces.settings import (
+    BY_NAME,
+    FLAG,
+    MANY,
+    OPTIONAL,
+    ORDERED,
+    PAIRS,
+    SETTINGS,
+    TOGGLE,
+    VALUE,
+)
 
 
 def parse(*arguments: str) -> dict[str, Any]:
@@ -49,13 +60,15 @@ def test_an_option_has_the_names_of_its_setting() -> None:
         ordered = setting.kind == ORDERED
         assert option.multiple == (setting.kind in (MANY, PAIRS) or (ordered and words > 0))
         assert option.nargs == (2 if setting.kind == PAIRS else (ordered and words) or 1)
-        assert option.count == (ordered and not words)
+        bare = ordered and not words
+        assert option.count == (bare or setting.kind == OPTIONAL)
         assert option.help == setting.help
 
 
 def test_nothing_given_is_nothing_used() -> None:
     taken = parse()
     empty: dict[str, object] = {FLAG: False, TOGGLE: None, VALUE: None, MANY: (), PAIRS: ()}
+    empty[OPTIONAL] = None
     assert options.used(taken, BY_NAME) == {
         row.name: empty[row.kind] for row in SETTINGS if row.kind != ORDERED
     }
@@ -102,7 +115,7 @@ def test_short_flags_can_be_joined() -> None:
 def test_options_end_at_the_first_word_that_is_none() -> None:
     taken = parse("--user", "ls", "-p", "--net")
     assert taken["command"] == ("ls", "-p", "--net")
-    assert (taken["user"], taken["pid"], taken["net"]) == (True, False, False)
+    assert (taken["user"], taken["pid"], taken["net"]) == (True, False, None)
 
 
 def test_options_end_at_two_dashes() -> None:
@@ -166,7 +179,12 @@ def test_help_stands_under_headings() -> None:
         section = done.output.partition(f"\n{group}:\n")[2].partition("\n\n")[0]
         for setting in SETTINGS:
             shown = any(
-                setting.option in line.split("  ")[1].replace(",", " ").replace("/", " ").split()
+                setting.option
+                in line.split("  ")[1]
+                .replace(",", " ")
+                .replace("/", " ")
+                .replace("[=", " ")
+                .split()
                 for line in section.splitlines()
                 if line.startswith("  -")
             )
@@ -237,7 +255,33 @@ def test_an_optional_value_is_completed_as_one_word(kind: type[click.Command]) -
     assert found == ["--name"]
 
 
-def test_a_short_option_has_no_optional_value() -> None:
-    """Behind `-n` there is no `=`: what follows could be its value, or the next flag."""
-    with pytest.raises(ValueError, match="-N"):
-        OptionalValue(["-N", "--net"], bare="", metavar="K")
+@pytest.mark.parametrize(
+    ("words", "net", "name", "command"),
+    [
+        (["-N"], "new", None, ()),
+        (["-N", "ls"], "new", None, ("ls",)),
+        (["-Nn", "x", "--net=y"], "y", "x", ()),
+        (["--net=y", "-N"], "new", None, ()),
+    ],
+)
+def test_a_short_form_takes_no_optional_value(
+    words: list[str], net: str, name: str | None, command: tuple[str, ...]
+) -> None:
+    """What follows could be the value, or the next flag."""
+    taken: dict[str, Any] = {}
+    params = [
+        OptionalValue(["-N", "--net"], bare="new", metavar="K", help="h"),
+        click.Option(["-n", "--name"]),
+        click.Argument(["command"], nargs=-1),
+    ]
+    line = Command("x", params=params, callback=lambda **values: taken.update(values))
+    line.main(words, standalone_mode=False)
+    assert taken == {"net": net, "name": name, "command": command}
+    assert "  -N, --net[=K]" in CliRunner().invoke(line, ["--help"]).output
+    with pytest.raises(click.UsageError):
+        line.main(["-N=x"], standalone_mode=False)
+
+
+def test_the_network_is_completed_with_its_fixed_words() -> None:
+    found = [item.value for item in run.shell_complete(click.Context(run), "--net")]
+    assert found == ["--net", "--net=none", "--net=user", "--net=pasta", "--net=slirp4netns"]

@@ -15,6 +15,7 @@ from pyspaces.features.clocks import Offset
 from pyspaces.features.environment import Environment
 from pyspaces.features.hostname import Uts
 from pyspaces.features.ids.idmap import Extent
+from pyspaces.features.network.uplink import WORDS
 from pyspaces.kernel import namespaces, procfs
 from pyspaces.plan import Plan
 from pyspaces.plan.plan import PARTS
@@ -64,7 +65,8 @@ def test_a_setting_says_what_it_is() -> None:
 def test_every_namespace_is_a_setting_that_implies_itself() -> None:
     for name in namespaces.NAMES:
         assert BY_NAME[name].implies == (name,)
-        assert BY_NAME[name].kind == settings.FLAG
+        kind = settings.OPTIONAL if name == "net" else settings.FLAG
+        assert BY_NAME[name].kind == kind
 
 
 # --- namespaces ------------------------------------------------------------------------------
@@ -407,6 +409,7 @@ texts_of = {
     settings.FLAG: st.none() | st.booleans(),
     settings.TOGGLE: st.none() | st.booleans(),
     settings.VALUE: st.none() | st.text(max_size=8),
+    settings.OPTIONAL: st.none() | st.booleans() | st.sampled_from(WORDS) | st.text(max_size=8),
     settings.MANY: st.lists(st.text(max_size=8), max_size=3),
     settings.PAIRS: st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=2),
 }

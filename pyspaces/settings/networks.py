@@ -1,0 +1,22 @@
+"""The value of --net: which network the command gets.
+
+Pure; runs in the parent. Loaded only if there is a value.
+"""
+
+from __future__ import annotations
+
+from pyspaces.features.network.uplink import NONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def expand(values: dict[str, Any]) -> None:
+    """Replace the value of `net` by what it stands for.
+
+    values: the settings that are used, of the right types. A word of `uplink.MODES` stays: the
+    feature reads it, and complains about any other.
+    """
+    if values["net"] == NONE:
+        values["net"] = True
