@@ -118,6 +118,8 @@ def main() -> None:
         f"ip link add wan0 type veth peer name eth0 netns {holder.pid}",
         f"ip addr add {HOST}/24 dev wan0",
         "ip link set wan0 up",
+        # pasta takes addresses and routes from the interface of this one.
+        f"ip route add default via {SERVER}",
     ):
         subprocess.run(line.split(), check=True)
     reading, writing = os.pipe()
@@ -130,6 +132,10 @@ def main() -> None:
     # What a sandbox must not reach: a service of the host, at each of its addresses.
     hidden = socket.create_server(("", 80))
     threading.Thread(target=serve_web, args=(hidden,), daemon=True).start()
+    # A resolver of the host that nobody else reaches, as systemd-resolved is one.
+    stub = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stub.bind(("127.0.0.53", 53))
+    threading.Thread(target=serve_names, args=(stub,), daemon=True).start()
     told = []
     for words in json.loads(sys.argv[1]):
         done = subprocess.run(

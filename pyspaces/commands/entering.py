@@ -43,8 +43,11 @@ def taken() -> frozenset[str]:
     # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
     # namespace here, like the seven others: the status record has the pid.
     # A sandbox is made of new ones. A network that exists may have ways out, which an allow-list
-    # would not close.
-    left = ("init", "init_wait", "pid_file", "allow_host", "sandbox")
+    # would not close; its files of names are those of all that are in it.
+    left = (
+        *("init", "init_wait", "pid_file", "allow_host", "sandbox"),
+        *("allow_host_loopback", "dns", "add_host"),
+    )
     return frozenset(
         row.name
         for row in SETTINGS

@@ -59,6 +59,9 @@ ROWS: tuple[Row, ...] = (
     _for("resources", lambda part: True, "outer.cgroup", "Cgroup"),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     _for("existing", lambda part: part.keeps, "existing.keeping", "Keeping"),
+    # Before the name, for the same reason: a program that is not installed. Before the ports: their
+    # numbers are known when it is started.
+    _for("uplink", lambda part: part.mode, "network.uplink", "Leading"),
     # Before the name, for the same reason: a port that is taken.
     _for("network", lambda part: part.crosses, "network.crossing", "Crossing"),
     # Before whatever the child needs gets a descriptor of the numbers that its sockets will have.
@@ -129,6 +132,8 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
         found["leading"] = Leading()
     if plan.holds("network"):
         found |= {"network": launch.network, "listening": launch.listening}
+    if plan.holds("uplink"):
+        found["uplink"] = launch.uplink
     if plan.holds("landlock", "seccomp"):
         found |= {"ruleset": launch.ruleset, "filters": launch.filters}
         found["handover"] = launch.handover

@@ -104,6 +104,9 @@ class Common(Types, total=False):
     publish: Words
     forward: Words
     allow_host: Words
+    allow_host_loopback: bool
+    dns: Words
+    add_host: Words
     workdir: Path | None
     empty_root: bool
     host_ro: bool

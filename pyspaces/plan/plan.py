@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyspaces.features.life import Life
     from pyspaces.features.limits import Limits
     from pyspaces.features.loopback import Net
+    from pyspaces.features.network.naming import Naming
     from pyspaces.features.network.uplink import Uplink
     from pyspaces.features.network.values import Network
     from pyspaces.features.outputs import Outputs
@@ -104,6 +105,8 @@ class Plan(Record):
     # After the loopback, by which ports are reached inside.
     network: Network = _part("features.network.values")
     uplink: Uplink = _part("features.network.uplink")
+    # After the uplink, which may answer for the name servers of the host.
+    naming: Naming = _part("features.network.naming")
     environment: Environment = _part("features.environment")
     life: Life = _part("features.life")
     outputs: Outputs = _part("features.outputs")

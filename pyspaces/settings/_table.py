@@ -12,7 +12,7 @@ from __future__ import annotations
 SETTINGS = {
     "user": ("flag", "", "user", 0, "-U"),
     "pid": ("flag", "", "pid", 0, "-p"),
-    "net": ("optional", "uplink", "net", 0, "-n"),
+    "net": ("optional", "uplink naming", "net", 0, "-n"),
     "mount": ("flag", "", "mount", 0, "-m"),
     "uts": ("flag", "", "uts", 0, "-u"),
     "ipc": ("flag", "", "ipc", 0, "-i"),
@@ -110,6 +110,9 @@ SETTINGS = {
     "forward": ("many", "network", "", 1, ""),
     "listen": ("many", "network", "", 1, ""),
     "allow_host": ("many", "network", "", 1, ""),
+    "allow_host_loopback": ("flag", "uplink", "", 0, ""),
+    "dns": ("many", "naming", "mount", 1, ""),
+    "add_host": ("many", "naming", "mount", 1, ""),
     "setenv": ("pairs", "environment", "", 2, ""),
     "unsetenv": ("many", "environment", "", 1, ""),
     "clearenv": ("flag", "environment", "", 0, ""),

@@ -5,7 +5,7 @@ Pure; runs in the parent. Loaded only if there is a value.
 
 from __future__ import annotations
 
-from pyspaces.features.network.uplink import NONE
+from pyspaces.features.network.uplink import MODES, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,3 +20,12 @@ def expand(values: dict[str, Any]) -> None:
     """
     if values["net"] == NONE:
         values["net"] = True
+    elif values["net"] in MODES and not _leaves_mounts(values):
+        values["mount"] = True  # for a resolv.conf that is right inside
+
+
+def _leaves_mounts(values: dict[str, Any]) -> bool:
+    """Return whether the command keeps the mount namespace that it has."""
+    words = [word.strip() for text in values.get("share", ()) for word in text.split(",")]
+    joined = [text.partition("=")[0] for text in values.get("join", ())]
+    return "mount" in (*words, *joined)

@@ -340,6 +340,7 @@ def test_who_may_know_signals() -> None:
         "pyspaces.status",
         "pyspaces.__main__",
         "pyspaces.features.ids.program",  # in a process of its own: SIGCHLD
+        "pyspaces.launch.network.engine",  # in a process of its own: SIGPIPE
     }
 
 
@@ -406,7 +407,8 @@ HANDED_OVER = {
     *(("pyspaces.launch.loading", f"{name}_inner") for name in ("guard", "limit")),
     ("pyspaces.library.sandbox", "_stay_inner"),
     ("pyspaces.library.pytest_plugin", "_run_inner"),
-    ("pyspaces.launch.network.helper", "be_helper_inner"),
+    *(("pyspaces.launch.network.helper", f"{name}_inner") for name in ("be_helper", "begin")),
+    ("pyspaces.launch.network.engine", "begin_inner"),
 }
 
 

@@ -27,6 +27,7 @@ STEPS = tuple(map(steps.step_of, steps.STEPS))
 KEEPING = "have the namespaces kept"
 # Of a launch with a cgroup of its own, which not every host lets us have: tests/vm has it.
 OF_CGROUP = "create the cgroup namespace"
+ATTACHING = "connect the network with that of the host"
 
 
 def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
@@ -34,7 +35,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
 
     Every other step applies too, but that a session begins with a terminal or without one, that a
     fresh /proc is one of the mounts where there are any, and that keeping namespaces, which takes
-    root, only applies for its own sake.
+    root, and a way out, which takes a program, only apply for their own sake.
     """
     plan = settings.plan_from(
         {
@@ -51,7 +52,9 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             "no_nested_users": True,
             "publish": ["0:80"],
             "forward": ["81:80"],
-            "allow_host": ["example.org"],
+            "allow_host": [] if STEPS[index].title == ATTACHING else ["example.org"],
+            "net": "user" if STEPS[index].title == ATTACHING else True,
+            "add_host": ["a.test=192.0.2.1"],
             "listen": ["0"],
             "rlimit": ["core=0"],
             "umask": "022",
@@ -73,7 +76,8 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             else plan.replace(mounts=plan.mounts.replace(operations=(), mount_proc=True))
         )
     assert STEPS[index].applies(plan)
-    left = {step.title for step in STEPS if not step.applies(plan)} - {KEEPING, OF_CGROUP}
+    left = {step.title for step in STEPS if not step.applies(plan)}
+    left -= {KEEPING, OF_CGROUP, ATTACHING}
     assert len(left) <= 3, left
     return plan
 

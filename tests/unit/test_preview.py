@@ -19,6 +19,7 @@ from pyspaces.features.ids import capabilities
 from pyspaces.features.ids.idmap import Extent
 from pyspaces.features.limits import Rlimit
 from pyspaces.features.loopback import Net
+from pyspaces.features.network.naming import Host
 from pyspaces.features.network.values import Listening, Port
 from pyspaces.kernel.namespaces import NAMES
 from pyspaces.launch import preview
@@ -165,7 +166,7 @@ def other(kind: Any, record: Record, name: str) -> Any:
     samples += [(Extent(inside=1, outside=2, count=3),), Offset(seconds=5), ("pid",)]
     samples += [(Join(namespace="net", pid=7),), (Keep(namespace="net", path="/x"),)]
     samples += [(Tmpfs(target="/tmp"),), (Port(inside=1, outside=2),), (Listening(port=1),)]
-    samples += [(Rlimit(name="core"),)]
+    samples += [(Rlimit(name="core"),), (Host(name="a", address="192.0.2.1"),)]
     for value in samples:
         if value != getattr(record, name) and not list(
             plan_file.faults_of(kind, Plan(command=("a",), workdir=value).to_data()["workdir"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.inner import Telling
     from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.learning import Handover
-    from pyspaces.launch.network.inside import Inside
+    from pyspaces.launch.network.inside import Attachment, Inside
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
@@ -74,7 +74,7 @@ class Context(Record):
     there is to be one, and limit: what leaves that no capability which its command, tracing it,
     could use. building: what carries out the plan's mounts, if it has any. guard: what closes
     /proc, if it is to be. leading: what checks where exec would lead, in a root that is not the
-    caller's. network: what gives the launcher a socket of this network, if it needs one.
+    caller's. network, uplink: what gives the launcher a socket of this network, if it needs one.
     listening: the sockets that the command is given. ruleset: what the command can reach. filters:
     what it may call. handover: what lets its calls be watched.
     """
@@ -99,6 +99,7 @@ class Context(Record):
     guard: Callable[[], object] | None = None
     leading: Leading | None = None
     network: Inside | None = None
+    uplink: Attachment | None = None
     listening: tuple[int, ...] = ()
     ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
@@ -190,6 +191,9 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     ("net", "RAISE"),
     # Its sockets inside have addresses of lo, and may have ports that take a capability.
     ("network", "CONNECT"),
+    ("uplink", "ATTACH"),
+    # By the paths that the command has.
+    ("naming", "COVER"),
     # After the mounts, which decide where the path leads.
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "CHANGE"),
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "NAME"),

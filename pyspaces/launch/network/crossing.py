@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyspaces.errors import SpaceError
+    from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.helper import Helper
     from pyspaces.launch.network.relay import Route
@@ -78,7 +79,9 @@ class Crossing(Service):
         given: list[int] = []
         try:
             given += self._inside.take()
-            if self._network.publish:
+            if self.launch.uplink:
+                self._leave_to_program()
+            if self._bound:
                 self._publish(child, given[0])
             if self._network.forward:
                 self._forward(child, given[1 : 1 + len(self._network.forward)])
@@ -116,10 +119,25 @@ class Crossing(Service):
             self.launch.last_facts["lost"] = ended.lost
             self.launch.tell(f"{ended.lost} died: the command was killed")
 
+    def _leave_to_program(self) -> None:
+        """Close the TCP ports, for the program that leads out: that listens there from now on.
+
+        Datagrams stay with our relay. slirp4netns lets no answer pass to a client on the host's
+        loopback if that is closed, and pasta 2023-03 answers none at all (both on Linux 6.18).
+        """
+        left = []
+        for own, port in zip(self._bound, self._network.publish, strict=True):
+            if port.protocol == "udp":
+                left.append(own)
+            else:
+                own.close()
+        self._bound = left
+
     def _publish(self, child: Spawned, network: int) -> None:
+        ports = [port for port in self._network.publish if self._is_ours(port)]
         routes = [
             (own, port.protocol, _INSIDE, port.inside)
-            for own, port in zip(self._bound, self._network.publish, strict=True)
+            for own, port in zip(self._bound, ports, strict=True)
         ]
         self._relay("the relay of published ports", child, routes, network)
 
@@ -181,6 +199,9 @@ class Crossing(Service):
 
     def _failure(self, error: KernelError) -> SpaceError:
         return prepare.failure(Report.of(NETWORK, error), self.launch.plan)
+
+    def _is_ours(self, port: Port) -> bool:
+        return port.protocol == "udp" or not self.launch.uplink
 
     def _forget(self) -> None:
         """Close, in a new process, what listens on the host."""

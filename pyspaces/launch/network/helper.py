@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     # The whole life of a helper, which gets what writes to the launcher; and what imports it.
     Serve = Callable[[Callable[[bytes], object]], object]
     Load = Callable[[], Serve]
+    # What a helper does before the launch goes on; returns the rest of its life.
+    Begin = Callable[[], Serve]
 
 _NOBODY = 65534
 _LONGEST_ANSWER = 4096
@@ -79,20 +81,39 @@ def start(
     what: its name for people. name: what ps(1) shows. kept: the descriptors that it keeps. network:
     a socket of the network namespace that it moves to; -1 to stay.
     """
+
+    def begin_inner() -> Serve:
+        if network >= 0:
+            _join_inner(network)
+        return serve_inner
+
+    def serve_inner(tell: Callable[[bytes], object]) -> None:
+        # While it may still read what the caller may: the user nobody may not.
+        serve = load()
+        _renounce_inner()
+        serve(tell)
+
+    return begin(begin_inner, what=what, name=name, kept=(*kept, network))
+
+
+def begin(
+    act: Begin, *, what: str, name: bytes, kept: Sequence[int], patience: float = _BEGINNING
+) -> Helper:
+    """Start a helper, and return once `act` has returned there. Raises KernelError with none left.
+
+    act: called first, with the rights of the caller; what it returns comes after that. patience:
+    how long `act` may take, in seconds. what, name, kept: as for `start`.
+    """
     reading, writing = os.pipe()
 
     def be_helper_inner() -> None:
-        _confine_inner(name, (*kept, writing, network))
+        _confine_inner(name, (*kept, writing))
         try:
-            if network >= 0:
-                _join_inner(network)
+            serve = act()
         except OSError as error:
             os.write(writing, _told(error))
             return
         os.write(writing, _READY)
-        # While it may still read what the caller may: the user nobody may not.
-        serve = load()
-        _renounce_inner()
         serve(lambda data: _write_inner(writing, data))
 
     try:
@@ -105,29 +126,33 @@ def start(
         os.close(writing)
     helper = Helper(child, reading, what)
     try:
-        _await(reading, what)
+        _await(reading, what, patience)
     except BaseException:
         helper.end(patience=0)
         raise
     return helper
 
 
-def _await(reading: int, what: str) -> None:
+def _await(reading: int, what: str, patience: float) -> None:
     answer = b""
-    if nsfs.wait_for(reading, _BEGINNING):
+    if nsfs.wait_for(reading, patience):
         answer = os.read(reading, _LONGEST_ANSWER)
     if answer[:1] == _READY:
         return
-    call, number, path = [*answer.split(b"\0"), b"", b""][:3]
+    call, number, path, text = [*answer.split(b"\0"), b"", b"", b""][:4]
     if not number.isdigit():
         raise Refusal(f"{what} died", what="fork")
+    if text:
+        raise Refusal(text.decode(errors="replace"), what=call.decode())
     raise KernelError(int(number), call.decode(), [], os.fsdecode(path) or None)
 
 
 def _told(error: OSError) -> bytes:
     call = error.call if isinstance(error, KernelError) else ""
     path = visible(str(error.filename or ""))[: _LONGEST_ANSWER // 2]
-    return b"%s\0%d\0%s" % (call.encode(), error.errno or errno.EIO, os.fsencode(path))
+    text = error.text if isinstance(error, Refusal) else ""
+    fields = (call.encode(), error.errno or errno.EIO, os.fsencode(path), text.encode())
+    return b"%s\0%d\0%s\0%s" % fields
 
 
 # --- in the helper --------------------------------------------------------------------------------
@@ -160,7 +185,7 @@ def _join_inner(network: int) -> None:
     A socket, and no file of /proc: to look into a process whose ids have changed, an ordinary
     launcher has no right.
     """
-    namespace = _namespace_of(network)
+    namespace = namespace_of(network)
     os.close(network)
     try:
         # Root of the host stays in its own user namespace, where nobody inside has any right.
@@ -176,7 +201,7 @@ def _join_inner(network: int) -> None:
     os.close(namespace)
 
 
-def _namespace_of(network: int) -> int:
+def namespace_of(network: int) -> int:
     """Return a descriptor of the namespace of a socket: SIOCGSKNS of linux/sockios.h."""
     try:
         return fcntl.ioctl(network, constants.SIOCGSKNS)

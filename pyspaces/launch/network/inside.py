@@ -60,6 +60,18 @@ class Inside:
         self._theirs.close()
 
 
+class Attachment(Inside):
+    """The same for a program that leads out, which needs no socket that listens inside.
+
+    forwarder: the address at which it answers for a name server on the host's loopback; None if
+    that is not asked.
+    """
+
+    def __init__(self, network: Network, forwarder: str | None) -> None:
+        super().__init__(network)
+        self.forwarder = forwarder
+
+
 def _name_proxy_inner(context: Context, port: int) -> None:
     """Tell programs of the proxy, by the variables that they read, some in lower case only.
 

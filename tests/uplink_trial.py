@@ -1,0 +1,144 @@
+"""What a test does with a launch that has a way out, on the host of a world in a box.
+
+`python uplink_trial.py VERB ARGUMENT... -- LAUNCHER OPTION...` prints JSON. publish: start an echo
+server inside with these options, ask its first port, and print the answers and the record. kill
+WHO: end the launcher, the command, the program or the process beside it, and print the launcher's
+status, its errors, and what is left. many COUNT: launch `true` so often, and print what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SERVER = str(Path(__file__).with_name("network_server.py"))
+PROGRAMS = ("pasta", "pasta.avx2", "passt", "passt.avx2", "slirp4netns", "pyspaces-uplink")
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Return the parent and the name of each process that is no zombie."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            text = Path(f"/proc/{entry}/stat").read_text()
+        except OSError:
+            continue
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        state, parent = rest.split()[:2]
+        if state != "Z":
+            found[int(entry)] = (int(parent), name)
+    return found
+
+
+def of_launch(launcher: int) -> dict[str, int]:
+    """Return the process beside a launch and the program below it."""
+    there = processes()
+    beside = [pid for pid, row in there.items() if row == (launcher, "pyspaces-uplink")]
+    program = [pid for pid, (parent, _) in there.items() if parent in beside]
+    return {"beside": beside[0], "program": program[0]}
+
+
+def begin(words: list[str], *command: str) -> tuple[subprocess.Popen[str], dict[str, object]]:
+    reading, writing = os.pipe()
+    launcher = subprocess.Popen(
+        [*words, "--status-fd", str(writing), "--", *command],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        pass_fds=[writing],
+    )  # fmt: skip
+    os.close(writing)
+    records = os.fdopen(reading)  # open to the end of this process: a launch writes its end there
+    line = records.readline()
+    return launcher, {**(json.loads(line) if line else {}), "records": records}
+
+
+def publish(words: list[str], verb: str) -> object:
+    launcher, record = begin(words, sys.executable, SERVER, verb, "0.0.0.0", "80")
+    assert launcher.stdout
+    assert launcher.stderr
+    if launcher.stdout.readline() != "ready 80\n":
+        launcher.kill()
+        return launcher.stderr.read()
+    port = record["ports"][0]  # type: ignore[index]
+    if verb == "udp":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.settimeout(60)
+            own.connect((port["address"], port["outside"]))
+            own.send(b"hello")
+            found = own.recv(100)
+    else:
+        with socket.create_connection((port["address"], port["outside"]), timeout=60) as own:
+            own.sendall(b"hello")
+            own.shutdown(socket.SHUT_WR)
+            found = own.recv(100)
+    launcher.terminate()
+    launcher.wait(60)
+    return [found.decode(), record["network"], is_free(port["outside"])]
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens, which the end of a launch has waited for."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) != 0
+
+
+def kill(words: list[str], who: str) -> object:
+    launcher, record = begin(words, "sleep", "600")
+    numbers = {"launcher": launcher.pid, "command": record["pid"], **of_launch(launcher.pid)}
+    handles = {name: os.pidfd_open(int(str(number))) for name, number in numbers.items()}
+    signal.pidfd_send_signal(handles[who], signal.SIGKILL)
+    _, errors = launcher.communicate(timeout=120)
+    left = [name for name, handle in handles.items() if not ends(handle)]
+    return [launcher.returncode, errors, sorted(numbers), left]
+
+
+def ends(handle: int) -> bool:
+    return bool(select.select([handle], [], [], 120)[0])
+
+
+def many(words: list[str], count: str) -> object:
+    before = sorted(os.listdir("/tmp"))
+    statuses = {
+        subprocess.run([*words, "--", "true"], check=False, stdin=subprocess.DEVNULL).returncode
+        for _ in range(int(count))
+    }
+    devices = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True)
+    names = sorted(line.split()[0].partition("@")[0] for line in devices.stdout.splitlines())
+    new = [name for name in sorted(os.listdir("/tmp")) if name not in before]
+    return [sorted(statuses), names, [name for name in new if "pyspaces-uplink" in name], left()]
+
+
+def left() -> list[str]:
+    """Return the programs beneath us that run."""
+    until = time.monotonic() + 60
+    while (found := below()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def below() -> list[str]:
+    """Return the names of those in this user namespace."""
+    own, found = os.readlink("/proc/self/ns/user"), []
+    for pid, (_, name) in processes().items():
+        try:
+            if name in PROGRAMS and os.readlink(f"/proc/{pid}/ns/user") == own:
+                found.append(name)
+        except OSError:
+            continue
+    return found
+
+
+def main() -> None:
+    at = sys.argv.index("--")
+    verb, *arguments = sys.argv[1:at]
+    print(json.dumps(globals()[verb](sys.argv[at + 1 :], *arguments)))
+
+
+if __name__ == "__main__":
+    main()
