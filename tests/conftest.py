@@ -172,6 +172,7 @@ _PROBES = {
     "proc": "mount-proc",
     "overlay": "mount-overlay",
     "many": "map-many",
+    "tun": "tun",
 }
 
 

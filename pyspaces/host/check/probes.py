@@ -23,6 +23,7 @@ from pyspaces.kernel import (
 )
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.libseccomp import Library, Missing
+from pyspaces.launch.network import uplink
 from pyspaces.plan.features import FEATURES
 
 TYPE_CHECKING = False
@@ -129,6 +130,12 @@ def library_of_filters() -> Row:
     return finding(YES, f"version {version}")
 
 
+def tun() -> Row:
+    """Open the device by which programs carry the packets of a network."""
+    fault = uplink.tun_fault()
+    return finding(NO, *fault) if fault else finding(YES, f"{uplink.TUN} can be opened")
+
+
 def pidfd() -> Row:
     """End a child through its pidfd, and wait for it."""
     child = spawn.spawn(lambda: os.read(os.pipe()[0], 1))
@@ -206,6 +213,9 @@ PROBES |= {
     ),
     "loopback": _DECLARED["loopback"],
     "ports": _DECLARED["ports"],
+    "tun": tun,
+    "pasta": _launch({"net": "pasta"}, "a network was connected"),
+    "slirp4netns": _launch({"net": "slirp4netns"}, "a network was connected"),
     "time-offsets": _DECLARED["time-offsets"],
     "pidfd": pidfd,
     "clone3": newest_clone,
