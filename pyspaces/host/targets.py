@@ -6,11 +6,10 @@ Runs in the caller. Must not know the command line.
 from __future__ import annotations
 
 import os
-import time
 
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import registry
-from pyspaces.features.existing.names import name_fault
+from pyspaces.features.existing.lookup import holder_of, ready_holder_of
 from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import constants, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -20,12 +19,6 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pyspaces.features.existing.registry import Holder
-
-# How long to wait for a registered command that is still being started, in seconds.
-_STARTING = 5.0
-_PAUSE = 0.01
 
 
 class Target(Record):
@@ -63,31 +56,8 @@ def find(text: str) -> Target:
         return Target(pid=int(text), start=_start_of(int(text)))
     if "/" in text:
         return Target(path=text)
-    holder = holder_of(text)
-    limit = time.monotonic() + _STARTING
-    while not holder.ready:
-        if time.monotonic() > limit:
-            raise SpaceError(f"target: {text}: has not started within {_STARTING:g} s")
-        time.sleep(_PAUSE)
-        holder = holder_of(text)
+    holder = ready_holder_of(text)
     return Target(pid=holder.pid, start=holder.start)
-
-
-def holder_of(name: str) -> Holder:
-    """Return the holder of a name. Raises UsageFault, and SpaceError if there is none."""
-    if fault := name_fault(name):
-        raise UsageFault([f"name: {fault}"])
-    holder = registry.find(name)
-    if holder is None:
-        if trouble := registry.trouble():
-            raise SpaceError(f"name: {name}: registered names cannot be used here: {trouble}")
-        others = ", ".join(holder.name for holder in registry.holders()) or "none"
-        raise SpaceError(f"name: {name}: is not registered", details=[f"names: {others}"])
-    if holder.is_elsewhere():
-        raise SpaceError(
-            f"name: {name}: was registered in another pid or time namespace; use it there"
-        )
-    return holder
 
 
 def names() -> list[str]:

@@ -77,7 +77,7 @@ def _rest(plan: Plan) -> Iterator[str]:
 
 
 def _joining(joining: Joining) -> Iterator[str]:
-    of_target = [join for join in joining.joins if join.pid == joining.target]
+    of_target = [join for join in joining.joins if join.pid and join.pid == joining.target]
     rows = (
         ("open process", joining.target or joining.start),
         ("start from the environment of process", joining.environment),

@@ -31,7 +31,7 @@ def test_joins(text: str, join: Join) -> None:
 
 @pytest.mark.parametrize("text", ["", "net", "net=", "="])
 def test_what_is_no_join_and_no_keep(text: str) -> None:
-    with pytest.raises(ValueError, match="is not of the form NS=PATH or NS=PID"):
+    with pytest.raises(ValueError, match="is not of the form NS=PATH, NS=PID or NS=NAME"):
         values.parse_join(text)
     with pytest.raises(ValueError, match="is not of the form NS=FILE"):
         values.parse_keep(text)

@@ -97,7 +97,8 @@ def open_visit(joining: Joining) -> Visit:
 def _opened(opening: _Opening, joining: Joining) -> Visit:
     # The process first: if it is still alive in the end, what was opened meanwhile is its own.
     process = opening.process(joining.target, joining.start) if joining.target else 0
-    handles = [handle for join in joining.joins if (handle := opening.namespace(join))]
+    joins = tuple(map(opening.resolved, joining.joins))
+    handles = [handle for join in joins if (handle := opening.namespace(join))]
     root = workdir = -1
     root_path = f"/proc/{process}/root"
     if joining.root:
@@ -110,7 +111,7 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
             root = -1
     return Visit(
         handles=tuple(handles),
-        process=opening.only_process(joining.joins) if handles else -1,
+        process=opening.only_process(joins) if handles else -1,
         owners=tuple(opening.owners(handles)),
         root=root,
         workdir=workdir,
@@ -146,6 +147,18 @@ class _Opening:
             self._processes[pid] = (pidfd, number)
             self._processes[pid] = _way_in(pidfd, number)
         return self._processes[pid][1]
+
+    def resolved(self, join: Join) -> Join:
+        """Return a join that names a process or a path. Raises KernelError and SpaceError."""
+        if not join.name:
+            return join
+        from pyspaces.features.existing import lookup, registry  # few launches name a name
+
+        if registry.find(join.name) is None and os.path.lexists(join.name):
+            return join.replace(path=join.name, name="")
+        holder = lookup.ready_holder_of(join.name, "join")
+        self.process(holder.pid, holder.start)
+        return join.replace(pid=holder.pid, name="")
 
     def only_process(self, joins: Sequence[Join]) -> int:
         """Return a pidfd of the one process that all joins name, or -1 if there is none."""

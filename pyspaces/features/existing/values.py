@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 
 
 class Join(Record):
-    """One namespace to join: that of process `pid`, or the one behind `path`."""
+    """One namespace to join: of process `pid`, of the registered `name`, or behind `path`.
+
+    A name that is not registered when the launch begins is a path.
+    """
 
     namespace: str
     pid: int = 0
     path: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.namespace}={self.path or self.pid}"
+        return f"{self.namespace}={self.path or self.name or self.pid}"
 
 
 class Joining(Record):
@@ -77,11 +81,19 @@ class Joining(Record):
                 yield f"join: {join}: is not a namespace: choose from {', '.join(namespaces.NAMES)}"
             elif join.namespace in seen:
                 yield f"join: {join}: a process is in one {join.namespace} namespace"
-            if join.pid <= 0 and not join.path:
+            if join.pid <= 0 and not (join.path or join.name):
                 yield f"join: {join}: names neither a file nor a process"
+            elif join.name and (fault := _name_fault(join.name)):
+                yield f"join: {join.namespace}: {fault}"
             elif fault := c_string_fault(join.path):
                 yield f"join: {join.namespace}: {join.path!r}: {fault}"
             seen.add(join.namespace)
+
+
+def _name_fault(name: str) -> str | None:
+    from pyspaces.features.existing.names import name_fault  # most launches have no name
+
+    return name_fault(name)
 
 
 class Keep(Record):
@@ -95,13 +107,15 @@ class Keep(Record):
 
 
 def parse_join(text: str) -> Join:
-    """Read NS=PATH or NS=PID. Raises ValueError."""
+    """Read NS=PATH, NS=PID or NS=NAME. Raises ValueError."""
     name, sign, place = text.partition("=")
     if not sign or not place:
-        raise ValueError(f"{text!r} is not of the form NS=PATH or NS=PID")
+        raise ValueError(f"{text!r} is not of the form NS=PATH, NS=PID or NS=NAME")
     if is_number(place, 9):
         return Join(namespace=name, pid=int(place))
-    return Join(namespace=name, path=place)
+    if "/" in place or _name_fault(place):
+        return Join(namespace=name, path=place)
+    return Join(namespace=name, name=place)
 
 
 def parse_keep(text: str) -> Keep:
@@ -149,11 +163,8 @@ class Existing(Part):
         yield from keep_faults(self.keeps, plan.namespaces)
         for name in set(self.joining.names()).intersection(plan.namespaces):
             yield f"join: {name}: a namespace cannot be both new and joined"
-        if self.name is not None:
-            from pyspaces.features.existing.names import name_fault  # most launches have no name
-
-            if fault := name_fault(self.name):
-                yield f"name: {fault}"
+        if self.name is not None and (fault := _name_fault(self.name)):
+            yield f"name: {fault}"
         if not self.hold:
             return
         if plan.command != HOLDING:
@@ -183,8 +194,9 @@ FEATURE = Feature(
         many(
             "join",
             EXISTING,
-            "NS=PATH|PID",
-            "join this namespace, of a file or a process, instead of creating one; repeatable",
+            "NS=PATH|PID|NAME",
+            "join this namespace, of a file, a process or a registered name, instead of creating"
+            " one; repeatable",
             words=_WORDS,
         ),
         many(
