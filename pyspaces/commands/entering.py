@@ -45,7 +45,7 @@ def taken() -> frozenset[str]:
     # A sandbox is made of new ones. A network that exists may have ways out, which an allow-list
     # would not close; its files of names are those of all that are in it.
     left = (
-        *("init", "init_wait", "pid_file", "allow_host", "sandbox"),
+        *("init", "init_wait", "pid_file", "allow_host", "ip", "sandbox"),
         *("allow_host_loopback", "dns", "add_host"),
     )
     return frozenset(

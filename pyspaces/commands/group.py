@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "Check what this host allows, or whether a launch would work.",
     "list": "List the namespaces of this host.",
     "stop": "Stop commands and namespaces by name.",
+    "network": "Create, list and remove networks that commands share.",
     "drop": "Release namespaces that are bound to files.",
     "completion": "Print the completion script for a shell.",
 }

@@ -68,6 +68,10 @@ ROWS: tuple[Row, ...] = (
     _for("network", lambda part: part.listen, "network.activation", "Activation"),
     # Before all that follows: of two launches with one name, only one gets that far.
     _for("existing", lambda part: part.name is not None, "existing.name", "Name"),
+    # After the name, since a network has files with its name. While the child is held, before the
+    # name is passed on: who finds that finds the network as well.
+    _for("between", lambda part: part.subnet is not None, "network.joining", "Bridge"),
+    _for("between", lambda part: part.network is not None, "network.joining", "Membership"),
     # The last one that does something in the process that creates the child: what needs the rights
     # and paths of the caller there has to stand above it. Says whether the command is in another
     # pid namespace, which job control asks.
@@ -134,6 +138,8 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
         found |= {"network": launch.network, "listening": launch.listening}
     if plan.holds("uplink"):
         found["uplink"] = launch.uplink
+    if plan.holds("between"):
+        found["between"] = launch.between
     if plan.holds("landlock", "seccomp"):
         found |= {"ruleset": launch.ruleset, "filters": launch.filters}
         found["handover"] = launch.handover

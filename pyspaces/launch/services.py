@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.init import Post
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Attachment, Inside
+    from pyspaces.launch.network.joining import Wire
     from pyspaces.launch.outer.cgroup import Box
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 # The parts of a plan for which there are services; `loading.ROWS` says which.
 SERVED = (
-    *("existing", "network", "uplink", "landlock", "seccomp", "limits", "resources", "life"),
-    "outputs",
+    *("existing", "network", "uplink", "between", "landlock", "seccomp", "limits", "resources"),
+    *("life", "outputs"),
 )
 
 
@@ -56,9 +57,10 @@ class Launch:
     Added for the child. target_variables: the environment of the process that is entered, where
     that is asked for. attach: what gives the command its terminal. post: what our process 1 needs.
     keep: what takes the changes of an overlay that vanish. network, uplink: what gives the launcher
-    a socket of the command's network. listening: the sockets that the command is given. ruleset:
-    what the command can reach. filters: what it may call. handover: what lets its calls be watched.
-    cgroup: its own, if it has one.
+    a socket of the command's network. between: what connects that with a network of several
+    commands. listening: the sockets that the command is given. ruleset: what the command can reach.
+    filters: what it may call. handover: what lets its calls be watched. cgroup: its own, if it has
+    one.
     not_for_others: what each new process calls first, once or twice, to close what only the
     launcher may have.
 
@@ -96,6 +98,7 @@ class Launch:
         self.keep: Callable[[str, int], object] | None = None
         self.network: Inside | None = None
         self.uplink: Attachment | None = None
+        self.between: Wire | None = None
         self.listening: tuple[int, ...] = ()
         self.not_for_others: list[Callable[[], object]] = []
 

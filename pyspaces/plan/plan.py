@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyspaces.features.life import Life
     from pyspaces.features.limits import Limits
     from pyspaces.features.loopback import Net
+    from pyspaces.features.network.between import Between
     from pyspaces.features.network.naming import Naming
     from pyspaces.features.network.uplink import Uplink
     from pyspaces.features.network.values import Network
@@ -105,6 +106,7 @@ class Plan(Record):
     # After the loopback, by which ports are reached inside.
     network: Network = _part("features.network.values")
     uplink: Uplink = _part("features.network.uplink")
+    between: Between = _part("features.network.between")
     # After the uplink, which may answer for the name servers of the host.
     naming: Naming = _part("features.network.naming")
     environment: Environment = _part("features.environment")

@@ -1,11 +1,14 @@
 """The value of --net: which network the command gets.
 
-Pure; runs in the parent. Loaded only if there is a value.
+Pure, but that it looks for registered names; runs in the parent. Loaded only if there is a value.
 """
 
 from __future__ import annotations
 
-from pyspaces.features.network.uplink import MODES, NONE
+from pyspaces.errors import SpaceError
+from pyspaces.feature import is_number
+from pyspaces.features.existing.names import name_fault
+from pyspaces.features.network.uplink import MODES, NONE, WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,12 +19,19 @@ def expand(values: dict[str, Any]) -> None:
     """Replace the value of `net` by what it stands for.
 
     values: the settings that are used, of the right types. A word of `uplink.MODES` stays: the
-    feature reads it, and complains about any other.
+    feature reads it, and complains about any other that cannot be a name. Raises SpaceError if no
+    network, command or hold has the name.
     """
-    if values["net"] == NONE:
+    value = values["net"]
+    if value == NONE:
         values["net"] = True
-    elif values["net"] in MODES and not _leaves_mounts(values):
-        values["mount"] = True  # for a resolv.conf that is right inside
+    elif value in MODES:
+        if not _leaves_mounts(values):
+            values["mount"] = True  # for a resolv.conf that is right inside
+    elif "/" in value or is_number(value, 9):
+        _share(values, value)
+    elif name_fault(value) is None:
+        _find(values, value)
 
 
 def _leaves_mounts(values: dict[str, Any]) -> bool:
@@ -29,3 +39,27 @@ def _leaves_mounts(values: dict[str, Any]) -> bool:
     words = [word.strip() for text in values.get("share", ()) for word in text.split(",")]
     joined = [text.partition("=")[0] for text in values.get("join", ())]
     return "mount" in (*words, *joined)
+
+
+def _find(values: dict[str, Any], name: str) -> None:
+    """Put the command on the network `name`, or into the network of the command `name`."""
+    from pyspaces.features.existing import registry
+
+    holder = registry.find(name)
+    if holder is None:
+        raise SpaceError(
+            f"net: {name}: no network, command or hold has this name",
+            details=[f"other values: {', '.join(WORDS)}"],
+            hint=f"create a network: pyspaces network create {name}",
+        )
+    if not holder.network:
+        _share(values, name)
+        return
+    # The names of the others are a file that is mounted.
+    values.update(net=True, mount=True, between=name)
+
+
+def _share(values: dict[str, Any], place: str) -> None:
+    """Join the network namespace of a file, a process or a name, instead of creating one."""
+    del values["net"]
+    values["join"] = [*values.get("join", ()), f"net={place}"]

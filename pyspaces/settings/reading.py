@@ -119,7 +119,7 @@ def _plan(given: Given) -> Plan:
         words = HOLDING
     fields = {"workdir": str(values["workdir"])} if "workdir" in values else {}
     plan = Plan(command=words, namespaces=given.namespaces, **fields)
-    readers = {"mounts"} if "mounts" in values else set()
+    readers = {name for name in ("mounts", "between") if name in values}
     for name, value in values.items():
         kind, found, *_ = _table.SETTINGS.get(name, _NO_ROW)
         if kind != OPTIONAL or value is not True:  # only a value has to be read

@@ -40,7 +40,11 @@ FIELDS = {
 
 
 # Where the launch has ports or allowed hosts: tests/kernel/test_network_*.py look at these.
-OF_NETWORK = {"started": {"ports", "listen"}, "exited": {"lost", "refused"}, "failed": set[str]()}
+OF_NETWORK = {
+    "started": {"ports", "listen", "network"},
+    "exited": {"lost", "refused"},
+    "failed": set[str](),
+}
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ def command(name: str) -> click.Command:
 def own_options(name: str) -> set[frozenset[str]]:
     """Return the options of a command that are not those of a launch, which pyspaces-run(1) has."""
     found = set(_options_of_click(command(name)))
+    if isinstance(group := command(name), click.Group):
+        found.update(*map(_options_of_click, group.commands.values()))
     if name != "check":
         return found
     launch = set(_options_of_click(click.Command("launch", params=[*launch_options()])))

@@ -409,6 +409,7 @@ HANDED_OVER = {
     ("pyspaces.library.pytest_plugin", "_run_inner"),
     *(("pyspaces.launch.network.helper", f"{name}_inner") for name in ("be_helper", "begin")),
     ("pyspaces.launch.network.engine", "begin_inner"),
+    ("pyspaces.launch.network.entry", "make_inner"),
 }
 
 

@@ -28,7 +28,7 @@ def test_no_network() -> None:
     assert plan(net=False) == plan(net=None) == plan()
 
 
-@pytest.mark.parametrize("value", ["", "x", "User", "none ", "user,pasta"])
+@pytest.mark.parametrize("value", ["", "none ", "user,pasta"])
 def test_an_unknown_value_is_refused_with_a_list_of_what_there_is(value: str) -> None:
     with pytest.raises(UsageFault) as caught:
         plan(net=value)

@@ -46,6 +46,7 @@ class Holder(Record):
     until it runs, it is the launcher. launcher, launcher_start: the process that waits for it and
     forwards signals, 0 for none. members: (name, inode) of its namespaces. made: names of those
     that were new. view: inodes of the pid and time namespaces to which pid and start refer.
+    network: the subnet of the network that it is, empty for others.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Holder(Record):
     members: tuple[tuple[str, int], ...] = ()
     made: tuple[str, ...] = ()
     view: tuple[int, int]
+    network: str = ""
 
     def is_alive(self) -> bool:
         """Return whether the registered process, and not another one with its pid, is alive."""
@@ -105,7 +107,7 @@ def folder() -> str:
 def trouble() -> str | None:
     """Return why this user cannot register names here, or None."""
     try:
-        os.close(_open_folder(folder()))
+        os.close(open_folder(folder()))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -148,13 +150,19 @@ class Claim:
             names.write(self._holder)
 
     def pass_to(
-        self, pid: int, *, made: tuple[str, ...], watched: bool, members: Mapping[str, int]
+        self,
+        pid: int,
+        *,
+        made: tuple[str, ...],
+        watched: bool,
+        members: Mapping[str, int],
+        network: str = "",
     ) -> None:
         """Make the name refer to process `pid`, its number in /proc.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
-        members: the inodes of its namespaces, by name. Does nothing if the process has ended.
-        Raises KernelError and SpaceError.
+        members: the inodes of its namespaces, by name. network: as in Holder. Does nothing if the
+        process has ended. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
         if start is None or _is_zombie(pid):
@@ -168,6 +176,7 @@ class Claim:
             launcher_start=own.start if watched else 0,
             members=tuple(members.items()),
             made=made,
+            network=network,
         )
         with _Folder(create_for=own.name) as names:
             names.write(changed)
@@ -211,8 +220,8 @@ def _is_own_folder(path: str) -> bool:
     return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
 
 
-def _open_folder(path: str) -> int:
-    """Return a descriptor of the directory. Raises OSError with what is wrong with it."""
+def open_folder(path: str) -> int:
+    """Return a descriptor of the directory of names. Raises OSError with what is wrong with it."""
     # Examined before it is opened, so that the message can name its owner.
     there = os.open(path, os.O_PATH | _OPEN)
     try:
@@ -245,7 +254,7 @@ class _Folder:
         try:
             if self._create_for is not None:
                 self._make()
-            self._descriptor = _open_folder(self._path)
+            self._descriptor = open_folder(self._path)
             self._lock()
         except OSError as error:
             if self._create_for is not None:
@@ -336,12 +345,8 @@ class _Folder:
                     data = data[os.write(file, data) :]
             finally:
                 os.close(file)
-            os.rename(
-                temporary,
-                holder.name,
-                src_dir_fd=self._descriptor,
-                dst_dir_fd=self._descriptor,
-            )
+            here = self._descriptor
+            os.rename(temporary, holder.name, src_dir_fd=here, dst_dir_fd=here)
         except OSError as error:
             self.remove(temporary)
             raise self._error(holder.name, error) from None
@@ -362,6 +367,7 @@ def _text(holder: Holder) -> str:
         ("view", f"{holder.view[0]} {holder.view[1]}"),
         ("members", members),
         ("made", " ".join(holder.made)),
+        ("network", holder.network),
     )
     return "".join(f"{key} {value}\n" for key, value in rows)
 
@@ -388,4 +394,5 @@ def _parse(name: str, text: str) -> Holder:
         members=tuple((word, int(inode)) for word, _, inode in pairs),
         made=made,
         view=(view[0], view[1]),
+        network=rows.get("network", ""),
     )

@@ -67,6 +67,8 @@ class Naming(Part):
                 yield f"add-host: {one.address!r} is not an IP address"
             if not _is_name(one.name):
                 yield f"add-host: {one.name[:60]!r} is not a host name"
+        if self.hosts and plan.holds("between") and plan.between.network:
+            yield "add-host: cannot be combined with --net=NETWORK, which has its own /etc/hosts"
         if plan.mounts.propagation not in ("private", "slave"):
             yield f"propagation: {plan.mounts.propagation}: what covers /etc would be seen outside"
         if self.forward and not plan.holds("uplink"):

@@ -34,6 +34,7 @@ class Name(Service):
             made=launch.plan.namespaces,
             watched=not (launch.plan.existing.hold or launch.calls),
             members=members_of(launch, child),
+            network=(launch.plan.holds("between") and launch.plan.between.subnet) or "",
         )
 
     def release(self) -> None:

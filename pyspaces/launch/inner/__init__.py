@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.errors import EXECUTE, WAIT, Refusal, Report
+from pyspaces.errors import BETWEEN, EXECUTE, WAIT, Refusal, Report
 from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
@@ -48,6 +48,11 @@ def run_inner(context: Context) -> NoReturn:
             os.setpgid(0, 0)
         # By this descriptor it finds its own namespaces, whatever root it will have.
         own = _own_namespaces(context) if context.held else -1
+        if context.between:
+            # As the caller, to whom the directory of the file belongs.
+            telling.stage = BETWEEN
+            context.between.find_inner()
+            telling.stage = WAIT
         become_mapped(context, _wait_for_word(context, channel.MAPPED))
         rows = context.steps
         if context.post:

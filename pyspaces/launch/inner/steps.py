@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Attachment, Inside
+    from pyspaces.launch.network.joining import Wire
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
@@ -75,6 +76,7 @@ class Context(Record):
     could use. building: what carries out the plan's mounts, if it has any. guard: what closes
     /proc, if it is to be. leading: what checks where exec would lead, in a root that is not the
     caller's. network, uplink: what gives the launcher a socket of this network, if it needs one.
+    between: the same for a network of several commands, and what shows the names on it.
     listening: the sockets that the command is given. ruleset: what the command can reach. filters:
     what it may call. handover: what lets its calls be watched.
     """
@@ -100,6 +102,7 @@ class Context(Record):
     leading: Leading | None = None
     network: Inside | None = None
     uplink: Attachment | None = None
+    between: Wire | None = None
     listening: tuple[int, ...] = ()
     ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
@@ -186,12 +189,15 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # After every mount of a /proc. By paths of the old one, as all that mounts.
     ("mounts", "GUARD_PROC"),
     ("mounts", "CHANGE_ROOT"),
+    # In the command's root, and over whatever is there.
+    ("between", "SHOW_NAMES"),
     ("uts", "SET_HOSTNAME"),
     ("uts", "SET_DOMAINNAME"),
     ("net", "RAISE"),
     # Its sockets inside have addresses of lo, and may have ports that take a capability.
     ("network", "CONNECT"),
     ("uplink", "ATTACH"),
+    ("between", "GIVE"),
     # By the paths that the command has.
     ("naming", "COVER"),
     # After the mounts, which decide where the path leads.

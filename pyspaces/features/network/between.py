@@ -1,0 +1,128 @@
+"""A network of several commands: the one that a command is on, or that a hold is.
+
+Pure, but for the steps, which the child takes; `launch/network` has what acts on these values, and
+`subnets.py` the arithmetic.
+"""
+
+from __future__ import annotations
+
+from pyspaces.feature import NETWORK, Feature, Part, Step, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspaces.feature import Given
+    from pyspaces.launch.inner.steps import Context
+    from pyspaces.plan import Plan
+
+# The names of a file that every resolver reads, and that a command cannot have.
+_RESERVED = ("localhost", "ip6-localhost", "ip6-loopback")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
+
+
+class Between(Part):
+    """The network of a command.
+
+    network: the name of the network that the command is on. address: its address there, None for
+    the next free one. subnet: the subnet of the network that a hold is.
+    """
+
+    network: str | None = None
+    address: str | None = None
+    subnet: str | None = None
+
+    def faults(self, plan: Plan) -> Iterator[str]:
+        from pyspaces.features.network import subnets
+
+        if self.subnet is not None:
+            yield from self._faults_of_hold(plan)
+        if self.network is None:
+            if self.address is not None:
+                yield "ip: requires a network: add --net=NETWORK"
+            return
+        if self.address is not None:
+            try:
+                subnets.address_of(self.address)
+            except ValueError as error:
+                yield f"ip: {error}"
+        hostname = plan.uts.hostname if plan.holds("uts") else None
+        if hostname is not None and (fault := host_fault(hostname)):
+            yield f"hostname: {fault}"
+
+    def _faults_of_hold(self, plan: Plan) -> Iterator[str]:
+        from pyspaces.features.network import subnets
+
+        try:
+            subnets.subnet_of(self.subnet or "")
+        except ValueError as error:
+            yield f"subnet: {error}"
+        if self.network is not None:
+            yield "subnet: a network cannot be on another one"
+        if not (plan.holds("existing") and plan.existing.hold):
+            yield "subnet: only a hold can be a network"
+
+
+def host_fault(name: str) -> str | None:
+    """Return why others on a network could not know a command by this name, or None."""
+    if not _LETTERS.issuperset(name) or name[:1] in "-.":
+        return f"{name!r}: on a network, a host name is made of letters, digits and ._-"
+    if name.lower() in _RESERVED:
+        return f"{name}: on a network, this is the name of the loopback"
+    return None
+
+
+def _read(given: Given, plan: Plan) -> Between:
+    del plan
+    # What `settings.networks` has made of the value of --net.
+    return Between(network=given.values.get("between"), address=given.text("ip"))
+
+
+def _give_inner(context: Context) -> None:
+    assert context.between
+    context.between.give_inner()
+
+
+def _show_names_inner(context: Context) -> None:
+    assert context.between
+    context.between.show_inner()
+
+
+def _text_of(plan: Plan) -> str:
+    network = plan.between
+    if network.subnet is not None:
+        return f"create a bridge for {network.subnet}"
+    return network.network or ""
+
+
+SHOW_NAMES = Step(
+    title="show the names on the network",
+    applies=lambda plan: plan.between.network is not None,
+    act=_show_names_inner,
+    detail=lambda plan: "/etc/hosts",
+)
+GIVE = Step(
+    title="connect to the network",
+    applies=lambda plan: plan.between.network is not None or plan.between.subnet is not None,
+    act=_give_inner,
+    detail=_text_of,
+)
+
+FEATURE = Feature(
+    name="between",
+    part=Between,
+    settings=(
+        value(
+            "ip",
+            NETWORK,
+            "ADDRESS",
+            "the address of the command on the network of --net=NETWORK (the next free one)",
+        ),
+    ),
+    read=_read,
+    needs={"network": ("net", "mount"), "subnet": ("net",)},
+    # As they are written in a conflict, without the dashes in front.
+    options={"network": "net=NETWORK", "address": "ip"},
+    quiet=("network", "subnet"),
+    no_equivalent=dict.fromkeys(Between._fields, "unshare(1) connects no namespaces"),
+)

@@ -1,0 +1,120 @@
+"""The networks of several commands on this host: create, list and remove them.
+
+Runs in the caller. Must not know the command line. A network is a hold: a process that does nothing
+keeps a network namespace with a bridge, under a registered name.
+"""
+
+from __future__ import annotations
+
+from pyspaces import launch
+from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.features.existing import registry
+from pyspaces.features.network import subnets
+from pyspaces.features.network.between import Between
+from pyspaces.host import targets
+from pyspaces.kernel import constants, procfs
+from pyspaces.launch.network import shared
+from pyspaces.record import Record
+from pyspaces.settings import plan_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+SUBNET = "10.77.0.0/24"
+# Seconds between TERM and KILL for a process of ours, which ends at once.
+_GRACE = 10.0
+
+
+class OnNetwork(Record):
+    """A command on a network. pid: of its first process, as its launcher knows it; 0 if unknown."""
+
+    address: str
+    hostname: str
+    pid: int
+
+
+class Network(Record):
+    """A network. pid: of the process that keeps it. members: the commands on it."""
+
+    name: str
+    subnet: str
+    pid: int
+    members: tuple[OnNetwork, ...] = ()
+
+    _nested: ClassVar = {"members": OnNetwork}
+
+
+def create(name: str, subnet: str = SUBNET) -> None:
+    """Create a network, and return once commands can be on it.
+
+    Raises UsageFault for an invalid name or subnet, and SpaceError if the name is in use.
+    """
+    try:
+        text = str(subnets.subnet_of(subnet))
+    except ValueError as error:
+        raise UsageFault([f"subnet: {error}"]) from None
+    if (holder := registry.find(name)) and holder.network:
+        raise SpaceError(f"network: {name}: exists already")
+    # Without CAP_SYS_ADMIN, it takes a user namespace. With it, there must be none: in there, every
+    # process of its owner has all capabilities, even one that has none here: user_namespaces(7).
+    user = not procfs.has_capability(constants.CAP_SYS_ADMIN)
+    plan = plan_from({"user": user, "net": True, "hold": True, "name": name})
+    launch.start(plan.replace(between=Between(subnet=text))).close()
+
+
+def names() -> list[str]:
+    """Return the names of the networks that can be used from here."""
+    return [
+        holder.name
+        for holder in registry.holders()
+        if holder.network and holder.ready and not holder.is_elsewhere()
+    ]
+
+
+def networks() -> list[Network]:
+    """Return the networks that can be used from here. Leaves out one that ends meanwhile."""
+    found = []
+    for name in names():
+        try:
+            network = shared.SharedNetwork(name)
+        except SpaceError:
+            if name in names():
+                raise
+            continue
+        try:
+            members = tuple(
+                OnNetwork(address=one.address, hostname=one.hostname, pid=one.pid)
+                for one in network.members()
+            )
+        finally:
+            network.close()
+        pid, subnet = network.pid, str(network.subnet)
+        found.append(Network(name=name, subnet=subnet, pid=pid, members=members))
+    return found
+
+
+def remove(name: str, *, force: bool = False) -> None:
+    """Remove a network, and wait until its name is free.
+
+    force: even if commands are on it; they go on without it. Raises SpaceError if there is no such
+    network, or if it is in use.
+    """
+    network = shared.SharedNetwork(name)
+    try:
+        with network:
+            network.check_alive()
+            members = network.members()
+            if members and not force:
+                raise SpaceError(
+                    f"network: {name}: is in use",
+                    details=[str(member) for member in members],
+                    hint="stop these commands first, or cut them off with --force",
+                )
+            for member in members:
+                network.remove(member)
+            # Launches that wait for the lock see this, and fail.
+            shared.remove_files(name)
+            targets.stop(name, grace=_GRACE)
+    finally:
+        network.close()

@@ -1,0 +1,283 @@
+"""A network of several commands, as it is now: its bridge, who is on it, and the names of all.
+
+Runs in the parent, and in `pyspaces network`. The kernel has the truth: an address is taken as long
+as there is an interface on the bridge whose name stands for it. The interface goes with the network
+namespace of its command, however that ends, so no address is ever lost. Its alias says who has it.
+
+Each command has a file of its own with the names of all: root of its user namespace can write to
+what is mounted there, and so to no more than what it sees itself. It may also do to its file what
+the owner of a file can, such as take a lease (fcntl(2)) or change the mode: no launcher waits for
+it, or fails because of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+
+from pyspaces.errors import SpaceError
+from pyspaces.features.existing import lookup, registry
+from pyspaces.features.network import subnets
+from pyspaces.kernel import nsfs
+from pyspaces.kernel.libc import KernelError, Naming
+from pyspaces.launch.network import entry
+from pyspaces.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyspaces.features.network.subnets import Subnet
+    from pyspaces.kernel.rtnetlink import Link
+
+BRIDGE = "bridge"
+# What the command's end is called.
+INSIDE = "eth0"
+_PREFIX = "ip"
+# Files beside those of registered names, in which there is no colon.
+_HOSTS, _LOCK = "hosts:", "lock:"
+_HEAD = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+# How long another launch may keep the network locked, in seconds; it takes milliseconds.
+_PATIENCE = 60.0
+_PAUSE = 0.005
+
+
+class Member(Record):
+    """A command on a network.
+
+    pid: of its first process, as its launcher knows it. token: the end of the name of its file.
+    """
+
+    address: str
+    hostname: str = ""
+    pid: int = 0
+    token: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.hostname}, " if self.hostname else ""
+        return f"{self.address} ({name}process {self.pid})"
+
+
+class SharedNetwork:
+    """A network that is open. Raises SpaceError and KernelError, as all of its methods do."""
+
+    def __init__(self, name: str, *, what: str = "network") -> None:
+        """Open the network `name`. what: what the name was given for."""
+        holder = lookup.ready_holder_of(name, what)
+        self.name, self.subnet = name, _subnet_of(holder.network, name, what)
+        self.pid = holder.pid
+        self.holder, self.interfaces = entry.open_holder(holder)
+        # The directory, the lock, and the file of names of this command.
+        self._files: list[int] = []
+        try:
+            self._files.append(_folder(name))
+            self._files.append(_open(_LOCK + name, self._files[0], os.O_RDWR))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close it; more than once is fine."""
+        self.interfaces.close()
+        files, self._files = [*self._files, self.holder], []
+        self.holder = -1
+        for descriptor in files:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def create_names(self) -> tuple[str, os.stat_result, str]:
+        """Create the file of names of a new command; return its path, its status and its token."""
+        token = os.urandom(8).hex()
+        name = f"{_HOSTS}{self.name}:{token}"
+        self._files.append(_open(name, self._files[0], _NEW, 0o644))
+        os.fchmod(self._files[2], 0o644)  # whatever the umask: it is read by any user inside
+        # As long as this launcher lives, others do not take it for one that was left behind.
+        fcntl.flock(self._files[2], fcntl.LOCK_SH)
+        _write(self._files[2], _HEAD)
+        path = os.path.join(registry.folder(), name)
+        return path, os.fstat(self._files[2]), token
+
+    def __enter__(self) -> None:
+        """Lock the network: one launch after the other changes it."""
+        limit = time.monotonic() + _PATIENCE
+        while not _is_locked(self._files[1]):
+            if time.monotonic() > limit:
+                raise SpaceError(f"network: {self.name}: another process keeps it locked")
+            time.sleep(_PAUSE)
+
+    def __exit__(self, *_: object) -> None:
+        """Unlock it."""
+        fcntl.flock(self._files[1], fcntl.LOCK_UN)
+
+    def check_alive(self) -> None:
+        """Raise SpaceError if it was removed meanwhile. To be called while it is locked."""
+        if nsfs.has_ended(self.holder) or not os.fstat(self._files[1]).st_nlink:
+            raise SpaceError(f"network: {self.name}: has been removed")
+
+    def members(self) -> list[Member]:
+        """Return the commands on it, in the order in which they came."""
+        found = map(_member_of, self.interfaces.links())
+        return [member for member in found if member]
+
+    def add(
+        self, network: int, pid: int, *, address: str | None, hostname: str, token: str
+    ) -> Member:
+        """Connect a network namespace, and return what it has become. While it is locked.
+
+        network: a descriptor of the namespace. pid: of the command. address: None for the next
+        free one. hostname: empty for none. token: that of its file of names.
+        """
+        self.check_alive()
+        members = self.members()
+        if other := next((one for one in members if hostname and _same(one, hostname)), None):
+            raise SpaceError(f"hostname: {hostname}: is in use on {self.name}: {other}")
+        address = self._address(address, members)
+        member = Member(address=address, hostname=hostname, pid=pid, token=token)
+        number = subnets.address_of(member.address)
+        # Made from the address: who has it after another one has the hardware address as well, and
+        # is found by those who remember that.
+        mac = bytes((2, 0)) + number.to_bytes(4, "big")
+        self.interfaces.create_veth(
+            _interface_of(number),
+            master=self.interfaces.index(BRIDGE),
+            network=network,
+            peer=INSIDE,
+            peer_mac=mac,
+        )
+        self.interfaces.set_alias(_interface_of(number), f"{pid} {token} {hostname}")
+        return member
+
+    def remove(self, member: Member) -> None:
+        """Disconnect a command, if it is still connected. While it is locked."""
+        # If another one has the address already, that has another alias.
+        if member not in self.members():
+            return
+        try:
+            self.interfaces.remove(_interface_of(subnets.address_of(member.address)))
+        except KernelError as error:
+            if error.errno != errno.ENODEV:  # its namespace has ended meanwhile
+                raise
+
+    def write_names(self) -> None:
+        """Bring the files of names up to date. While it is locked.
+
+        They are mounted in the commands, so each has to stay the same file. Who came later is
+        further down: what a resolver reads at this moment begins as before. Removes what killed
+        launchers have left.
+        """
+        members = self.members()
+        rows = [f"{one.address} {one.hostname}\n" for one in members if one.hostname]
+        used = {member.token for member in members}
+        for name in _files_of_names(self.name, self._files[0]):
+            with contextlib.suppress(OSError):
+                file = os.open(name, os.O_WRONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._files[0])
+                try:
+                    if name.rpartition(":")[2] not in used and _is_locked(file):
+                        os.unlink(name, dir_fd=self._files[0])
+                    else:
+                        _write(file, "".join((_HEAD, *rows)))
+                finally:
+                    os.close(file)
+
+    def remove_names(self, token: str) -> None:
+        """Remove the file of names of a command that has ended."""
+        with contextlib.suppress(OSError):
+            os.unlink(f"{_HOSTS}{self.name}:{token}", dir_fd=self._files[0])
+
+    def _address(self, wanted: str | None, members: list[Member]) -> str:
+        taken = {member.address: member for member in members}
+        if wanted is not None:
+            if fault := self.subnet.fault(subnets.address_of(wanted)):
+                raise SpaceError(f"ip: {wanted}: {fault}")
+            if wanted in taken:
+                raise SpaceError(f"ip: {wanted}: is in use: {taken[wanted]}")
+            return wanted
+        for number in self.subnet.for_commands():
+            if (text := subnets.text_of(number)) not in taken:
+                return text
+        raise SpaceError(f"network: {self.name}: all addresses of {self.subnet} are in use")
+
+
+def create_files(name: str) -> None:
+    """Create the files of a network whose name this process has. Raises SpaceError."""
+    remove_files(name)
+    folder = _folder(name)
+    try:
+        os.close(_open(_LOCK + name, folder, _NEW, 0o600))
+    finally:
+        os.close(folder)
+
+
+def remove_files(name: str) -> None:
+    """Remove the files of a network. Missing ones are no error."""
+    folder = _folder(name)
+    try:
+        for file in (_LOCK + name, *_files_of_names(name, folder)):
+            with contextlib.suppress(OSError):
+                os.unlink(file, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _files_of_names(name: str, folder: int) -> list[str]:
+    return [one for one in os.listdir(folder) if one.startswith(f"{_HOSTS}{name}:")]
+
+
+def _subnet_of(text: str, name: str, what: str) -> Subnet:
+    try:
+        return subnets.subnet_of(text)
+    except ValueError:
+        raise SpaceError(
+            f"{what}: {name}: is the name of a command or hold, and not of a network"
+        ) from None
+
+
+def _folder(name: str) -> int:
+    try:
+        return registry.open_folder(registry.folder())
+    except OSError as error:
+        raise SpaceError(f"network: {name}: {registry.folder()}: {error.strerror}") from None
+
+
+def _open(name: str, folder: int, flags: int, mode: int = 0) -> int:
+    with Naming("open", os.path.join(registry.folder(), name)):
+        return os.open(name, flags | _OPEN, mode, dir_fd=folder)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Replace the content of a file by a single write: nobody reads an empty one."""
+    data = text.encode()
+    with Naming("write"):
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+
+
+def _interface_of(number: int) -> str:
+    return f"{_PREFIX}{number:08x}"
+
+
+def _member_of(link: Link) -> Member | None:
+    if not link.master or not link.name.startswith(_PREFIX):
+        return None
+    pid, token, hostname = [*link.alias.split(" "), "", "", ""][:3]
+    try:
+        number = int(link.name.removeprefix(_PREFIX), 16)
+    except ValueError:  # somebody has renamed it
+        return None
+    known = int(pid) if pid.isdecimal() else 0
+    return Member(address=subnets.text_of(number), hostname=hostname, pid=known, token=token)
+
+
+def _same(member: Member, hostname: str) -> bool:
+    return member.hostname.lower() == hostname.lower()

@@ -1,0 +1,208 @@
+"""Networks of several commands: who reaches whom, and what is left when one ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import networks
+import pytest
+from boxes import SERVER, box, on_host
+from boxes import ask as ask_host
+from conftest import IS_ROOT, SCRIPT
+from networks import ask, members, network, own, run, server
+
+from pyspaces import Container, launch
+from pyspaces.settings import plan_from
+
+pytestmark = pytest.mark.needs("userns", "netns")
+Wait = Callable[..., None]
+KINDS = [("--user",), ("--all",), ("--sandbox",), ("--user", "--pid", "--init", "--throwaway")]
+KINDS += [("--user", "--map-current", "--cap-drop", "all")]
+if IS_ROOT:
+    KINDS.append(())
+# Waits until a name is known, and prints its address.
+AWAIT = """
+import socket, sys, time
+print("ready", flush=True)
+limit = time.monotonic() + 60
+while True:
+    try:
+        print(socket.gethostbyname(sys.argv[1]), flush=True)
+        break
+    except OSError:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[str]:
+    """A network with a server called `web` at 10.77.0.2, for tests that only ask it."""
+    with network() as name, server(name, "--hostname", "web"):
+        yield name
+
+
+@pytest.mark.parametrize("words", KINDS, ids=" ".join)
+def test_two_commands_reach_each_other_by_name_and_by_address(
+    lab: str, words: tuple[str, ...]
+) -> None:
+    assert ask(lab, "web", "10.77.0.2", words=words) == ["hello", "hello"]
+
+
+@pytest.mark.needs("many")
+def test_whoever_the_command_is(lab: str) -> None:
+    """The directory of the files belongs to the launcher alone."""
+    many = "0 100000 65536" if IS_ROOT else "auto"
+    maps = ("--map-uid", many, "--map-gid", many)
+    ids = ("--setuid", "1000", "--setgid", "1000")
+    command = ("--", "/usr/bin/python3", "-c", networks.ASK, "web")
+    assert run("run", *maps, *ids, f"--net={lab}", *command) == '["hello"]\n'
+
+
+def test_five_that_begin_at_once_have_five_addresses() -> None:
+    names = [f"box{number}" for number in range(5)]
+    with network() as name, contextlib.ExitStack() as stack:
+        launchers = []
+        for one in names:
+            words = [*own(name, "--hostname", one), "--", sys.executable, SERVER, "echo"]
+            launcher = subprocess.Popen(
+                [SCRIPT, "run", *words, "0.0.0.0", "80"], stdout=subprocess.PIPE, text=True
+            )
+            stack.enter_context(launcher)
+            stack.callback(launcher.terminate)
+            launchers.append(launcher)
+        for launcher in launchers:
+            assert launcher.stdout
+            assert launcher.stdout.readline() == "ready 80\n"
+        found = members(name)
+        assert sorted(found) == [f"10.77.0.{last}" for last in range(2, 7)]
+        assert sorted(found.values()) == names
+        assert ask(name, *names, *found) == ["hello"] * 10
+
+
+def test_nothing_else_is_reached(lab: str) -> None:
+    with network() as other, on_host("echo", "0.0.0.0") as port:
+        # The server of the other network has this address, and so has no one here.
+        refused = ask(other, "web", "10.77.0.2", f"127.0.0.1:{port}", f"10.77.0.1:{port}")
+        assert refused == ["unknown", "ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED"]
+        assert ask(other, "10.78.0.2", "192.0.2.1") == ["ENETUNREACH"] * 2
+
+
+def test_who_comes_later_is_known_to_those_before() -> None:
+    with network() as name, box("--", sys.executable, "-c", AWAIT, "late", own=own(name)) as early:
+        assert early.line() == "ready"
+        with server(name, "--hostname", "late", "--ip", "10.77.0.99"):
+            assert early.line() == "10.77.0.99"
+
+
+def test_the_address_is_free_as_soon_as_the_command_has_ended() -> None:
+    stay = "import os\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\nos.close(1)\n"
+    stay += "os.close(2)\nimport signal\nsignal.pause()"
+    with network() as name:
+        # A process that stays behind has no network any more.
+        done = run("run", *own(name, "--hostname", "web"), "--", sys.executable, "-c", stay)
+        try:
+            assert members(name) == {}
+            with server(name, "--hostname", "web") as running:
+                assert running.record["network"] == {"name": name, "address": "10.77.0.2"}
+                assert members(name) == {"10.77.0.2": "web"}
+                running.end()
+        finally:
+            os.kill(int(done), signal.SIGKILL)
+        assert networks.files(name) == [f"lock:{name}", name]
+
+
+@pytest.mark.parametrize("kind", [("--user",), ("--user", "--pid", "--init")], ids=" ".join)
+def test_a_launcher_that_is_killed_leaves_nothing(kind: tuple[str, ...], wait_until: Wait) -> None:
+    with network() as name:
+        words = (*kind, f"--net={name}", "--hostname", "web")
+        with box("--", "sleep", "1000", own=words) as running:
+            running.launcher.kill()
+            running.launcher.wait()
+            wait_until(lambda: not members(name), "the interface has gone with its namespace")
+        with server(name) as running:
+            assert running.record["network"]["address"] == "10.77.0.2"
+            # What it left of files has been removed with this.
+            assert ask(name, "web") == ["unknown"]
+            assert len(networks.files(name)) == 3
+            running.end()
+        assert networks.files(name) == [f"lock:{name}", name]
+
+
+def test_a_launch_that_fails_leaves_nothing() -> None:
+    with network() as name:
+        run("run", *own(name), "--", "/nowhere", check=False)
+        run("run", *own(name, "--ip", "10.77.0.1"), "--", "true", check=False)
+        assert members(name) == {}
+        assert networks.files(name) == [f"lock:{name}", name]
+
+
+def test_a_network_that_was_killed_is_not_there_any_more(wait_until: Wait) -> None:
+    with network() as name, server(name, "--hostname", "web") as running:
+        (row,) = [row for row in networks.listed() if row["name"] == name]
+        os.kill(row["pid"], signal.SIGKILL)
+        wait_until(lambda: name not in networks.names(), "it is not listed")
+        run("network", "create", name)
+        # The new one knows nothing of those on the old one, and they end as ever.
+        assert members(name) == {}
+        assert ask(name, "web") == ["unknown"]
+        assert running.end() in (-signal.SIGTERM, 143)
+        assert networks.files(name) == [f"lock:{name}", name]
+
+
+def test_who_is_on_a_removed_network_has_none() -> None:
+    with network() as name, server(name, "--hostname", "web") as running:
+        run("network", "remove", "--force", name)
+        assert networks.names().count(name) == 0
+        assert networks.files(name) == []
+        look = ("enter", str(running.record["pid"]), "--", "cat", "/proc/self/net/dev")
+        assert "eth0" not in run(*look)
+
+
+def test_a_hold_is_on_a_network_until_it_is_stopped(wait_until: Wait) -> None:
+    with network() as name:
+        held = f"{name}-held"
+        run("run", *own(name, "--hostname", "held"), "--hold", "--name", held)
+        try:
+            assert members(name) == {"10.77.0.2": "held"}
+            assert ask(name, "held") == ["ECONNREFUSED"]
+        finally:
+            run("stop", held)
+        wait_until(lambda: not members(name), "the interface has gone with its namespace")
+        assert ask(name, "held") == ["unknown"]
+
+
+def test_a_root_without_etc_hosts_gets_one() -> None:
+    words = ["--empty-root", "--ro-bind", "/usr", "/usr"]
+    for place in ("bin", "lib", "lib64"):
+        if os.path.islink(f"/{place}"):
+            words += ["--symlink", f"usr/{place}", f"/{place}"]
+    with network() as name:
+        words += own(name, "--hostname", "box")
+        assert run("run", *words, "--", "cat", "/etc/hosts").splitlines()[-1] == "10.77.0.2 box"
+
+
+def test_its_ports_can_be_published() -> None:
+    with network() as name, server(name, "-P", "0:80") as running:
+        assert ask_host(running.ports[0]) == b"hello"
+
+
+def test_a_library_has_the_same_settings(lab: str) -> None:
+    plan = plan_from(
+        {"command": ["cat", "/etc/hosts"], "user": True, "net": lab, "ip": "10.77.0.50"}
+    )
+    assert launch.run(plan.replace(command=("true",))).status.code == 0
+    seen = Container(target=_hosts_have, args=("web",), user=True, net=lab, ip="10.77.0.50")
+    seen.start()
+    seen.join()
+    assert seen.exitcode == 0
+
+
+def _hosts_have(name: str) -> None:
+    with open("/etc/hosts") as file:
+        assert name in file.read()
