@@ -68,9 +68,9 @@ class OptionalValue(click.Option):
     """An option whose value may be omitted: `--tree` or `--tree=parent`.
 
     bare: the value if none is given. metavar: the placeholder after `=`. words: its completions,
-    if they are not the choices of its type. A value is accepted only after `=`, never as the next
-    word. click's own flag_value takes any next word that does not look like an option, for example
-    the first word of the command to run. A short form takes no value.
+    if they are not the choices of its type; names_of returns more of them. A value is accepted only
+    after `=`, never as the next word. click's own flag_value takes any next word that does not look
+    like an option, for example the first word of the command to run. A short form takes no value.
     """
 
     def __init__(
@@ -80,11 +80,13 @@ class OptionalValue(click.Option):
         bare: object,
         metavar: str,
         words: Sequence[str] = (),
+        names_of: Callable[[], Sequence[str]] = tuple,
         **more: Any,
     ) -> None:
         super().__init__(names, metavar=metavar, **more)
         self._bare = bare
         self._words = words or getattr(self.type, "choices", ())
+        self._names_of = names_of
         self._long = [name for name in self.opts if name[:2] == "--"]
         # click's completion takes the word after an option that is neither flag nor count for
         # its value. Nothing else reads this: what else depends on it is overridden here.
@@ -112,7 +114,8 @@ class OptionalValue(click.Option):
 
     def words(self) -> list[str]:
         """Return its completions: the option with each of its values, as one word each."""
-        return [f"{name}={value}" for name in self._long for value in self._words]
+        values = (*self._words, *self._names_of())
+        return [f"{name}={value}" for name in self._long for value in values]
 
 
 class Command(click.Command):

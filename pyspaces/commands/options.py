@@ -98,6 +98,7 @@ def _option(setting: Setting) -> click.Option:
             metavar=setting.metavar,
             bare=True,
             words=setting.words,
+            names_of=_registered_names,
             type=click.UNPROCESSED,
         )
     if setting.kind == ORDERED and not setting.metavar:
@@ -111,6 +112,12 @@ def _option(setting: Setting) -> click.Option:
         nargs=len(setting.metavar.split()) if setting.kind in (PAIRS, ORDERED) else 1,
         shell_complete=complete_path("dir") if setting.directory else complete,
     )
+
+
+def _registered_names() -> list[str]:
+    from pyspaces.host import targets  # what only a TAB key needs
+
+    return targets.names()
 
 
 class GroupedCommand(Command):

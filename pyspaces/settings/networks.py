@@ -43,16 +43,16 @@ def _leaves_mounts(values: dict[str, Any]) -> bool:
 
 def _find(values: dict[str, Any], name: str) -> None:
     """Put the command on the network `name`, or into the network of the command `name`."""
-    from pyspaces.features.existing import registry
+    from pyspaces.features.existing import lookup, registry
 
-    holder = registry.find(name)
-    if holder is None:
+    if registry.find(name) is None:
         raise SpaceError(
             f"net: {name}: no network, command or hold has this name",
             details=[f"other values: {', '.join(WORDS)}"],
             hint=f"create a network: pyspaces network create {name}",
         )
-    if not holder.network:
+    # Which of the two it is, is known once it has been started.
+    if not lookup.ready_holder_of(name, "net").network:
         _share(values, name)
         return
     # The names of the others are a file that is mounted.

@@ -22,9 +22,10 @@ SETTINGS: tuple[Setting, ...] = (
     _namespace("pid", "-p"),
     _namespace("net", "-n").replace(
         kind=OPTIONAL,
-        metavar="MODE",
+        metavar="MODE|NAME",
         words=WORDS,
-        help="new net namespace: network devices; MODE is none (default), or user for a way out",
+        help="new net namespace: network devices; MODE is none (default), or user for a way out;"
+        " NAME is a network, or a command, PID or path whose network is shared",
     ),
     _namespace("mount", "-m"),
     _namespace("uts", "-u"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import networks
 import pytest
 from boxes import box
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 from networks import network, own, run, server
 
 pytestmark = pytest.mark.needs("userns", "netns")
@@ -121,10 +121,13 @@ def test_a_preview_says_what_would_happen() -> None:
 
 def test_names_are_completed() -> None:
     with network() as name:
-        more = {"COMP_WORDS": f"pyspaces network remove {name[:7]}", "COMP_CWORD": "3"}
-        env = os.environ | more | {"_PYSPACES_COMPLETE": "bash_complete"}
-        shown = subprocess.run([SCRIPT], env=env, capture_output=True, text=True, check=True)
-        assert f"plain,{name}" in shown.stdout
+        for line, at, found in (
+            (f"pyspaces network remove {name[:7]}", 3, name),
+            ("pyspaces run --ne", 2, f"--net={name}"),
+        ):
+            more = {"COMP_WORDS": line, "COMP_CWORD": str(at)}
+            env = os.environ | more | {"_PYSPACES_COMPLETE": "bash_complete"}
+            assert f"plain,{found}\n" in outcome([SCRIPT], env=env, check=True).stdout
 
 
 @pytest.mark.parametrize("word", ["--net={}", "--join net={}"])

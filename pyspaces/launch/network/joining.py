@@ -111,7 +111,8 @@ class Membership(Service):
         name = self.launch.plan.between.network or ""
         try:
             self._network = shared.SharedNetwork(name, what="net")
-            path, known, self._token = self._network.create_names()
+            with self._network:
+                path, known, self._token = self._network.create_names()
             self._wire = self.launch.between = Wire((path, known))
         except KernelError as error:
             self._close()

@@ -12,7 +12,6 @@ it, or fails because of it.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -69,6 +68,8 @@ class SharedNetwork:
         holder = lookup.ready_holder_of(name, what)
         self.name, self.subnet = name, _subnet_of(holder.network, name, what)
         self.pid = holder.pid
+        # Of this network, and not of another one that gets the name after it.
+        self._prefix = f"{_HOSTS}{name}:{holder.pid}.{holder.start}:"
         self.holder, self.interfaces = entry.open_holder(holder)
         # The directory, the lock, and the file of names of this command.
         self._files: list[int] = []
@@ -89,9 +90,12 @@ class SharedNetwork:
                 os.close(descriptor)
 
     def create_names(self) -> tuple[str, os.stat_result, str]:
-        """Create the file of names of a new command; return its path, its status and its token."""
+        """Create the file of names of a new command; return its path, its status and its token.
+
+        While it is locked: others remove a file that has no lock and no command.
+        """
         token = os.urandom(8).hex()
-        name = f"{_HOSTS}{self.name}:{token}"
+        name = self._prefix + token
         self._files.append(_open(name, self._files[0], _NEW, 0o644))
         os.fchmod(self._files[2], 0o644)  # whatever the umask: it is read by any user inside
         # As long as this launcher lives, others do not take it for one that was left behind.
@@ -170,22 +174,26 @@ class SharedNetwork:
         """
         members = self.members()
         rows = [f"{one.address} {one.hostname}\n" for one in members if one.hostname]
-        used = {member.token for member in members}
-        for name in _files_of_names(self.name, self._files[0]):
-            with contextlib.suppress(OSError):
-                file = os.open(name, os.O_WRONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._files[0])
-                try:
-                    if name.rpartition(":")[2] not in used and _is_locked(file):
-                        os.unlink(name, dir_fd=self._files[0])
-                    else:
-                        _write(file, "".join((_HEAD, *rows)))
-                finally:
-                    os.close(file)
+        used = {self._prefix + member.token for member in members}
+        for name in _files_of_names(self._prefix, self._files[0]):
+            try:
+                self._write_names(name, "".join((_HEAD, *rows)), is_used=name in used)
+            except OSError:  # its command has seen to that
+                continue
+
+    def _write_names(self, name: str, text: str, *, is_used: bool) -> None:
+        file = os.open(name, os.O_WRONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._files[0])
+        try:
+            if not is_used and _is_locked(file):
+                os.unlink(name, dir_fd=self._files[0])
+            else:
+                _write(file, text)
+        finally:
+            os.close(file)
 
     def remove_names(self, token: str) -> None:
         """Remove the file of names of a command that has ended."""
-        with contextlib.suppress(OSError):
-            os.unlink(f"{_HOSTS}{self.name}:{token}", dir_fd=self._files[0])
+        _unlink(self._prefix + token, self._files[0])
 
     def _address(self, wanted: str | None, members: list[Member]) -> str:
         taken = {member.address: member for member in members}
@@ -215,15 +223,21 @@ def remove_files(name: str) -> None:
     """Remove the files of a network. Missing ones are no error."""
     folder = _folder(name)
     try:
-        for file in (_LOCK + name, *_files_of_names(name, folder)):
-            with contextlib.suppress(OSError):
-                os.unlink(file, dir_fd=folder)
+        for file in (_LOCK + name, *_files_of_names(f"{_HOSTS}{name}:", folder)):
+            _unlink(file, folder)
     finally:
         os.close(folder)
 
 
-def _files_of_names(name: str, folder: int) -> list[str]:
-    return [one for one in os.listdir(folder) if one.startswith(f"{_HOSTS}{name}:")]
+def _unlink(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        return
+
+
+def _files_of_names(prefix: str, folder: int) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith(prefix)]
 
 
 def _subnet_of(text: str, name: str, what: str) -> Subnet:
