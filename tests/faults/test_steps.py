@@ -6,6 +6,7 @@ import errno
 import os
 
 import pytest
+from networks import network
 
 from pyspaces import launch, settings
 from pyspaces.errors import REPORT_BUG, SpaceError
@@ -15,7 +16,7 @@ from pyspaces.launch.inner import steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pyspaces.plan import Plan
@@ -28,6 +29,24 @@ KEEPING = "have the namespaces kept"
 # Of a launch with a cgroup of its own, which not every host lets us have: tests/vm has it.
 OF_CGROUP = "create the cgroup namespace"
 ATTACHING = "connect the network with that of the host"
+# Steps that take a network of several commands, which is there while this module is tested.
+SHARED = {"show the names on the network", "connect to the network"}
+LAB = ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lab() -> Iterator[None]:
+    """A network that launches can be on."""
+    global LAB
+    with network() as LAB:
+        yield
+
+
+def net_for(title: str) -> str | bool:
+    """Return the value of --net with which a step applies."""
+    if title in SHARED:
+        return LAB
+    return "user" if title == ATTACHING else True
 
 
 def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
@@ -35,7 +54,8 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
 
     Every other step applies too, but that a session begins with a terminal or without one, that a
     fresh /proc is one of the mounts where there are any, and that keeping namespaces, which takes
-    root, and a way out, which takes a program, only apply for their own sake.
+    root, a way out, which takes a program, and a network of several commands, only apply for their
+    own sake.
     """
     plan = settings.plan_from(
         {
@@ -53,9 +73,9 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             "publish": ["0:80"],
             "forward": ["81:80"],
             "allow_host": [] if STEPS[index].title == ATTACHING else ["example.org"],
-            "net": "user" if STEPS[index].title == ATTACHING else True,
-            "add_host": ["a.test=192.0.2.1"],
+            "add_host": [] if STEPS[index].title in SHARED else ["a.test=192.0.2.1"],
             "listen": ["0"],
+            "net": net_for(STEPS[index].title),
             "rlimit": ["core=0"],
             "umask": "022",
             "nice": 19,
@@ -77,7 +97,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
         )
     assert STEPS[index].applies(plan)
     left = {step.title for step in STEPS if not step.applies(plan)}
-    left -= {KEEPING, OF_CGROUP, ATTACHING}
+    left -= {KEEPING, OF_CGROUP, ATTACHING, *SHARED}
     assert len(left) <= 3, left
     return plan
 

@@ -1,0 +1,37 @@
+"""Launchers on a network that are killed at any moment: nothing stays of what they have made."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import networks
+import pytest
+from conftest import SCRIPT, again, processes_with
+from networks import ask, members, network, own
+
+pytestmark = pytest.mark.needs("userns", "netns")
+Wait = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[str]:
+    with network() as name:
+        yield name
+
+
+@pytest.mark.parametrize("number", again(3, 100))
+def test_a_launcher_that_is_killed(lab: str, number: int, wait_until: Wait) -> None:
+    chance = random.Random(number)
+    token = f"1000.{number}"
+    words = (*own(lab, "--hostname", f"box{number}"), "--", "sleep", token)
+    with subprocess.Popen([SCRIPT, "run", *words], stderr=subprocess.DEVNULL) as launcher:
+        time.sleep(chance.uniform(0, 0.3))
+        launcher.kill()
+    wait_until(lambda: not members(lab), "the interface has gone with its namespace")
+    wait_until(lambda: not processes_with(token), "the command has ended")
+    # The next one removes what is left.
+    assert ask(lab, f"box{number}") == ["unknown"]
+    assert networks.files(lab) == [f"lock:{lab}", lab]
