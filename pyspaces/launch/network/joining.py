@@ -173,7 +173,7 @@ class Membership(Service):
                 network.remove_names(self._token)
             if network and member:
                 with network:
-                    network.remove(member)
+                    network.disconnect(member)
                     network.write_names()
         finally:
             self._close()

@@ -154,16 +154,26 @@ class SharedNetwork:
         self.interfaces.set_alias(_interface_of(number), f"{pid} {token} {hostname}")
         return member
 
+    def disconnect(self, member: Member) -> None:
+        """Take a command that has ended off the network. While it is locked.
+
+        Its address is free then. The kernel removes the interface with the namespace, in which
+        another process may still run.
+        """
+        if link := self._link_of(member):
+            with _IfThere():
+                self.interfaces.disconnect(link.name, f"gone{link.index}")
+
     def remove(self, member: Member) -> None:
-        """Disconnect a command, if it is still connected. While it is locked."""
+        """Remove the interfaces of a command. While it is locked."""
+        if link := self._link_of(member):
+            with _IfThere():
+                self.interfaces.remove(link.name)
+
+    def _link_of(self, member: Member) -> Link | None:
         # If another one has the address already, that has another alias.
-        if member not in self.members():
-            return
-        try:
-            self.interfaces.remove(_interface_of(subnets.address_of(member.address)))
-        except KernelError as error:
-            if error.errno != errno.ENODEV:  # its namespace has ended meanwhile
-                raise
+        links = self.interfaces.links()
+        return next((link for link in links if _member_of(link) == member), None)
 
     def write_names(self) -> None:
         """Bring the files of names up to date. While it is locked.
@@ -207,6 +217,16 @@ class SharedNetwork:
             if (text := subnets.text_of(number)) not in taken:
                 return text
         raise SpaceError(f"network: {self.name}: all addresses of {self.subnet} are in use")
+
+
+class _IfThere:
+    """Context that ignores that an interface has gone meanwhile, with its namespace."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, KernelError) and error.errno == errno.ENODEV
 
 
 def create_files(name: str) -> None:
