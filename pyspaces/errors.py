@@ -54,6 +54,7 @@ SECCOMP = Stage("install the seccomp filter", "seccomp")
 EXECUTE = Stage("execute the command", "execute")
 # The text of a report at EXECUTE if the confinement of the command is the only cause.
 CONFINED = "before the command was confined, it could have been executed"
+CAN_NEST = "the command can create user namespaces"
 
 
 class SpaceError(Exception):

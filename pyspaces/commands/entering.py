@@ -40,18 +40,21 @@ def taken() -> frozenset[str]:
     # Options under these headings describe new namespaces.
     for_new_ones = (NAMESPACES, EXISTING, IDENTITY, SETUP, MOUNTS)
     for_old_ones_too = ("join", "workdir", "setuid", "setgid", "groups", "keep_caps")
+    # What is asserted holds, or does not, in those as well.
+    asserted = ("assert_userns_disabled",)
     # A pid namespace that is entered has a process 1 already; and --pid-file is the file of a
     # namespace here, like the seven others: the status record has the pid.
     # A sandbox is made of new ones. A network that exists may have ways out, which an allow-list
     # would not close; its files of names are those of all that are in it.
     left = (
-        *("init", "init_wait", "pid_file", "allow_host", "ip", "sandbox"),
+        *("init", "init_wait", "as_pid_1", "pid_file", "allow_host", "ip", "sandbox"),
         *("allow_host_loopback", "dns", "add_host"),
     )
     return frozenset(
         row.name
         for row in SETTINGS
-        if (row.group not in for_new_ones and row.name not in left) or row.name in for_old_ones_too
+        if (row.group not in for_new_ones and row.name not in left)
+        or row.name in (*for_old_ones_too, *asserted)
     )
 
 

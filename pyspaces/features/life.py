@@ -1,4 +1,4 @@
-"""The life of a command: how it is tied to its launcher, how long it may run, its terminal.
+"""The life of a command: how it begins, how it is tied to its launcher, its time, its terminal.
 
 Pure, but for the steps, which the child takes.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from pyspaces.feature import LIFE, TERMINAL, Feature, Missing, Part, Step, flag, value
-from pyspaces.kernel import constants
-from pyspaces.kernel.libc import Naming
+from pyspaces.kernel import constants, libc
+from pyspaces.kernel.libc import Naming, c_string_fault
 from pyspaces.status import SIGNAL_NAMES, signal_name, signal_number
 
 TYPE_CHECKING = False
@@ -34,7 +34,9 @@ class Life(Part):
     whether it waits for every process of the namespace. in_place: whether the launcher becomes the
     command. new_session: whether the command leads a session without a terminal. pty: whether it
     gets a terminal of its own. timeout: how many seconds it may run, or None. kill_after: how many
-    seconds after the first signal it is killed.
+    seconds after the first signal it is killed. argv0: the first word that the command sees, if
+    that is not its own. die_with_parent: whether the launcher, and so the command, dies with the
+    thread that has started the launcher.
     """
 
     kill_child: int | None = constants.SIGKILL  # as `Plan.kill_signal` has it
@@ -45,6 +47,8 @@ class Life(Part):
     pty: bool = False
     timeout: float | None = None
     kill_after: float = KILL_AFTER
+    argv0: str | None = None
+    die_with_parent: bool = False
 
     @property
     def own_session(self) -> bool:
@@ -59,6 +63,12 @@ class Life(Part):
             yield f"timeout: {self.timeout:g} s: is not more than 0 and up to 100 years"
         if not 0 <= self.kill_after <= _LONGEST:
             yield f"kill-after: {self.kill_after:g} s: is not between 0 and 100 years"
+        if self.argv0 is not None and (fault := _name_fault(self.argv0)):
+            yield f"argv0: {self.argv0!r}: {fault}"
+
+
+def _name_fault(name: str) -> str | None:
+    return c_string_fault(name) if name else "is empty"
 
 
 def _read(given: Given, plan: Plan) -> Life:
@@ -76,6 +86,8 @@ def _read(given: Given, plan: Plan) -> Life:
         pty=given.flag("pty"),
         timeout=_seconds(given, "timeout"),
         kill_after=KILL_AFTER if kill_after is None else kill_after,
+        argv0=given.text("argv0"),
+        die_with_parent=given.flag("die_with_parent"),
     )
 
 
@@ -107,6 +119,13 @@ def seconds_of(text: str) -> float:
     return float(number) * _UNITS.get(unit, 1)
 
 
+def _tie_to_caller_inner(context: Context) -> None:
+    # A change of ids has cleared what the launcher had asked for: prctl(2).
+    libc.set_parent_death_signal(constants.SIGKILL)
+    if os.getppid() != context.caller:
+        os._exit(0)
+
+
 def _begin_session_inner(context: Context) -> None:
     del context
     with Naming("setsid"):
@@ -134,6 +153,12 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
             yield Missing(f"life.kill_child: {name} has no name for unshare(1)")
 
 
+TIE_TO_CALLER = Step(
+    title="tie the command to the life of the caller",
+    # Otherwise the launcher itself is tied to it, and the command to the launcher.
+    applies=lambda plan: plan.life.in_place and plan.life.die_with_parent,
+    act=_tie_to_caller_inner,
+)
 BEGIN_SESSION = Step(
     title="begin a new session",
     applies=lambda plan: plan.life.new_session,
@@ -172,7 +197,15 @@ FEATURE = Feature(
             "like --init, and wait until every process inside has ended",
             implies=("pid",),
         ),
+        flag(
+            "as_pid_1",
+            LIFE,
+            "run the command as process 1, without an init: the default with --pid",
+            implies=("pid",),
+        ),
         flag("no_fork", LIFE, "execute the command in place of the launcher", short="-F"),
+        flag("die_with_parent", LIFE, "kill the launcher and the command when the caller dies"),
+        value("argv0", LIFE, "NAME", "let the command see NAME as its own name, argv[0]"),
         value(
             "timeout",
             LIFE,

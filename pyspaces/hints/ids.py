@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from errno import EPERM, EROFS
 
-from pyspaces.errors import BOUNDING, CAPABILITIES, MAP
+from pyspaces.errors import BOUNDING, CAN_NEST, CAPABILITIES, MAP
 from pyspaces.hints.case import after
 from pyspaces.kernel import constants, procfs
 
@@ -80,6 +80,12 @@ def ids_need_capability(case: Case) -> Iterator[str]:
     if "user" not in case.namespaces and not procfs.has_capability(number):
         name = "CAP_SETUID" if user else "CAP_SETGID"
         yield f"without {name}, a process cannot change its ids: add --user, and map the ids needed"
+
+
+def nested_users(case: Case) -> Iterator[str]:
+    """user_namespaces(7): the limit on those that are made in a user namespace."""
+    if case.report.text == CAN_NEST and "user" in case.namespaces:
+        yield "add --no-nested-users, which prevents it"
 
 
 @after(EPERM, codes=(BOUNDING.code, CAPABILITIES.code))

@@ -106,6 +106,7 @@ def context_of(
         own_group=launch.leaves_group(),
         attach=launch.attach,
         post=launch.post,
+        caller=launch.caller,
         **fields,
     )
 

@@ -43,6 +43,8 @@ def _is_recorded(outputs: Outputs) -> bool:
 # In the order in which they are opened. `before` comes in this order, too; every later moment in
 # the opposite one, with those last that tell of the launch (`Service.tells`).
 ROWS: tuple[Row, ...] = (
+    # The first that does anything: whatever follows ends with the launcher.
+    _for("life", lambda part: part.die_with_parent, "outer.caller", "Caller"),
     # First, so that it comes last: people see what else went wrong above it. It opens nothing.
     _for("outputs", lambda part: part.report, "records.report", "Report"),
     # Before anything that the host may refuse: that is recorded as well. Told of the failure, or

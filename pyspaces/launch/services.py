@@ -64,12 +64,13 @@ class Launch:
     not_for_others: what each new process calls first, once or twice, to close what only the
     launcher may have.
 
-    Added for the launcher. inodes: of the namespaces that are joined, by name. start_by: when the
-    launch is given up if the command does not run. clock, link, relay, job, peak_floor: as the
-    watch takes them. ports: those that are published, with the numbers that they have. companions:
-    what the helper processes of the launch are, by their pidfds. facts, last_facts: further members
-    of the record of its start and its end. told_to_people: further lines of the summary, as names
-    and values. limit: the name of the limit that has ended the command, if one did.
+    Added for the launcher. caller: the process with which it dies, or 0. inodes: of the namespaces
+    that are joined, by name. start_by: when the launch is given up if the command does not run.
+    clock, link, relay, job, peak_floor: as the watch takes them. ports: those that are published,
+    with the numbers that they have. companions: what the helper processes of the launch are, by
+    their pidfds. facts, last_facts: further members of the record of its start and its end.
+    told_to_people: further lines of the summary, as names and values. limit: the name of the limit
+    that has ended the command, if one did.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Launch:
         self.listening: tuple[int, ...] = ()
         self.not_for_others: list[Callable[[], object]] = []
 
+        self.caller = 0
         self.inodes: dict[str, int] = {}
         self.start_by: float | None = None
         self.clock: Clock | None = None

@@ -69,6 +69,7 @@ class Common(Types, total=False):
     no_new_privs: bool
     allow_new_privs: bool
     no_nested_users: bool
+    assert_userns_disabled: bool
     sandbox: bool
     allow_read: Path | Sequence[Path]
     allow_write: Path | Sequence[Path]
@@ -121,6 +122,7 @@ class Common(Types, total=False):
     kill_child: int | str | None
     init: bool
     init_wait: bool
+    as_pid_1: bool
     new_session: bool
     flags: int
     map_zero: bool

@@ -46,6 +46,8 @@ REFUSED = {
     "hold": "a Container runs a function; one that sleeps holds the namespaces",
     "no_fork": "a Container is always a new process",
     "no_kill_child": "without kill_child, a Container outlives its parent anyway",
+    "die_with_parent": "with kill_child, it dies with the thread that has started it",
+    "argv0": "a function has no words: nothing is executed",
     "timeout": _NO_CLOCK,
     "kill_after": _NO_CLOCK,
     "pty": "the parent does not relay a terminal while the function runs",
@@ -64,6 +66,7 @@ REFUSED_FOR_COMMAND = {
     "hold": "there is always a command: `sleep infinity` holds the namespaces",
     "no_fork": "the command is always a new process",
     "no_kill_child": "it is so anyway: without kill_child a command outlives its parent",
+    "argv0": "use executable, and this name as the first word",
     "timeout": "use the time limits of run(), wait() and communicate()",
     "kill_after": "use the time limits of run(), wait() and communicate()",
     **dict.fromkeys(

@@ -24,6 +24,9 @@ _CONFLICTS = (
     ("allow-new-privs", ("no-new-privs",), ""),
     ("kill-child", ("no-kill-child",), ""),
     ("kill-child", ("hold",), "the launcher does not stay"),
+    ("die-with-parent", ("hold",), "the launcher does not stay"),
+    ("die-with-parent", ("no-kill-child",), "the command is killed by the death of the launcher"),
+    ("as-pid-1", ("init",), "the init would be process 1"),
     ("new-session", ("pty",), "which begins a session, with a terminal"),
     ("no-fork", ("pid",), "process 1 is a child of the launcher"),
     ("no-fork", ("init",), "process 1 is a child of the launcher"),
@@ -36,7 +39,7 @@ _CONFLICTS = (
     ("no-fork", ("net=NETWORK",), f"{_NO_LAUNCHER} to connect it"),
     ("no-fork", ("publish", "forward", "allow-host"), f"{_NO_LAUNCHER} beside the command"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
-    ("hold", ("listen", "allow-host"), _NO_COMMAND),
+    ("hold", ("listen", "allow-host", "argv0"), _NO_COMMAND),
     (
         *("seccomp-learn", ("seccomp", "seccomp-deny", "seccomp-allow", "seccomp-fd")),
         "nothing is refused while it learns",

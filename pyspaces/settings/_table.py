@@ -40,6 +40,7 @@ SETTINGS = {
     "no_new_privs": ("flag", "privileges", "", 0, ""),
     "allow_new_privs": ("flag", "privileges", "", 0, ""),
     "no_nested_users": ("flag", "privileges", "", 0, ""),
+    "assert_userns_disabled": ("flag", "privileges", "", 0, ""),
     "allow_read": ("many", "privileges landlock", "", 1, ""),
     "allow_write": ("many", "privileges landlock", "", 1, ""),
     "allow_exec": ("many", "privileges landlock", "", 1, ""),
@@ -122,7 +123,10 @@ SETTINGS = {
     "no_kill_child": ("flag", "life", "", 0, ""),
     "init": ("flag", "life", "pid", 0, ""),
     "init_wait": ("flag", "life", "pid", 0, ""),
+    "as_pid_1": ("flag", "life", "pid", 0, ""),
     "no_fork": ("flag", "life", "", 0, "-F"),
+    "die_with_parent": ("flag", "life", "", 0, ""),
+    "argv0": ("value", "life", "", 1, ""),
     "timeout": ("value", "life", "", 1, ""),
     "kill_after": ("value", "life", "", 1, ""),
     "pty": ("flag", "life", "", 0, "-t"),
@@ -137,13 +141,13 @@ SETTINGS = {
 ENTER = (
     "-t --target -a --all -U --user -m --mount -p --pid -n --net -u --uts -i --ipc -C --cgroup "
     "-T --time --root --no-root --preserve-credentials --env-of-target --join-cgroup --join "
-    "--setuid --setgid --groups --keep-caps --allow-read --allow-write --allow-exec "
-    "--allow-connect --allow-bind --scope --landlock-best-effort --seccomp --seccomp-deny "
-    "--seccomp-allow --seccomp-fd --no-terminal-injection --seccomp-learn --rlimit --umask "
-    "--nice --oom-score-adj --cpu-list --ionice --memory --swap --pids --cpus --io-weight "
-    "--publish -P --forward --listen --setenv --unsetenv --clearenv --keep-env --kill-child "
-    "--no-kill-child --no-fork -F --timeout --kill-after --pty --new-session --status-fd "
-    "--status-file --report --workdir -w "
+    "--setuid --setgid --groups --keep-caps --assert-userns-disabled --allow-read --allow-write "
+    "--allow-exec --allow-connect --allow-bind --scope --landlock-best-effort --seccomp "
+    "--seccomp-deny --seccomp-allow --seccomp-fd --no-terminal-injection --seccomp-learn "
+    "--rlimit --umask --nice --oom-score-adj --cpu-list --ionice --memory --swap --pids --cpus "
+    "--io-weight --publish -P --forward --listen --setenv --unsetenv --clearenv --keep-env "
+    "--kill-child --no-kill-child --no-fork -F --die-with-parent --argv0 --timeout --kill-after "
+    "--pty --new-session --status-fd --status-file --report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

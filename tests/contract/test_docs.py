@@ -47,6 +47,12 @@ HINTS = {
     "not_to_be_executed": ("only files beneath --allow-exec be executed",),
     "needs_no_new_privs": ("is confined by CAP_SYS_ADMIN only: omit",),
     "hard_limit": ("outside of every user namespace may raise the hard",),
+    "priority": (
+        "may set a nice value below",
+        "may use the class realtime",
+    ),
+    "oom_score": ("outside of every user namespace may lower it",),
+    "nested_users": ("add --no-nested-users, which prevents it",),
     "read_only_proc": ("/proc is mounted read-only here",),
     "read_only_sysctls": ("/proc/sys is mounted read-only here",),
     "map_rule": (

@@ -111,7 +111,7 @@ HEADERS = {
     **{
         name: (CAPABILITY, name)
         for name in (
-            *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"),
+            *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_NICE", "CAP_SETGID", "CAP_SETUID"),
             *("CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_RESOURCE", "CAP_NET_BIND_SERVICE"),
         )
     },

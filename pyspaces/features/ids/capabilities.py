@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.errors import BOUNDING, CAPABILITIES
+from pyspaces.errors import BOUNDING, CAN_NEST, CAPABILITIES, Refusal
 from pyspaces.feature import CONFINING, IDENTITY, Feature, Part, Step, flag, many
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
@@ -55,6 +55,7 @@ class Privileges(Part):
     cap_drop, cap_add: capabilities (CAP_*) that the command cannot have, and that it has.
     no_new_privs: whether no program gives the command more than it has, not even a set-user-ID one.
     no_nested_users: whether no user namespace can be made inside the new one.
+    assert_userns_disabled: whether it is an error if the command can make one all the same.
     """
 
     keep_caps: bool = False
@@ -62,6 +63,7 @@ class Privileges(Part):
     cap_add: tuple[str, ...] = ()
     no_new_privs: bool = False
     no_nested_users: bool = False
+    assert_userns_disabled: bool = False
 
     @property
     def changes(self) -> bool:
@@ -99,6 +101,7 @@ def _read(given: Given, plan: Plan) -> Privileges:
         cap_add=_names(given, "cap_add"),
         no_new_privs=given.flag("no_new_privs") or implied,
         no_nested_users=given.flag("no_nested_users"),
+        assert_userns_disabled=given.flag("assert_userns_disabled"),
     )
 
 
@@ -204,6 +207,29 @@ def forbid_user_namespaces_inner() -> None:
     libc.set_capabilities(effective & kept, permitted & kept, inheritable & kept)
 
 
+# What unshare(2) says if there can be no user namespace: of a limit, of a policy, of the kernel.
+_DISABLED = (errno.ENOSPC, errno.EUSERS, errno.EPERM, errno.EINVAL, errno.ENOSYS)
+
+
+def assert_no_user_namespaces_inner() -> None:
+    """Raise Refusal if this process can create a user namespace, or allow itself to.
+
+    By doing: if that succeeds, the launch fails, and this process ends.
+    """
+    try:
+        libc.unshare(constants.CLONE_NEWUSER)
+    except KernelError as error:
+        if error.errno not in _DISABLED:
+            raise
+        may_raise = error.errno == errno.ENOSPC and _is_root()
+        if may_raise and libc.capabilities()[1] >> constants.CAP_SYS_RESOURCE & 1:
+            raise Refusal(
+                "the command could raise the limit of user namespaces: it has CAP_SYS_RESOURCE"
+            ) from None
+    else:
+        raise Refusal(CAN_NEST)
+
+
 def _is_root() -> bool:
     """Return whether exec gives this process the capabilities of root: capabilities(7).
 
@@ -233,6 +259,12 @@ FORBID_USER_NAMESPACES = Step(
     title="forbid user namespaces inside",
     applies=lambda plan: plan.privileges.no_nested_users,
     act=lambda context: forbid_user_namespaces_inner(),
+)
+ASSERT_NO_USER_NAMESPACES = Step(
+    title="make sure that user namespaces are disabled",
+    applies=lambda plan: plan.privileges.assert_userns_disabled,
+    act=lambda context: assert_no_user_namespaces_inner(),
+    for_command=True,
 )
 DROP_BOUNDING = Step(
     title=BOUNDING,
@@ -281,6 +313,11 @@ FEATURE = Feature(
             IDENTITY,
             "prevent the creation of user namespaces inside; requires --user",
         ),
+        flag(
+            "assert_userns_disabled",
+            IDENTITY,
+            "fail if the command can create user namespaces, and do not run it",
+        ),
     ),
     read=_read,
     also=("setuid", *CONFINING),  # another user, or a confined one, gets no new privileges
@@ -291,5 +328,6 @@ FEATURE = Feature(
         "cap_add": "unshare(1) keeps all of them or none",
         "no_new_privs": "unshare(1) does not set it; setpriv(1) does",
         "no_nested_users": "unshare(1) sets no limit",
+        "assert_userns_disabled": "unshare(1) has no such check",
     },
 )

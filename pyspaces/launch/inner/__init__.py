@@ -23,6 +23,7 @@ from pyspaces.launch.inner.steps import (
     Context,
     make_ready,
     seal_imports,
+    words_of,
 )
 
 TYPE_CHECKING = False
@@ -172,7 +173,7 @@ def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
 def execute(context: Context) -> NoReturn:
     """Try the candidates as execvp(3) does; raise the error that says most."""
     make_ready(context)
-    argv = [os.fsencode(word) for word in context.plan.command]
+    argv = words_of(context.plan)
     denied: OSError | None = None
     error: OSError | None = None
     # A path that leads nowhere costs 2 µs to look at, and 30 to execute. If nothing can be executed
@@ -189,7 +190,7 @@ def execute(context: Context) -> NoReturn:
                 denied = denied or failure
             elif failure.errno not in (errno.ENOENT, errno.ENOTDIR) or os.path.lexists(path):
                 raise
-    raise denied or error or FileNotFoundError(errno.ENOENT, "", argv[0])
+    raise denied or error or FileNotFoundError(errno.ENOENT, "", context.plan.command[0])
 
 
 def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:

@@ -11,7 +11,7 @@ import stat
 
 from pyspaces.errors import CONFINED, EXECUTE, Refusal
 from pyspaces.launch import channel
-from pyspaces.launch.inner.steps import FALLBACK_SHELL, NO_INTERPRETER, make_ready
+from pyspaces.launch.inner.steps import FALLBACK_SHELL, NO_INTERPRETER, make_ready, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def execute_confined(telling: Telling) -> NoReturn:
     """
     context = telling.context
     make_ready(context)
-    argv = [os.fsencode(word) for word in context.plan.command]
-    path = _found(context, argv)
+    argv = words_of(context.plan)
+    path = _found(context)
     shell = _refusal_of(FALLBACK_SHELL, context)
     confine(telling)
     try:
@@ -72,7 +72,7 @@ def execute_confined(telling: Telling) -> NoReturn:
         raise Refusal(text, number=error.errno or 0, path=os.fsdecode(path)) from None
 
 
-def _found(context: Context, argv: list[bytes]) -> bytes:
+def _found(context: Context) -> bytes:
     """Return the candidate that exec would take. Raises what it would fail by."""
     denied: OSError | None = None
     for path in context.candidates:
@@ -88,7 +88,7 @@ def _found(context: Context, argv: list[bytes]) -> bytes:
         if stat.S_ISREG(status.st_mode) and os.access(path, os.X_OK, effective_ids=True):
             return path
         denied = denied or PermissionError(errno.EACCES, "", path)
-    raise denied or FileNotFoundError(errno.ENOENT, "", argv[0])
+    raise denied or FileNotFoundError(errno.ENOENT, "", context.plan.command[0])
 
 
 def _refusal_of(path: bytes, context: Context) -> Refusal | None:

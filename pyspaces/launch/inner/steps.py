@@ -78,7 +78,8 @@ class Context(Record):
     caller's. network, uplink: what gives the launcher a socket of this network, if it needs one.
     between: the same for a network of several commands, and what shows the names on it.
     listening: the sockets that the command is given. ruleset: what the command can reach. filters:
-    what it may call. handover: what lets its calls be watched.
+    what it may call. handover: what lets its calls be watched. caller: the process with which it
+    dies, if it was the launcher.
     """
 
     plan: Plan
@@ -107,10 +108,19 @@ class Context(Record):
     ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
     handover: Handover | None = None
+    caller: int = 0
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
         self.channel.say(channel.STAGE, os.fsencode(text))
+
+
+def words_of(plan: Plan) -> list[bytes]:
+    """Return the words that the command sees."""
+    words = [os.fsencode(word) for word in plan.command]
+    if plan.holds("life") and plan.life.argv0 is not None:
+        words[0] = os.fsencode(plan.life.argv0)
+    return words
 
 
 def make_ready(context: Context) -> None:
@@ -216,8 +226,11 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # After the ids, whose change empties the effective and the ambient set. It clears the signal of
     # the launcher's death no more: the sets only shrink (commit_creds() in kernel/cred.c).
     ("privileges", "SET_CAPABILITIES"),
+    # With the capabilities of the command, and before a filter may refuse the attempt, or kill it.
+    ("privileges", "ASSERT_NO_USER_NAMESPACES"),
     # A change of credentials clears the signal that the first step asked for: prctl(2).
     TIE_AGAIN,
+    ("life", "TIE_TO_CALLER"),
     # After everything that could fail: from here on the terminal's messages are the command's.
     ("life", "BEGIN_SESSION"),
     ("life", "ATTACH_TERMINAL"),
