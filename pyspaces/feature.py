@@ -38,9 +38,10 @@ NETWORK = "Network"
 CONFINEMENT, LIMITS = "Confinement", "Limits"
 # The options of every subcommand that starts a command, in new or in existing namespaces.
 LIFE, TERMINAL, RECORDS = "Life of the command", "Terminal", "Records"
+DESCRIPTORS = "Descriptors and locks"
 GROUPS = (
     *(NAMESPACES, EXISTING, IDENTITY, CONFINEMENT, LIMITS, SETUP, NETWORK, MOUNTS, ENVIRONMENT),
-    *(LIFE, TERMINAL, RECORDS),
+    *(LIFE, TERMINAL, DESCRIPTORS, RECORDS),
 )
 
 

@@ -48,7 +48,7 @@ def taken() -> frozenset[str]:
     # would not close; its files of names are those of all that are in it.
     left = (
         *("init", "init_wait", "as_pid_1", "pid_file", "allow_host", "ip", "sandbox"),
-        *("allow_host_loopback", "dns", "add_host"),
+        *("allow_host_loopback", "dns", "add_host", "userns_block_fd"),
     )
     return frozenset(
         row.name

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 # The parts, besides the mounts, for which a child may need more than the plan.
-_EQUIPPED = ("existing", "network", "uplink", "between", "privileges", "landlock", "seccomp")
+_EQUIPPED = (
+    *("existing", "network", "uplink", "between", "privileges", "landlock", "seccomp"),
+    "descriptors",
+)
 _DEFAULT_PATH = b"/bin:/usr/bin"
 
 

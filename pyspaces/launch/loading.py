@@ -59,6 +59,15 @@ ROWS: tuple[Row, ...] = (
     # Before any process is started, and released after all: if this process has to move one level
     # down, it has to be alone. Before the name: a host without cgroups is no reason to take it.
     _for("resources", lambda part: True, "outer.cgroup", "Cgroup"),
+    # Before the name, as all that checks what the caller has given.
+    Row(
+        when=lambda launch: launch.plan.holds("descriptors") and not launch.plan.descriptors.locks,
+        load=lambda: loaded("pyspaces.launch.arranging", "Arranging"),
+    ),
+    Row(
+        when=lambda launch: launch.plan.holds("descriptors") and launch.plan.descriptors.locks,
+        load=lambda: loaded("pyspaces.launch.arranging", "ArrangingLocks"),
+    ),
     # Before the name: files that cannot be used are no reason to take it from others for a moment.
     _for("existing", lambda part: part.keeps, "existing.keeping", "Keeping"),
     # Before the name, for the same reason: a program that is not installed. Before the ports: their
@@ -105,6 +114,13 @@ ROWS: tuple[Row, ...] = (
         when=lambda launch: launch.controls_jobs(),
         load=lambda: loaded("pyspaces.launch.outer.job", "JobControl"),
     ),
+    # But only once the caller has said so: until then, Ctrl-C is for the launcher.
+    Row(
+        when=lambda launch: (
+            launch.plan.holds("descriptors") and launch.plan.descriptors.block is not None
+        ),
+        load=lambda: loaded("pyspaces.launch.arranging", "Waiting"),
+    ),
 )
 
 
@@ -142,6 +158,8 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
         found["uplink"] = launch.uplink
     if plan.holds("between"):
         found["between"] = launch.between
+    if plan.holds("descriptors"):
+        found["locking"] = launch.locking
     if plan.holds("landlock", "seccomp"):
         found |= {"ruleset": launch.ruleset, "filters": launch.filters}
         found["handover"] = launch.handover

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspaces.features.confinement.ruleset import Ruleset
     from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.arranging import Locking
     from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
     from pyspaces.launch.learning import Handover
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 # The parts of a plan for which there are services; `loading.ROWS` says which.
 SERVED = (
     *("existing", "network", "uplink", "between", "landlock", "seccomp", "limits", "resources"),
-    *("life", "outputs"),
+    *("life", "outputs", "descriptors"),
 )
 
 
@@ -60,17 +61,17 @@ class Launch:
     a socket of the command's network. between: what connects that with a network of several
     commands. listening: the sockets that the command is given. ruleset: what the command can reach.
     filters: what it may call. handover: what lets its calls be watched. cgroup: its own, if it has
-    one.
-    not_for_others: what each new process calls first, once or twice, to close what only the
-    launcher may have.
+    one. locking: what locks files inside. not_for_others: what each new process calls first, once
+    or twice, to close what only the launcher may have.
 
-    Added for the launcher. caller: the process with which it dies, or 0. inodes: of the namespaces
-    that are joined, by name. start_by: when the launch is given up if the command does not run.
-    clock, link, relay, job, peak_floor: as the watch takes them. ports: those that are published,
-    with the numbers that they have. companions: what the helper processes of the launch are, by
-    their pidfds. facts, last_facts: further members of the record of its start and its end.
-    told_to_people: further lines of the summary, as names and values. limit: the name of the limit
-    that has ended the command, if one did.
+    Added for the launcher. caller: the process with which it dies, or 0. map: what writes the id
+    maps, if that is not the launch itself. inodes: of the namespaces that are joined, by name.
+    start_by: when the launch is given up if the command does not run. clock, link, relay, job,
+    peak_floor: as the watch takes them. ports: those that are published, with the numbers that they
+    have. companions: what the helper processes of the launch are, by their pidfds. facts,
+    last_facts: further members of the record of its start and its end. told_to_people: further
+    lines of the summary, as names and values. limit: the name of the limit that has ended the
+    command, if one did.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Launch:
         self.filters: tuple[Filter, ...] = ()
         self.handover: Handover | None = None
         self.cgroup: Box | None = None
+        self.locking: Locking | None = None
         self.attach: Callable[[], object] | None = None
         self.post: Post | None = None
         self.keep: Callable[[str, int], object] | None = None
@@ -104,6 +106,7 @@ class Launch:
         self.not_for_others: list[Callable[[], object]] = []
 
         self.caller = 0
+        self.map: Callable[[Spawned], bool] | None = None
         self.inodes: dict[str, int] = {}
         self.start_by: float | None = None
         self.clock: Clock | None = None

@@ -48,6 +48,13 @@ REFUSED = {
     "no_kill_child": "without kill_child, a Container outlives its parent anyway",
     "die_with_parent": "with kill_child, it dies with the thread that has started it",
     "argv0": "a function has no words: nothing is executed",
+    **dict.fromkeys(
+        ("info_fd", "block_fd", "userns_block_fd"),
+        "the program that starts it can do this itself: launch.start(hold=...)",
+    ),
+    **dict.fromkeys(("sync_fd", "lock_file"), "the program that starts it can hold this itself"),
+    "keep_fd": "requires close_fds, which a function cannot have",
+    "close_fds": "a function has the descriptors of its interpreter",
     "timeout": _NO_CLOCK,
     "kill_after": _NO_CLOCK,
     "pty": "the parent does not relay a terminal while the function runs",

@@ -15,6 +15,9 @@ _OUTPUTS = ("status-fd", "status-file", "pid-file", "report", "overlay-diff")
 _CONFINEMENT = ("sandbox", *(name.replace("_", "-") for name in CONFINING))
 _LIMITS = ("rlimit", "umask", "nice", "oom-score-adj", "cpu-list", "ionice")
 _RESOURCES = ("memory", "swap", "pids", "cpus", "io-weight")
+_HELD = ("sync-fd", "lock-file")
+_ARRANGED = ("info-fd", "block-fd", "userns-block-fd", *_HELD)
+_MAPS = ("map-uid", "map-gid", "map-root", "map-current", "map-auto", "setgroups")
 _NO_COMMAND = "there is no command"
 _NO_LAUNCHER = "no launcher is left"
 
@@ -45,6 +48,11 @@ _CONFLICTS = (
         "nothing is refused while it learns",
     ),
     ("seccomp-learn", ("no-terminal-injection",), "nothing is refused while it learns"),
+    ("no-fork", _ARRANGED, f"{_NO_LAUNCHER} for it"),
+    ("hold", ("close-fds", "keep-fd"), _NO_COMMAND),
+    ("hold", _HELD, "the launcher does not stay"),
+    ("no-kill-child", _HELD, "the command may outlive the launcher"),
+    ("userns-block-fd", _MAPS, "somebody else writes the maps"),
     ("no-fork", ("seccomp-learn",), f"{_NO_LAUNCHER} to write it"),
     ("no-fork", _RESOURCES, f"{_NO_LAUNCHER} to remove the cgroup"),
     ("hold", (*_CONFINEMENT, *_LIMITS, *_RESOURCES), _NO_COMMAND),
@@ -54,6 +62,7 @@ _CONFLICTS = (
 _REQUIREMENTS = (
     ("init-wait", "init"),
     ("kill-after", "timeout"),
+    ("keep-fd", "close-fds"),
     ("share", "all"),
 )
 

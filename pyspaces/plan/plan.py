@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyspaces.features.clocks import Clocks
     from pyspaces.features.confinement.landlock import Landlock
     from pyspaces.features.confinement.seccomp import Seccomp
+    from pyspaces.features.descriptors import Descriptors
     from pyspaces.features.environment import Environment
     from pyspaces.features.existing.values import Existing, Joining
     from pyspaces.features.hostname import Uts
@@ -111,6 +112,7 @@ class Plan(Record):
     naming: Naming = _part("features.network.naming")
     environment: Environment = _part("features.environment")
     life: Life = _part("features.life")
+    descriptors: Descriptors = _part("features.descriptors")
     outputs: Outputs = _part("features.outputs")
 
     _is_checked = False
@@ -155,6 +157,10 @@ class Plan(Record):
     def kill_signal(self) -> int | None:
         """Return the signal that the command gets when its launcher dies, or None."""
         return self.life.kill_child if self.holds("life") else constants.SIGKILL
+
+    def awaits_maps(self) -> bool:
+        """Return whether somebody else writes the id maps of the new user namespace."""
+        return self.holds("descriptors") and self.descriptors.userns_block is not None
 
     def strands_groups(self) -> bool:
         """Return whether the caller's groups stay, unasked, since setgroups(2) fails inside."""

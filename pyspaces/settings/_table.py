@@ -131,6 +131,13 @@ SETTINGS = {
     "kill_after": ("value", "life", "", 1, ""),
     "pty": ("flag", "life", "", 0, "-t"),
     "new_session": ("flag", "life", "", 0, ""),
+    "close_fds": ("flag", "descriptors", "", 0, ""),
+    "keep_fd": ("many", "descriptors", "", 1, ""),
+    "info_fd": ("value", "descriptors", "", 1, ""),
+    "block_fd": ("value", "descriptors", "", 1, ""),
+    "userns_block_fd": ("value", "descriptors", "user", 1, ""),
+    "sync_fd": ("value", "descriptors", "", 1, ""),
+    "lock_file": ("many", "descriptors", "", 1, ""),
     "status_fd": ("value", "outputs", "", 1, ""),
     "status_file": ("value", "outputs", "", 1, ""),
     "pid_file": ("value", "outputs", "", 1, ""),
@@ -147,7 +154,8 @@ ENTER = (
     "--rlimit --umask --nice --oom-score-adj --cpu-list --ionice --memory --swap --pids --cpus "
     "--io-weight --publish -P --forward --listen --setenv --unsetenv --clearenv --keep-env "
     "--kill-child --no-kill-child --no-fork -F --die-with-parent --argv0 --timeout --kill-after "
-    "--pty --new-session --status-fd --status-file --report --workdir -w "
+    "--pty --new-session --close-fds --keep-fd --info-fd --block-fd --sync-fd --lock-file "
+    "--status-fd --status-file --report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

@@ -14,7 +14,7 @@ _NAMESPACES = ("user", "pid", "net", "mount", "uts", "ipc", "cgroup")
 _NAMES = (*_NAMESPACES, "time")
 # What the sandbox sets, and the settings of the caller that replace each.
 _FLAGS = (
-    ("map_current", ("map_uid", "map_gid", "map_root", "map_auto")),
+    ("map_current", ("map_uid", "map_gid", "map_root", "map_auto", "userns_block_fd")),
     ("no_new_privs", ("allow_new_privs",)),
     ("no_nested_users", ()),
     ("new_session", ("pty",)),

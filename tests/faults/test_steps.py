@@ -28,6 +28,8 @@ STEPS = tuple(map(steps.step_of, steps.STEPS))
 KEEPING = "have the namespaces kept"
 # Of a launch with a cgroup of its own, which not every host lets us have: tests/vm has it.
 OF_CGROUP = "create the cgroup namespace"
+# Only of a launcher that becomes the command, which `start` does not do.
+IN_PLACE = "tie the command to the life of the caller"
 ATTACHING = "connect the network with that of the host"
 # Steps that take a network of several commands, which is there while this module is tested.
 SHARED = {"show the names on the network", "connect to the network"}
@@ -47,8 +49,6 @@ def net_for(title: str) -> str | bool:
     if title in SHARED:
         return LAB
     return "user" if title == ATTACHING else True
-# Only of a launcher that becomes the command, which `start` does not do.
-IN_PLACE = "tie the command to the life of the caller"
 
 
 def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
@@ -82,6 +82,7 @@ def whole_plan(marker: Path, index: int = 0, **more: object) -> Plan:
             "rlimit": ["core=0"],
             "umask": "022",
             "nice": 19,
+            "lock_file": ["/etc/passwd"],
             "oom_score_adj": 900,
             "allow_exec": ["/"],
             "seccomp_deny": "bpf",

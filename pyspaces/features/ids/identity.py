@@ -49,7 +49,7 @@ class Identity(Part):
                 continue
             if not 0 <= number <= idmap.LARGEST_ID:
                 yield f"{setting}: {number}: is not an id; the largest is {idmap.LARGEST_ID}"
-            elif plan.has("user") and not idmap.maps(extents, number):
+            elif plan.has("user") and not (plan.awaits_maps() or idmap.maps(extents, number)):
                 yield (
                     f"{setting}: {number}: is not mapped inside"
                     f" (the map is {idmap.arrows(extents) or 'empty'})"
@@ -64,7 +64,7 @@ class Identity(Part):
             yield f"groups: there are {len(groups)}; the kernel takes {_MOST_GROUPS}"
         if plan.maps.setgroups == idmap.DENY:
             yield f"groups: setgroups(2) is needed to set them, and setgroups is {idmap.DENY}"
-        elif plan.has("user") and not plan.maps.gid_map:
+        elif plan.has("user") and not (plan.maps.gid_map or plan.awaits_maps()):
             yield "groups: setgroups(2) is needed to set them, and works only with a group map"
 
 

@@ -63,7 +63,7 @@ def _default_map(caller: int) -> tuple[Extent, ...]:
 
 
 def _read(given: Given, plan: Plan) -> Maps:
-    if not plan.has("user"):
+    if not plan.has("user") or given.has("userns_block_fd"):
         return Maps(setgroups=given.text("setgroups"))
     if any(name.startswith("map_") for name in given.values):
         uids, gids = _maps(given)

@@ -12,9 +12,10 @@ import errno
 import os
 
 from pyspaces.errors import BETWEEN, EXECUTE, WAIT, Refusal, Report
-from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel import libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
+from pyspaces.kernel.procfs import Extent
 from pyspaces.launch import channel
 from pyspaces.launch.inner import identity
 from pyspaces.launch.inner.steps import (
@@ -151,8 +152,16 @@ def become_mapped(context: Context, message: channel.Message) -> None:
     if plan.has("user"):
         keeps = plan.holds("identity") and plan.identity.keep_groups
         allowed = message.body == channel.ALLOWED and not keeps
-        maps = plan.maps
-        identity.become_mapped(maps.uid_map, maps.gid_map, may_set_groups=allowed)
+        uids, gids = plan.maps.uid_map, plan.maps.gid_map
+        if plan.awaits_maps():
+            uids, gids = (_map_of_others(kind) for kind in ("uid_map", "gid_map"))
+        identity.become_mapped(uids, gids, may_set_groups=allowed)
+
+
+def _map_of_others(kind: str) -> tuple[Extent, ...]:
+    """Return an id map of this process, which is in no other root yet."""
+    rows = procfs.id_map(kind)
+    return tuple([Extent(inside=row[0], outside=row[1], count=row[2]) for row in rows])
 
 
 def _wait_for_word(context: Context, kind: bytes) -> channel.Message:

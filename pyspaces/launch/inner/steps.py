@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pyspaces.features.confinement.compiling import Filter
     from pyspaces.features.confinement.ruleset import Ruleset
+    from pyspaces.launch.arranging import Locking
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.handed import Handed
     from pyspaces.launch.init import Post
@@ -79,7 +80,7 @@ class Context(Record):
     between: the same for a network of several commands, and what shows the names on it.
     listening: the sockets that the command is given. ruleset: what the command can reach. filters:
     what it may call. handover: what lets its calls be watched. caller: the process with which it
-    dies, if it was the launcher.
+    dies, if it was the launcher. locking: what locks files.
     """
 
     plan: Plan
@@ -109,6 +110,7 @@ class Context(Record):
     filters: tuple[Filter, ...] = ()
     handover: Handover | None = None
     caller: int = 0
+    locking: Locking | None = None
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
@@ -213,6 +215,8 @@ STEPS: tuple[Step | tuple[str, ...], ...] = (
     # After the mounts, which decide where the path leads.
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "CHANGE"),
     ("workdir mounts existing", "pyspaces.launch.inner.directory", "NAME"),
+    # By paths inside, with the rights of the mapped user.
+    ("descriptors", "LOCK"),
     # While the rights for it are there: needs CAP_SETPCAP, which a change of ids may take. Of a
     # process 1 of ours too: a command that traces it could have it execute something as root.
     ("privileges", "DROP_BOUNDING"),

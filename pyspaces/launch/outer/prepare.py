@@ -59,7 +59,8 @@ def prepare_child(launch: Launch, child: Spawned, ends: Channel, hold: Hold | No
     try:
         if launch.cgroup:
             launch.cgroup.admit(child)
-        may_set_groups = write_maps(plan, child, launch.observe)
+        map_ids = launch.map or (lambda child: write_maps(plan, child, launch.observe))
+        may_set_groups = map_ids(child)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
         # What the launcher needs to wait is loaded while the child sets itself up.
         from pyspaces.launch import running  # noqa: F401
@@ -67,7 +68,7 @@ def prepare_child(launch: Launch, child: Spawned, ends: Channel, hold: Hold | No
 
         _listen(launch, child, ends, talk, kept, hold)
     except BaseException as error:
-        died = isinstance(error, _ChildDied) or _explains(child, talk, error)
+        died = isinstance(error, ChildDied) or _explains(child, talk, error)
         from pyspaces.launch.outer.ending import end_child
 
         ended = end_child(child)
@@ -187,7 +188,7 @@ def _listen(
         # Messages first. A signal is early only if the child has sent nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
-            _receive_early(child, reader, executing=talk.executing)
+            receive_early(child, reader, executing=talk.executing)
             continue
         # A child that has ended has said all that it will say: the channel holds a message or
         # end-of-file, and this cannot block.
@@ -200,7 +201,7 @@ def _listen(
             told = namespaces.told(os.fsdecode(message.body))
             _hold(plan, child.replace(told=told), ends, hold)
     if not talk.executing:
-        raise _ChildDied
+        raise ChildDied
 
 
 def answer(
@@ -287,11 +288,11 @@ def _is_ending(child: Spawned) -> bool:
     return bool(int(fields[6]) & constants.PF_EXITING)
 
 
-class _ChildDied(Exception):
+class ChildDied(Exception):
     """The child ended without a report."""
 
 
-def _receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> None:
+def receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> None:
     """Take a signal from before the command has started: end, or keep it for the command."""
     signal = reader.read_new() if reader else None
     if signal is None or reader is None:
