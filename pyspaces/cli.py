@@ -35,6 +35,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     talk = {"debug": False}  # set by the command, once it knows its options
     try:
+        if any(word[:6] == "--args" for word in arguments):
+            from pyspaces.commands.arguments import expanded  # which few lines need
+
+            arguments = expanded(arguments)
         ended = fast.launch(arguments)
         if ended is not None:
             return ended

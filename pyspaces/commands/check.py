@@ -128,7 +128,7 @@ check = GroupedCommand(
     callback=_check,
     params=[
         *launch_options(),
-        *(option for option in general_options() if option.name in ("plan_file", "debug")),
+        *(option for option in general_options() if option.name in ("plan_file", "args", "debug")),
         click.Option(["as_json", "--json"], is_flag=True, help="print JSON with stable keys"),
         *common_params("[COMMAND [ARG]...]"),
     ],

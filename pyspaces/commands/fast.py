@@ -88,7 +88,7 @@ def read(words: Sequence[str], options: Options) -> Line | None:
     at = 0
     while at < len(words) and words[at][:1] == "-" and words[at] not in ("-", "--"):
         word, at = words[at], at + 1
-        for name, attached in _parts(word, options):
+        for name, attached in parts(word, options):
             if name not in options:
                 return None
             place, count, kind = options[name]
@@ -106,7 +106,7 @@ def read(words: Sequence[str], options: Options) -> Line | None:
     return tuple(words[at:]), {**values, **mounts}
 
 
-def _parts(word: str, options: Options) -> list[tuple[str, tuple[str, ...]]]:
+def parts(word: str, options: Options) -> list[tuple[str, tuple[str, ...]]]:
     """Return the options that one word holds, each with the value that is attached to it."""
     if word[1] == "-":
         name, equals, value = word.partition("=")

@@ -50,6 +50,13 @@ def general_options() -> list[click.Option]:
             shell_complete=complete_path("file"),
             help="run the plan in FILE, printed by --dry-run --json; - is standard input",
         ),
+        click.Option(
+            ["--args"],
+            metavar="FD",
+            expose_value=False,
+            callback=_args_too_late,
+            help="read options from FD, with a NUL after each word; repeatable",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
         click.Option(
             ["as_json", "--json"], is_flag=True, help="with --dry-run, print the plan as JSON"
@@ -57,6 +64,12 @@ def general_options() -> list[click.Option]:
         click.Option(["-v", "--verbose"], is_flag=True, help="print each step"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks with errors"),
     ]
+
+
+def _args_too_late(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Refuse --args where nothing has put options in its place: behind an unknown one."""
+    if value is not None and not ctx.resilient_parsing:
+        raise click.UsageError("--args cannot be read here")
 
 
 def common_params(

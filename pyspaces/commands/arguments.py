@@ -1,0 +1,123 @@
+"""--args FD: options from a descriptor, in the place of the option, before the line is read.
+
+Without click. Loaded only if the option is there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.commands import fast
+from pyspaces.errors import UsageFault, visible
+from pyspaces.feature import is_number
+from pyspaces.kernel import namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPTION = "--args"
+_COMMANDS = ("run", "enter", "check")
+# The options that are not in the table: how to talk, and the files of `enter`.
+_GENERAL = {"--plan": 1, **dict.fromkeys(("--dry-run", "--json", "-v", "--verbose", "--debug"), 0)}
+_FILES = tuple(f"--{name}-file" for name in namespaces.NAMES)
+_TARGETS = ("-t", "--target", "--join", *_FILES)
+_MOST = 4 << 20  # bytes
+
+
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with the words of each descriptor in the place of its --args.
+
+    Raises UsageFault if a descriptor cannot be read, or has anything but options.
+    """
+    name, words = arguments[0], list(arguments[1:])
+    if name not in _COMMANDS:
+        return [*arguments]
+    counts = _counts(name)
+    found: list[str] = []
+    may_be_target = name == "enter"
+    while words:
+        if words[0].partition("=")[0] == OPTION:
+            found += _words_of(_taken(words), counts)
+        elif length := _length(words[0], counts):
+            may_be_target &= words[0].partition("=")[0] not in _TARGETS
+            found += words[:length]
+            del words[:length]
+        elif may_be_target and words[0][:1] != "-":  # options follow it, too
+            may_be_target = False
+            found.append(words.pop(0))
+        else:
+            break
+    return [name, *found, *words]
+
+
+def _counts(name: str) -> dict[str, int]:
+    """Return how many words follow each option of a command."""
+    known = fast.options_of_run()
+    if name == "enter":
+        from pyspaces.settings import _table
+
+        known |= _table.OF_ENTER
+        known = {word: known[word] for word in _table.ENTER.split()}
+    found = {word: 0 if kind == "optional" else count for word, (_, count, kind) in known.items()}
+    return found | _GENERAL | (dict.fromkeys(_FILES, 1) if name == "enter" else {})
+
+
+def _length(word: str, counts: dict[str, int]) -> int:
+    """Return of how many words an option consists with its values; 0 if it is none, or unknown."""
+    if word[:1] != "-" or word in ("-", "--"):
+        return 0
+    missing = 0
+    options = {name: ("", count, "") for name, count in counts.items()}
+    for name, attached in fast.parts(word, options):
+        if name not in counts:
+            return 0
+        missing += max(counts[name] - len(attached), 0)
+    return 1 + missing
+
+
+def _taken(words: list[str]) -> str:
+    """Take --args and its value from the front of `words`; return the value."""
+    _, equals, text = words.pop(0).partition("=")
+    if not equals:
+        if not words:
+            raise UsageFault(["args: requires the number of a descriptor"])
+        text = words.pop(0)
+    return text
+
+
+def _words_of(text: str, counts: dict[str, int]) -> list[str]:
+    """Return the options that a descriptor holds, one word after the other with NULs between."""
+    if not is_number(text, 9):
+        raise UsageFault([f"args: {visible(text[:40])!r} is not the number of a descriptor"])
+    words = [os.fsdecode(word) for word in _read(int(text)).removesuffix(b"\0").split(b"\0")]
+    words = [] if words == [""] else words
+    left = list(words)
+    while left:
+        if left[0].partition("=")[0] == OPTION:
+            raise UsageFault([f"args: {text}: has --args itself"])
+        if left[0][:1] != "-" or left[0] in ("-", "--"):
+            what = f"args: {text}: {visible(left[0][:40])!r} is not an option"
+            raise UsageFault([what], hint="the command has its place on the command line")
+        length = _length(left[0], counts)
+        if length > len(left):
+            raise UsageFault([f"args: {text}: ends before the value of {visible(left[0][:40])}"])
+        if not length:  # unknown: an error, which is told as for any other line
+            break
+        del left[:length]
+    return words
+
+
+def _read(number: int) -> bytes:
+    """Return all that can be read from a descriptor, and close it."""
+    data = b""
+    try:
+        while len(data) <= _MOST and (chunk := os.read(number, 1 << 16)):
+            data += chunk
+        if number > 2:
+            os.close(number)
+    except OSError as error:
+        raise UsageFault([f"args: {number}: cannot be read: {error.strerror}"]) from None
+    if len(data) > _MOST:
+        raise UsageFault([f"args: {number}: has more than {_MOST >> 20} MiB"])
+    return data
