@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.features.ids import capabilities, idmap
-from pyspaces.kernel import libc
+from pyspaces.features.ids import capabilities
+from pyspaces.kernel import libc, procfs
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyspaces.features.confinement.seccomp import Filter
     from pyspaces.plan import Plan
 
 
@@ -27,9 +28,17 @@ class Confining(Service):
 
             self.launch.ruleset = Ruleset(plan.landlock)
         if plan.seccomp:
-            from pyspaces.features.confinement.compiling import compiled
+            # The module is loaded: it has the part of the plan.
+            from pyspaces.features.confinement.seccomp import ready
 
-            self.launch.filters = compiled(plan.seccomp, capabilities_of(plan))
+            self.launch.filters = ready(plan.seccomp) or compiled(plan)
+
+
+def compiled(plan: Plan) -> tuple[Filter, ...]:
+    """Compile the filters of a plan. Raises UsageFault and SpaceError."""
+    from pyspaces.features.confinement import compiling
+
+    return compiling.compiled(plan.seccomp, capabilities_of(plan))
 
 
 def capabilities_of(plan: Plan) -> frozenset[str]:
@@ -39,7 +48,7 @@ def capabilities_of(plan: Plan) -> frozenset[str]:
     inside = plan.identity.uid
     if plan.has("user"):
         found = everything
-        inside = idmap.inside_id(plan.maps.uid_map) if inside is None else inside
+        inside = procfs.inside_id(plan.maps.uid_map) if inside is None else inside
     else:
         permitted = libc.capabilities()[1]
         names = enumerate(capabilities.NAMES)

@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pyspaces.features.confinement.compiling import Filter
     from pyspaces.features.confinement.ruleset import Ruleset
+    from pyspaces.features.confinement.seccomp import Filter
     from pyspaces.features.network.values import Port
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.arranging import Locking

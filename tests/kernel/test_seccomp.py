@@ -294,7 +294,7 @@ def test_without_the_library_the_package_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(libseccomp.Missing, match="libnothing"):
         libseccomp.Library("libnothing.so.2")
     monkeypatch.setattr(compiling, "Library", missing)
-    plan = settings.plan_from({"command": ["true"], "seccomp": "default"})
+    plan = settings.plan_from({"command": ["true"], "seccomp_deny": "bpf"})
     with pytest.raises(SpaceError, match="cannot compile the seccomp filter: libseccomp") as caught:
         launch.start(plan)
     assert "libseccomp2 (Debian" in str(caught.value.hint)

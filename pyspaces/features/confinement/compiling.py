@@ -14,11 +14,10 @@ from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.confinement import profile as profiles
 from pyspaces.features.confinement.groups import NEW, members
 from pyspaces.features.confinement.profile import Host, Profile, Rule, Unfit
-from pyspaces.features.confinement.seccomp import DEFAULT, action_of
+from pyspaces.features.confinement.seccomp import DEFAULT, Filter, action_of
 from pyspaces.kernel import bpf, constants
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.libseccomp import Comparison, Library, Missing
-from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +52,6 @@ _MULTIPLEXED = {
 # What systemd.exec(5) lets through with every list of what is allowed.
 _ALWAYS = ("@default", "execve", "exit", "exit_group", "rt_sigreturn", "sigreturn")
 PACKAGES = "libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine, Arch)"
-
-
-class Filter(Record):
-    """One program, and the SECCOMP_FILTER_FLAG_* bits with which it is installed."""
-
-    program: bytes
-    flags: int = 0
 
 
 def compiled(part: Seccomp, capabilities: frozenset[str]) -> tuple[Filter, ...]:

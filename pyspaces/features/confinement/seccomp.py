@@ -6,6 +6,8 @@ Pure, but for the step, which the child takes.
 from __future__ import annotations
 
 import errno
+import os
+import sys
 
 from pyspaces.errors import SECCOMP
 from pyspaces.feature import (
@@ -21,6 +23,7 @@ from pyspaces.feature import (
 )
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import path_fault
+from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +39,13 @@ _WORDS = {
     "log": constants.SECCOMP_RET_LOG,
 }
 _LAST_ERRNO = 4095  # MAX_ERRNO of the kernel
+
+
+class Filter(Record):
+    """One program, and the SECCOMP_FILTER_FLAG_* bits with which it is installed."""
+
+    program: bytes
+    flags: int = 0
 
 
 class Seccomp(Part):
@@ -74,6 +84,25 @@ class Seccomp(Part):
 
 
 _NOTHING = Seccomp()
+# The profile as it is; with the option that it includes, or without.
+_UNCHANGED = (
+    Seccomp(profile=DEFAULT),
+    Seccomp(profile=DEFAULT, no_terminal_injection=True),
+)
+
+
+def ready(part: Seccomp) -> tuple[Filter, ...]:
+    """Return the filters of our own profile, compiled long ago; none if that is not all there is.
+
+    They are for 64-bit programs of one type of machine: those of others are compiled.
+    """
+    if part not in _UNCHANGED:
+        return ()
+    from pyspaces.features.confinement import _ready
+
+    if os.uname().machine != _ready.MACHINE or sys.maxsize < 1 << 32:
+        return ()
+    return tuple([Filter(program=bytes.fromhex(text)) for text in _ready.PROGRAMS])
 
 
 def _word_fault(word: str, *, with_action: bool) -> str | None:

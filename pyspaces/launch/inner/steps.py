@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from pyspaces.features.confinement.compiling import Filter
     from pyspaces.features.confinement.ruleset import Ruleset
+    from pyspaces.features.confinement.seccomp import Filter
     from pyspaces.launch.arranging import Locking
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.handed import Handed
