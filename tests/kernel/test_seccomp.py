@@ -245,7 +245,10 @@ def test_a_command_that_a_filter_kills(pyspaces: Run, tmp_path: Path, around: li
     words = [*around, "--seccomp-deny", "uname:kill", "--status-file", str(record)]
     done = pyspaces("run", *words, "--", "uname")
     assert done.returncode == 128 + 31
-    assert "the command was ended by SIGSYS: the seccomp filter does not allow" in done.stderr
+    told = (
+        "the command was ended by SIGSYS: the seccomp filter does not allow the system call uname"
+    )
+    assert f"{told}\n" in done.stderr
     assert json.loads(record.read_text().splitlines()[-1])["limit"] == "seccomp"
     done = pyspaces("run", *words, "--", "sh", "-c", "uname; exit $?")
     assert "a process of the command was probably ended by SIGSYS" in done.stderr
@@ -285,6 +288,22 @@ def test_a_failure_is_told_though_no_call_is_left_for_it(
         done = pyspaces("run", "--seccomp-deny", ",".join(words), "--", str(script))
         assert done.returncode == 127, done
         assert "but not the interpreter that it names" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seccomp-deny", "uname:kill,mkdir:kill,bpf"], "the system call mkdir or uname"),
+        (["--seccomp-deny", "@mount:kill,uname:kill"], "a system call that it made: --seccomp-l"),
+        (["--seccomp", "default", "--seccomp-deny", "uname:kill"], "a system call that it made: "),
+    ],
+)
+def test_of_what_could_have_killed_it_is_told_what_is_known(
+    pyspaces: Run, words: list[str], told: str
+) -> None:
+    done = pyspaces("run", *words, "--", "uname")
+    assert done.returncode == 128 + constants.SIGSYS
+    assert f"does not allow {told}" in done.stderr
 
 
 def test_without_the_library_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ _WORDS = {
     "kill": constants.SECCOMP_RET_KILL_PROCESS,
     "log": constants.SECCOMP_RET_LOG,
 }
+_MOST_NAMED = 5  # calls, in a message
 _LAST_ERRNO = 4095  # MAX_ERRNO of the kernel
 
 
@@ -82,6 +83,27 @@ class Seccomp(Part):
         if len(set(self.descriptors)) < len(self.descriptors):
             yield "seccomp-fd: a descriptor is given twice"
 
+    def deadly(self) -> str:
+        """Return what it can have been for which a filter has killed the command, if that is known.
+
+        The kernel tells the number of the call to its audit log alone, which only root can read.
+        """
+        words = [word.partition(":") for word in self.deny]
+        killed = {name for word, _, action in words if action == "kill" for name in _calls(word)}
+        names = sorted(killed.difference(*map(_calls, self.allow)))
+        # Filters of others may kill for anything; a list of what is allowed, for foreign programs.
+        listed = self.profile or self.allow
+        if not (listed or self.descriptors) and 0 < len(names) <= _MOST_NAMED:
+            return (
+                f"the system call {' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
+            )
+        if not (names or self.descriptors) and self.profile in (None, DEFAULT):
+            return "system calls of another architecture, such as those of 32-bit programs"
+        return (
+            "a system call that it made: --seccomp-learn shows which it makes, and the action `log`"
+            " in place of `kill` has the kernel log them"
+        )
+
 
 _NOTHING = Seccomp()
 # The profile as it is; with the option that it includes, or without.
@@ -124,6 +146,15 @@ def _word_fault(word: str, *, with_action: bool) -> str | None:
         if name not in GROUPS:
             return f"{name[:60]}: unknown group: choose from {', '.join(sorted(GROUPS))}"
     return None
+
+
+def _calls(word: str) -> tuple[str, ...]:
+    """Return the calls of a group, or the call itself."""
+    if not word.startswith("@"):
+        return (word,)
+    from pyspaces.features.confinement.groups import members
+
+    return tuple(members(word))
 
 
 def action_of(text: str) -> int:

@@ -46,7 +46,7 @@ def reasons(plan: Plan, ended: Ended) -> Iterator[tuple[str, str]]:
         return
     how = f"{how} ended by {signal_name(number)}"
     if number == constants.SIGSYS and plan.seccomp:
-        yield "seccomp", f"{how}: the seccomp filter does not allow a system call that it made"
+        yield "seccomp", f"{how}: the seccomp filter does not allow {plan.seccomp.deadly()}"
     yield from _of_rlimits(plan.limits, ended, number, how)
 
 
