@@ -74,6 +74,40 @@ class Launch:
     command, if one did.
     """
 
+    variables: Mapping[bytes, bytes] | None = None
+    inherited: Inherited | None = None
+    handed: Handed | None = None
+    calls: bool = False
+    function: Callable[[], object] | None = None
+    before: Callable[[], object] | None = None
+    hold: Callable[[Spawned], object] | None = None
+    reader: Reader | None = None
+
+    target_variables: Mapping[bytes, bytes] | None = None
+    ruleset: Ruleset | None = None
+    filters: tuple[Filter, ...] = ()
+    handover: Handover | None = None
+    cgroup: Box | None = None
+    locking: Locking | None = None
+    attach: Callable[[], object] | None = None
+    post: Post | None = None
+    keep: Callable[[str, int], object] | None = None
+    network: Inside | None = None
+    uplink: Attachment | None = None
+    between: Wire | None = None
+    listening: tuple[int, ...] = ()
+
+    caller: int = 0
+    map: Callable[[Spawned], bool] | None = None
+    start_by: float | None = None
+    clock: Clock | None = None
+    link: Link | None = None
+    relay: Relay | None = None
+    job: Job | None = None
+    peak_floor: int = 0
+    ports: tuple[Port, ...] = ()
+    limit: str | None = None
+
     def __init__(
         self, plan: Plan, *, tell: Callable[[str], object], observe: Observer | None
     ) -> None:
@@ -81,45 +115,12 @@ class Launch:
         self.tell = tell
         self.observe = observe or prepare.do_nothing
         self.begun = time.monotonic()
-        self.variables: Mapping[bytes, bytes] | None = None
-        self.inherited: Inherited | None = None
-        self.handed: Handed | None = None
-        self.calls = False
-        self.function: Callable[[], object] | None = None
-        self.before: Callable[[], object] | None = None
-        self.hold: Callable[[Spawned], object] | None = None
-        self.reader: Reader | None = None
-
-        self.target_variables: Mapping[bytes, bytes] | None = None
-        self.ruleset: Ruleset | None = None
-        self.filters: tuple[Filter, ...] = ()
-        self.handover: Handover | None = None
-        self.cgroup: Box | None = None
-        self.locking: Locking | None = None
-        self.attach: Callable[[], object] | None = None
-        self.post: Post | None = None
-        self.keep: Callable[[str, int], object] | None = None
-        self.network: Inside | None = None
-        self.uplink: Attachment | None = None
-        self.between: Wire | None = None
-        self.listening: tuple[int, ...] = ()
         self.not_for_others: list[Callable[[], object]] = []
-
-        self.caller = 0
-        self.map: Callable[[Spawned], bool] | None = None
         self.inodes: dict[str, int] = {}
-        self.start_by: float | None = None
-        self.clock: Clock | None = None
-        self.link: Link | None = None
-        self.relay: Relay | None = None
-        self.job: Job | None = None
-        self.peak_floor = 0
-        self.ports: tuple[Port, ...] = ()
         self.companions: dict[int, str] = {}
         self.facts: dict[str, object] = {}
         self.last_facts: dict[str, object] = {}
         self.told_to_people: list[tuple[str, str]] = []
-        self.limit: str | None = None
 
     def leaves_group(self) -> bool:
         """Return whether the command leaves our process group, where kill(0, SIGKILL) reaches us.
