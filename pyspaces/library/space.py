@@ -80,9 +80,16 @@ REFUSED_FOR_COMMAND = {
         ("status_fd", "status_file", "pid_file", "report"), "use pid, status and usage"
     ),
     "listen": "bind a socket in the program, and give it to the command by pass_fds",
+    "keep_fd": "use pass_fds",
+    "die_with_parent": "use kill_child: the command dies with the thread that has started it",
+    **dict.fromkeys(
+        ("info_fd", "block_fd", "userns_block_fd"),
+        "the program can do this itself: launch.start(hold=...)",
+    ),
+    **dict.fromkeys(("sync_fd", "lock_file"), "the program can hold this itself"),
 }
 # What only a command can have.
-FOR_COMMAND = ("seccomp_learn",)
+FOR_COMMAND = ("seccomp_learn", "close_fds")
 # Every keyword, and its setting.
 TAKEN = {
     **{RENAMED.get(name, name): name for name in BY_NAME if name not in REFUSED or name in RENAMED},
