@@ -210,22 +210,22 @@ def test_the_default_profile_lets_programs_work(pyspaces: Run, tmp_path: Path) -
     assert done.stdout.split("\n")[:4] == ["thread", "process", "b'x'", "1 None"]
 
 
-@pytest.mark.parametrize(
-    ("call", "answer"),
-    [
-        *((f"native:{n}", "EPERM") for n in (165, 155, 101, 250, 248, 321, 425, 298, 272, 308)),
-        *((f"native:{n}", "EPERM") for n in (428, 432, 246, 175, 161, 167, 303, 304, 323, 169)),
-        ("native:56:0x10000011", "ENOSYS"),  # a user namespace
-        ("native:435", "ENOSYS"),  # clone3
-        *((f"native:41:{family}:1", "ENOSYS") for family in (40, 38, 17, 31)),
-        ("native:41:0xffffffff00000028:1", "ENOSYS"),
-        ("native:135:0x40000", "ENOSYS"),  # no address space layout randomisation
-        ("native:999", "ENOSYS"),
-    ],
-)
-def test_what_the_default_profile_refuses(pyspaces: Run, call: str, answer: str) -> None:
+REFUSED = {
+    **{f"native:{n}": "EPERM" for n in (165, 155, 101, 250, 248, 321, 425, 298, 272, 308)},
+    **{f"native:{n}": "EPERM" for n in (428, 432, 246, 175, 161, 167, 303, 304, 323, 169)},
+    "native:56:0x10000011": "ENOSYS",  # a user namespace
+    "native:435": "ENOSYS",  # clone3
+    **{f"native:41:{family}:1": "ENOSYS" for family in (40, 38, 17, 31)},
+    "native:41:0xffffffff00000028:1": "ENOSYS",
+    "native:135:0x40000": "ENOSYS",  # no address space layout randomisation
+    "native:999": "ENOSYS",
+}
+
+
+def test_what_the_default_profile_refuses(pyspaces: Run) -> None:
     around = ["--user"] if os.geteuid() else []
-    assert answers(pyspaces, *around, "--seccomp", "default", calls=[call]) == [answer]
+    found = answers(pyspaces, *around, "--seccomp", "default", calls=[*REFUSED])
+    assert dict(zip(REFUSED, found, strict=True)) == REFUSED
 
 
 def test_programs_of_other_architectures_do_not_run_under_the_default(pyspaces: Run) -> None:

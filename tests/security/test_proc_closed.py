@@ -107,7 +107,13 @@ def test_nor_by_accident(pyspaces: Run, name: str) -> None:
 
 @pytest.mark.as_root
 @pytest.mark.needs("proc", "/usr/bin/python3")
-@pytest.mark.parametrize("name", SANDBOXES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in AGAINST_ACCIDENTS else pytest.mark.stress)
+        for name in SANDBOXES
+    ],
+)
 def test_all_of_it_is_open_where_that_is_asked_for(pyspaces: Run, name: str) -> None:
     """And so it was before: this is what the others are compared with."""
     found, _, _ = attempt(pyspaces, [*SANDBOXES[name], "--proc-open"])
