@@ -40,7 +40,7 @@ class Box:
 
     def end(self) -> int:
         self.launcher.terminate()
-        return self.launcher.wait(20)
+        return self.launcher.wait(60)
 
 
 def name_of(pid: int) -> str:
@@ -67,7 +67,7 @@ def box(*words: str, own: tuple[str, ...] = ("--user", "--net"), **more: Any) ->
             yield Box(launcher, record)
     finally:
         launcher.kill()
-        launcher.wait(20)
+        launcher.wait(60)
         assert launcher.stdout
         launcher.stdout.close()
 
@@ -97,7 +97,7 @@ def on_host(verb: str, address: str = "127.0.0.1") -> Iterator[int]:
 
 
 def connect(port: int, address: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection((address, port), timeout=20)
+    return socket.create_connection((address, port), timeout=60)
 
 
 def ask(port: int, data: bytes = b"hello", address: str = "127.0.0.1") -> bytes:
@@ -126,7 +126,7 @@ def ask_udp(port: int, data: bytes = b"hello") -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.connect(("127.0.0.1", port))
         own.settimeout(0.2)
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while True:
             with contextlib.suppress(TimeoutError, ConnectionRefusedError):
                 own.send(data)

@@ -210,7 +210,7 @@ def no_leaks() -> Iterator[None]:
     yield
     launch.use_server(False)
     launch.use_server(SERVER)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 30
     while (after := _state()) != before and time.monotonic() < limit:
         gc.collect()  # what multiprocessing ties in circles, a Pool above all, goes with it
         time.sleep(0.01)

@@ -17,7 +17,7 @@ import urllib.request
 
 def get(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return f"{answer.status} {answer.headers['X-At']}"
     except urllib.error.HTTPError as error:
         return f"{error.code} {error.read().decode().strip()}"
@@ -27,7 +27,7 @@ def get(url: str) -> str:
 
 def raw(text: str) -> str:
     host, _, port = os.environ["http_proxy"].removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as one:
+    with socket.create_connection((host, int(port)), timeout=60) as one:
         one.sendall(text.replace("\\n", "\r\n").encode("latin-1"))
         found = b""
         try:

@@ -55,7 +55,7 @@ def test_orphans_are_reaped(pyspaces: Launch) -> None:
     # Only the shell's own words: each program that it ran would be one process more.
     script = (
         "i=0; while [ $i -lt 20 ]; do (sh -c 'exit 3' & ) ; i=$((i+1)); done; n=0;"
-        " while set -- /proc/[0-9]*; [ $# -gt 2 ] && [ $n -lt 100 ];"
+        " while set -- /proc/[0-9]*; [ $# -gt 2 ] && [ $n -lt 1200 ];"
         " do sleep 0.05; n=$((n+1)); done; echo $#"
     )
     done = pyspaces(*BASE, "--", "sh", "-c", script)
@@ -65,7 +65,8 @@ def test_orphans_are_reaped(pyspaces: Launch) -> None:
 
 def test_without_it_they_stay(pyspaces: Launch) -> None:
     """That the test above can fail."""
-    script = "(sh -c 'exit 3' & ); sleep 0.1; grep -s '^State:.Z' /proc/[0-9]*/status | wc -l"
+    zombies = "grep -s '^State:.Z' /proc/[0-9]*/status"
+    script = f"(sh -c 'exit 3' & ); until {zombies} > /dev/null; do :; done; {zombies} | wc -l"
     done = pyspaces(
         *("run", "--user", "--mount", "--pid", "--", "python3", "-c"),
         f"import os; os.system({script!r})",

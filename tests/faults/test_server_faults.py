@@ -45,7 +45,7 @@ def by_server() -> Iterator[None]:
 
 def runs() -> None:
     with start("sh", "-c", "exit 3") as running:
-        assert running.wait(20).code == 3
+        assert running.wait(60).code == 3
 
 
 # --- its end --------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_the_child_of_one_that_could_not_tell_of_it_is_ended(
         # Twice there was a child; this one is forked.
         assert children() == [running.pid]
         running.send_signal(signal.SIGTERM)
-        running.wait(20)
+        running.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,8 @@ def test_one_that_does_not_greet_as_ours_do_is_not_used(
     monkeypatch.setattr(client, "_MAIN", FAULTY.format(text))
     runs()
     assert children() == []
-    began = time.monotonic()
+    monkeypatch.setattr(client, "_start", lambda: pytest.fail("another was tried"))
     runs()
-    assert time.monotonic() - began < 5  # nobody has tried again
 
 
 @pytest.mark.parametrize("executable", ["", None, "/bin/true", "/nonexistent", "python3", "/"])

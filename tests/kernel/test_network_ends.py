@@ -41,7 +41,7 @@ if IS_ROOT:
 
 CLIENT = """
 import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20) as one:
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) as one:
     one.sendall(b"hello"); one.shutdown(socket.SHUT_WR)
     found = b""
     while data := one.recv(1 << 18):
@@ -123,7 +123,7 @@ def test_enter_opens_ports_of_the_network_that_is_entered(wait_until: Wait) -> N
                 assert ask(ports[0]["outside"]) == b"hello"
                 assert inside.stdout
                 assert inside.stdout.readline() == "hello\n"
-                inside.communicate("", timeout=20)
+                inside.communicate("", timeout=60)
         assert is_free(ports[0]["outside"])
         assert ask_inside(target.record["pid"]) == "hello\n"
 
@@ -165,7 +165,7 @@ def test_the_relay_that_dies_takes_the_command_along_and_that_is_told(tmp_path: 
     with server("echo", *words, stderr=subprocess.PIPE) as running:
         (relay,) = running.helpers()
         subprocess.run(["kill", "-9", str(relay)], check=True)
-        _, errors = running.launcher.communicate(timeout=20)
+        _, errors = running.launcher.communicate(timeout=60)
         assert running.launcher.returncode == 125
         assert json.loads(status.read_text().splitlines()[1])["lost"] == (
             "the relay of published ports"
@@ -178,7 +178,7 @@ def test_a_command_that_outlives_its_launcher_keeps_its_ports(wait_until: Wait) 
     with server("echo", "-P", "0:80", "--no-kill-child") as running:
         (relay,) = running.helpers()
         running.launcher.kill()
-        running.launcher.wait(20)
+        running.launcher.wait(60)
         assert ask(running.ports[0]) == b"hello"
         os.kill(running.record["pid"], signal.SIGKILL)
         wait_until(partial(has_ended, relay), "no relay")
@@ -190,7 +190,7 @@ def test_an_open_connection_does_not_delay_the_end() -> None:
         assert one.recv(5) == b"hello"
         began = time.monotonic()
         running.end()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 15
         assert one.recv(1) == b""
 
 
@@ -316,7 +316,7 @@ def test_a_keyword_of_a_container() -> None:
     while not (found := first_bytes(port)):
         time.sleep(0.01)
     assert found == b"hi"
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 0
 
 

@@ -226,7 +226,7 @@ def test_the_proxy_that_dies_takes_the_command_along() -> None:
     with box("--allow-host", "good.test", "--", "sleep", "60", stderr=subprocess.PIPE) as running:
         (proxy,) = running.helpers()
         subprocess.run(["kill", "-9", str(proxy)], check=True)
-        _, errors = running.launcher.communicate(timeout=20)
+        _, errors = running.launcher.communicate(timeout=60)
     assert running.launcher.returncode == 125
     assert "pyspaces: the proxy for allowed hosts died: the command was killed" in errors
 
@@ -256,7 +256,7 @@ def test_a_function_has_it_too(tmp_path: Path) -> None:
     space: dict[str, Any] = {"user": True, "net": True, "allow_host": "good.test"}
     container = library.Container(_proxy_of_function, **space)
     container.start()
-    assert container.result(timeout=20).startswith("http://127.0.0.1:")
+    assert container.result(timeout=60).startswith("http://127.0.0.1:")
     container.close()
 
 

@@ -54,7 +54,7 @@ def test_a_client_of_the_host_is_answered_from_another_network(own: tuple[str, .
             found = one.recv(100)
         apart = "--net" in own or "--all" in own
         assert (found == b"lo") == apart
-        assert running.launcher.wait(20) == 0
+        assert running.launcher.wait(60) == 0
         assert is_free(told["port"])
 
 

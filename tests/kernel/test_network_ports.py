@@ -133,7 +133,7 @@ def _start_and_ask() -> None:
         while not _is_answered(port.outside):
             time.sleep(0.01)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20).signal == signal.SIGTERM
+        assert running.wait(60).signal == signal.SIGTERM
 
 
 def _is_answered(port: int) -> bool:
@@ -253,7 +253,7 @@ def test_what_the_command_sent_last_arrives_after_its_end() -> None:
         assert running.line() == "ready 80"
         with connect(running.ports[0]) as one:
             assert len(read_all(one)) == 3_000_000
-        assert running.launcher.wait(20) == 0
+        assert running.launcher.wait(60) == 0
 
 
 def test_datagrams_of_several_peers() -> None:

@@ -98,7 +98,7 @@ def test_a_launcher_that_is_ended_leaves_nobody(
     with launcher.stdout as output:
         output.readline()
         launcher.send_signal(number)
-        launcher.wait(20)
+        launcher.wait(60)
     wait_until(lambda: not processes_with(token), "nobody is left")
 
 

@@ -57,7 +57,7 @@ def test_no_command_inherits_anything_of_it(
         wait_until(lambda: set(descriptors(command)) == expected, "what a command inherits")
         assert not any("socket:" in link for link in descriptors(command).values())
         running.send_signal(9)
-        running.wait(20)
+        running.wait(60)
 
 
 def test_its_sockets_have_no_name_and_vanish_with_exec() -> None:

@@ -159,7 +159,7 @@ def test_what_is_no_profile(content: bytes, fault: str) -> None:
         parse(content, HOST)
     assert fault in str(caught.value)
     assert len(str(caught.value)) < 400
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 KEYS = (
