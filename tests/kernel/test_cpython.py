@@ -33,6 +33,8 @@ CASES = ("_TestProcess", "_TestSubclassingProcess")
 # A plain run has all of them in one space, and in the others the few of the second case.
 USUAL = "UserPid"
 LONG = ("test_many_processes",)
+# What is long is run in each space by one of the two users of .ci/run.
+BY_ROOT = ("User", "UserInitWait")
 
 _PIDS = {"test_process": "compares the pid of the process inside with its pid outside"}
 _PID_1 = {
@@ -96,18 +98,23 @@ def _cases() -> Iterator[tuple[str, type]]:
             yield name.removeprefix("_") + space, _case(module, name, mixin, reasons)
 
 
-def _mark(case: type, *, usual: bool) -> None:
+def _mark(case: type, *, usual: bool, by_root: bool) -> None:
     """Leave to `stress` what is long, and where not `usual`, everything."""
+    who = pytest.mark.as_root if by_root else pytest.mark.as_ordinary
     for name in dir(case):
         if name.startswith("test_") and (name in LONG or not usual):
             test = getattr(case, name)
             own = functools.wraps(test)(lambda self, test=test: test(self))
-            setattr(case, name, pytest.mark.stress(own))
+            setattr(case, name, pytest.mark.stress(who(own) if name in LONG else own))
 
 
 FOUND = dict(_cases())
 for _name, _found in FOUND.items():
-    _mark(_found, usual=USUAL in _name or "Subclassing" in _name)
+    _mark(
+        _found,
+        usual=USUAL in _name or "Subclassing" in _name,
+        by_root=_name.endswith(tuple(f"Process{space}" for space in BY_ROOT)),
+    )
 globals().update(FOUND)
 
 
