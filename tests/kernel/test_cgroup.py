@@ -188,3 +188,27 @@ def test_what_a_hostile_command_has_nested_is_removed(box: Box) -> None:
     for _ in range(100):
         deep /= "x" * 20
         deep.mkdir()
+
+
+def test_the_cgroup_of_a_target_and_one_of_its_own_exclude_each_other(pyspaces: Run) -> None:
+    done = pyspaces("enter", str(os.getpid()), "--join-cgroup", "--pids", "5", "--", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pyspaces: pids: cannot be combined with --join-cgroup: the command has its own cgroup\n",
+    )
+
+
+@pytest.mark.parametrize("words", [["--no-fork"], ["--hold", "--name", "x"]], ids="".join)
+def test_without_a_launcher_nobody_would_remove_it(pyspaces: Run, words: list[str]) -> None:
+    command = [] if "--hold" in words else ["--", "true"]
+    done = pyspaces("run", *words, "--memory", "1G", *command)
+    assert done.returncode == 2
+    assert f"{words[0][2:]}: cannot be combined with --memory" in done.stderr
+
+
+def test_the_preview_names_the_limits(pyspaces: Run) -> None:
+    words = ("--user", "--cgroup", "--memory", "512m", "--cpus", "1.50", "--dry-run")
+    lines = pyspaces("run", *words, "--", "true").stdout.splitlines()
+    assert "create a cgroup: memory 512M, cpus 1.5" in lines
+    assert "create the namespaces: user" in lines
+    assert "create the cgroup namespace: its root is the cgroup of the command" in lines
