@@ -15,6 +15,7 @@ import errno
 import os
 
 from pyspaces.errors import Refusal
+from pyspaces.features.cgroup import systemd
 from pyspaces.kernel import cgroupfs, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
@@ -23,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-_SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 _UNITS = (".slice", ".scope", ".service")
 _DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark; the first since version 251
 _MOST_SHOWN = 3
@@ -121,7 +121,7 @@ def _kind_fault(path: str) -> str | None:
 
 def _is_systemds(path: str) -> bool:
     """Return whether systemd manages what is in a cgroup."""
-    if not os.path.isdir(_SYSTEMD):
+    if not os.path.isdir(systemd.BOOTED):
         return False
     # Where a systemd has its cgroups, of the host, a user or a container, it is in this one itself.
     if os.path.isdir(os.path.join(path, "init.scope")):
@@ -139,7 +139,12 @@ def _is_delegated(unit: str) -> bool:
                 return True
         except OSError:
             continue
-    return False
+    # The mark is not there if the kernel, or the user, could not set it. What is delegated to a
+    # user by the manager of the system belongs to that user, and the cgroup above does not.
+    own = os.geteuid()
+    if own and os.stat(unit).st_uid == own != os.stat(os.path.dirname(unit)).st_uid:
+        return True
+    return systemd.may_be_asked() and systemd.is_delegated(unit)
 
 
 # --- why not, and what to do ---------------------------------------------------------------------
@@ -156,14 +161,13 @@ def _hint(needed: Collection[str], places: list[str]) -> str | None:
     """Return the cure, if the state of the host shows it."""
     if list(_older(needed)):
         return "boot with version 2 alone: with systemd, by systemd.unified_cgroup_hierarchy=1"
-    if not places or not os.path.isdir(_SYSTEMD):
+    if not places or not os.path.isdir(systemd.BOOTED):
         return None
     top = set(cgroupfs.words_of(places[-1], "cgroup.controllers"))
     if os.geteuid() == 0:
         return "systemd-run --scope -p Delegate=yes -- pyspaces ..." if top >= set(needed) else None
     manager = next((place for place in places if _is_manager(place)), None)
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    if not os.path.exists(f"{runtime}/systemd/private"):
+    if not systemd.may_be_asked():
         return None
     own = set(cgroupfs.words_of(manager, "cgroup.controllers")) if manager else top
     if not set(needed) <= own and set(needed) <= top:
