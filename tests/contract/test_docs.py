@@ -324,7 +324,8 @@ def _copy_tree(target: Path) -> None:
     if names is None:
         # fish leaves a FIFO, .notifier, where it has no directory of its own.
         made = shutil.ignore_patterns(
-            *(".venv*", ".git", "__pycache__", ".*_cache", ".hypothesis", ".notifier")
+            *(".venv*", ".tox", ".nox", ".git", "__pycache__", ".*_cache"),
+            *(".hypothesis", ".notifier"),
         )
         shutil.copytree(ROOT, target, ignore=made)
         return
