@@ -104,7 +104,7 @@ class Clone(NamespacePopen):
         self._uids = _extents(getattr(process_obj, "uid_map", None), zero, os.geteuid(), "uid")
         self._gids = _extents(getattr(process_obj, "gid_map", None), zero, os.getegid(), "gid")
         self._bootstrap: Callable[[], object] | None = None
-        self.pipe_fd = (-1, -1)
+        self.pipe_fd: tuple[int, int] = (-1, -1)
         self.process_obj = process_obj
         super().__init__(process_obj)
 

@@ -20,6 +20,7 @@ from pyspaces.launch import signals
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.outer.ending import StatusLost
 from pyspaces.library import space
+from pyspaces.library.explaining import with_settings
 from pyspaces.library.refusal import as_os_error
 from pyspaces.plan import checked
 from pyspaces.record import told
@@ -220,7 +221,12 @@ def run(
     """Run a command in new namespaces, wait for it, and return its result: `subprocess.run`.
 
     args, input, capture_output, timeout (seconds), check: as for `subprocess.run`. Further
-    keywords: as for `Popen`; those of `subprocess.Popen` and the settings of a launch.
+    keywords: those of `subprocess.Popen` (stdin, stdout, stderr, text, encoding, cwd, env, shell,
+    pass_fds, ...), and the settings of a launch, which are listed below. plan: a Plan instead of
+    settings. What differs from `subprocess` is in the docstring of `Popen`.
+
+        done = pyspaces.run(["id", "-u"], user=True, pid=True, capture_output=True, text=True)
+        done.returncode, done.stdout, done.status, done.usage
 
     Returns a CompletedProcess that also has `status` and `usage`. Raises CalledProcessError if
     check is set and the command fails, TimeoutExpired when the time is over (the command is killed
@@ -351,3 +357,7 @@ def _streams_open() -> Iterator[None]:
         finally:
             for number in opened:
                 os.close(number)
+
+
+for _target in (Popen, run):
+    with_settings(_target, refused=space.REFUSED_FOR_COMMAND, more=space.FOR_COMMAND)

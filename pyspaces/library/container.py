@@ -12,6 +12,7 @@ from pyspaces import launch
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.kernel import constants
 from pyspaces.library import space
+from pyspaces.library.explaining import with_settings
 from pyspaces.library.function import FunctionProcess, Popen, label_of
 from pyspaces.record import told
 
@@ -144,3 +145,6 @@ def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
         Process = SpaceProcess  # type: ignore[assignment]
 
     return SpaceContext()
+
+
+with_settings(Container, refused=())

@@ -174,11 +174,12 @@ def in_python(text: str) -> str:
     head, colon, rest = text.partition(": ")
     name = head.replace("-", "_")
     if colon and name in BY_NAME:
-        return f"{RENAMED.get(name, name)}: {_with_keywords(rest)}"
-    return _with_keywords(text)
+        return f"{RENAMED.get(name, name)}: {with_keywords(rest)}"
+    return with_keywords(text)
 
 
-def _with_keywords(text: str) -> str:
+def with_keywords(text: str) -> str:
+    """Return a text with keywords of Python instead of options."""
     words = []
     for word in text.split(" "):
         option = word.rstrip(",:;.)")
@@ -197,5 +198,5 @@ def explained(error: SpaceError) -> SpaceError:
     """Replace the options in the hint of an error by keywords of Python; return the error."""
     before, add, what = (error.hint or "").rpartition(": add --")
     if add:
-        error.hint = f"{before}: add {_with_keywords('--' + what)}"
+        error.hint = f"{before}: add {with_keywords('--' + what)}"
     return error

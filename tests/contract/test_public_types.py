@@ -6,9 +6,12 @@ What it asserts at run time is little: that no name is missing, and that pydoc s
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, assert_type
+from typing import TYPE_CHECKING, Any, Unpack, assert_type, get_type_hints
 
 import pytest
 from conftest import outcome
@@ -36,7 +39,8 @@ from pyspaces import (
     settings,
 )
 from pyspaces.features.ids.idmap import Extent
-from pyspaces.library.keywords import Space
+from pyspaces.library import space
+from pyspaces.library.keywords import Command, Space
 from pyspaces.mounts.operations import Bind
 from pyspaces.status import Status
 
@@ -69,9 +73,9 @@ def every_container() -> tuple[Container, ...]:
 BIND: Any = {"source": "/usr", "target": "/usr"}
 
 
-def wrapped(target: Callable[..., Any], **space: Unpack[Space]) -> Container:
+def wrapped(target: Callable[..., Any], **given: Unpack[Space]) -> Container:
     """As a program passes settings on."""
-    return Container(target, **space)
+    return Container(target, **given)
 
 
 def what_a_type_checker_refuses() -> None:
@@ -182,6 +186,63 @@ def test_containers_are_made_and_wrong_ones_told() -> None:
     assert use_of_errors(UsageFault(["a", "b"])) == "a, b"
     with pytest.raises(UsageFault, match="hostname"):
         Container(half, uid_map=True, all=False, user=False, hostname="a b\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "refused"),
+    [
+        ("run", Command, space.REFUSED_FOR_COMMAND),
+        ("Popen", Command, space.REFUSED_FOR_COMMAND),
+        ("Container", Space, space.REFUSED),
+    ],
+)
+def test_help_tells_every_setting(name: str, keywords: type, refused: dict[str, str]) -> None:
+    text = outcome([sys.executable, "-m", "pydoc", f"pyspaces.{name}"], check=True).stdout
+    shown = set(re.findall(r"^ +(?:\| +)?(\w+)(?: \(.*?\))?: ", text, re.MULTILINE))
+    settings_of_it = set(get_type_hints(keywords)) & {*space.TAKEN, *space.FOR_COMMAND}
+    assert settings_of_it - set(space.ALIASES) - {"flags"} <= shown
+    assert not (set(refused) - set(settings_of_it)) & shown - {"timeout"}
+
+
+# What an editor or a type checker knows, in its own words.
+REVEALED = {
+    'pyspaces.run(["a"], user=True, pid=True, text=True)': "Completed",
+    'pyspaces.run(["a"], mounts=[["tmpfs", "/tmp"]], uid_map=[1]).usage': "Usage | None",
+    "pyspaces.Popen('a', shell=True, net=True).status": "Status | None",
+    'pyspaces.Sandbox(net=True).run(["a"], cwd="/")': "Completed",
+    "pyspaces.Sandbox(host_ro=True).popen(['a'])": "Popen",
+    "pyspaces.Container(len, host_ro=True).result()": "Any",
+}
+WRONG = (
+    'pyspaces.run(["a"], hostnam="a")',
+    'pyspaces.Popen(["a"], user="yes")',
+    'pyspaces.Sandbox(hostnames="a")',
+    "pyspaces.Container(len, timeout=3)",
+)
+
+
+def run_pyright(path: Path) -> list[str]:
+    """Return what pyright says of a file; skip the test if it cannot be had here."""
+    if find_spec("pyright") is None:
+        pytest.skip("pyright is not installed")
+    words = [sys.executable, "-m", "pyright"]
+    try:  # the first run may have to download it
+        outcome([*words, "--version"], check=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"pyright does not run here: {error}")
+    done = outcome([*words, "--pythonpath", sys.executable, str(path)])
+    return [line.partition(" - ")[2] for line in done.stdout.splitlines() if " - " in line]
+
+
+def test_pyright_accepts_the_public_interface_and_knows_its_types(tmp_path: Path) -> None:
+    assert run_pyright(Path(__file__)) == []
+    file = tmp_path / "revealed.py"
+    lines = [*(f"reveal_type({text})" for text in REVEALED), *WRONG]
+    file.write_text("\n".join(["import pyspaces", *lines]))
+    told = run_pyright(file)
+    ends = [re.sub(r'.*is "(.*)"$', r"\1", line) for line in told if line.startswith("info")]
+    assert ends == list(REVEALED.values())
+    assert len([line for line in told if line.startswith("error")]) >= len(WRONG)
 
 
 @pytest.mark.parametrize(
