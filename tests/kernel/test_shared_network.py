@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import networks
 import pytest
 from boxes import SERVER, box, on_host
 from boxes import ask as ask_host
-from conftest import IS_ROOT, SCRIPT
+from conftest import IS_ROOT, SCRIPT, outcome
 from networks import ask, members, network, own, run, server
 
 from pyspaces import Container, launch
@@ -185,6 +186,22 @@ def test_a_root_without_etc_hosts_gets_one() -> None:
     with network() as name:
         words += own(name, "--hostname", "box")
         assert run("run", *words, "--", "cat", "/etc/hosts").splitlines()[-1] == "10.77.0.2 box"
+
+
+def test_a_root_that_exists_is_not_changed(tmp_path: Path) -> None:
+    words = ["--root", str(tmp_path)]
+    with network() as name:
+        done = outcome([SCRIPT, "run", *words, *own(name), "--", "/true"])
+        assert done.returncode == 125
+        told = "cannot show the names on the network: open /etc/hosts: No such file or directory"
+        assert told in done.stderr
+        assert list(tmp_path.iterdir()) == []
+        # Nor does a link in it lead to the host.
+        (tmp_path / "etc").symlink_to(f"/proc/{os.getpid()}/root{tmp_path}")
+        (tmp_path / "proc").mkdir()
+        assert outcome([SCRIPT, "run", *words, *own(name), "--", "/true"]).returncode == 125
+        assert sorted(os.listdir(tmp_path)) == ["etc", "proc"]
+        assert members(name) == {}
 
 
 def test_its_ports_can_be_published() -> None:

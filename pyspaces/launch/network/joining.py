@@ -13,7 +13,7 @@ import os
 
 from pyspaces.errors import BETWEEN, Report
 from pyspaces.features.network import subnets
-from pyspaces.kernel import constants, mountapi, rtnetlink
+from pyspaces.kernel import constants, libc, mountapi, rtnetlink
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.kernel.rtnetlink import Interfaces
 from pyspaces.launch import rights
@@ -29,17 +29,21 @@ if TYPE_CHECKING:
     from pyspaces.launch.services import Launch
 
 _PLACE = "/etc/hosts"
+_INSIDE = constants.RESOLVE_IN_ROOT | constants.RESOLVE_NO_MAGICLINKS
 
 
 class Wire:
     """The pair of sockets between the child and the launcher, and the file of names.
 
     hosts: its path, and its status, by which it is known; None for a hold, which shows none.
+    own_root: whether the root of the command is a file system that this launch creates.
     """
 
-    def __init__(self, hosts: tuple[str, os.stat_result] | None = None) -> None:
+    def __init__(
+        self, hosts: tuple[str, os.stat_result] | None = None, *, own_root: bool = False
+    ) -> None:
         self._ours, self._theirs = rights.pair()
-        self._hosts = hosts
+        self._hosts, self._own_root = hosts, own_root
         self._mount = -1
 
     def find_inner(self) -> None:
@@ -58,9 +62,12 @@ class Wire:
         os.close(found)
 
     def show_inner(self) -> None:
-        """Mount it on /etc/hosts of the command's root, which is created if it is missing."""
+        """Mount it on /etc/hosts of the command's root.
+
+        That is created only in a root of our own: what exists already is not changed.
+        """
         with Naming("open", _PLACE):
-            place = _place_inner()
+            place = _place_inner(create=self._own_root)
         try:
             mountapi.move_mount(self._mount, place)
         finally:
@@ -86,14 +93,32 @@ class Wire:
         self._theirs.close()
 
 
-def _place_inner() -> int:
-    flags = os.O_PATH | os.O_CLOEXEC
+def _place_inner(*, create: bool) -> int:
+    """Open the place for the file. Links in a root of somebody else do not lead out of it."""
+    top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return os.open(_PLACE, flags)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(_PLACE), 0o755, exist_ok=True)
-        os.close(os.open(_PLACE, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-        return os.open(_PLACE, flags)
+        return libc.openat2(top, _PLACE, os.O_PATH, _INSIDE)
+    except KernelError as error:
+        if error.errno != errno.ENOENT or not create:
+            raise
+        return _new_place_inner(top)
+    finally:
+        os.close(top)
+
+
+def _new_place_inner(top: int) -> int:
+    folder, name = os.path.split(_PLACE)
+    if not os.path.lexists(folder):
+        os.mkdir(folder, 0o755)
+    above = libc.openat2(top, folder, os.O_PATH | os.O_DIRECTORY, _INSIDE)
+    try:
+        if os.fstat(above).st_dev != os.fstat(top).st_dev:
+            raise KernelError(errno.ENOENT, "open", [], _PLACE)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o644, dir_fd=above))
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    finally:
+        os.close(above)
 
 
 class Membership(Service):
@@ -113,7 +138,9 @@ class Membership(Service):
             self._network = shared.SharedNetwork(name, what="net")
             with self._network:
                 path, known, self._token = self._network.create_names()
-            self._wire = self.launch.between = Wire((path, known))
+            self._wire = self.launch.between = Wire(
+                (path, known), own_root=_has_own_root(self.launch)
+            )
         except KernelError as error:
             self._close()
             raise _failure(error, self.launch) from error
@@ -217,6 +244,10 @@ class Bridge(Service):
 
     def _name(self) -> str:
         return self.launch.plan.existing.name or ""
+
+
+def _has_own_root(launch: Launch) -> bool:
+    return launch.plan.holds("mounts") and launch.plan.mounts.empty_root
 
 
 def _failure(error: KernelError, launch: Launch) -> SpaceError:
