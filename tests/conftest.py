@@ -168,6 +168,7 @@ _PROBES = {
     "userns": "namespace-user",
     "pidns": "namespace-user-pid",
     "netns": "namespace-user-net",
+    "bridge": "shared-network",
     "timens": "namespace-user-time",
     "proc": "mount-proc",
     "overlay": "mount-overlay",

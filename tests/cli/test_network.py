@@ -13,7 +13,7 @@ from boxes import box
 from conftest import SCRIPT, outcome
 from networks import network, own, run, server
 
-pytestmark = pytest.mark.needs("userns", "netns")
+pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import SCRIPT, again, processes_with
 from networks import ask, members, network, own
 
-pytestmark = pytest.mark.needs("userns", "netns")
+pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 Wait = Callable[..., None]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyspaces.plan import Plan
 
-pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc")
+pytestmark = pytest.mark.needs("userns", "timens", "netns", "proc", "bridge")
 
 
 STEPS = tuple(map(steps.step_of, steps.STEPS))

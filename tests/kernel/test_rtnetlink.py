@@ -17,7 +17,7 @@ from pyspaces.kernel import constants, libc, rtnetlink
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.rtnetlink import Interfaces
 
-pytestmark = pytest.mark.needs("userns", "netns")
+pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 MAC = bytes((2, 0, 0, 0, 0, 2))
 
 

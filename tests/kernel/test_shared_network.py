@@ -20,7 +20,7 @@ from networks import ask, members, network, own, run, server
 from pyspaces import Container, launch
 from pyspaces.settings import plan_from
 
-pytestmark = pytest.mark.needs("userns", "netns")
+pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 Wait = Callable[..., None]
 KINDS = [("--user",), ("--all",), ("--sandbox",), ("--user", "--pid", "--init", "--throwaway")]
 KINDS += [("--user", "--map-current", "--cap-drop", "all")]

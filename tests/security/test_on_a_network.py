@@ -13,7 +13,7 @@ from boxes import box, on_host
 from conftest import SCRIPT, outcome
 from networks import ask, members, network, own, run, server
 
-pytestmark = pytest.mark.needs("userns", "netns")
+pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 INTRUDER = Path(__file__).with_name("intruder.py")
 REFUSED = {"EPERM", "EACCES"}
 # As root inside, writes to its file of names, and does all to it that may keep others from that.

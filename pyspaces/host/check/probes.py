@@ -19,6 +19,7 @@ from pyspaces.kernel import (
     namespaces,
     nsfs,
     procfs,
+    rtnetlink,
     spawn,
 )
 from pyspaces.kernel.libc import KernelError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _PLACE = "/proc"
 # include/uapi/asm-generic/unistd.h: from 424 on, numbers are the same on all machines.
 _LANDLOCK_CREATE_RULESET = 444
+_MAC = bytes((2, 0, 0, 0, 0, 1))
 _ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 
 
@@ -113,6 +115,22 @@ def _do_mount_setattr() -> None:
 
 def _do_new_mount() -> None:
     mountapi.move_mount(mountapi.fresh("tmpfs", 0, ""), os.open(_PLACE, os.O_PATH))
+
+
+def _do_bridge() -> None:
+    network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    links = rtnetlink.Interfaces(rtnetlink.socket())
+    links.create_bridge("bridge")
+    master = links.index("bridge")
+    links.create_veth("port", master=master, network=network, peer="eth0", peer_mac=_MAC)
+
+
+def shared_network() -> Row:
+    """Connect an interface with a bridge, as `pyspaces network` does for several commands."""
+    row = _launch({"net": True}, "an interface was connected with a bridge", _do_bridge)()
+    if row.answer == NO and os.strerror(errno.EOPNOTSUPP) in row.evidence:
+        return row.replace(remedy="as root: modprobe -a bridge veth")
+    return row
 
 
 def _do_seccomp() -> None:
@@ -213,6 +231,7 @@ PROBES |= {
     ),
     "loopback": _DECLARED["loopback"],
     "ports": _DECLARED["ports"],
+    "shared-network": shared_network,
     "tun": tun,
     "pasta": _launch({"net": "pasta"}, "a network was connected"),
     "slirp4netns": _launch({"net": "slirp4netns"}, "a network was connected"),
