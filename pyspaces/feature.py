@@ -62,6 +62,7 @@ class Setting(Record):
     kind: FLAG (bool), TOGGLE (bool, or absent for the default), VALUE (text), OPTIONAL (True, or a
     text behind `=`), MANY (a list of texts), PAIRS (a list of two texts each) or ORDERED (the words
     of the metavar).
+    short: a second word for the option, of one letter or long.
     words: the values that it can have, or their beginnings. listed: whether a value is a
     comma-separated list of words. directory: whether it is the path of one. implies: the
     namespaces that are created with it.

@@ -41,12 +41,12 @@ SETTINGS = {
     "allow_new_privs": ("flag", "privileges", "", 0, ""),
     "no_nested_users": ("flag", "privileges", "", 0, ""),
     "assert_userns_disabled": ("flag", "privileges", "", 0, ""),
-    "allow_read": ("many", "privileges landlock", "", 1, ""),
-    "allow_write": ("many", "privileges landlock", "", 1, ""),
-    "allow_exec": ("many", "privileges landlock", "", 1, ""),
-    "allow_connect": ("many", "privileges landlock", "", 1, ""),
-    "allow_bind": ("many", "privileges landlock", "", 1, ""),
-    "scope": ("many", "privileges landlock", "", 1, ""),
+    "allow_read": ("many", "privileges landlock", "", 1, "--landlock-ro"),
+    "allow_write": ("many", "privileges landlock", "", 1, "--landlock-rw"),
+    "allow_exec": ("many", "privileges landlock", "", 1, "--landlock-exec"),
+    "allow_connect": ("many", "privileges landlock", "", 1, "--landlock-connect"),
+    "allow_bind": ("many", "privileges landlock", "", 1, "--landlock-bind"),
+    "scope": ("many", "privileges landlock", "", 1, "--landlock-scope"),
     "landlock_best_effort": ("flag", "landlock", "", 0, ""),
     "seccomp": ("value", "privileges seccomp", "", 1, ""),
     "seccomp_deny": ("many", "privileges seccomp", "", 1, ""),
@@ -148,14 +148,15 @@ SETTINGS = {
 ENTER = (
     "-t --target -a --all -U --user -m --mount -p --pid -n --net -u --uts -i --ipc -C --cgroup "
     "-T --time --root --no-root --preserve-credentials --env-of-target --join-cgroup --join "
-    "--setuid --setgid --groups --keep-caps --assert-userns-disabled --allow-read --allow-write "
-    "--allow-exec --allow-connect --allow-bind --scope --landlock-best-effort --seccomp "
-    "--seccomp-deny --seccomp-allow --seccomp-fd --no-terminal-injection --seccomp-learn "
-    "--rlimit --umask --nice --oom-score-adj --cpu-list --ionice --memory --swap --pids --cpus "
-    "--io-weight --publish -P --forward --listen --setenv --unsetenv --clearenv --keep-env "
-    "--kill-child --no-kill-child --no-fork -F --die-with-parent --argv0 --timeout --kill-after "
-    "--pty --new-session --close-fds --keep-fd --info-fd --block-fd --sync-fd --lock-file "
-    "--status-fd --status-file --report --workdir -w "
+    "--setuid --setgid --groups --keep-caps --assert-userns-disabled --allow-read --landlock-ro "
+    "--allow-write --landlock-rw --allow-exec --landlock-exec --allow-connect "
+    "--landlock-connect --allow-bind --landlock-bind --scope --landlock-scope "
+    "--landlock-best-effort --seccomp --seccomp-deny --seccomp-allow --seccomp-fd "
+    "--no-terminal-injection --seccomp-learn --rlimit --umask --nice --oom-score-adj --cpu-list "
+    "--ionice --memory --swap --pids --cpus --io-weight --publish -P --forward --listen "
+    "--setenv --unsetenv --clearenv --keep-env --kill-child --no-kill-child --no-fork -F "
+    "--die-with-parent --argv0 --timeout --kill-after --pty --new-session --close-fds --keep-fd "
+    "--info-fd --block-fd --sync-fd --lock-file --status-fd --status-file --report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

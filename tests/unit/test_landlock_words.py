@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyspaces import settings
+from pyspaces.commands import fast
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.confinement import ruleset
 from pyspaces.features.confinement.landlock import Landlock
@@ -98,3 +99,17 @@ def test_without_landlock_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch, n
     for best_effort in (False, True):
         with pytest.raises(SpaceError, match="not in this kernel, or disabled at boot"):
             Ruleset(Landlock(read=("/",), best_effort=best_effort))
+
+
+def test_each_option_has_a_second_name() -> None:
+    line = "--landlock-ro /a --landlock-rw=/b --landlock-exec /c --landlock-connect 80"
+    taken = fast.line_of_run([*line.split(), "--landlock-bind", "none", "--landlock-scope=signal"])
+    assert taken is not None
+    assert taken[1] == {
+        "allow_read": ("/a",),
+        "allow_write": ("/b",),
+        "allow_exec": ("/c",),
+        "allow_connect": ("80",),
+        "allow_bind": ("none",),
+        "scope": ("signal",),
+    }

@@ -125,6 +125,7 @@ RESTRICT = Step(
     for_command=True,
     at_exec=True,
 )
+# Each option has a second name, which says by what it works.
 FEATURE = Feature(
     name="landlock",
     part=Landlock,
@@ -132,30 +133,36 @@ FEATURE = Feature(
         many(
             *("allow_read", CONFINEMENT, "PATH", "let only these be read, and all beneath them"),
             directory=True,
+            short="--landlock-ro",
         ),
         many(
             *("allow_write", CONFINEMENT, "PATH", "let these be read and written, and no others"),
             directory=True,
+            short="--landlock-rw",
         ),
         many(
             *("allow_exec", CONFINEMENT, "PATH", "let these be read and executed, and no others"),
             directory=True,
+            short="--landlock-exec",
         ),
         many(
             *("allow_connect", CONFINEMENT, "PORT,..."),
             "allow TCP connections to these ports only, or to none",
             words=(_NO_PORT,),
+            short="--landlock-connect",
         ),
         many(
             *("allow_bind", CONFINEMENT, "PORT,..."),
             "let TCP sockets be bound to these ports only, or to none",
             words=(_NO_PORT,),
+            short="--landlock-bind",
         ),
         many(
             *("scope", CONFINEMENT, "WHAT,..."),
             "do not let the command reach abstract sockets or send signals to others",
             words=SCOPES,
             listed=True,
+            short="--landlock-scope",
         ),
         flag(
             *("landlock_best_effort", CONFINEMENT),
