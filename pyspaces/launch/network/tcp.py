@@ -32,8 +32,7 @@ _PAUSE = 0.5  # seconds without descriptors or memory before the next is accepte
 _LAST_WORDS, _IDLE, _LOOK = 2.0, 0.2, 0.02
 # What accept(2) says of a connection that has gone again; and if there is no room for one.
 _GONE = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
-_buffer = bytearray(_PIECE)
-_view = memoryview(_buffer)
+_view = memoryview(_buffer := bytearray(_PIECE))
 
 
 class Way:
