@@ -74,7 +74,7 @@ def main() -> None:
     dask: Any = distributed  # whose calls have no types
     size = {"n_workers": WORKERS, "threads_per_worker": 1}
     with (
-        dask.LocalCluster(**size, host="127.0.0.1", dashboard_address=None) as cluster,
+        dask.LocalCluster(**size, host="127.0.0.1", dashboard_address=":0") as cluster,
         dask.Client(cluster) as client,
     ):
         found = ways(client, count)

@@ -39,10 +39,11 @@ FIELDS = {
 }
 
 
-# Where the launch has ports or allowed hosts: tests/kernel/test_network_*.py look at these.
-OF_NETWORK = {
+# Where the launch has ports, allowed hosts or a cgroup: tests/kernel/test_network_*.py and tests/vm
+# look at these.
+OF_SOME = {
     "started": {"ports", "listen", "network"},
-    "exited": {"lost", "refused"},
+    "exited": {"lost", "refused", "cgroup"},
     "failed": set[str](),
 }
 
@@ -62,7 +63,7 @@ def recorded(tmp_path: Path) -> Recorded:
         )
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row in rows:
-            assert set(row) == FIELDS[row["event"]]  # no network: without OF_NETWORK
+            assert set(row) == FIELDS[row["event"]]  # without OF_SOME
         assert os.listdir(tmp_path) == ["status"]
         return done.returncode, rows
 
@@ -279,4 +280,4 @@ def test_the_man_page_documents_each_field() -> None:
         name: common | set(re.findall(r"^\.It Li (\w+)", text, re.MULTILINE))
         for name, text in zip(events[1::2], events[2::2], strict=True)
     }
-    assert found == {name: fields | OF_NETWORK[name] for name, fields in FIELDS.items()}
+    assert found == {name: fields | OF_SOME[name] for name, fields in FIELDS.items()}

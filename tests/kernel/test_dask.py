@@ -32,7 +32,7 @@ from pyspaces.errors import SpaceError
 def cluster(workers):
     patient = {"distributed.comm.timeouts.connect": "120s", "distributed.comm.timeouts.tcp": "120s"}
     with dask.config.set(patient), LocalCluster(
-        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0",
         silence_logs=50,
     ) as local, Client(local) as client:
         client.wait_for_workers(workers, timeout=120)
