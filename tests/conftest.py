@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import itertools
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+    # What is made, and how much of it can be open, is not for the caller to say.
+    os.umask(0o022)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
     # Set, every start of the launcher in a checkout would compile all of it again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGALRM, _interrupt)

@@ -94,8 +94,9 @@ def test_every_namespace_of_this_host_that_lsns_sees_is_listed() -> None:
     """Of the whole host: what is there before and after must be there in between."""
 
     def seen() -> set[tuple[int, str]]:
-        # It fails where a process that it has listed has gone when it looks at it.
-        while (done := outcome(LSNS)).returncode:
+        # It fails where a process that it has listed has gone when it looks at it. The command line
+        # of whatever else this host runs is any bytes.
+        while (done := outcome(LSNS, errors="replace")).returncode:
             continue
         rows = json.loads(done.stdout)["namespaces"]
         return {(int(row["ns"]), LINKS[row["type"]]) for row in rows}
