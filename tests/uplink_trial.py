@@ -65,6 +65,15 @@ def publish(words: list[str], verb: str) -> object:
     if launcher.stdout.readline() != "ready 80\n":
         launcher.kill()
         return launcher.stderr.read()
+    try:
+        return [*asked(record, verb), record["network"]]
+    finally:
+        launcher.terminate()
+        launcher.wait(60)
+
+
+def asked(record: dict[str, object], verb: str) -> list[str]:
+    """Return what the server answers."""
     port = record["ports"][0]  # type: ignore[index]
     if verb == "udp":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
@@ -77,15 +86,7 @@ def publish(words: list[str], verb: str) -> object:
             own.sendall(b"hello")
             own.shutdown(socket.SHUT_WR)
             found = own.recv(100)
-    launcher.terminate()
-    launcher.wait(60)
-    return [found.decode(), record["network"], is_free(port["outside"])]
-
-
-def is_free(port: int) -> bool:
-    """Return whether nothing listens, which the end of a launch has waited for."""
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) != 0
+    return [found.decode()]
 
 
 def kill(words: list[str], who: str) -> object:
@@ -112,6 +113,30 @@ def many(words: list[str], count: str) -> object:
     names = sorted(line.split()[0].partition("@")[0] for line in devices.stdout.splitlines())
     new = [name for name in sorted(os.listdir("/tmp")) if name not in before]
     return [sorted(statuses), names, [name for name in new if "pyspaces-uplink" in name], left()]
+
+
+SEND = """
+import os, socket, sys
+one = socket.create_connection(("11.0.0.1", 9), timeout=60)
+one.sendall(bytes(int(sys.argv[1])))
+os._exit(0)
+"""
+
+
+def last(words: list[str], size: str, count: str) -> object:
+    """Send something as the last act of a command, and ask what has arrived."""
+    for _ in range(int(count)):
+        subprocess.run([*words, "--", sys.executable, "-c", SEND, size], check=True)
+    until = time.monotonic() + 60
+    while len(found := counted()) < int(count) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def counted() -> list[int]:
+    with socket.create_connection(("11.0.0.1", 7), timeout=60) as own:
+        found: list[int] = json.loads(own.makefile().read())
+    return found
 
 
 def left() -> list[str]:

@@ -93,6 +93,25 @@ def answer(one: socket.socket) -> None:
         )
 
 
+def sink(own: socket.socket, counts: list[int]) -> None:
+    """Count what comes in each connection, to its end."""
+    while True:
+        one, _ = own.accept()
+        with one:
+            total = 0
+            while data := one.recv(1 << 18):
+                total += len(data)
+        counts.append(total)
+
+
+def count(own: socket.socket, counts: list[int]) -> None:
+    """Tell the counts to whoever asks, which the host does."""
+    while True:
+        one, _ = own.accept()
+        with one:
+            one.sendall(json.dumps(counts).encode())
+
+
 def be_internet(ready: int) -> None:
     words = [*("ip", "addr", "add")]
     for place in (SERVER, OTHER):
@@ -105,6 +124,10 @@ def be_internet(ready: int) -> None:
         serving += [(serve_web, socket.create_server((place, port))) for port in (80, 443, 8080)]
     for act, own in serving:
         threading.Thread(target=act, args=(own,), daemon=True).start()
+    counts: list[int] = []
+    sinks = (socket.create_server((SERVER, 9)), socket.create_server((SERVER, 7)))
+    for tell, own in zip((sink, count), sinks, strict=True):
+        threading.Thread(target=tell, args=(own, counts), daemon=True).start()
     os.write(ready, b".")
     time.sleep(600)
 

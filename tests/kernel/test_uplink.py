@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,7 +116,7 @@ def test_a_port_is_published_by_the_program(
 ) -> None:
     port = "0:80/udp" if verb == "udp" else "0:80"
     (one,) = world(trial("publish", verb, launch=leading(engine, "-P", port)))
-    assert told(one) == ["olleh" if verb == "udp" else "hello", engine, True]
+    assert told(one) == ["olleh" if verb == "udp" else "hello", engine]
 
 
 @engines
@@ -151,6 +152,55 @@ def test_launches_leave_nothing_behind(world: Callable[..., Told], engine: str, 
     statuses, devices, sockets, left = told(one)
     assert (statuses, sockets, left) == ([0], [], [])
     assert devices == ["lo", "wan0"]
+
+
+@engines
+@pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.stress)])
+def test_what_a_command_sends_last_arrives(
+    world: Callable[..., Told], engine: str, count: int
+) -> None:
+    (one,) = world(trial("last", "100000", str(count), launch=leading(engine)))
+    assert told(one) == [100000] * count
+
+
+def hidden(*paths: str) -> list[str]:
+    """Return a launch in which these files are not there."""
+    words = [word for path in paths for word in ("--mask", path)]
+    return [SCRIPT, "run", "--user", "--net", "--mount", *words, "--"]
+
+
+def test_a_host_without_the_programs_is_told_what_to_install(pyspaces: Run) -> None:
+    paths = [shutil.which(engine) or "" for engine in ENGINES]
+    cases = {
+        "user": "neither pasta nor slirp4netns is installed\nhint: install one: Debian's package is"
+        " passt or slirp4netns\n",
+        "pasta": "pasta is not installed\nhint: install one: Debian's package is passt\n",
+    }
+    for mode, message in cases.items():
+        done = outcome([*hidden(*map(os.path.realpath, paths)), *leading(mode, "--", "true")])
+        assert (done.returncode, done.stderr) == (
+            125, f"pyspaces: cannot connect the network: {message}"
+        )  # fmt: skip
+
+
+@engines
+def test_a_host_without_a_tun_device_is_an_error(pyspaces: Run, engine: str) -> None:
+    done = outcome([*hidden("/dev/net"), *leading(engine, "--", "echo", "ran")])
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        "pyspaces: cannot connect the network: /dev/net/tun: No such file or directory\n"
+        "hint: as root: modprobe tun\n"
+    )
+
+
+def test_the_words_of_a_program_that_fails_are_shown(pyspaces: Run) -> None:
+    """pasta takes the addresses of the interface with the default route, and there is none."""
+    done = outcome([SCRIPT, "run", "--user", "--net", "--", *leading("pasta", "--", "echo", "ran")])
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith(
+        "pyspaces: cannot connect the network with that of the host: pasta: "
+    )
+    assert "routable interface" in done.stderr
 
 
 def test_names(world: Callable[..., Told]) -> None:

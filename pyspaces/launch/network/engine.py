@@ -15,7 +15,7 @@ import time
 
 from pyspaces.errors import Refusal
 from pyspaces.kernel import libc, nsfs, spawn
-from pyspaces.launch.network import helper
+from pyspaces.launch.network import flushing, helper
 from pyspaces.launch.outer.ending import discard
 from pyspaces.visible import visible
 
@@ -61,12 +61,12 @@ class Pipes:
             os.close(end)
 
 
-def start(what: str, engine: Program, pidfd: int, network: int) -> Helper:
+def start(what: str, engine: Program, pidfd: int, network: int, sockets: int) -> Helper:
     """Start a program, and return once the network is connected. Raises KernelError.
 
     what: its name. engine: the program; its descriptor 0 is the network namespace, 1 the user
     namespace that owns it, 2 takes messages, and `Pipes` has the others. pidfd: of the command.
-    network: a socket of its network.
+    network: a socket of its network. sockets: one that tells of the others there.
     """
 
     def begin_inner() -> helper.Serve:
@@ -85,10 +85,10 @@ def start(what: str, engine: Program, pidfd: int, network: int) -> Helper:
         libc.set_no_new_privs()
         libc.set_capabilities(0, 0, 0)
         libc.set_dumpable(dumpable=False)
-        return lambda tell: _attend_inner(program, pipes, pidfd, tell)
+        return lambda tell: _attend_inner(program, pipes, pidfd, sockets, tell)
 
     return helper.begin(
-        begin_inner, what=what, name=NAME, kept=(pidfd, network), patience=_PATIENCE
+        begin_inner, what=what, name=NAME, kept=(pidfd, network, sockets), patience=_PATIENCE
     )
 
 
@@ -166,7 +166,7 @@ def _await_inner(what: str, program: Spawned, pipes: Pipes) -> None:
 
 
 def _attend_inner(
-    program: Spawned, pipes: Pipes, pidfd: int, tell: Callable[[bytes], object]
+    program: Spawned, pipes: Pipes, pidfd: int, sockets: int, tell: Callable[[bytes], object]
 ) -> None:
     """End the program with the command; or if it ends before, tell its last words."""
     said = b""
@@ -182,6 +182,7 @@ def _attend_inner(
                 poller.unregister(pipes.said)
             continue  # all that it has said comes before its end
         if pidfd in ready:
+            flushing.wait_inner(sockets)
             break
         tell(last_words(said).encode(errors="replace"))
         break

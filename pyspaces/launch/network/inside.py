@@ -11,10 +11,12 @@ import os
 from pyspaces.kernel import libc
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import rights
-from pyspaces.launch.network import sockets
+from pyspaces.launch.network import flushing, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from pyspaces.features.network.values import Network
     from pyspaces.launch.inner.steps import Context
 
@@ -25,6 +27,8 @@ _DIRECT = "localhost,127.0.0.1,::1"
 
 class Inside:
     """The pair of sockets between the child and the launcher, before there is a child."""
+
+    more = 0
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -38,6 +42,7 @@ class Inside:
         if self._network.allow_host:
             made.append(sockets.bound(_INSIDE, 0, "tcp"))
             _name_proxy_inner(context, sockets.port_of(made[-1]))
+        made += self.more_inner()
         descriptors = [libc.inet_socket(), *(one.fileno() for one in made)]
         try:
             rights.send(self._theirs, b".", descriptors)
@@ -49,9 +54,13 @@ class Inside:
         os.close(descriptors[0])
         self.close()
 
+    def more_inner(self) -> list[socket]:
+        """Return further sockets to send: as many as `more`."""
+        return []
+
     def take(self) -> list[int]:
         """Return the descriptors that the child has sent; the first is that of its network."""
-        count = 1 + len(self._network.forward) + bool(self._network.allow_host)
+        count = 1 + len(self._network.forward) + bool(self._network.allow_host) + self.more
         return rights.take(self._ours, 1, count)[1]
 
     def close(self) -> None:
@@ -67,9 +76,15 @@ class Attachment(Inside):
     that is not asked.
     """
 
+    more = 1
+
     def __init__(self, network: Network, forwarder: str | None) -> None:
         super().__init__(network)
         self.forwarder = forwarder
+
+    def more_inner(self) -> list[socket]:
+        """Return one that tells which sockets there are, at the end."""
+        return [flushing.opened_inner()]
 
 
 def _name_proxy_inner(context: Context, port: int) -> None:

@@ -61,13 +61,13 @@ class Leading(Service):
         try:
             given += self._inside.take()
             self._inside.close()
-            self._start(child, given[0])
+            self._start(child, *given)
         except KernelError as error:
             raise prepare.failure(Report.of(UPLINK, error), self.launch.plan) from error
         finally:
             rights.close(given)
 
-    def _start(self, child: Spawned, network: int) -> None:
+    def _start(self, child: Spawned, network: int, sockets: int) -> None:
         launch = self.launch
         asked = engines.Asked(
             path=self._path,
@@ -78,7 +78,7 @@ class Leading(Service):
         )
         made = engines.ENGINES[self._name](asked)
         launch.observe("start " + " ".join(made.words))
-        self._helper = engine.start(self._name, made, child.pidfd, network)
+        self._helper = engine.start(self._name, made, child.pidfd, network, sockets)
         launch.companions[self._helper.child.pidfd] = self._name
 
     def failed(self, error: BaseException) -> None:
