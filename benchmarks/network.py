@@ -1,9 +1,10 @@
-"""What it costs to reach a server in another network: directly, by our relay, and by pasta.
+"""What it costs to reach a server in another network, by each way that leads there.
 
     python benchmarks/network.py [ROUNDS]
 
-Each way is measured in turns, in every round; the best of each is printed. Then what ports add to a
-launch. pasta, where it is installed, needs /dev/net/tun.
+Directly, by our relay, and by pasta and slirp4netns, where they are installed: these need
+/dev/net/tun, and pasta a default route. Each way is measured in turns, in every round; the best of
+each is printed. Then what ports, and a way out, add to a launch.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def direct() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def relay(*words: str) -> Iterator[int]:
+def relay(*words: str, server: str = SERVER) -> Iterator[int]:
     """Serve in a network of its own, with a port that is published."""
     reading, writing = os.pipe()
     more = ["-P", f"0:{PORT}", "--status-fd", str(writing), *words]
-    served = [*NETWORK, *more, "--", sys.executable, "-c", SERVER, str(PORT)]
+    served = [*NETWORK, *more, "--", sys.executable, "-c", server, str(PORT)]
     with open(reading) as record, started(served, writing) as launcher:
         os.close(writing)
         port = json.loads(record.readline())["ports"][0]["outside"]
@@ -71,29 +72,14 @@ def relay(*words: str) -> Iterator[int]:
         yield port
 
 
-@contextlib.contextmanager
-def pasta() -> Iterator[int]:
+def pasta() -> contextlib.AbstractContextManager[int]:
     """Serve in a network of its own, to which pasta carries connections of the loopback."""
-    reading, writing = os.pipe()
-    words = ["--status-fd", str(writing), "--", sys.executable, "-c", SERVER, str(PORT)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with open(reading) as record, started([*NETWORK, *words], writing) as launcher:
-        os.close(writing)
-        pid = json.loads(record.readline())["pid"]
-        assert launcher.stdout
-        launcher.stdout.readline()
-        spaces = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY) for name in ("user", "net")]
-        places = [f"/proc/self/fd/{number}" for number in spaces]
-        line = f"pasta -f -q -t {port}:{PORT} -u none -T none -U none --no-map-gw --config-net"
-        line += f" --runas {os.getuid()} --userns {places[0]} --netns {places[1]}"
-        with started(line.split(), *spaces):
-            for number in spaces:
-                os.close(number)
-            while not answers(port):
-                time.sleep(0.01)
-            yield port
+    return relay("--net=pasta")
+
+
+def slirp4netns() -> contextlib.AbstractContextManager[int]:
+    """Serve behind slirp4netns, which reaches a server only by the address of its device."""
+    return relay("--net=slirp4netns", server=SERVER.replace("127.0.0.1", "0.0.0.0"))
 
 
 @contextlib.contextmanager
@@ -192,7 +178,8 @@ LAUNCHES = {
 def main() -> None:
     """Print both tables."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    ways = [direct, relay, *([pasta] if shutil.which("pasta") else [])]
+    ways = [direct, relay, *(way for way in (pasta, slirp4netns) if shutil.which(way.__name__))]
+    engines = {way.__name__: (f"--net={way.__name__}",) for way in ways[2:]}
     found: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for way in ways:
@@ -203,9 +190,10 @@ def main() -> None:
     for way in ways:
         best = [(max if "MiB" in kind else min)(found[way.__name__, kind]) for kind in KINDS]
         print(f"{way.__name__:10}", *(f"{value:16.0f}" for value in best))
-    times: dict[str, list[float]] = {name: [] for name in LAUNCHES}
+    launches = {**LAUNCHES, **engines}
+    times: dict[str, list[float]] = {name: [] for name in launches}
     for _ in range(rounds * 10):
-        for name, words in LAUNCHES.items():
+        for name, words in launches.items():
             times[name].append(launch(*words))
     print("\na launch with, ms: least and median")
     for name, values in times.items():
