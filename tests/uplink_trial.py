@@ -27,7 +27,7 @@ def processes() -> dict[int, tuple[int, str]]:
     found = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            text = Path(f"/proc/{entry}/stat").read_text()
+            text = Path(f"/proc/{entry}/stat").read_text(errors="replace")
         except OSError:
             continue
         name, _, rest = text.partition("(")[2].rpartition(")")

@@ -30,7 +30,8 @@ Without root, processes of other users cannot be read; a message on standard err
 # The columns, which are also the keys of --json, and whether they contain numbers.
 COLUMNS = {name: str(Row.__annotations__[name]).startswith("int") for name in Row._fields}
 DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "held", "command")
-_SHRINKABLE = ("files", "held", "command")
+_OF_NETWORKS = ("ns", "nprocs", "pid", "user", "netnsid", "name", "network", "ports", "command")
+_SHRINKABLE = ("ports", "files", "held", "command")
 _NOTHING = "-"
 OWNER, PARENT = "owner", "parent"
 # The names of types in /proc and other tools.
@@ -80,7 +81,7 @@ def _list(**options: Any) -> None:
     if options["as_json"]:
         put(_json(found, columns or tuple(COLUMNS), options["tree"]))
         return
-    columns = columns or DEFAULT
+    columns = columns or (_OF_NETWORKS if set(types) == {"net"} else DEFAULT)
     cells = _text_rows(found, columns, options["tree"])
     if not options["noheadings"]:
         cells.insert(0, [column.upper() for column in columns])
@@ -133,7 +134,7 @@ def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> 
 
 def _cell(row: Row, column: str) -> str:
     value = getattr(row, column)
-    if column in ("files", "held"):
+    if column in ("ports", "files", "held"):
         value = ",".join(value)
     return _NOTHING if value in (None, "") else table.printable(str(value))
 

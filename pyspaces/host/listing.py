@@ -32,13 +32,15 @@ _MOST_DESCRIPTORS = 200_000
 class Row(Record):
     """A namespace of the host.
 
-    ns: its inode number. type: a name in namespaces.NAMES. nprocs: the number of processes in it.
-    pid: the lowest of their ids; ppid, uid, user and command belong to that process. netnsid: the
-    id that the caller's network namespace has assigned to a network namespace. name: the one
-    registered with `run --name`. files: the files that it is bound to. held: the descriptors and
-    sockets that refer to it, as /proc/PID/fd/N and socket:/proc/PID/fd/N; searched for only if no
-    process is in it. owner: the inode number of the user namespace that owns it. parent: that of
-    the parent of a user or pid namespace. Unknown values are None or empty.
+    ns: its inode number. type: a name in namespaces.NAMES. nprocs: the number of processes in
+    it. pid: the lowest of their ids; ppid, uid, user and command belong to that process.
+    netnsid: the id that the caller's network namespace has assigned to a network namespace.
+    name: the one registered with `run --name`. network, ports: what a network namespace with a
+    name is connected by, and the ports of the host that lead there, as OUTSIDE:INSIDE. files:
+    the files that it is bound to. held: the descriptors and sockets that refer to it, as
+    /proc/PID/fd/N and socket:/proc/PID/fd/N; searched for only if no process is in it. owner:
+    the inode number of the user namespace that owns it. parent: that of the parent of a user or
+    pid namespace. Unknown values are None or empty.
     """
 
     ns: int
@@ -50,6 +52,8 @@ class Row(Record):
     user: str | None = None
     netnsid: int | None = None
     name: str | None = None
+    network: str | None = None
+    ports: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     owner: int | None = None
@@ -202,7 +206,9 @@ class _Scan:
     def row(self, inode: int) -> Row:
         """Return the row of a namespace; only the process with the lowest id is read."""
         found = self.found[inode]
-        names = [holder.name for holder in self._holders if inode in holder.new_inodes()]
+        holders = [holder for holder in self._holders if inode in holder.new_inodes()]
+        names = [holder.name for holder in holders]
+        of_net = holders if found.type == "net" else []
         facts = self._facts(found.pids[0]) if found.pids else {}
         return Row(
             ns=inode,
@@ -210,6 +216,8 @@ class _Scan:
             nprocs=len(found.pids),
             netnsid=found.netnsid,
             name=",".join(names) or None,
+            network=",".join(holder.network for holder in of_net if holder.network) or None,
+            ports=tuple(port for holder in of_net for port in holder.ports),
             files=tuple(sorted(found.files)),
             held=() if found.pids else tuple(str(place) for place in found.held),
             owner=found.owner,

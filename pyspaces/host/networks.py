@@ -54,7 +54,7 @@ def create(name: str, subnet: str = SUBNET) -> None:
         text = str(subnets.subnet_of(subnet))
     except ValueError as error:
         raise UsageFault([f"subnet: {error}"]) from None
-    if (holder := registry.find(name)) and holder.network:
+    if (holder := registry.find(name)) and holder.subnet:
         raise SpaceError(f"network: {name}: exists already")
     # Without CAP_SYS_ADMIN, it takes a user namespace. With it, there must be none: in there, every
     # process of its owner has all capabilities, even one that has none here: user_namespaces(7).
@@ -68,7 +68,7 @@ def names() -> list[str]:
     return [
         holder.name
         for holder in registry.holders()
-        if holder.network and holder.ready and not holder.is_elsewhere()
+        if holder.subnet and holder.ready and not holder.is_elsewhere()
     ]
 
 

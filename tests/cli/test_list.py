@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from conftest import Run
 
 COLUMNS = (
-    *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "files"),
+    *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "network"),
+    *("ports", "files"),
     *("held", "owner", "parent", "command"),
 )
 INSIDE = ["unshare", "-Urpfmn", "--mount-proc", "--kill-child"]

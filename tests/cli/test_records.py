@@ -42,7 +42,7 @@ FIELDS = {
 # Where the launch has ports, allowed hosts or a cgroup: tests/kernel/test_network_*.py and tests/vm
 # look at these.
 OF_SOME = {
-    "started": {"ports", "listen", "network"},
+    "started": {"ports", "listen", "network", "address"},
     "exited": {"lost", "refused", "cgroup"},
     "failed": set[str](),
 }

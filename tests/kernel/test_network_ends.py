@@ -18,6 +18,7 @@ import pytest
 from boxes import (
     SERVER,
     ask,
+    box,
     connect,
     first_bytes,
     is_free,
@@ -325,3 +326,21 @@ def _answer_once() -> None:
         one, _ = own.accept()
         with one:
             one.sendall(b"hi")
+
+
+def test_a_list_of_networks_shows_how_each_is_connected(pyspaces: Run) -> None:
+    name = f"listed-{os.getpid()}"
+    ways = {"none": ("-P", "0:80", "-P", "0:81/udp"), "proxy": ("--allow-host", "a.test")}
+    for network, words in ways.items():
+        with box("--name", name, *words, "--", "sleep", "600") as running:
+            done = pyspaces("list", "-t", "net", "--json")
+            (row,) = [row for row in json.loads(done.stdout)["namespaces"] if row["name"] == name]
+            assert row["network"] == network
+            assert row["ports"] == [
+                f"127.0.0.1:{port}/{protocol}:{inside}"
+                for port, protocol, inside in zip(
+                    running.ports, ("tcp", "udp"), (80, 81), strict=False
+                )
+            ]
+            shown = pyspaces("list", "-t", "net", "--filter", f"name == '{name}'").stdout
+            assert network in shown.splitlines()[1].split()

@@ -110,7 +110,7 @@ def test_the_address_is_free_as_soon_as_the_command_has_ended() -> None:
         try:
             assert members(name) == {}
             with server(name, "--hostname", "web") as running:
-                assert running.record["network"] == {"name": name, "address": "10.77.0.2"}
+                assert (running.record["network"], running.record["address"]) == (name, "10.77.0.2")
                 assert members(name) == {"10.77.0.2": "web"}
                 running.end()
         finally:
@@ -127,7 +127,7 @@ def test_a_launcher_that_is_killed_leaves_nothing(kind: tuple[str, ...], wait_un
             running.launcher.wait()
             wait_until(lambda: not members(name), "the interface has gone with its namespace")
         with server(name) as running:
-            assert running.record["network"]["address"] == "10.77.0.2"
+            assert running.record["address"] == "10.77.0.2"
             # What it left of files has been removed with this.
             assert ask(name, "web") == ["unknown"]
             assert len(networks.files(name)) == 3

@@ -28,7 +28,7 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Self
+    from typing import Any, Self
 
 _ROOTS_FOLDER = "/run/pyspaces"
 _LARGEST = 4096
@@ -46,7 +46,8 @@ class Holder(Record):
     until it runs, it is the launcher. launcher, launcher_start: the process that waits for it and
     forwards signals, 0 for none. members: (name, inode) of its namespaces. made: names of those
     that were new. view: inodes of the pid and time namespaces to which pid and start refer.
-    network: the subnet of the network that it is, empty for others.
+    subnet: that of the network that it is, empty for others. network: what its new network
+    namespace is connected by. ports: those of the host that lead there.
     """
 
     name: str
@@ -57,8 +58,10 @@ class Holder(Record):
     launcher_start: int = 0
     members: tuple[tuple[str, int], ...] = ()
     made: tuple[str, ...] = ()
-    view: tuple[int, int]
+    subnet: str = ""
     network: str = ""
+    ports: tuple[str, ...] = ()
+    view: tuple[int, int]
 
     def is_alive(self) -> bool:
         """Return whether the registered process, and not another one with its pid, is alive."""
@@ -156,13 +159,13 @@ class Claim:
         made: tuple[str, ...],
         watched: bool,
         members: Mapping[str, int],
-        network: str = "",
+        **facts: Any,
     ) -> None:
         """Make the name refer to process `pid`, its number in /proc.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
-        members: the inodes of its namespaces, by name. network: as in Holder. Does nothing if the
-        process has ended. Raises KernelError and SpaceError.
+        members: the inodes of its namespaces, by name. facts: subnet, network and ports, as in
+        Holder. Does nothing if the process has ended. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
         if start is None or _is_zombie(pid):
@@ -176,7 +179,7 @@ class Claim:
             launcher_start=own.start if watched else 0,
             members=tuple(members.items()),
             made=made,
-            network=network,
+            **facts,
         )
         with _Folder(create_for=own.name) as names:
             names.write(changed)
@@ -198,13 +201,8 @@ def _told(holder: Holder) -> str:
 
 def _view() -> tuple[int, int]:
     """Return the namespaces that decide what a pid and a start time mean: pid and time."""
-    inodes = []
-    for link in ("pid", "time"):
-        try:
-            inodes.append(nsfs.inode_of(os.readlink(f"/proc/self/ns/{link}")))
-        except OSError:
-            inodes.append(0)
-    return inodes[0], inodes[1]
+    pid, time_ = (nsfs.inode_or_none(f"/proc/self/ns/{link}") or 0 for link in ("pid", "time"))
+    return pid, time_
 
 
 def _is_zombie(pid: int) -> bool:
@@ -367,7 +365,9 @@ def _text(holder: Holder) -> str:
         ("view", f"{holder.view[0]} {holder.view[1]}"),
         ("members", members),
         ("made", " ".join(holder.made)),
+        ("subnet", holder.subnet),
         ("network", holder.network),
+        ("ports", " ".join(holder.ports)),
     )
     return "".join(f"{key} {value}\n" for key, value in rows)
 
@@ -393,6 +393,8 @@ def _parse(name: str, text: str) -> Holder:
         launcher_start=launcher_start,
         members=tuple((word, int(inode)) for word, _, inode in pairs),
         made=made,
-        view=(view[0], view[1]),
+        subnet=rows.get("subnet", ""),  # an earlier version has written none of these
         network=rows.get("network", ""),
+        ports=tuple(rows.get("ports", "").split()),
+        view=(view[0], view[1]),
     )

@@ -12,6 +12,19 @@ from pyspaces.launch.service import Service, members_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.services import Launch
+
+
+def _network_of(launch: Launch) -> str:
+    """Return what a new network namespace is connected by; empty without one."""
+    plan = launch.plan
+    if not plan.has("net"):
+        return ""
+    if plan.holds("between") and plan.between.subnet:
+        return "bridge"
+    if plan.holds("network") and plan.network.allow_host:
+        return "proxy"
+    return str(launch.facts.get("network", "none"))
 
 
 class Name(Service):
@@ -34,7 +47,9 @@ class Name(Service):
             made=launch.plan.namespaces,
             watched=not (launch.plan.existing.hold or launch.calls),
             members=members_of(launch, child),
-            network=(launch.plan.holds("between") and launch.plan.between.subnet) or "",
+            subnet=(launch.plan.holds("between") and launch.plan.between.subnet) or "",
+            network=_network_of(launch),
+            ports=tuple(f"{port.place()}:{port.inside}" for port in launch.ports),
         )
 
     def release(self) -> None:

@@ -102,7 +102,8 @@ class Crossing(Service):
             and any(not p.outside for p in self._network.publish)
         ):
             # There is no record of a hold, and no other way to learn what the kernel has chosen.
-            self.launch.tell("\n".join(text for _, text in self.launch.told_to_people))
+            told = self.launch.told_to_people
+            self.launch.tell("\n".join(text for name, text in told if name == "port"))
 
     def failed(self, error: BaseException) -> None:
         """Release everything."""

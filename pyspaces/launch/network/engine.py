@@ -99,10 +99,9 @@ def owned_by_us(network: int) -> bool:
     os.close(namespace)
     if owner is None:
         return True
-    try:
-        return os.path.samestat(os.stat(owner), os.stat("/proc/self/ns/user"))
-    finally:
-        os.close(owner)
+    inode = os.fstat(owner).st_ino
+    os.close(owner)
+    return inode == nsfs.inode_or_none("/proc/self/ns/user")
 
 
 def _start_inner(words: Sequence[str], network: int, pipes: Pipes) -> Spawned:

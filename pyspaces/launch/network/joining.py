@@ -162,8 +162,8 @@ class Membership(Service):
             interfaces.close()
             self._wire.close()
         assert self._member
-        told = {"name": self._network.name, "address": self._member.address}
-        self.launch.facts["network"] = told
+        self.launch.facts["network"] = self._network.name
+        self.launch.facts["address"] = self._member.address
         self.launch.observe(f"has the address {self._member.address} on {self._network.name}")
 
     def _connect(self, network: SharedNetwork, interfaces: Interfaces, pid: int) -> None:

@@ -66,7 +66,7 @@ class SharedNetwork:
     def __init__(self, name: str, *, what: str = "network") -> None:
         """Open the network `name`. what: what the name was given for."""
         holder = lookup.ready_holder_of(name, what)
-        self.name, self.subnet = name, _subnet_of(holder.network, name, what)
+        self.name, self.subnet = name, _subnet_of(holder.subnet, name, what)
         self.pid = holder.pid
         # Of this network, and not of another one that gets the name after it.
         self._prefix = f"{_HOSTS}{name}:{holder.pid}.{holder.start}:"
