@@ -163,6 +163,54 @@ def test_what_a_command_sends_last_arrives(
     assert told(one) == [100000] * count
 
 
+LOOK = """
+import os, sys
+names = ("mem", "environ", "fd", "cwd", "root", "maps", "ns/net")
+looked = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        name = open(f"/proc/{pid}/comm", errors="replace").read().strip()
+    except OSError:
+        continue
+    if not any(name.startswith(word) for word in sys.argv[1].split(",")):
+        continue
+    looked.append(name)
+    for what in names:
+        path = f"/proc/{pid}/{what}"
+        try:
+            if what == "fd":
+                [os.readlink(f"{path}/{number}") for number in os.listdir(path)]
+            elif what in ("cwd", "root"):
+                os.stat(path + "/")
+            else:
+                open(path, "rb").read(10)
+        except OSError:
+            continue
+        print("seen", name, what)
+print(len(looked) >= 2)
+"""
+
+
+@engines
+def test_root_inside_cannot_look_into_what_leads_out(
+    world: Callable[..., Told], engine: str
+) -> None:
+    """Without a pid namespace, it sees both processes, and has all capabilities in its own."""
+    names = {"pasta": "pasta,passt,pyspaces-uplink", "slirp4netns": "slirp4netns,pyspaces-uplink"}
+    (one,) = world(leading(engine, "--", sys.executable, "-c", LOOK, names[engine]))
+    assert one == (0, ["True"], "")
+
+
+@pytest.mark.as_root
+@engines
+def test_what_leads_out_has_nothing_of_the_command(world: Callable[..., Told], engine: str) -> None:
+    (one,) = world(trial("look", launch=leading(engine)), own=())
+    for places, variables in told(one):
+        kinds = {place.partition(":")[0] for place in places}
+        assert kinds <= {"/", "socket", "pipe", "anon_inode", "net", "user", "/dev/net/tun"}
+        assert not variables or "PYSPACES_SECRET" not in variables
+
+
 def hidden(*paths: str) -> list[str]:
     """Return a launch in which these files are not there."""
     words = [word for path in paths for word in ("--mask", path)]
