@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Attachment, Inside
     from pyspaces.launch.network.joining import Wire
-    from pyspaces.launch.outer.cgroup import Box
+    from pyspaces.launch.outer.cgroup import Cgroup
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job
     from pyspaces.launch.outer.link import Link
@@ -87,7 +87,7 @@ class Launch:
     ruleset: Ruleset | None = None
     filters: tuple[Filter, ...] = ()
     handover: Handover | None = None
-    cgroup: Box | None = None
+    cgroup: Cgroup | None = None
     locking: Locking | None = None
     attach: Callable[[], object] | None = None
     post: Post | None = None

@@ -115,7 +115,7 @@ def box() -> Iterator[Box]:
 
 
 def sleeping(box: Box, flags: int = 0) -> Spawned:
-    cgroup = box.opened()
+    cgroup = cgroupfs.open_directory(box.path)
     try:
         return spawn.spawn(signal.pause, flags=flags, cgroup=cgroup)
     finally:

@@ -51,6 +51,11 @@ class NoPlace(Refusal):
         self.reasons = reasons
         self.hint = hint
 
+    def also(self, reason: str) -> NoPlace:
+        """Return this with one more reason."""
+        self.reasons.append(reason)
+        return self
+
 
 def find(needed: Collection[str]) -> Place:
     """Return where to create a cgroup with these controllers. Raises NoPlace, KernelError.

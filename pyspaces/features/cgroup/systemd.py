@@ -11,11 +11,12 @@ import errno
 import os
 import struct
 
-from pyspaces.kernel import nsfs
+from pyspaces.kernel import cgroupfs, nsfs
+from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 _INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO of include/linux/proc_ns.h
@@ -24,6 +25,7 @@ _CALL, _ANSWER, _ERROR = 1, 2, 3  # types of messages
 _PATIENCE = 25.0  # seconds, as sd-bus has it
 _MOST = 1 << 20
 _HEAD = 16
+_IS_OVER = b"failed"  # the result at the end of the signal JobRemoved
 
 
 def socket_of_manager() -> str:
@@ -129,6 +131,12 @@ class Manager:
                 length = int.from_bytes(answer[:4], "little")
                 raise OSError(errno.EPROTO, os.fsdecode(answer[4 : 4 + length]) or "it refused")
 
+    def wait(self, over: bytes, name: str) -> None:
+        """Wait for a message. Raises OSError if it says that the job for unit `name` has failed."""
+        _, body = self._message()
+        if name.encode() in body and body.rstrip(b"\0").endswith(over):
+            raise OSError(errno.EPROTO, "the job has failed")
+
     def _message(self) -> tuple[int, bytes]:
         head = self._exactly(_HEAD)
         size, _, fields = struct.unpack("<III", head[4:])
@@ -171,3 +179,36 @@ def _escaped(name: str) -> str:
         else "".join(f"_{byte:02x}" for byte in os.fsencode(char))
         for char in name
     )
+
+
+def delegated_scope(name: str, pids: Collection[int]) -> str:
+    """Let the manager create a scope that is delegated to us; return the path of its cgroup.
+
+    name: of the unit. pids: the processes that it moves there. Raises OSError saying why not.
+    """
+    body = _Words()
+    body.text(name)
+    body.text("fail")
+
+    def settings() -> None:
+        body.setting("Description", "s", lambda: body.text("a command of pyspaces"))
+        body.setting("CollectMode", "s", lambda: body.text("inactive-or-failed"))
+        body.setting("Delegate", "b", lambda: body.number(1))
+        body.setting("PIDs", "au", lambda: body.array(4, lambda: [*map(body.number, pids)]))
+
+    body.array(8, settings)
+    body.array(8, lambda: None)
+    with Manager() as manager:
+        member, kind = "StartTransientUnit", "ssa(sv)a(sa(sv))"
+        manager.call(_PATH, f"{_NAME}.Manager", member, kind, body)
+        # It has queued a job. Each message is a chance to look whether that is done.
+        while {os.path.basename(path := _cgroup_of(pid)) for pid in pids} != {name}:
+            manager.wait(_IS_OVER, name)
+    return os.path.dirname(cgroupfs.procs_file("", path))
+
+
+def _cgroup_of(pid: int) -> str:
+    try:
+        return dict(cgroupfs.cgroups_of(pid)).get("", "")
+    except KernelError:  # it has ended, or has been killed
+        raise OSError(errno.ESRCH, "a process has ended meanwhile") from None

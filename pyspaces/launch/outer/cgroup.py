@@ -1,7 +1,8 @@
 """The cgroup of a command: created before it, and removed after it with whatever is left inside.
 
-Runs in the parent. The child starts in it: its set-up counts too. A launcher that is killed leaves
-an empty cgroup behind, which the next launch that comes by removes.
+Runs in the parent. The child starts in it: its set-up counts too. If only systemd may create one,
+it is asked to move the child there, which waits meanwhile. A launcher that is killed leaves an
+empty cgroup behind, which the next launch that comes by removes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import errno
 import os
 
 from pyspaces.errors import CGROUP, Report, SpaceError
-from pyspaces.features.cgroup import place
+from pyspaces.features.cgroup import place, systemd
 from pyspaces.features.cgroup.values import size_text
 from pyspaces.kernel import cgroupfs, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import signals
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
@@ -47,16 +49,22 @@ class Box:
     def __init__(self, where: Place) -> None:
         """Create it. Raises KernelError, with nothing left."""
         self._limits: dict[str, str | None] = {}
+        self.holder: Holder | None = None
         if where.alone:
             _move_down(where.path)
         try:
             _enable(where.path, where.lacking)
-            Box._count += 1
-            self.path = os.path.join(where.path, _name_of(str(Box._count)))
+            self.path = os.path.join(where.path, _name_of(str(Box.number())))
             cgroupfs.create(self.path)
         except BaseException:
             _move_back(where.path)
             raise
+
+    @classmethod
+    def number(cls) -> int:
+        """Return a number that no other cgroup of this process has."""
+        cls._count += 1
+        return cls._count
 
     def apply(self, settings: Iterable[Setting]) -> None:
         """Write the limits. Raises KernelError naming the file."""
@@ -72,10 +80,6 @@ class Box:
         """Return the files that do not hold what was written to them."""
         rows = self._limits.items()
         return [name for name, text in rows if cgroupfs.read_or_none(self.path, name) != text]
-
-    def opened(self) -> int:
-        """Return a descriptor of it, for clone3(2). Raises KernelError."""
-        return cgroupfs.open_directory(self.path)
 
     def admit(self, child: Spawned) -> None:
         """Move a child here that clone(2) could not create here. Raises KernelError."""
@@ -94,6 +98,8 @@ class Box:
                 cgroupfs.remove(self.path)
             finally:
                 _move_back(os.path.dirname(self.path))
+                if self.holder:
+                    self.holder.close()
 
     def _hurry(self) -> None:
         """Lift the limit of CPU time: whoever is to end needs some for it."""
@@ -101,6 +107,36 @@ class Box:
             cgroupfs.write(self.path, "cpu.max", "max")
         except KernelError:
             return
+
+
+class Holder:
+    """A process that keeps a scope until its counters are read: systemd removes an empty one.
+
+    It ends with this process, too.
+    """
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+
+        def hold() -> None:
+            spawn.close_others(reading)
+            os.read(reading, 1)
+
+        try:
+            with signals.Blocked():  # Ctrl-C is not for it
+                self._child = spawn.spawn(hold)
+        except BaseException:
+            os.close(self._writing)
+            raise
+        finally:
+            os.close(reading)
+        self.pid = procfs.pid_of_pidfd(self._child.pidfd)
+
+    def close(self) -> None:
+        """End it."""
+        os.close(self._writing)
+        spawn.reap(self._child.pid)
+        os.close(self._child.pidfd)
 
 
 # The cgroups that this process has left, by what it is in now; with the process, as forks copy it.
@@ -179,37 +215,89 @@ class Cgroup(Service):
     def __init__(self, launch: Launch) -> None:
         super().__init__(launch)
         self._resources = launch.plan.resources
+        self._settings = list(self._resources.settings())
+        self._needed = {one.controller for one in self._settings}
         self._box: Box | None = None
+        self._refused: place.NoPlace | None = None
 
     def open(self) -> None:
-        """Create the cgroup, and set its limits. Raises SpaceError with all that was tried."""
+        """Create the cgroup, and set its limits. Raises SpaceError with all that was tried.
+
+        If only systemd can create one, that comes once there is a child for it: in `admit`.
+        """
         try:
             with spawn.forks_held():
-                self._box = self.launch.cgroup = self._created()
+                self._box = self._created()
         except place.NoPlace as error:
-            raise SpaceError(
-                f"cannot {CGROUP}: {error.text}",
-                details=error.reasons,
-                hint=error.hint,
-                report=Report(stage=CGROUP, code=CGROUP.code, text=error.text),
-            ) from None
+            if not systemd.may_be_asked():
+                raise _failure(error) from None
+            self._refused = error
         except KernelError as error:
-            report = Report.of(CGROUP, error)
-            raise SpaceError(report.sentence(), report=report) from error
-        self.launch.observe(f"create the cgroup {self._box.path}: {self._resources}")
+            raise _failure(error) from error
+        self.launch.cgroup = self
+        if self._box:
+            self.launch.observe(f"create the cgroup {self._box.path}: {self._resources}")
 
     def _created(self) -> Box:
-        settings = list(self._resources.settings())
-        where = place.find({one.controller for one in settings})
+        where = place.find(self._needed)
         sweep(where.path)
         box = Box(where)
         try:
-            for name in _TELLING if self.launch.plan.holds("outputs") else ():
-                try:
-                    _enable(where.path, [name])
-                except KernelError:  # not there: it is not told
-                    continue
-            box.apply(settings)
+            self._set(box)
+        except BaseException:
+            box.close()
+            raise
+        return box
+
+    def _set(self, box: Box) -> None:
+        for name in _TELLING if self.launch.plan.holds("outputs") else ():
+            try:
+                _enable(os.path.dirname(box.path), [name])
+            except KernelError:  # not there: it is not told
+                continue
+        box.apply(self._settings)
+
+    def opened(self) -> int:
+        """Return a descriptor of the cgroup, for clone3(2); -1 if it comes after the child."""
+        return cgroupfs.open_directory(self._box.path) if self._box else -1
+
+    def admit(self, child: Spawned) -> None:
+        """See to it that a new child is in the cgroup. Raises SpaceError."""
+        try:
+            if self._box:
+                self._box.admit(child)
+            else:
+                with spawn.forks_held():
+                    self._box = self._in_scope(child)
+                self.launch.observe(f"create the cgroup {self._box.path}: {self._resources}")
+        except KernelError as error:
+            raise _failure(error) from error
+
+    def _in_scope(self, child: Spawned) -> Box:
+        """Create the cgroup in a scope of systemd. Raises KernelError."""
+        assert self._refused
+        holder = Holder()
+        try:
+            pids = (procfs.pid_of_pidfd(child.pidfd), holder.pid)
+            try:
+                scope = systemd.delegated_scope(f"{_name_of(str(Box.number()))}.scope", pids)
+            except OSError as error:
+                raise self._refused.also(f"systemd: {error.strerror or error}") from None
+            has = cgroupfs.words_of(scope, "cgroup.controllers")
+            if self._needed.difference(has):
+                raise self._refused.also(f"systemd delegates only {' '.join(has)}")
+            box = Box(place.Place(path=scope))
+            box.holder = holder
+        except BaseException:
+            holder.close()
+            raise
+        try:
+            keep = os.path.join(scope, "holder")
+            cgroupfs.create(keep)
+            cgroupfs.write(keep, "cgroup.procs", str(holder.pid))
+            box.admit(child)
+            _enable(scope, sorted(self._needed))
+            self._set(box)
         except BaseException:
             box.close()
             raise
@@ -223,9 +311,9 @@ class Cgroup(Service):
 
     def ended(self, ended: Ended) -> None:
         """Remove it, with what the command has left behind; add what it counted to the records."""
-        assert self._box
         try:
-            self._tell(self._box, ended)
+            if self._box:
+                self._tell(self._box, ended)
         finally:
             self.release()
 
@@ -258,6 +346,19 @@ class Cgroup(Service):
         self.launch.cgroup = None
         if box:
             box.close()
+
+
+def _failure(error: KernelError) -> SpaceError:
+    """Return the error of a launch that cannot have its cgroup."""
+    if isinstance(error, place.NoPlace):
+        return SpaceError(
+            f"cannot {CGROUP}: {error.text}",
+            details=error.reasons,
+            hint=error.hint,
+            report=Report(stage=CGROUP, code=CGROUP.code, text=error.text),
+        )
+    report = Report.of(CGROUP, error)
+    return SpaceError(report.sentence(), report=report)
 
 
 def counted(cgroup: str) -> dict[str, Any]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
 
+import pytest
 from conftest import SCRIPT, outcome
 
 from pyspaces.features.cgroup import systemd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MANAGER = ["systemd-run", "--scope", "-q", *([] if os.geteuid() == 0 else ["--user"])]
 DELEGATED = [*MANAGER, "-p", "Delegate=yes", "--"]
@@ -35,3 +42,43 @@ def test_the_manager_says_what_is_delegated() -> None:
     python = str(Path(SCRIPT).with_name("python"))
     assert outcome([*DELEGATED, python, "-c", code]).stdout == "True\n"
     assert outcome([*MANAGER, "--", python, "-c", code]).stdout == "False\n"
+
+
+def test_systemd_is_asked_for_a_scope_where_nothing_is_delegated() -> None:
+    limits = ["--memory", "64M", "--pids", "20"]
+    for around in ([], ["--user", "--pid", "--init", "--cgroup"]):
+        done = outcome([SCRIPT, "run", *limits, *around, "--", *PLACE])
+        assert (done.returncode, done.stderr) == (0, "")
+        if around:
+            assert done.stdout == "0::/\n"
+        else:
+            assert Path(done.stdout.strip()).parent.name.endswith(".scope")
+
+
+def test_the_limit_holds_in_that_scope_and_is_told() -> None:
+    done = outcome([SCRIPT, "run", "--memory", "64M", "--status-fd", "1", "--", *EAT])
+    assert done.returncode == 137
+    assert "killed: out of memory (limit 64M)" in done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["limit"] == "memory"
+    assert record["cgroup"]["memory_peak"] <= 64 << 20
+
+
+def test_no_scope_is_left(wait_until: Callable[..., None]) -> None:
+    root = Path("/sys/fs/cgroup")
+    assert outcome([SCRIPT, "run", "--pids", "20", "--", "true"]).returncode == 0
+    wait_until(lambda: not list(root.rglob("pyspaces-*")), "systemd removes the scope")
+    words = [SCRIPT, "run", "--pids", "20", "--", "sh", "-c", "echo; exec sleep 1000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        assert list(root.rglob("pyspaces-*.scope"))
+        launcher.kill()
+    wait_until(lambda: not list(root.rglob("pyspaces-*")), "systemd removes the scope")
+
+
+@pytest.mark.as_ordinary
+def test_a_controller_that_systemd_does_not_delegate_is_named() -> None:
+    done = outcome([SCRIPT, "run", "--io-weight", "50", "--", "true"])
+    assert done.returncode == 125
+    assert "  systemd delegates only cpu memory pids" in done.stderr.splitlines()
