@@ -51,9 +51,10 @@ class NoPlace(Refusal):
         self.reasons = reasons
         self.hint = hint
 
-    def also(self, reason: str) -> NoPlace:
-        """Return this with one more reason."""
+    def also(self, reason: str, hint: str | None = None) -> NoPlace:
+        """Return this with one more reason, and the hint for it."""
         self.reasons.append(reason)
+        self.hint = hint
         return self
 
 
@@ -68,10 +69,9 @@ def find(needed: Collection[str]) -> Place:
         if error.errno != errno.ENOENT:
             raise
         reasons = ["no mount of version 2 has the cgroup of this process", *_older(needed)]
-        raise NoPlace(needed, reasons, _hint(needed, [])) from None
+        raise NoPlace(needed, reasons, _hint(needed)) from None
     reasons, alone = [], None
-    places = list(cgroupfs.up_from(own))
-    for path in places:
+    for path in cgroupfs.up_from(own):
         found = _place(path, needed, is_own=path == own)
         if isinstance(found, Place):
             if not found.alone:
@@ -81,7 +81,7 @@ def find(needed: Collection[str]) -> Place:
             reasons.append(f"{path}: {found}")
     if alone:
         return alone
-    raise NoPlace(needed, [*reasons, *_older(needed)], _hint(needed, places))
+    raise NoPlace(needed, [*reasons, *_older(needed)], _hint(needed))
 
 
 def _place(path: str, needed: Collection[str], *, is_own: bool) -> str | Place:
@@ -162,24 +162,11 @@ def _older(needed: Collection[str]) -> Iterator[str]:
             yield f"{row.point}: version 1 has {', '.join(names)} here, which is not supported"
 
 
-def _hint(needed: Collection[str], places: list[str]) -> str | None:
+def _hint(needed: Collection[str]) -> str | None:
     """Return the cure, if the state of the host shows it."""
     if list(_older(needed)):
         return "boot with version 2 alone: with systemd, by systemd.unified_cgroup_hierarchy=1"
-    if not places or not os.path.isdir(systemd.BOOTED):
-        return None
-    top = set(cgroupfs.words_of(places[-1], "cgroup.controllers"))
-    if os.geteuid() == 0:
-        return "systemd-run --scope -p Delegate=yes -- pyspaces ..." if top >= set(needed) else None
-    manager = next((place for place in places if _is_manager(place)), None)
-    if not systemd.may_be_asked():
-        return None
-    own = set(cgroupfs.words_of(manager, "cgroup.controllers")) if manager else top
-    if not set(needed) <= own and set(needed) <= top:
-        names = " ".join(sorted(needed))
-        return f"as root: systemctl edit user@.service, with [Service] and Delegate={names}"
-    return "systemd-run --user --scope -p Delegate=yes -- pyspaces ..."
-
-
-def _is_manager(path: str) -> bool:
-    return os.path.basename(path) == f"user@{os.geteuid()}.service"
+    user = os.geteuid()
+    if user and os.path.isdir(systemd.BOOTED) and not os.path.exists(systemd.socket_of_manager()):
+        return f"no systemd runs for this user: as root, loginctl enable-linger {user}"
+    return None

@@ -285,7 +285,11 @@ class Cgroup(Service):
                 raise self._refused.also(f"systemd: {error.strerror or error}") from None
             has = cgroupfs.words_of(scope, "cgroup.controllers")
             if self._needed.difference(has):
-                raise self._refused.also(f"systemd delegates only {' '.join(has)}")
+                names = " ".join(sorted(self._needed.union(has)))
+                raise self._refused.also(
+                    f"systemd delegates only {' '.join(has)}",
+                    f"as root: systemctl edit user@.service, with [Service] and Delegate={names}",
+                )
             box = Box(place.Place(path=scope))
             box.holder = holder
         except BaseException:

@@ -378,6 +378,6 @@ def test_what_systemd_manages_is_left_to_it_unless_it_is_delegated(tree: Path) -
     why = "is managed by systemd, which does not delegate it"
     assert f"  {scope}: {why}" in refused.stderr
     assert f"  {scope.parent}: {why}" in refused.stderr
-    assert "hint: systemd-run --scope -p Delegate=yes -- pyspaces ..." in refused.stderr
+    assert "hint:" not in refused.stderr
     assert (allowed.returncode, allowed.stderr) == (0, "")
     assert allowed.stdout.startswith("0::/tree.slice/app.slice/run.scope/pyspaces-")

@@ -81,4 +81,18 @@ def test_no_scope_is_left(wait_until: Callable[..., None]) -> None:
 def test_a_controller_that_systemd_does_not_delegate_is_named() -> None:
     done = outcome([SCRIPT, "run", "--io-weight", "50", "--", "true"])
     assert done.returncode == 125
-    assert "  systemd delegates only cpu memory pids" in done.stderr.splitlines()
+    *_, reason, hint = done.stderr.splitlines()
+    assert reason == "  systemd delegates only cpu memory pids"
+    assert hint == (
+        "hint: as root: systemctl edit user@.service, with [Service] and"
+        " Delegate=cpu io memory pids"
+    )
+
+
+@pytest.mark.as_ordinary
+def test_where_no_manager_runs_for_the_user_the_hint_says_so(tmp_path: Path) -> None:
+    elsewhere = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = outcome([SCRIPT, "run", "--pids", "5", "--", "true"], env=elsewhere)
+    assert done.returncode == 125
+    hint = "hint: no systemd runs for this user: as root, loginctl enable-linger 1000"
+    assert done.stderr.splitlines()[-1] == hint
