@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # How often a setting is given, and with what.
 FLAG, TOGGLE, VALUE, MANY, PAIRS = "flag", "toggle", "value", "many", "pairs"
-OPTIONAL = "optional"
+OPTIONAL, OPERATION = "optional", "operation"
 # Settings whose order matters; in a mapping, they are one list, `mounts`.
 ORDERED = "ordered"
 
@@ -60,8 +60,8 @@ class Setting(Record):
     """One setting: its name (as a key; the option has dashes), shape, help and meaning.
 
     kind: FLAG (bool), TOGGLE (bool, or absent for the default), VALUE (text), OPTIONAL (True, or a
-    text behind `=`), MANY (a list of texts), PAIRS (a list of two texts each) or ORDERED (the words
-    of the metavar).
+    text behind `=`), OPERATION (a bool; behind `=`, an operation of the list `mounts`), MANY (a
+    list of texts), PAIRS (a list of two texts each) or ORDERED (the words of the metavar).
     short: a second word for the option, of one letter or long.
     words: the values that it can have, or their beginnings. listed: whether a value is a
     comma-separated list of words. directory: whether it is the path of one. implies: the

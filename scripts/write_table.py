@@ -99,7 +99,7 @@ def _rows(option: click.Option) -> list[tuple[str, tuple[str, int, str]]]:
     if option.is_flag or option.count:
         kind, count = "on", 0
     if isinstance(option, OptionalValue):
-        kind = "optional"
+        kind = "operation" if option.multiple else "optional"
     elif option.count or (option.multiple and setting and setting.kind == ORDERED):
         kind = "ordered"
     return [

@@ -59,7 +59,10 @@ def _counts(name: str) -> dict[str, int]:
 
         known |= _table.OF_ENTER
         known = {word: known[word] for word in _table.ENTER.split()}
-    found = {word: 0 if kind == "optional" else count for word, (_, count, kind) in known.items()}
+    found = {
+        word: 0 if kind in ("optional", "operation") else count
+        for word, (_, count, kind) in known.items()
+    }
     return found | _GENERAL | (dict.fromkeys(_FILES, 1) if name == "enter" else {})
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # How the value of an option is put among the others, by the kind of its setting.
 _KINDS = {"flag": "on", "toggle": "on", "value": "one", "pairs": "many"}
-_KINDS |= {"many": "many", "ordered": "ordered", "optional": "optional"}
+_KINDS |= {"many": "many", "ordered": "ordered", "optional": "optional", "operation": "operation"}
 
 
 def launch(arguments: Sequence[str]) -> int | None:
@@ -93,7 +93,7 @@ def read(words: Sequence[str], options: Options) -> Line | None:
                 return None
             place, count, kind = options[name]
             # A value that may be left out is attached, or there is none.
-            missing = 0 if kind == "optional" else count - len(attached)
+            missing = 0 if kind in ("optional", "operation") else count - len(attached)
             if missing < 0 or at + missing > len(words):
                 return None
             _put(given, place, kind, (*attached, *words[at : at + missing]))
@@ -125,7 +125,9 @@ def _put(given: dict[str, Any], place: str, kind: str, values: tuple[str, ...]) 
         given.setdefault("mounts", []).append([place, *values])
     elif kind == "many":
         given[place] = (*given.get(place, ()), values if len(values) > 1 else values[0])
-    elif kind == "optional":
+    elif kind == "operation" and values:
+        given.setdefault("mounts", []).append([place, *values])
+    elif kind in ("optional", "operation"):
         given[place] = values[0] if values else True
     else:
         given[place] = values[0] if kind == "one" else kind == "on"

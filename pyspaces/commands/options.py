@@ -14,7 +14,7 @@ from pyspaces.commands.optional import (
     help_option,
     version_option,
 )
-from pyspaces.settings import FLAG, MANY, OPTIONAL, ORDERED, PAIRS, TOGGLE, Setting
+from pyspaces.settings import FLAG, MANY, OPERATION, OPTIONAL, ORDERED, PAIRS, TOGGLE, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _option(setting: Setting) -> click.Option:
         return click.Option(names, help=setting.help, is_flag=True)
     if setting.kind == TOGGLE:
         return click.Option(names, help=setting.help, default=None)
-    if setting.kind == OPTIONAL:
+    if setting.kind in (OPTIONAL, OPERATION):
         return OptionalValue(
             names,
             help=setting.help,
@@ -113,6 +113,7 @@ def _option(setting: Setting) -> click.Option:
             words=setting.words,
             names_of=_registered_names,
             type=click.UNPROCESSED,
+            multiple=setting.kind == OPERATION,
         )
     if setting.kind == ORDERED and not setting.metavar:
         return click.Option(names, help=setting.help, count=True)
@@ -187,16 +188,23 @@ def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
     Options whose order matters are collected in one list, in the order in which they were given.
     """
-    mapping, left = {}, {}
+    mapping: dict[str, Any] = {}
+    left: dict[str, Any] = {}
     for name in names:
         value = values[name]
         if name in settings.BY_NAME and settings.BY_NAME[name].kind == ORDERED:
             left[name] = iter(() if isinstance(value, int) else value)
+        elif name in settings.BY_NAME and settings.BY_NAME[name].kind == OPERATION:
+            left[name] = iter(value)
+            mapping[name] = True in value
         else:
             mapping[name] = value
     if any(values[name] for name in left):
         order = [name for name in click.get_current_context().meta[_ORDER] if name in left]
-        mapping["mounts"] = [[name, *_words(next(left[name], ()))] for name in order]
+        rows = [(name, next(left[name], ())) for name in order]
+        # True: --mount without a value, which is no operation.
+        if mounts := [[name, *_words(value)] for name, value in rows if value is not True]:
+            mapping["mounts"] = mounts
     return mapping
 
 

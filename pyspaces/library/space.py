@@ -9,7 +9,7 @@ from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.kernel import namespaces
 from pyspaces.record import told
-from pyspaces.settings import BY_NAME, FLAG, OPTIONAL, ORDERED
+from pyspaces.settings import BY_NAME, FLAG, OPERATION, OPTIONAL, ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
 def _is_fitting(name: str, value: object) -> bool:
     """Return False for a flag whose value is not a bool."""
     row = BY_NAME.get(TAKEN.get(name, name))
-    is_flag = name in SETS or name in ALIASES or (row is not None and row.kind == FLAG)
+    is_flag = name in SETS or name in ALIASES or (row is not None and row.kind in (FLAG, OPERATION))
     return not is_flag or value is None or isinstance(value, bool)
 
 
@@ -186,7 +186,7 @@ def with_keywords(text: str) -> str:
         name, _, text = option.removeprefix("--").partition("=")
         name = name.replace("-", "_")
         if option.startswith("--") and name in BY_NAME:
-            value = "True" if BY_NAME[name].kind in (FLAG, OPTIONAL) else "..."
+            value = "True" if BY_NAME[name].kind in (FLAG, OPTIONAL, OPERATION) else "..."
             value = repr(text) if text else value
             words.append(f"{RENAMED.get(name, name)}={value}{word[len(option) :]}")
         else:

@@ -9,7 +9,7 @@ import os
 
 from pyspaces.errors import Refusal
 from pyspaces.mounts.operation import Operation
-from pyspaces.mounts.tree import NO_DEVICES, NO_SUID, PLAIN, READ_ONLY
+from pyspaces.mounts.tree import NO_DEVICES, NO_EXEC, NO_SUID, PLAIN, READ_ONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Bind(Operation):
 
     read_only: make all of it read-only. dev: allow access to device files. optional: ignore a
     missing source. suid: leave set-user-ID bits, set-group-ID bits and file capabilities enabled.
+    no_exec: let no file be executed.
     """
 
     source: str
@@ -31,11 +32,13 @@ class Bind(Operation):
     dev: bool = False
     optional: bool = False
     suid: bool = False
+    no_exec: bool = False
 
     def describe(self) -> str:
         words = [f"bind {self.source} on {self.target}"]
         words += ["read-only"] * self.read_only + ["with devices"] * self.dev
         words += ["with set-user-ID programs"] * self.suid
+        words += ["with nothing to execute"] * self.no_exec
         return ", ".join([*words, *["if it exists"] * self.optional])
 
     def find_inner(self, tree: Tree) -> tuple[int, ...]:
@@ -43,7 +46,7 @@ class Bind(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         attributes = READ_ONLY * self.read_only | NO_DEVICES * (not self.dev)
-        attributes |= NO_SUID * (not self.suid)
+        attributes |= NO_SUID * (not self.suid) | NO_EXEC * self.no_exec
         for source in found:
             tree.bind_inner(source, self.target, attributes)
 

@@ -299,6 +299,7 @@ FEATURE = Feature(
         _row("ro_overlay DST", "mount a read-only overlay of two or more layers on DST"),
         _row("size BYTES", "size limit for what the next option mounts, such as 512M"),
         _row("perms MODE", "octal mode for what the next option creates"),
+        _row("noexec", "let no file be executed in what the next option mounts"),
     ),
     read=_read,
     needs={

@@ -25,15 +25,17 @@ class Tmpfs(Operation):
     """Mount a tmpfs.
 
     size: its limit in bytes; None for the kernel's default, half of the memory. perms: the mode of
-    its root directory.
+    its root directory. no_exec: let no file be executed.
     """
 
     size: int | None = None
     perms: int = 0o755
+    no_exec: bool = False
 
     def describe(self) -> str:
         size = "" if self.size is None else f" of {self.size} bytes"
-        return f"mount a tmpfs{size} on {self.target}, mode {self.perms:04o}"
+        nothing = ", with nothing to execute" * self.no_exec
+        return f"mount a tmpfs{size} on {self.target}, mode {self.perms:04o}{nothing}"
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
@@ -44,7 +46,8 @@ class Tmpfs(Operation):
         size = "" if self.size is None else f",size={self.size}"
         point = tree.point_inner(self.target, directory=True, perms=self.perms)
         data = f"mode={self.perms:o}{size}"
-        os.close(tree.fresh_inner(point, self.target, "tmpfs", PLAIN, data))
+        flags = PLAIN | constants.MS_NOEXEC * self.no_exec
+        os.close(tree.fresh_inner(point, self.target, "tmpfs", flags, data))
 
 
 class _Fresh(Operation):

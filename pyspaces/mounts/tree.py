@@ -24,6 +24,7 @@ _DIRECTORY = _PATH | os.O_DIRECTORY
 # Of these, MS_* and MOUNT_ATTR_* have the same bits.
 READ_ONLY, NO_DEVICES = constants.MOUNT_ATTR_RDONLY, constants.MOUNT_ATTR_NODEV
 NO_SUID = constants.MOUNT_ATTR_NOSUID
+NO_EXEC = constants.MS_NOEXEC  # the bit of MOUNT_ATTR_NOEXEC, too
 PLAIN = NO_DEVICES | NO_SUID
 # As far as remounts are concerned, MS_* and ST_* (of statvfs(3)) have the same bits.
 _KEPT = PLAIN | READ_ONLY | constants.MS_NOEXEC

@@ -33,26 +33,27 @@ if TYPE_CHECKING:
     Words = tuple[str, ...]
 
 # Modifiers, which belong to the next operation. SOURCE sets its field `lower`.
-SIZE, PERMS, SOURCE = "size", "perms", "overlay-src"
+SIZE, PERMS, SOURCE, NO_EXEC = "size", "perms", "overlay-src", "noexec"
+MOUNT = "mount"
 HOST_RO, THROWAWAY = "host-ro", "throwaway"
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _BIND, _FD, _AT = ("source", "target"), ("fd", "target"), ("target",)
 
 # For each name: the operation, the fields that its words set, its modifiers, and other fields.
 OPERATIONS: dict[str, tuple[Callable[..., Operation], Words, Words, dict[str, bool]]] = {
-    "bind": (Bind, _BIND, (), {}),
-    "ro-bind": (Bind, _BIND, (), {"read_only": True}),
-    "dev-bind": (Bind, _BIND, (), {"dev": True}),
-    "bind-try": (Bind, _BIND, (), {"optional": True}),
-    "ro-bind-try": (Bind, _BIND, (), {"read_only": True, "optional": True}),
-    "dev-bind-try": (Bind, _BIND, (), {"dev": True, "optional": True}),
-    "bind-suid": (Bind, _BIND, (), {"suid": True}),
+    "bind": (Bind, _BIND, (NO_EXEC,), {}),
+    "ro-bind": (Bind, _BIND, (NO_EXEC,), {"read_only": True}),
+    "dev-bind": (Bind, _BIND, (NO_EXEC,), {"dev": True}),
+    "bind-try": (Bind, _BIND, (NO_EXEC,), {"optional": True}),
+    "ro-bind-try": (Bind, _BIND, (NO_EXEC,), {"read_only": True, "optional": True}),
+    "dev-bind-try": (Bind, _BIND, (NO_EXEC,), {"dev": True, "optional": True}),
+    "bind-suid": (Bind, _BIND, (NO_EXEC,), {"suid": True}),
     "bind-fd": (BindFd, _FD, (), {}),
     "ro-bind-fd": (BindFd, _FD, (), {"read_only": True}),
     "bind-data": (BindData, _FD, (PERMS,), {}),
     "ro-bind-data": (BindData, _FD, (PERMS,), {"read_only": True}),
     "file": (File, _FD, (PERMS,), {}),
-    "tmpfs": (Tmpfs, _AT, (SIZE, PERMS), {}),
+    "tmpfs": (Tmpfs, _AT, (SIZE, PERMS, NO_EXEC), {}),
     "proc": (Proc, _AT, (), {}),
     "dev": (Dev, _AT, (), {}),
     "sysfs": (Sysfs, _AT, (), {}),
@@ -158,15 +159,18 @@ class _Reading:
             self._take_words(name.replace("_", "-"), words)
 
     def _take_words(self, name: str, words: list[str]) -> None:
-        if name in (SIZE, PERMS, SOURCE):
+        if name in (SIZE, PERMS, SOURCE, NO_EXEC):
             self._keep(name, words)
-            return
-        if name in (HOST_RO, THROWAWAY) and not words:
-            if name == HOST_RO:
-                self.operations += sets.host_ro(proc=self._proc)
-            else:
-                self.operations += sets.throwaway(proc=self._proc, user=self._user)
-            return
+        elif name == MOUNT:
+            self._take_value(words)
+        elif name == HOST_RO and not words:
+            self.operations += sets.host_ro(proc=self._proc)
+        elif name == THROWAWAY and not words:
+            self.operations += sets.throwaway(proc=self._proc, user=self._user)
+        else:
+            self._take_operation(name, words)
+
+    def _take_operation(self, name: str, words: list[str]) -> None:
         waiting, self._waiting = self._waiting, {}
         if name not in OPERATIONS:
             known = ", ".join(OPERATIONS)
@@ -183,10 +187,28 @@ class _Reading:
             values = {field: _value(field, word) for field, word in zip(fields, words, strict=True)}
         except _Fault as fault:
             raise _Fault(f"{name}: {fault}") from None
+        if NO_EXEC in waiting:
+            waiting["no_exec"] = waiting.pop(NO_EXEC)
         more = {field: value for field, value in waiting.items() if value is not None}
         self.operations.append(kind(**values, **more, **fixed))
 
+    def _take_value(self, words: list[str]) -> None:
+        """Take the value of --mount=."""
+        from pyspaces.mounts import grammar
+
+        waiting, self._waiting = self._waiting, {}
+        for modifier in waiting:
+            raise _Fault(f"{modifier}: does not apply to --mount=, which has an option for it")
+        if len(words) != 1:
+            raise _Fault(f"mount: requires one word, but got {len(words)}")
+        try:
+            self.operations += grammar.operations_of(words[0], _value)
+        except (grammar.Wrong, _Fault) as fault:
+            raise _Fault(f"mount: {fault}") from None
+
     def _keep(self, name: str, words: list[str]) -> None:
+        if name == NO_EXEC and not words:
+            words = [""]
         if len(words) != 1:
             raise _Fault(f"{name}: requires one word, but got {len(words)}")
         if name == SOURCE:
@@ -220,6 +242,8 @@ def _texts(item: object) -> list[str]:
 
 def _value(field: str, text: str) -> str | int:
     """Return the value of a field for a word. Raises _Fault."""
+    if field == NO_EXEC:
+        return True
     if field == "fd":
         if not _is_number(text) or len(text) > 9:
             raise _Fault(f"{text!r} is not the number of a descriptor")

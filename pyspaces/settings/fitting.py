@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.feature import FLAG, MANY, OPTIONAL, PAIRS, TOGGLE
+from pyspaces.feature import FLAG, MANY, OPERATION, OPTIONAL, PAIRS, TOGGLE
 from pyspaces.record import told
 
 # Id maps have forms of their own: `idmap.entries` reads them.
@@ -28,7 +28,7 @@ def fitted(name: str, kind: str, value: object) -> object:
         raise Misfit(f"takes a list of operations, and is {told(value)}")
     if name == "command":
         return _words_of(value)
-    if kind in (FLAG, TOGGLE):
+    if kind in (FLAG, TOGGLE, OPERATION):
         raise Misfit(f"takes True or False, and is {told(value)}")
     if kind == OPTIONAL:
         return str(_scalar(value, "True, False, a text or a number, and is"))

@@ -6,7 +6,7 @@ Pure but for the caller's own ids; runs in the parent.
 from __future__ import annotations
 
 from pyspaces.errors import UsageFault
-from pyspaces.feature import FLAG, HOLDING, MANY, OPTIONAL, ORDERED, TOGGLE, VALUE, Given
+from pyspaces.feature import FLAG, HOLDING, MANY, OPERATION, OPTIONAL, ORDERED, TOGGLE, VALUE, Given
 from pyspaces.kernel import namespaces
 from pyspaces.plan.plan import PARTS, Plan
 from pyspaces.settings import _table
@@ -87,7 +87,7 @@ def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, 
 
 def _fits(kind: str, value: Any) -> bool:
     """Return whether a value has exactly the type of its kind."""
-    if kind in (FLAG, TOGGLE):
+    if kind in (FLAG, TOGGLE, OPERATION):
         return value is True or value is False
     if kind == OPTIONAL and value is True:
         return True

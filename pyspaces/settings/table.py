@@ -5,9 +5,20 @@ Pure; runs in any process. The options of the command line and their completion 
 
 from __future__ import annotations
 
-from pyspaces.feature import CONFINEMENT, NAMESPACES, OPTIONAL, SETUP, Setting, flag, many, value
+from pyspaces.feature import (
+    CONFINEMENT,
+    NAMESPACES,
+    OPERATION,
+    OPTIONAL,
+    SETUP,
+    Setting,
+    flag,
+    many,
+    value,
+)
 from pyspaces.features.network.uplink import WORDS
 from pyspaces.kernel import namespaces
+from pyspaces.mounts.grammar import TYPES
 from pyspaces.plan.features import FEATURES
 
 
@@ -27,7 +38,12 @@ SETTINGS: tuple[Setting, ...] = (
         help="new net namespace: network devices; MODE is none (default), or user for a way out;"
         " NAME is a network, or a command, PID or path whose network is shared",
     ),
-    _namespace("mount", "-m"),
+    _namespace("mount", "-m").replace(
+        kind=OPERATION,
+        metavar="type=TYPE,...",
+        words=tuple(f"type={name}," for name in TYPES),
+        help="new mount namespace: mount points; with a value, mount this in it; repeatable",
+    ),
     _namespace("uts", "-u"),
     _namespace("ipc", "-i"),
     _namespace("cgroup", "-C"),

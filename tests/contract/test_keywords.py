@@ -10,7 +10,7 @@ import pytest
 from pyspaces import Chroot, Container, Inject, Popen, UsageFault, get_context, run, setns, settings
 from pyspaces.kernel import namespaces
 from pyspaces.library import keywords, space
-from pyspaces.settings import FLAG, OPTIONAL, ORDERED, TOGGLE
+from pyspaces.settings import FLAG, OPERATION, OPTIONAL, ORDERED, TOGGLE
 
 TYPES = typing.get_type_hints(keywords.Space)
 
@@ -30,7 +30,7 @@ def test_the_types_are_those_of_the_table() -> None:
         row = settings.BY_NAME.get(name)
         if row is None:
             assert keyword in ("mounts", "flags")
-        elif row.kind in (FLAG, ORDERED) or keyword in space.ALIASES:
+        elif row.kind in (FLAG, ORDERED, OPERATION) or keyword in space.ALIASES:
             assert TYPES[keyword] is bool, keyword
         elif row.kind == TOGGLE:
             assert TYPES[keyword] == bool | None, keyword

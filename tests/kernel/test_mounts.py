@@ -861,3 +861,25 @@ def test_a_plan_goes_through_json(pyspaces: Run, src: Path, tmp_path: Path) -> N
     done = pyspaces("run", "--plan", str(plan))
     assert done.returncode == 2
     assert "mounts.operations[2].kind: 'Flood' is none of" in done.stderr
+
+
+def test_values_of_mount_are_what_the_kernel_says(tmp_path: Path) -> None:
+    """With the attributes that an option asks for, and those that hold anyway."""
+    (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
+    (tmp_path / "program").chmod(0o755)
+    words = [
+        "--mount=type=tmpfs,target=/mnt,size=1m,mode=710,noexec,ro",
+        f"--mount=type=bind,source={tmp_path},target=/opt,noexec",
+        "--noexec",
+        *("--bind", str(tmp_path), "/srv"),
+        *("--bind", str(tmp_path), "/media"),
+    ]
+    show = "cat /proc/self/mountinfo; stat -c %a /mnt; for d in opt srv media; do /$d/program; done"
+    done = outcome([SCRIPT, "run", "--user", *words, "--", "sh", "-c", show])
+    options = {row.split()[4]: row.split()[5] for row in done.stdout.splitlines() if " - " in row}
+    assert options["/mnt"].startswith("ro,nosuid,nodev,noexec")
+    assert options["/opt"].startswith("rw,nosuid,nodev,noexec")
+    assert "noexec" in options["/srv"]
+    assert "noexec" not in options["/media"]
+    assert done.stdout.split()[-2:] == ["710", "ran"]
+    assert done.stderr.count("Permission denied") == 2

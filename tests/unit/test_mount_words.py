@@ -39,7 +39,9 @@ def test_any_words_are_taken_or_refused(items: list[tuple[str, list[str]]]) -> N
 
 def test_every_option_is_an_operation_or_about_one() -> None:
     known = {name.replace("-", "_") for name in words.OPERATIONS}
-    known |= {name.replace("-", "_") for name in (words.SIZE, words.PERMS, words.SOURCE)}
+    known |= {
+        name.replace("-", "_") for name in (words.SIZE, words.PERMS, words.SOURCE, words.NO_EXEC)
+    }
     known |= {"host_ro", "throwaway"}
     assert known == set(NAMES)
 

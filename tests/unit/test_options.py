@@ -18,6 +18,7 @@ from pyspaces.settings import (
     BY_NAME,
     FLAG,
     MANY,
+    OPERATION,
     OPTIONAL,
     ORDERED,
     PAIRS,
@@ -58,17 +59,19 @@ def test_an_option_has_the_names_of_its_setting() -> None:
         assert option.is_flag == (setting.kind in (FLAG, TOGGLE))
         words = len(setting.metavar.split())
         ordered = setting.kind == ORDERED
-        assert option.multiple == (setting.kind in (MANY, PAIRS) or (ordered and words > 0))
+        assert option.multiple == (
+            setting.kind in (MANY, PAIRS, OPERATION) or (ordered and words > 0)
+        )
         assert option.nargs == (2 if setting.kind == PAIRS else (ordered and words) or 1)
         bare = ordered and not words
-        assert option.count == (bare or setting.kind == OPTIONAL)
+        assert option.count == (bare or setting.kind in (OPTIONAL, OPERATION))
         assert option.help == setting.help
 
 
 def test_nothing_given_is_nothing_used() -> None:
     taken = parse()
     empty: dict[str, object] = {FLAG: False, TOGGLE: None, VALUE: None, MANY: (), PAIRS: ()}
-    empty[OPTIONAL] = None
+    empty |= {OPTIONAL: None, OPERATION: False}
     assert options.used(taken, BY_NAME) == {
         row.name: empty[row.kind] for row in SETTINGS if row.kind != ORDERED
     }
@@ -83,14 +86,14 @@ def test_operations_are_one_list_in_the_order_of_the_command_line() -> None:
     )
     words = (
         "--tmpfs /a --bind b /b --read-only --user --tmpfs /c --size=1 --bind d /d"
-        " --overlay u w /o --read-only -- --bind x y"
+        " --overlay u w /o --read-only --mount --mount=type=proc -m -- --bind x y"
     )
     command.main(words.split(), standalone_mode=False)
     assert found["mounts"] == [
         ["tmpfs", "/a"], ["bind", "b", "/b"], ["read_only"], ["tmpfs", "/c"], ["size", "1"],
-        ["bind", "d", "/d"], ["overlay", "u", "w", "/o"], ["read_only"],
+        ["bind", "d", "/d"], ["overlay", "u", "w", "/o"], ["read_only"], ["mount", "type=proc"],
     ]  # fmt: skip
-    assert found["user"] is True
+    assert found["user"] is found["mount"] is True
     assert not {"tmpfs", "bind", "read_only", "overlay"} & set(found)
 
 
@@ -107,7 +110,7 @@ def test_every_kind_of_value() -> None:
 
 def test_short_flags_can_be_joined() -> None:
     taken = parse("-Upnmrc")
-    assert {name for name in BY_NAME if taken[name] is True} == {
+    assert {name for name in BY_NAME if taken[name] in (True, (True,))} == {
         *("user", "pid", "net", "mount", "map_root", "map_current")
     }
 

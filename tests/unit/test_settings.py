@@ -45,7 +45,10 @@ def test_names_and_short_forms_are_given_once() -> None:
     assert len(BY_NAME) == len(SETTINGS)
     shorts = [setting.short for setting in SETTINGS if setting.short]
     assert len(set(shorts)) == len(shorts)
-    assert all(len(short) == 2 and short[0] == "-" for short in shorts)
+    letters = [short for short in shorts if short[:2] != "--"]
+    assert all(len(short) == 2 and short[0] == "-" for short in letters)
+    # Long ones are second names.
+    assert not {row.option for row in SETTINGS}.intersection(shorts)
     assert not {"-h", "-v"} & set(shorts)
 
 
@@ -65,8 +68,8 @@ def test_a_setting_says_what_it_is() -> None:
 def test_every_namespace_is_a_setting_that_implies_itself() -> None:
     for name in namespaces.NAMES:
         assert BY_NAME[name].implies == (name,)
-        kind = settings.OPTIONAL if name == "net" else settings.FLAG
-        assert BY_NAME[name].kind == kind
+        kinds = {"net": settings.OPTIONAL, "mount": settings.OPERATION}
+        assert BY_NAME[name].kind == kinds.get(name, settings.FLAG)
 
 
 # --- namespaces ------------------------------------------------------------------------------
@@ -408,6 +411,7 @@ def test_the_mapping_is_not_changed() -> None:
 texts_of = {
     settings.FLAG: st.none() | st.booleans(),
     settings.TOGGLE: st.none() | st.booleans(),
+    settings.OPERATION: st.none() | st.booleans(),
     settings.VALUE: st.none() | st.text(max_size=8),
     settings.OPTIONAL: st.none() | st.booleans() | st.sampled_from(WORDS) | st.text(max_size=8),
     settings.MANY: st.lists(st.text(max_size=8), max_size=3),
