@@ -28,8 +28,11 @@ BARE = "python -c pass"
 CROWD = 100
 # What confinement costs over the plain launch.
 CONFINEMENTS = (
-    *("--rlimit core=0", "--allow-exec /", "--seccomp-deny @mount", "--seccomp default"),
-    "--sandbox",
+    *("--rlimit core=0", "--umask 022", "--nice 1", "--oom-score-adj 500", "--cpu-list 0"),
+    *("--ionice idle", "--no-new-privs", "--user --cap-drop all", "--user --no-nested-users"),
+    *("--allow-exec / --allow-read /", "--allow-connect none", "--scope abstract,signal"),
+    *("--seccomp-deny @mount", "--seccomp default", "--no-terminal-injection"),
+    *("--user --host-ro", "--close-fds", "--user --pid --new-session", "--sandbox"),
 )
 # As for these, if this host lets us have a cgroup.
 CGROUP = "--memory 1G --pids 100"

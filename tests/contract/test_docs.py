@@ -15,7 +15,7 @@ import click
 import pytest
 from conftest import MUST_RUN, SCRIPT, outcome
 
-from pyspaces import cli, hints, status
+from pyspaces import cli, hints, settings, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
@@ -371,3 +371,13 @@ def test_the_second_command_of_the_readme_tests(
         PYTEST_ADDOPTS="tests/unit/test_idmap.py tests/unit/test_namespaces.py -q",
     )
     assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_page_on_security_has_what_the_sandbox_stands_for() -> None:
+    page = (PAGE.parent / "pyspaces-security.7").read_text()
+    plan = settings.plan_from({"sandbox": True, "command": ["true"]})
+    words = [*plan.namespaces, "map-current", "host-ro", "no-new-privs", "no-nested-users"]
+    for text in (page.partition("stands for")[2].partition("prints it")[0], RUN_PAGE.read_text()):
+        told = {word.lstrip("-") for word in re.findall(r"[\w-]+", text)}
+        assert {*words, "new-session", "cap-drop", "seccomp"} <= told
+    assert '"man/pyspaces-security.7" = "share/man/man7/' in (ROOT / "pyproject.toml").read_text()

@@ -127,6 +127,7 @@ REFUSED = {
     "native:161": "EPERM",  # chroot
     "native:250:1": "EPERM",  # keyctl
     "native:248": "EPERM",  # add_key
+    "native:249": "EPERM",  # request_key
     "native:101": "EPERM",  # ptrace
     "native:310": "EPERM",  # process_vm_readv
     "native:321": "EPERM",  # bpf
