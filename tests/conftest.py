@@ -205,7 +205,7 @@ def _children() -> set[int]:
 
 
 def _state() -> tuple[set[str], set[int], str]:
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
     return set(_descriptors()), _children(), mounts
 
 
@@ -300,7 +300,7 @@ def processes_with(token: str) -> list[int]:
 def has_ended(pid: int) -> bool:
     """Tell whether a process has ended: of an orphan, process 1 may leave the entry for seconds."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         return True
     return state in "ZX"
