@@ -85,6 +85,11 @@ def stop(name: str, *, grace: float) -> None:
     and OSError if the process cannot be signalled.
     """
     holder = holder_of(name)
+    if holder.network:
+        from pyspaces.launch.network import shared  # noqa: PLC0415 - few names are networks
+
+        # First, while the name is not free: launches that wait for the network see it, and fail.
+        shared.remove_files(name)
     command = _open(holder.pid, holder.start)
     launcher = _open(holder.launcher, holder.launcher_start) if holder.launcher else -1
     opened = [descriptor for descriptor in (launcher, command) if descriptor >= 0]

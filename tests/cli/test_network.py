@@ -80,6 +80,13 @@ def test_what_is_in_use_is_removed_only_by_force(pyspaces: Run) -> None:
         assert networks.files(name) == []
 
 
+def test_a_network_can_be_stopped_like_a_hold() -> None:
+    with network() as name:
+        run("stop", name)
+        assert name not in networks.names()
+        assert networks.files(name) == []
+
+
 def test_addresses_and_names_that_cannot_be_had(pyspaces: Run) -> None:
     with network("--subnet", "10.5.0.0/30") as name, server(name, "--hostname", "web") as running:
         on = ("run", *own(name))
