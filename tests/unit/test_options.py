@@ -287,4 +287,5 @@ def test_a_short_form_takes_no_optional_value(
 
 def test_the_network_is_completed_with_its_fixed_words() -> None:
     found = [item.value for item in run.shell_complete(click.Context(run), "--net")]
-    assert found == ["--net", "--net=none", "--net=user", "--net=pasta", "--net=slirp4netns"]
+    words = ["--net", "--net=none", "--net=user", "--net=pasta", "--net=slirp4netns"]
+    assert found[: len(words)] == words  # behind them, networks of whoever runs the tests
