@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,13 +63,20 @@ def again(few: int, many: int) -> list[object]:
 
 
 _SHOWN = pytest.StashKey[int]()
+_PLACE = pytest.StashKey[str]()
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise TimeoutError(f"the test took more than {LIMIT} s")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.basetemp:
+        # pytest has one directory for all sessions of a user, and closes it to others whenever
+        # one begins: a command of another user then lost its way.
+        config.stash[_PLACE] = tempfile.mkdtemp(prefix="pyspaces-tests-")
+        config.option.basetemp = f"{config.stash[_PLACE]}/pytest"
     launch.use_server(SERVER)
     # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
     # would inherit it, and rightly keep it.
@@ -101,6 +109,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     faulthandler.unregister(signal.SIGALRM)
     os.close(config.stash[_SHOWN])
+    if place := config.stash.get(_PLACE, ""):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:
