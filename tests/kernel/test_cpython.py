@@ -121,6 +121,9 @@ globals().update(FOUND)
 @pytest.fixture(scope="module", autouse=True)
 def start_method() -> Iterator[None]:
     """Start what `multiprocessing` starts once: the resource tracker is a child and has a pipe."""
+    # Each test forces three collections: not of what the tests before have left for the report.
+    gc.collect()
+    gc.freeze()
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("fork", force=True)
     resource_tracker.ensure_running()
