@@ -135,7 +135,7 @@ def many(words: list[str], count: str) -> object:
 
 SEND = """
 import os, socket, sys
-one = socket.create_connection(("11.0.0.1", 9), timeout=60)
+one = socket.create_connection(("11.0.0.1", 9009), timeout=60)
 one.sendall(bytes(int(sys.argv[1])))
 os._exit(0)
 """
@@ -152,7 +152,7 @@ def last(words: list[str], size: str, count: str) -> object:
 
 
 def counted() -> list[int]:
-    with socket.create_connection(("11.0.0.1", 7), timeout=60) as own:
+    with socket.create_connection(("11.0.0.1", 9007), timeout=60) as own:
         found: list[int] = json.loads(own.makefile().read())
     return found
 

@@ -125,7 +125,7 @@ def be_internet(ready: int) -> None:
     for act, own in serving:
         threading.Thread(target=act, args=(own,), daemon=True).start()
     counts: list[int] = []
-    sinks = (socket.create_server((SERVER, 9)), socket.create_server((SERVER, 7)))
+    sinks = (socket.create_server((SERVER, 9009)), socket.create_server((SERVER, 9007)))
     for tell, own in zip((sink, count), sinks, strict=True):
         threading.Thread(target=tell, args=(own, counts), daemon=True).start()
     os.write(ready, b".")
