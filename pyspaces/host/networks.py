@@ -78,9 +78,7 @@ def networks() -> list[Network]:
     for name in names():
         try:
             network = shared.SharedNetwork(name)
-        except SpaceError:
-            if name in names():
-                raise
+        except SpaceError:  # has ended, or is about to end
             continue
         try:
             members = tuple(

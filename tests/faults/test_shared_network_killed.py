@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import subprocess
 import time
@@ -20,6 +22,21 @@ Wait = Callable[..., None]
 def lab() -> Iterator[str]:
     with network() as name:
         yield name
+
+
+@pytest.mark.parametrize("number", again(1, 10))
+def test_a_list_while_networks_come_and_go(number: int) -> None:
+    loop = 'for at in 1 2 3; do "$1" network create $2 && "$1" network remove $2 || exit; done'
+    with contextlib.ExitStack() as stack:
+        loops = [
+            stack.enter_context(
+                subprocess.Popen(["sh", "-c", loop, "sh", SCRIPT, f"test-{os.getpid()}-{at}"])
+            )
+            for at in range(3)
+        ]
+        while any(one.poll() is None for one in loops):
+            networks.listed()
+    assert [one.returncode for one in loops] == [0] * 3
 
 
 @pytest.mark.parametrize("number", again(3, 100))

@@ -75,10 +75,21 @@ class SharedNetwork:
         self._files: list[int] = []
         try:
             self._files.append(_folder(name))
-            self._files.append(_open(_LOCK + name, self._files[0], os.O_RDWR))
+            self._files.append(self._open_lock())
         except BaseException:
             self.close()
             raise
+
+    def _open_lock(self) -> int:
+        try:
+            return _open(_LOCK + self.name, self._files[0], os.O_RDWR)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise self._removed() from None
+
+    def _removed(self) -> SpaceError:
+        return SpaceError(f"network: {self.name}: has been removed")
 
     def close(self) -> None:
         """Close it; more than once is fine."""
@@ -119,7 +130,7 @@ class SharedNetwork:
     def check_alive(self) -> None:
         """Raise SpaceError if it was removed meanwhile. To be called while it is locked."""
         if nsfs.has_ended(self.holder) or not os.fstat(self._files[1]).st_nlink:
-            raise SpaceError(f"network: {self.name}: has been removed")
+            raise self._removed()
 
     def members(self) -> list[Member]:
         """Return the commands on it, in the order in which they came."""
