@@ -46,7 +46,7 @@ def test_the_manager_says_what_is_delegated() -> None:
 
 def test_systemd_is_asked_for_a_scope_where_nothing_is_delegated() -> None:
     limits = ["--memory", "64M", "--pids", "20"]
-    for around in ([], ["--user", "--pid", "--init", "--cgroup"]):
+    for around in ([], ["--user", "--pid", "--init", "--cgroup"], ["--sandbox"]):
         done = outcome([SCRIPT, "run", *limits, *around, "--", *PLACE])
         assert (done.returncode, done.stderr) == (0, "")
         if around:
