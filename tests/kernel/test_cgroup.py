@@ -28,24 +28,17 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
 
 
-def _can_create() -> bool:
+def _has(*controllers: str) -> bool:
     try:
-        return os.access(cgroupfs.own(), os.W_OK)
+        place.find(controllers)
     except KernelError:
         return False
-
-
-def _lacks_memory() -> bool:
-    try:
-        place.find({"memory"})
-    except (place.NoPlace, KernelError):
-        return True
-    return False
+    return True
 
 
 # No features that a host has to have: what they are for is tested in tests/vm in any case.
-creates = pytest.mark.skipif(not _can_create(), reason="needs root, and cgroups of version 2")
-lacks = pytest.mark.skipif(not _lacks_memory(), reason="this host has the controller: see tests/vm")
+creates = pytest.mark.skipif(not _has(), reason="needs root, and cgroups of version 2")
+lacks = pytest.mark.skipif(_has("memory"), reason="this host has the controller: see tests/vm")
 
 
 @lacks
