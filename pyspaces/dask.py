@@ -25,7 +25,6 @@ from pyspaces.library.container import get_context
 from pyspaces.library.job import Job, Result, Task
 from pyspaces.library.progress import Progress
 from pyspaces.plan import Plan, checked
-from pyspaces.record import told
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
@@ -34,15 +33,14 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pyspaces.library import keywords as kw
-
-    Word = str | os.PathLike[str]
-    Command = str | list[Word] | list[str] | tuple[Word, ...] | Job
+    from pyspaces.library.job import Command
 
 __all__ = ["Job", "Result", "Run", "Spaces", "run"]
 
 # Seconds: between two looks at the workers; until a worker must have sent a result that it has; for
 # a run without a worker; for the workers to end the commands of a run that is given up.
 _LOOK, _FETCH, _PATIENCE, _ENDING = 1.0, 10.0, 60.0, 10.0
+_FETCHES = 10  # attempts
 
 
 def run(
@@ -62,7 +60,8 @@ def run(
     client: a Client of distributed, not an asynchronous one. commands: each a text for /bin/sh, a
     sequence of words, or a `Job`, which also has standard input and files: `files` are written to a
     directory of the command's own, and those of `collect` are brought back from there. commands may
-    be endless: only as many as keep the workers busy are taken ahead.
+    be endless: only as many as keep the workers busy are taken ahead. Output and files are held in
+    memory on their way: `shared` is for large ones.
 
     place: the path at which the command sees its own directory, which is mounted there; without
     one, where it is on the host. shared: a directory that all workers have, such as one of NFS;
@@ -111,23 +110,6 @@ def _task_of(
     )
 
 
-def _job_of(command: Command) -> Job:
-    """Return a command as a Job. Raises UsageFault for what is none."""
-    if isinstance(command, Job):
-        one = command
-    elif isinstance(command, str):
-        one = Job(words=("/bin/sh", "-c", command))
-    elif isinstance(command, list | tuple):
-        one = Job(words=tuple(map(os.fsdecode, command)))
-    else:
-        raise UsageFault([f"commands: takes texts, lists and Jobs, and has one {told(command)}"])
-    if not one.words:
-        raise UsageFault(["commands: one has no words"])
-    files = {job.checked_name(name): content for name, content in one.files.items()}
-    names = tuple(job.checked_name(name) for name in one.collect)
-    return one.replace(words=tuple(one.words), files=files, collect=names)
-
-
 def _perform(task: Task, index: int, one: Job) -> Result:
     """Run a command in a worker."""
     return job.perform(task, index, one, str(distributed.get_worker().address))
@@ -140,6 +122,7 @@ class _Flight:
         self.index, self.job, self.tries = index, one, tries
         self.future: Any = None
         self.workers: frozenset[str] = frozenset()
+        self.fetches = 0
 
 
 class Run(Iterator[Result]):
@@ -165,7 +148,7 @@ class Run(Iterator[Result]):
         self._client: Any = client
         self._task, self._retries = task, retries
         self._total = len(commands) if isinstance(commands, Sized) else None
-        self._waiting = enumerate(map(_job_of, commands))
+        self._waiting = enumerate(map(job.job_of, commands))
         self._again: list[_Flight] = []
         self._flying: dict[str, _Flight] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -303,27 +286,40 @@ class Run(Iterator[Result]):
             if failed := self._failed(self._flying.pop(future.key)):
                 yield failed
         ready = [one for one in known if one.key in self._flying]
-        for future, result in zip(ready, self._fetched(ready), strict=False):
-            if self._flying.pop(future.key, None):
+        for key, result in self._fetched({one.key: one for one in ready}):
+            if self._flying.pop(key, None):
                 yield result
 
-    def _fetched(self, futures: list[Any]) -> list[Result]:
-        """Return the results; none if a worker that has one does not send it."""
+    def _fetched(self, futures: dict[str, Any]) -> list[tuple[str, Result]]:
+        """Return the results, by keys; without those that a worker has but does not send."""
         if not futures:
             return []
 
         async def fetch() -> list[Result]:
-            found: list[Result] = await self._client.gather(futures, asynchronous=True)
+            waiting = self._client.gather(list(futures.values()), asynchronous=True)
+            found: list[Result] = await waiting
             return found
 
         try:
-            return list(self._client.sync(fetch, callback_timeout=_FETCH))
-        except Exception:  # noqa: BLE001 - of whatever has become of the worker
-            # The next look sees whether it has gone, and sends the command again.
-            for future in futures:
-                future.add_done_callback(self._landed.put)
+            results = self._client.sync(fetch, callback_timeout=_FETCH)
+        except Exception as error:  # noqa: BLE001 - of whatever has become of the worker
             time.sleep(_LOOK / 10)
-            return []
+            return list(self._unfetched(futures, error))
+        return list(zip(futures, results, strict=True))
+
+    def _unfetched(self, futures: dict[str, Any], error: Exception) -> Iterator[tuple[str, Result]]:
+        """Wait for these results again, and give up those that have failed too often.
+
+        The next look sees whether a worker has gone, and sends its commands again.
+        """
+        for key, future in futures.items():
+            flight = self._flying[key]
+            flight.fetches += 1
+            if flight.fetches <= _FETCHES:
+                future.add_done_callback(self._landed.put)
+                continue
+            text = visible(f"its result cannot be fetched: {error}")
+            yield key, Result(index=flight.index, words=flight.job.words, error=text)
 
     def _failed(self, flight: _Flight) -> Result | None:
         """Send a command again whose worker has died; after some tries, return that as a result."""

@@ -1,6 +1,6 @@
 """One command of a run on many machines: its files, its namespaces, its result.
 
-Runs in the worker, in any thread, but for `checked_name`, which the client calls.
+Runs in the worker, in any thread, but for `job_of` and `checked_name`, which the client calls.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from typing import Any, ClassVar
 from pyspaces.errors import EXECUTE, SpaceError, UsageFault
 from pyspaces.library.command import Popen, finished
 from pyspaces.plan import Plan
-from pyspaces.record import Record
+from pyspaces.record import Record, told
 from pyspaces.status import Status, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
+
+    Word = str | os.PathLike[str]
+    Command: TypeAlias = "str | list[Word] | list[str] | tuple[Word, ...] | Job"
 
 LARGEST_FILE = 256 << 20  # bytes of a file that is brought back
 
@@ -106,6 +110,23 @@ def checked_name(name: object) -> str:
     return str(path)
 
 
+def job_of(command: Command) -> Job:
+    """Return a command as a Job. Raises UsageFault for what is none."""
+    if isinstance(command, Job):
+        one = command
+    elif isinstance(command, str):
+        one = Job(words=("/bin/sh", "-c", command))
+    elif isinstance(command, list | tuple):
+        one = Job(words=tuple(map(os.fsdecode, command)))
+    else:
+        raise UsageFault([f"commands: takes texts, lists and Jobs, and has one {told(command)}"])
+    if not one.words:
+        raise UsageFault(["commands: one has no words"])
+    files = {checked_name(name): content for name, content in one.files.items()}
+    names = tuple(checked_name(name) for name in one.collect)
+    return one.replace(words=tuple(one.words), files=files, collect=names)
+
+
 def refusal(task: Task) -> str | None:
     """Return why this host cannot run the commands of a run; None if it can."""
     try:
@@ -114,7 +135,7 @@ def refusal(task: Task) -> str | None:
     except SpaceError as error:
         # Whether there is a `true` inside does not matter.
         if error.report is None or error.report.code != EXECUTE.code:
-            return str(error)
+            return "; ".join(line.strip() for line in str(error).splitlines())
     return None
 
 

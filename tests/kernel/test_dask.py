@@ -41,7 +41,7 @@ def cluster(workers):
 
 
 def run_program(text: str, *words: str | Path) -> list[str]:
-    done = outcome([sys.executable, "-W", "error::UserWarning", "-c", START + text, *words])
+    done = outcome([sys.executable, "-c", START + text, *words], timeout=220)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
