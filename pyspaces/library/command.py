@@ -50,7 +50,8 @@ _GIVEN = (
     *("restore_signals", "gid", "gids", "uid", "umask", "start_new_session", "process_group"),
 )
 _PIPES = slice(10, 16)
-_SETTINGS = {*space.TAKEN, *space.REFUSED}
+# close_fds is that of subprocess.Popen.
+_SETTINGS = {*space.TAKEN, *space.REFUSED} - {"close_fds"}
 
 
 class Popen(subprocess.Popen[Any]):
