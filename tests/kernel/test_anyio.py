@@ -14,7 +14,7 @@ import pytest
 from conftest import processes_with
 
 import pyspaces.anyio as spaces
-from pyspaces import UsageFault
+from pyspaces import UsageFault, create_subprocess_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,25 @@ def test_cancelling_kills_the_command_and_all_beneath_it(in_loop: Any) -> None:
         assert processes_with(token) == []
 
     in_loop(body)
+
+
+def test_the_interface_of_asyncio_works_under_uvloop() -> None:
+    if find_spec("uvloop") is None:
+        pytest.skip("uvloop cannot be installed here")
+
+    async def body() -> None:
+        process = await create_subprocess_exec(
+            *("sh", "-c", "cat; echo $$"), stdin=-1, stdout=-1, user=True, pid=True
+        )
+        assert (await process.communicate(b"in "))[0] == b"in 1\n"
+        process = await create_subprocess_exec("sleep", "1000", user=True, pid=True)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await process.wait()
+        assert process.returncode == -signal.SIGKILL
+
+    backend, options = LOOPS["uvloop"]
+    anyio.run(body, backend=backend, backend_options=options)
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(300, marks=pytest.mark.stress)])
