@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,15 +123,18 @@ def ends(handle: int) -> bool:
 
 
 def many(words: list[str], count: str) -> object:
-    before = sorted(os.listdir("/tmp"))
-    statuses = {
-        subprocess.run([*words, "--", "true"], check=False, stdin=subprocess.DEVNULL).returncode
-        for _ in range(int(count))
-    }
+    with tempfile.TemporaryDirectory() as runtime:
+        variables = os.environ | {"XDG_RUNTIME_DIR": runtime}
+        statuses = {
+            subprocess.run(
+                [*words, "--", "true"], check=False, stdin=subprocess.DEVNULL, env=variables
+            ).returncode
+            for _ in range(int(count))
+        }
+        files = os.listdir(runtime)
     devices = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True)
     names = sorted(line.split()[0].partition("@")[0] for line in devices.stdout.splitlines())
-    new = [name for name in sorted(os.listdir("/tmp")) if name not in before]
-    return [sorted(statuses), names, [name for name in new if "pyspaces-uplink" in name], left()]
+    return [sorted(statuses), names, files, left()]
 
 
 SEND = """
