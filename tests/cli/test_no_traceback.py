@@ -111,7 +111,30 @@ GOOD = {
         and row.metavar.split()[:1] in (["SRC"], ["DST"], ["TEXT"], ["PATH"], ["DIR"])
     },
     "overlay": ["/nonexistent", "/proc"],
+    "mount": [
+        "type=tmpfs,target=/mnt",
+        "type=x",
+        "target=/",
+        "x=",
+        "type=bind,source=/,target=/mnt",
+    ],
+    "net": ["none", "no-such-name", "999999999", "/etc/passwd", ""],
+    "ip": ["10.77.0.2", "x"],
+    "dns": ["192.0.2.1", "none", "x"],
+    "add_host": ["a=192.0.2.1", "a=", "x"],
+    "argv0": ["name", "", "-"],
+    "keep_fd": ["0", "99", "x"],
+    **{
+        name: ["0", "1", "99", "x"]
+        for name in ("info_fd", "block_fd", "userns_block_fd", "sync_fd")
+    },
+    "lock_file": ["/etc/passwd", "/nonexistent", ""],
 }
+
+
+def test_every_option_has_values() -> None:
+    assert {row.name for row in TAKES_TEXT} <= set(GOOD)
+
 
 # No NUL, which no argument can hold; no surrogates here, they come with the bytes.
 odd_text = st.one_of(

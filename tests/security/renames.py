@@ -209,7 +209,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    others = {"perms", "size", "overlay-src", "host-ro", "throwaway"}
+    others = {"perms", "size", "noexec", "overlay-src", "host-ro", "throwaway"}
     table = {row.option[2:] for row in settings.SETTINGS if row.kind == ORDERED}
     assert table == {*OPERATIONS, *others}, table ^ {*OPERATIONS, *others}
     main()

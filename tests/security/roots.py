@@ -232,7 +232,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     # Every operation of the table of settings is looked at, or named as one without a target.
-    others = {"perms", "size", "overlay-src", "read-only", "host-ro", "throwaway"}
+    others = {"perms", "size", "noexec", "overlay-src", "read-only", "host-ro", "throwaway"}
     table = {row.option[2:] for row in settings.SETTINGS if row.kind == ORDERED}
     assert table == {*OPERATIONS, *REFUSED, *others}, table ^ {*OPERATIONS, *REFUSED, *others}
     main()
