@@ -67,13 +67,19 @@ class Arranging(Service):
 
     def _map(self, child: Spawned) -> bool:
         """Write the id maps, or wait for those that others write; return as `write_maps` does."""
-        launch = self.launch
+        launch, block = self.launch, self._wanted.userns_block
+        if block is not None:
+            self._inform(child)
+            return waiting.take_maps(launch, child, block)
+        may_set_groups = prepare.write_maps(launch.plan, child, launch.observe)
+        # Only now is whoever enters the user namespace somebody in there.
+        self._inform(child)
+        return may_set_groups
+
+    def _inform(self, child: Spawned) -> None:
         if self._wanted.info is not None:
-            waiting.inform(launch, child, self._wanted.info)
+            waiting.inform(self.launch, child, self._wanted.info)
             self._close(self._wanted.info)
-        if self._wanted.userns_block is not None:
-            return waiting.take_maps(launch, child, self._wanted.userns_block)
-        return prepare.write_maps(launch.plan, child, launch.observe)
 
     def _close(self, number: int) -> None:
         if number in self._ours:
