@@ -126,6 +126,7 @@ print("done")
 """
 
 
+@pytest.mark.stress
 def test_a_worker_that_dies_takes_its_command_along_and_another_runs_it(
     tmp_path: Path, wait_until: Any
 ) -> None:
