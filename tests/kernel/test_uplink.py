@@ -178,11 +178,13 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     for what in names:
         path = f"/proc/{pid}/{what}"
         try:
+            # Nothing: of a zombie, which may be another test's.
             if what == "fd":
-                [os.readlink(f"{path}/{number}") for number in os.listdir(path)]
+                if not [os.readlink(f"{path}/{number}") for number in os.listdir(path)]:
+                    continue
             elif what in ("cwd", "root"):
                 os.stat(path + "/")
-            elif not open(path, "rb").read(10):  # of a zombie, which may be another test's
+            elif not open(path, "rb").read(10):
                 continue
         except OSError:
             continue
