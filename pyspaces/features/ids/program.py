@@ -25,7 +25,7 @@ else:
 
 _WORD = struct.Struct("i")
 # After the caller's own PATH, which may be short under a service manager.
-_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 class Finished(Record):
@@ -37,7 +37,7 @@ class Finished(Record):
 
 def find(name: str) -> str | None:
     """Return the path of program `name`, from PATH or the usual directories, or None."""
-    for folder in (*os.get_exec_path(), *_FOLDERS):
+    for folder in (*os.get_exec_path(), *FOLDERS):
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path

@@ -14,6 +14,7 @@ import select
 import time
 
 from pyspaces.errors import Refusal
+from pyspaces.features.ids.program import FOLDERS
 from pyspaces.kernel import libc, nsfs, spawn
 from pyspaces.launch.network import flushing, helper
 from pyspaces.launch.outer.ending import discard
@@ -31,7 +32,6 @@ else:
     import _signal as signal  # plain numbers: see status.py
 
 NAME = b"pyspaces-uplink"
-_FOLDERS = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Takes 25 ms by itself, and much longer on a busy machine. In seconds.
 _PATIENCE = 60.0
 _LONGEST = 2000  # bytes of its last messages that are kept
@@ -133,7 +133,7 @@ def _become_inner(words: Sequence[str], ends: Sequence[int], parent: int) -> Non
     for number, end in enumerate(moved):
         os.dup2(end, number, inheritable=True)
     spawn.close_others(*range(len(ends)))
-    variables: Mapping[bytes, bytes] = {b"PATH": _FOLDERS, b"LC_ALL": b"C"}
+    variables: Mapping[str, str] = {"PATH": ":".join(FOLDERS), "LC_ALL": "C"}
     try:
         os.execve(words[0], [*words], variables)
     except OSError as error:
