@@ -353,9 +353,7 @@ def fate_on(process: int, number: int) -> str:
     # A file that has vanished: a process that was reaped. What it was asked is not to be judged.
     if state is None or state[:1] in "ZX":
         return TAKEN
-    one, shared, blocked, ignored, caught = (
-        int(mask or "0", 16) >> (number - 1) & 1 for mask in masks
-    )
+    one, shared, blocked, ignored, caught = _bits(masks, number)
     if ignored or caught:
         return TAKEN
     if one or shared:
@@ -369,13 +367,16 @@ def fate_on(process: int, number: int) -> str:
     return TAKEN if procfs.is_in_sigwait(process, number) else DEFAULT
 
 
+def _bits(masks: Iterable[str | None], number: int) -> list[int]:
+    """Return the bit of a signal in each mask of /proc/PID/status."""
+    return [int(mask or "0", 16) >> (number - 1) & 1 for mask in masks]
+
+
 def is_undelivered(process: int, number: int) -> bool:
     """Return whether a process has a handler for a signal that it has got and not handled yet.
 
     If it is within execve(2), it never will: the handler goes, the signal stays.
     """
     fields = ("SigPnd", "ShdPnd", "SigBlk", "SigCgt")
-    one, shared, blocked, caught = (
-        int(mask or "0", 16) >> (number - 1) & 1 for mask in procfs.status_fields(process, fields)
-    )
+    one, shared, blocked, caught = _bits(procfs.status_fields(process, fields), number)
     return bool(caught and (one or shared) and not blocked)
