@@ -167,28 +167,21 @@ def _run(task: Task, job: Job, directory: str | None, blank: Result) -> Result:
     started: list[Popen] = []
 
     def start(**pipes: Any) -> Popen:
-        if task.run in _Runs.over:
-            raise SpaceError("the run is over")
-        command = Popen(job.words, **_launch_of(task, directory), **pipes)
-        started.append(command)
-        with _Runs.lock:
-            _Runs.commands.setdefault(task.run, set()).add(command)
-            is_over = task.run in _Runs.over
-        if is_over:
-            command.kill()
-        return command
+        started.append(_start(task, job, directory, pipes))
+        return started[0]
 
-    own: dict[str, Any] = {
-        "capture_output": True,
-        "timeout": task.timeout,
-        "check": False,
-        "given": {},
-    }
     timed_out = False
     stdout = stderr = b""
     try:
         # Not the standard input of the worker.
-        done = finished(start, input=job.input or b"", **own)
+        done = finished(
+            start,
+            input=job.input or b"",
+            capture_output=True,
+            timeout=task.timeout,
+            check=False,
+            given={},
+        )
         stdout, stderr = done.stdout, done.stderr
     except subprocess.TimeoutExpired as error:
         timed_out = True
@@ -205,6 +198,19 @@ def _run(task: Task, job: Job, directory: str | None, blank: Result) -> Result:
         stderr=stderr,
         timed_out=timed_out,
     )
+
+
+def _start(task: Task, job: Job, directory: str | None, pipes: dict[str, Any]) -> Popen:
+    """Start the command, where `end` finds it. Raises SpaceError if the run is over."""
+    if task.run in _Runs.over:
+        raise SpaceError("the run is over")
+    command = Popen(job.words, **_launch_of(task, directory), **pipes)
+    with _Runs.lock:
+        _Runs.commands.setdefault(task.run, set()).add(command)
+        is_over = task.run in _Runs.over
+    if is_over:
+        command.kill()
+    return command
 
 
 def _launch_of(task: Task, directory: str | None) -> dict[str, Any]:
