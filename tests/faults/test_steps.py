@@ -152,6 +152,8 @@ def each(*, usual: int) -> pytest.MarkDecorator:
         if step.title in (OF_CGROUP, IN_PLACE):
             continue
         marks = [pytest.mark.as_root] if step.title == KEEPING else []
+        # Else the launch is refused before its steps.
+        marks += [pytest.mark.needs("tun", "pasta")] if step.title == ATTACHING else []
         marks += [pytest.mark.stress] if index % usual else []
         rows.append(pytest.param(index, id=step.title.replace(" ", "-"), marks=marks))
     return pytest.mark.parametrize("index", rows)
