@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -218,7 +219,9 @@ def test_killing_the_launcher_takes_everything(wait_until: Callable[..., None]) 
     wait_until(lambda: not processes_with(token), "everything gone")
 
 
-def test_the_reader_of_standard_output_sees_its_end(pyspaces: Launch, tmp_path: Path) -> None:
+def test_the_reader_of_standard_output_sees_its_end(
+    tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
     """Process 1 holds no copy: what has closed its output is done with it."""
     fifo = tmp_path / "go"
     os.mkfifo(fifo)
@@ -227,16 +230,26 @@ def test_the_reader_of_standard_output_sees_its_end(pyspaces: Launch, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as launcher:
-        assert launcher.stdout is not None
-        assert launcher.stdout.readline() == b"up\n"
-        assert processes_of(launcher.pid)
-        (init,) = processes_of(launcher.pid)
-        if not IS_ROOT:  # nobody else may look
-            with pytest.raises(PermissionError):
-                os.listdir(f"/proc/{init}/fd")
+        try:
+            assert launcher.stdout is not None
+            assert launcher.stdout.readline() == b"up\n"
+            (init,) = processes_of(launcher.pid)
+            output = os.readlink(f"/proc/self/fd/{launcher.stdout.fileno()}")
+            if IS_ROOT:
+                # The command may be up before process 1 is as far.
+                wait_until(lambda: output not in _open_in(init), "the copy of process 1 closed")
+            else:  # nobody else may look
+                with pytest.raises(PermissionError):
+                    os.listdir(f"/proc/{init}/fd")
+            fifo.write_text("\n")
+            assert launcher.wait(60) == 0
+        finally:
             launcher.kill()
-            return
-        fds = [os.readlink(path) for path in Path(f"/proc/{init}/fd").iterdir()]
-        assert os.readlink(f"/proc/self/fd/{launcher.stdout.fileno()}") not in fds
-        fifo.write_text("\n")
-        assert launcher.wait(60) == 0
+
+
+def _open_in(process: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            found.add(os.readlink(entry))
+    return found
