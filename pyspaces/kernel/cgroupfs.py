@@ -168,6 +168,11 @@ def kill_each(cgroup: str) -> None:
                 os.close(pidfd)
 
 
+def is_populated(cgroup: str) -> bool:
+    """Return whether a process is in or beneath a cgroup; of version 1, which has no such event."""
+    return any(words_of(directory, "cgroup.procs") for directory in _beneath(cgroup))
+
+
 def remove(path: str) -> None:
     """Remove a cgroup and those beneath it, none of which may have processes: rmdir(2).
 

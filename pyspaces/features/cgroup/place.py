@@ -15,14 +15,14 @@ import errno
 import os
 
 from pyspaces.errors import Refusal
-from pyspaces.features.cgroup import systemd
-from pyspaces.kernel import cgroupfs, mountinfo, procfs
+from pyspaces.features.cgroup import older, systemd
+from pyspaces.kernel import cgroupfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 _UNITS = (".slice", ".scope", ".service")
 _DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark; the first since version 251
@@ -68,7 +68,10 @@ def find(needed: Collection[str]) -> Place:
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
-        reasons = ["no mount of version 2 has the cgroup of this process", *_older(needed)]
+        reasons = [
+            "no mount of version 2 has the cgroup of this process",
+            *older.faults(sorted(needed)),
+        ]
         raise NoPlace(needed, reasons, _hint(needed)) from None
     reasons, alone = [], None
     for path in cgroupfs.up_from(own):
@@ -81,7 +84,7 @@ def find(needed: Collection[str]) -> Place:
             reasons.append(f"{path}: {found}")
     if alone:
         return alone
-    raise NoPlace(needed, [*reasons, *_older(needed)], _hint(needed))
+    raise NoPlace(needed, [*reasons, *older.faults(sorted(needed))], _hint(needed))
 
 
 def _place(path: str, needed: Collection[str], *, is_own: bool) -> str | Place:
@@ -155,16 +158,9 @@ def _is_delegated(unit: str) -> bool:
 # --- why not, and what to do ---------------------------------------------------------------------
 
 
-def _older(needed: Collection[str]) -> Iterator[str]:
-    """Yield where version 1 has the controllers."""
-    for row in mountinfo.mounts():
-        if row.kind == "cgroup" and (names := sorted(row.options.intersection(needed))):
-            yield f"{row.point}: version 1 has {', '.join(names)} here, which is not supported"
-
-
 def _hint(needed: Collection[str]) -> str | None:
     """Return the cure, if the state of the host shows it."""
-    if list(_older(needed)):
+    if list(older.faults(needed)):
         return "boot with version 2 alone: with systemd, by systemd.unified_cgroup_hierarchy=1"
     user = os.geteuid()
     if user and os.path.isdir(systemd.BOOTED) and not os.path.exists(systemd.socket_of_manager()):

@@ -23,7 +23,7 @@ _LARGEST = (1 << 63) - 1
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h
 _LEAST_CPUS, _MOST_CPUS = 0.01, 8192
 _LAST_WEIGHT = 10000
-_PERIOD = 100_000  # microseconds, the default of cpu.max
+PERIOD = 100_000  # microseconds, the default of cpu.max
 # cpu.max takes no less than 1 ms of a period, so that 0.01 is the least; and no sixth digit.
 _CPU_DIGITS = 5
 
@@ -87,7 +87,7 @@ class Resources(Part):
         if self.pids is not None:
             yield Setting(controller="pids", file="pids.max", text=str(self.pids), option="pids")
         if self.cpus is not None:
-            text = f"{round(self.cpus * _PERIOD)} {_PERIOD}"
+            text = f"{round(self.cpus * PERIOD)} {PERIOD}"
             yield Setting(controller="cpu", file="cpu.max", text=text, option="cpus")
         if self.io_weight is not None:
             text = f"default {self.io_weight}"
