@@ -13,6 +13,7 @@ from pyspaces.feature import LIMITS, Feature, Part, Step, is_number, many, value
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
+from pyspaces.sizes import size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ NAMES = (
     *("sigpending", "msgqueue", "nice", "rtprio", "rttime"),
 )
 UNLIMITED = -1
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _LARGEST = (1 << 63) - 1  # RLIM_INFINITY is above it
 _MOST_CPUS = 8192  # NR_CPUS of the kernel, at most
 _CLASSES = ("none", "realtime", "best-effort", "idle")  # include/uapi/linux/ioprio.h, by number
@@ -130,13 +130,12 @@ def rlimit_of(text: str) -> Rlimit:
 def _number_of(text: str) -> int | None:
     if text in ("same", "unlimited"):
         return None if text == "same" else UNLIMITED
-    digits = text[:-1] if text[-1:].upper() in _UNITS and text[-1:] else text
-    unit = text[len(digits) :].upper()
-    if not is_number(digits, 19):
+    try:
+        return size_of(text)
+    except ValueError:
         raise ValueError(
             f"{text[:40]!r} is not a limit: a number, one with K, M, G or T, unlimited, or same"
-        )
-    return int(digits) << _UNITS[unit]
+        ) from None
 
 
 def umask_of(text: str) -> int:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 SIZE, PERMS, SOURCE, NO_EXEC = "size", "perms", "overlay-src", "noexec"
 MOUNT = "mount"
 HOST_RO, THROWAWAY = "host-ro", "throwaway"
-_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _BIND, _FD, _AT = ("source", "target"), ("fd", "target"), ("target",)
 
 # For each name: the operation, the fields that its words set, its modifiers, and other fields.
@@ -249,11 +248,12 @@ def _value(field: str, text: str) -> str | int:
             raise _Fault(f"{text!r} is not the number of a descriptor")
         return int(text)
     if field == SIZE:
-        number = text.rstrip("kKmMgG")
-        suffix = text[len(number) :].lower()
-        if not _is_number(number) or suffix not in _FACTORS or len(number) > 18:
-            raise _Fault(f"size: {text!r} is not a size: a number of bytes, or as 512K, 512M, 2G")
-        return int(number) * _FACTORS[suffix]
+        from pyspaces.sizes import size_of
+
+        try:
+            return size_of(text)
+        except ValueError as error:
+            raise _Fault(f"size: {error}") from None
     if field == PERMS:
         if not text or len(text) > 5 or text.strip("01234567"):
             raise _Fault(f"perms: {text!r} is not a mode: octal digits, such as 0755")

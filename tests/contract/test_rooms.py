@@ -22,7 +22,7 @@ ROOT = Path(pyspaces.__file__).parent
 
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
-WORDS = {"record", "pattern", "visible", "status", "errors", "feature"}
+WORDS = {"record", "pattern", "visible", "status", "errors", "feature", "sizes"}
 DOORSTEP = {"", "__main__", "anyio", "cli", "cloning", "dask", "finding"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
@@ -48,6 +48,7 @@ WORDS_KNOW = {
     "pyspaces.visible": {"pyspaces.errors"},
     "pyspaces.status": {"pyspaces.record"},
     "pyspaces.feature": {"pyspaces.record"},
+    "pyspaces.sizes": {"pyspaces.feature"},
     "pyspaces.errors": {
         "pyspaces.status",
         "pyspaces.kernel.libc",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pyspaces.feature import LIMITS, Feature, Part, Step, is_number, value
 from pyspaces.kernel import constants, libc
 from pyspaces.record import Record
+from pyspaces.sizes import size_of, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 UNLIMITED = -1
-_UNITS = "BKMGT"
 _LARGEST = (1 << 63) - 1
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h
 _LEAST_CPUS, _MOST_CPUS = 0.01, 8192
@@ -95,36 +95,15 @@ class Resources(Part):
 
     def __str__(self) -> str:
         sizes = {"memory": self.memory, "swap": self.swap}
-        rows = [f"{name} {size_text(size)}" for name, size in sizes.items() if size is not None]
+        rows = [f"{name} {_limit_text(size)}" for name, size in sizes.items() if size is not None]
         cpus = None if self.cpus is None else f"{self.cpus:g}"
         plain = {"pids": self.pids, "cpus": cpus, "io-weight": self.io_weight}
         rows += [f"{name} {number}" for name, number in plain.items() if number is not None]
         return ", ".join(rows)
 
 
-def size_text(size: int) -> str:
-    """Return a size as people write it: 512M for 512 << 20."""
-    if size == UNLIMITED:
-        return "unlimited"
-    unit = 0
-    while size and size % 1024 == 0 and unit < len(_UNITS) - 1:
-        size, unit = size // 1024, unit + 1
-    return f"{size}{_UNITS[unit] if unit else ''}"
-
-
-def size_of(text: str) -> int:
-    """Read a size: a number of bytes, or one with B, K, M, G or T. Raises ValueError.
-
-    Lower case is fine, and so are the forms 512MB and 512MiB, which mean the same.
-    """
-    word = text.upper()
-    for ending in ("IB", "B"):
-        if word.endswith(ending) and word.removesuffix(ending)[-1:] in tuple(_UNITS[1:]):
-            word = word.removesuffix(ending)
-    unit = word[-1:] if word[-1:] and word[-1:] in _UNITS else ""
-    if not is_number(digits := word.removesuffix(unit), 19):
-        raise ValueError(f"{text[:40]!r} is not a size such as 512M or 2G")
-    return int(digits) << 10 * _UNITS.index(unit or "B")
+def _limit_text(size: int) -> str:
+    return "unlimited" if size == UNLIMITED else size_text(size)
 
 
 def _swap_of(text: str) -> int:

@@ -11,12 +11,13 @@ import os
 
 from pyspaces.errors import CGROUP, Report, SpaceError
 from pyspaces.features.cgroup import older, place, systemd
-from pyspaces.features.cgroup.values import UNLIMITED, size_text
+from pyspaces.features.cgroup.values import UNLIMITED
 from pyspaces.kernel import cgroupfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.outer.box import Box, Holder, enable, next_name, sweep
 from pyspaces.launch.outer.older_box import OlderBox
 from pyspaces.launch.service import Service
+from pyspaces.sizes import size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
