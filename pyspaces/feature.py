@@ -211,7 +211,17 @@ class Missing(str):
 
 
 class Part(Record):
-    """The part of a plan for one feature: plain data."""
+    """The part of a plan for one feature: plain data.
+
+    Of the class, and no fields: is_served: whether services beside the launch may be for it, which
+    launch/loading.py lists. is_equipped: whether the child may need more for it than the plan.
+    needs_fork: whether that is in the memory of this process alone, so that no launch server can
+    create the child.
+    """
+
+    is_served = False
+    is_equipped = False
+    needs_fork = False
 
     def faults(self, plan: Plan) -> Iterator[str]:
         """Yield what is wrong with the part in this plan, a line each."""

@@ -36,6 +36,10 @@ class Descriptors(Part):
     runs. locks: files, by their paths inside, that have a read lock meanwhile.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     close: bool = False
     keep: tuple[int, ...] = ()
     info: int | None = None

@@ -39,6 +39,8 @@ class Life(Part):
     thread that has started the launcher.
     """
 
+    is_served = True
+
     kill_child: int | None = constants.SIGKILL  # as `Plan.kill_signal` has it
     init: bool = False
     init_wait: bool = False

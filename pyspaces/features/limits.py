@@ -77,6 +77,9 @@ class Limits(Part):
     ionice: its class of I/O priority, with a level. None or an empty tuple changes nothing.
     """
 
+    is_served = True
+    needs_fork = True
+
     rlimits: tuple[Rlimit, ...] = ()
     umask: int | None = None
     nice: int | None = None

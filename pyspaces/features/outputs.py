@@ -25,6 +25,8 @@ class Outputs(Part):
     command made in temporary overlays; JSON if its name ends in .json, else text.
     """
 
+    is_served = True
+
     status_fd: int | None = None
     status_file: str | None = None
     pid_file: str | None = None

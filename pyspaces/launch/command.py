@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-# The parts, besides the mounts, for which a child may need more than the plan.
-_EQUIPPED = (
-    *("existing", "network", "uplink", "between", "privileges", "landlock", "seccomp"),
-    "descriptors",
-)
 _DEFAULT_PATH = b"/bin:/usr/bin"
 
 
@@ -80,7 +75,7 @@ def context_of(
     plan = launch.plan
     variables = _environment_of(launch)
     fields: dict[str, Any] = {}
-    if plan.involves("mounts") or plan.holds(*_EQUIPPED):
+    if plan.involves("mounts") or plan.asks("is_equipped"):
         from pyspaces.launch import loading
 
         fields = loading.equipment_of(launch)

@@ -28,7 +28,7 @@ class Row(Record):
 
 
 def _for(part: str, when: Callable[[Any], object], module: str, name: str) -> Row:
-    """Return the row of a service that a part of a plan asks for. part: one of `SERVED`."""
+    """Return the row of a service that a part of a plan asks for. part: one that `is_served`."""
 
     def asks(launch: Launch) -> object:
         return launch.plan.holds(part) and when(getattr(launch.plan, part))

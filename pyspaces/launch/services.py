@@ -41,12 +41,6 @@ if TYPE_CHECKING:
     from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
 
-# The parts of a plan for which there are services; `loading.ROWS` says which.
-SERVED = (
-    *("existing", "network", "uplink", "between", "landlock", "seccomp", "limits", "resources"),
-    *("life", "outputs", "descriptors"),
-)
-
 
 class Launch:
     """One launch: what its caller brings, and what the services add to that.
@@ -259,7 +253,7 @@ class Services:
 
 def may_have_services(launch: Launch) -> bool:
     """Return whether any service can be meant: most launches have none, and load none."""
-    return launch.plan.holds(*SERVED) or launch.controls_jobs()
+    return launch.plan.asks("is_served") or launch.controls_jobs()
 
 
 def _has_groups_to_drop(plan: Plan) -> bool:

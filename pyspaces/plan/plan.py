@@ -131,6 +131,11 @@ class Plan(Record):
         """
         return any(self.__dict__.get(name) is not None for name in names)
 
+    def asks(self, what: str) -> bool:
+        """Return whether one of the parts that it holds is such a one. what: a name of `Part`'s."""
+        parts = (part for name, part in self.__dict__.items() if name in PARTS)
+        return any(getattr(part, what) for part in parts if part is not None)
+
     def involves(self, name: str) -> bool:
         """Return whether a feature does something in this plan, even by its default."""
         return self.holds(name) or (name in PARTS and any(map(self.has, PARTS[name].namespaces)))

@@ -48,6 +48,9 @@ class Resources(Part):
     io_weight: its share of I/O, from 1 to 10000, where others have 100. None limits nothing.
     """
 
+    is_served = True
+    needs_fork = True
+
     memory: int | None = None
     swap: int | None = None
     pids: int | None = None

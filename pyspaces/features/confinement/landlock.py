@@ -32,6 +32,10 @@ class Landlock(Part):
     whether to leave out what the kernel cannot limit.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()

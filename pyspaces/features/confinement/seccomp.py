@@ -59,6 +59,10 @@ class Seccomp(Part):
     learn: the file for a profile of what the command calls; nothing is refused then.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     profile: str | None = None
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()

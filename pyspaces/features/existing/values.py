@@ -151,6 +151,9 @@ class Existing(Part):
     whether a process that does nothing else holds the namespaces, instead of a command.
     """
 
+    is_served = True
+    is_equipped = True
+
     joining: Joining = Joining()
     keeps: tuple[Keep, ...] = ()
     name: str | None = None

@@ -58,6 +58,8 @@ class Privileges(Part):
     assert_userns_disabled: whether it is an error if the command can make one all the same.
     """
 
+    is_equipped = True
+
     keep_caps: bool = False
     cap_drop: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()

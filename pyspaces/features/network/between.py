@@ -28,6 +28,10 @@ class Between(Part):
     the next free one. subnet: the subnet of the network that a hold is.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     network: str | None = None
     address: str | None = None
     subnet: str | None = None

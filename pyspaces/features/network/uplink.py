@@ -31,6 +31,10 @@ class Uplink(Part):
     its gateway.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     mode: str | None = None
     host_loopback: bool = False
 

@@ -65,6 +65,10 @@ class Network(Part):
     allow_host: the hosts that it can reach through a proxy, as `hosts.py` reads them.
     """
 
+    is_served = True
+    is_equipped = True
+    needs_fork = True
+
     publish: tuple[Port, ...] = ()
     forward: tuple[Port, ...] = ()
     listen: tuple[Listening, ...] = ()

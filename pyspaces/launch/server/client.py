@@ -131,8 +131,7 @@ def _needs_fork(launch: Launch, services: Services) -> bool:
         or launch.keep
         or launch.not_for_others
         # What confines a command, and its sockets, are objects of this process.
-        or launch.plan.holds("landlock", "limits", "network", "uplink", "between", "seccomp")
-        or launch.plan.holds("resources", "descriptors")
+        or launch.plan.asks("needs_fork")
         or launch.target_variables is not None
         or services.before()
     )
