@@ -18,15 +18,6 @@ def at_terminal(words: list[str]) -> tuple[int, int]:
     return pid, terminal
 
 
-def read_until(terminal: int, text: bytes) -> bytes:
-    """Read what the terminal shows until `text` has come."""
-    seen = b""
-    while text not in seen:
-        assert select.select([terminal], [], [], LIMIT)[0], f"{text!r} did not come after {seen!r}"
-        seen += os.read(terminal, 1000)
-    return seen
-
-
 class Screen:
     """The other end of a terminal, read in order: what one wait has passed over, the next sees."""
 

@@ -114,10 +114,13 @@ def test_by_ctrl_c(options: list[str], language: str, times: int) -> None:
 @IN
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.stress)])
 def test_by_a_time_limit(language: str, times: int) -> None:
-    limit = ["--timeout", "1", "--status-fd", "2"]
     for pause in pauses(times):
-        done = outcome([SCRIPT, *PROCESS_1, *limit, "--", *command(language, pause)], timeout=60)
-        assert done.returncode == 124
+        for limit in ("0.5", "2", "8", "32"):  # until the command has its handlers in time
+            more = ["--timeout", limit, "--kill-after", "120", "--status-fd", "2"]
+            done = outcome([SCRIPT, *PROCESS_1, *more, "--", *command(language, pause)])
+            assert done.returncode == 124
+            if done.stdout == "up\n":
+                break
         (ended,) = [line for line in done.stderr.splitlines() if '"exited"' in line]
         assert json.loads(ended)["code"] == 33
 
@@ -170,13 +173,17 @@ def test_by_terminate(kind: str, times: int) -> None:
             else Cloned(target=leave_slowly, args=given)
         )
         process.start()
-        os.close(writing)
-        assert os.read(reading, 2) == b"up"
-        os.close(reading)
-        process.terminate()
-        process.join(60)
-        assert process.exitcode == 33
-        process.close()
+        try:
+            os.close(writing)
+            with open(reading, "rb") as ready:
+                assert ready.read(2) == b"up"
+                process.terminate()
+                process.join(60)
+            assert process.exitcode == 33
+        finally:
+            process.kill()
+            process.join(60)
+            process.close()
 
 
 WAITS = """

@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 import pytest
+from children import Child
 from conftest import SCRIPT
 from terminal import Screen
 from test_completion import in_bash
@@ -145,15 +146,15 @@ def test_without_a_command_there_is_a_shell_at_a_terminal_only(pyspaces: Run, bo
 @pytest.mark.needs("userns")
 def test_signals_are_passed_on(box: str) -> None:
     script = "trap 'echo got; exit 3' USR1; echo; while :; do sleep 0.01; done"
-    with subprocess.Popen(
+    with Child[str](
         [SCRIPT, "enter", box, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True
     ) as launcher:
         assert launcher.stdout
         launcher.stdout.readline()
         launcher.send_signal(signal.SIGUSR1)
         assert launcher.stdout.read() == "got\n"
-    assert launcher.returncode == 3
-    with subprocess.Popen(
+        assert launcher.wait(60) == 3
+    with Child[str](
         [SCRIPT, "enter", box, "--", "sh", "-c", "echo; exec sleep 1000"],
         stdout=subprocess.PIPE,
         text=True,
@@ -161,7 +162,7 @@ def test_signals_are_passed_on(box: str) -> None:
         assert launcher.stdout
         launcher.stdout.readline()
         launcher.terminate()
-    assert launcher.returncode == -signal.SIGTERM
+        assert launcher.wait(60) == -signal.SIGTERM
 
 
 @pytest.mark.needs("userns", "pidns", "proc")
@@ -171,7 +172,7 @@ def test_the_command_dies_with_the_launcher(wait_until: Wait) -> None:
     words = (SCRIPT, "run", "--name", name, "--user", "--pid", "--mount", "--hold")
     subprocess.run(words, check=True)
     try:
-        with subprocess.Popen(
+        with Child[bytes](
             [SCRIPT, "enter", name, "--", "sh", "-c", "echo; exec sleep 1000"],
             stdout=subprocess.PIPE,
         ) as launcher:
@@ -328,12 +329,9 @@ def test_a_plan_is_of_this_process_and_no_later_one(
 @pytest.mark.needs("userns")
 def test_one_is_where_one_is(pyspaces: Run) -> None:
     """Entering a process in one's own namespaces takes no right: its directory is the new one."""
-    with subprocess.Popen(["sleep", "1000"], cwd="/usr") as process:
-        try:
-            done = pyspaces("enter", str(process.pid), "pwd")
-            assert (done.stdout, done.stderr) == ("/usr\n", "")
-        finally:
-            process.kill()
+    with Child[bytes](["sleep", "1000"], cwd="/usr") as process:
+        done = pyspaces("enter", str(process.pid), "pwd")
+        assert (done.stdout, done.stderr) == ("/usr\n", "")
 
 
 def test_without_a_command_the_hint_is_about_enter(pyspaces: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, again, has_ended, processes_of
+from children import names_below
+from conftest import SCRIPT, again, processes_of
 from terminal import Screen
 
 TYPE_CHECKING = False
@@ -37,14 +39,17 @@ def need(program: str) -> None:
 @pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
 @pytest.mark.parametrize("reads", ["sleep 5", "cat"])
 def test_a_loop_in_a_script_ends_at_one_ctrl_c(
-    shell: Shell, options: str, interpreter: str, reads: str
+    shell: Shell, options: str, interpreter: str, reads: str, wait_until: Callable[..., None]
 ) -> None:
     """Whether the command has the terminal, since it reads it, or not."""
     need(interpreter)
     inner = run(options, f'sh -c "echo up; exec {reads}"')
     shell.type(f"{interpreter} -c 'for i in 1 2 3; do {inner}; done; echo la''te'\n".encode())
     shell.expect(b"up\r\n")
-    time.sleep(0.1)  # for the exec, which forgets what dash has caught for itself
+    # It forgets what dash has caught for itself.
+    wait_until(
+        lambda: reads.split(maxsplit=1)[0] in names_below(shell.pid), "the command is executed"
+    )
     shell.type(b"\x03")
     shown = shell.expect(b"ready> ")
     assert b"up" not in shown
@@ -253,11 +258,12 @@ def test_without_a_shell_ctrl_z_stops_nothing(options: str) -> None:
 
 @SPACES
 def test_the_terminal_comes_back_where_the_launcher_is_killed(
-    options: str, wait_until: Callable[..., None]
+    options: str, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     """By the process beside it, for a script that goes on."""
     command = run(options, "sh -c 'echo up; exec cat'")
-    screen = Screen(["/bin/bash", "-c", f"{command}; sleep 0.3; read a; echo got $a"])
+    os.mkfifo(fifo := tmp_path / "go")
+    screen = Screen(["/bin/bash", "-c", f"{command}; read a <{fifo}; read a; echo got $a"])
     try:
         screen.expect(b"up\r\n")
         wait_until(lambda: os.tcgetpgrp(screen.terminal) != screen.pid, "it was handed over")
@@ -266,12 +272,25 @@ def test_the_terminal_comes_back_where_the_launcher_is_killed(
         os.kill(launcher, signal.SIGKILL)
         wait_until(lambda: os.tcgetpgrp(screen.terminal) == screen.pid, "it is back")
         # The command reads until it has been killed.
-        wait_until(lambda: has_ended(group), "the command has gone")
-        time.sleep(0.1)
+        wait_until(lambda: not living_of(group), "the command has gone")
+        fifo.write_text("\n")
         screen.type(b"line\n")
         screen.expect(b"got line\r\n")
     finally:
         screen.close()
+
+
+def living_of(group: int) -> list[str]:
+    """Return the processes of a process group that have not ended."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdecimal():
+                stat = Path(f"/proc/{entry}/stat").read_text(errors="replace")
+                state, _, its_group = stat.rpartition(")")[2].split()[:3]
+                if its_group == str(group) and state not in "ZX":
+                    found.append(entry)
+    return found
 
 
 @SPACES

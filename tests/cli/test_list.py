@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,10 +13,13 @@ import termios
 from pathlib import Path
 
 import pytest
+from children import Child
 from conftest import SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Run
 
 COLUMNS = (
@@ -160,7 +164,7 @@ def test_a_wrong_filter_is_wrong_usage(pyspaces: Run) -> None:
 
 @pytest.mark.needs("userns", "netns")
 def test_what_a_descriptor_holds_is_in_the_table_and_in_json(pyspaces: Run) -> None:
-    with subprocess.Popen(
+    with Child[bytes](
         ["unshare", "-Uru", "sh", "-c", "echo; read line"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -182,12 +186,10 @@ def test_what_a_descriptor_holds_is_in_the_table_and_in_json(pyspaces: Run) -> N
 
 
 def test_no_such_process(pyspaces: Run) -> None:
-    with subprocess.Popen(["true"]) as process:
-        process.wait()
-    done = pyspaces("list", "--pid", str(process.pid))
+    done = pyspaces("list", "--pid", "4194305")  # PID_MAX_LIMIT + 1
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == (
-        f"pyspaces: cannot list the namespaces of process {process.pid}: no such process\n"
+        "pyspaces: cannot list the namespaces of process 4194305: no such process\n"
     )
 
 
@@ -204,7 +206,7 @@ def on_terminal(*words: str, columns: int) -> list[str]:
     """Run with standard output on a terminal of so many columns; return what it shows."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with subprocess.Popen(
+    with Child[bytes](
         [SCRIPT, *words], stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL
     ) as process:
         os.close(theirs)
@@ -221,52 +223,37 @@ def on_terminal(*words: str, columns: int) -> list[str]:
 
 
 def test_a_terminal_gets_lines_that_fit() -> None:
-    with subprocess.Popen(["sh", "-c", "read a; : " + "x" * 300], stdin=subprocess.PIPE) as process:
-        try:
-            words = ("list", "-p", str(process.pid), "-o", "pid,command")
-            wide = on_terminal(*words, columns=1000)
-            narrow = on_terminal(*words, columns=40)
-        finally:
-            process.kill()
+    with Child[bytes](["sh", "-c", "read a; : " + "x" * 300], stdin=subprocess.PIPE) as process:
+        words = ("list", "-p", str(process.pid), "-o", "pid,command")
+        wide = on_terminal(*words, columns=1000)
+        narrow = on_terminal(*words, columns=40)
     assert all(len(line) <= 40 for line in narrow)
     assert len(narrow) == len(wide)
 
 
-def test_a_terminal_gets_no_control_characters_of_a_command_line() -> None:
-    with subprocess.Popen(
-        ["unshare", "-Ur", "sh", "-c", "read a", "\x1b[31m\n\r語"], stdin=subprocess.PIPE
-    ) as process:
-        try:
-            user = ""
-            while user in ("", os.readlink("/proc/self/ns/user")):
-                user = os.readlink(f"/proc/{process.pid}/ns/user")
-            words = ("list", "-p", str(process.pid), "-t", "user", "-o", "command")
-            while not (shown := on_terminal(*words, columns=80)[1]).startswith("sh"):
-                pass
-        finally:
-            process.kill()
-    assert shown == "sh -c read a \\x1b[31m\\x0a\\x0d語"
-
-
-@pytest.mark.parametrize("form", [[], ["--tree"]])
-@pytest.mark.needs("userns")
-def test_a_pipe_gets_no_control_characters_of_a_command_line(form: list[str]) -> None:
-    evil = "e\x1b[31m\n\x9b\t"
-    with subprocess.Popen(
-        ["unshare", "-Ur", "sh", "-c", "echo; read a", evil, "\udcff\u202e"],
+@contextlib.contextmanager
+def process_with(*words: str) -> Iterator[tuple[str, ...]]:
+    """Run a process with these words on its command line; give what lists that."""
+    with Child[bytes](
+        ["unshare", "-Ur", "sh", "-c", "echo; read a", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout
         process.stdout.readline()
-        done = subprocess.run(
-            [SCRIPT, "list", *form, "-n", "-p", str(process.pid), "-t", "user", "-o", "command"],
-            capture_output=True,
-            check=True,
-        )
-        process.kill()
-    shown = "e\\x1b[31m\\x0a\\xc2\\x9b\\x09 \\xff\\xe2\\x80\\xae"
-    assert done.stdout.decode() == f"sh -c echo; read a {shown}\n"
+        yield "list", "-p", str(process.pid), "-t", "user", "-o", "command"
+
+
+@pytest.mark.needs("userns")
+def test_nobody_gets_control_characters_of_a_command_line() -> None:
+    with process_with("\x1b[31m\n\r語") as words:
+        (_, shown) = on_terminal(*words, columns=80)
+        assert shown == "sh -c echo; read a \\x1b[31m\\x0a\\x0d語"
+    with process_with("e\x1b[31m\n\x9b\t", "\udcff\u202e") as words:
+        shown = "e\\x1b[31m\\x0a\\xc2\\x9b\\x09 \\xff\\xe2\\x80\\xae"
+        for form in ([], ["--tree"]):
+            done = subprocess.run([SCRIPT, *words, *form, "-n"], capture_output=True, check=True)
+            assert done.stdout.decode() == f"sh -c echo; read a {shown}\n"
 
 
 @pytest.mark.as_root
@@ -285,24 +272,13 @@ def test_files_are_written_without_control_characters(tmp_path: Path, pyspaces: 
         subprocess.run(["umount", str(file)], check=True)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
-def test_any_encoding_of_the_output_can_show_a_command(encoding: str) -> None:
-    with subprocess.Popen(
-        ["unshare", "-Ur", "sh", "-c", "echo; read a", "語\udcff"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        process.stdout.readline()
-        done = subprocess.run(
-            [SCRIPT, "list", "-n", "-p", str(process.pid), "-t", "user", "-o", "command"],
-            capture_output=True,
-            check=True,
-            env=os.environ | {"PYTHONIOENCODING": encoding},
-        )
-        process.kill()
-    shown = "語" if encoding == "utf-8" else "\\u8a9e"
-    assert done.stdout.decode() == f"sh -c echo; read a {shown}\\xff\n"
+@pytest.mark.needs("userns")
+def test_any_encoding_of_the_output_can_show_a_command() -> None:
+    with process_with("語\udcff") as words:
+        for encoding, shown in (("latin-1", "\\u8a9e"), ("utf-8", "語")):
+            more = os.environ | {"PYTHONIOENCODING": encoding}
+            done = subprocess.run([SCRIPT, *words, "-n"], capture_output=True, check=True, env=more)
+            assert done.stdout.decode() == f"sh -c echo; read a {shown}\\xff\n"
 
 
 def test_a_reader_that_goes_ends_it_quietly() -> None:

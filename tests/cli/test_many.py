@@ -17,7 +17,12 @@ WORDS = [SCRIPT, "run", "--user", "--pid", "--"]
 @pytest.mark.parametrize("count", [16, pytest.param(100, marks=pytest.mark.stress)])
 def test_many_at_once(count: int) -> None:
     processes = [subprocess.Popen([*WORDS, "sh", "-c", f"exit {n}"]) for n in range(count)]
-    assert [process.wait(120) for process in processes] == list(range(count))
+    try:
+        assert [process.wait(120) for process in processes] == list(range(count))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.stress

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from children import Child
 from conftest import SCRIPT, outcome, processes_of
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ HEAD = ["run", "--no-fork"]
 
 
 def test_the_command_has_the_pid_of_the_launcher() -> None:
-    with subprocess.Popen(
+    with Child[bytes](
         [SCRIPT, *HEAD, "--user", "--", "sh", "-c", "echo $$; read line"],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
@@ -30,7 +31,6 @@ def test_the_command_has_the_pid_of_the_launcher() -> None:
         assert int(launcher.stdout.readline()) == launcher.pid
         assert processes_of(launcher.pid) == []
         assert Path(f"/proc/{launcher.pid}/comm").read_text() == "sh\n"
-        launcher.kill()
 
 
 def test_nothing_of_ours_is_left_in_it(pyspaces: Launch) -> None:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import names_below
 from conftest import SCRIPT, outcome, processes_of, processes_with
 from terminal import Screen
 
@@ -47,16 +48,6 @@ def mode(one: Screen) -> list[Any]:
 
 def wait_for_raw(one: Screen, wait_until: Callable[..., None]) -> None:
     wait_until(lambda: not mode(one)[3] & termios.ICANON, "the terminal is raw")
-
-
-def command_names(launcher: int) -> set[str]:
-    """Return the names of what runs below a launcher, our process 1 in between or not."""
-    found = set()
-    for child in processes_of(launcher):
-        with contextlib.suppress(OSError):
-            found.add(Path(f"/proc/{child}/comm").read_text().strip())
-        found |= command_names(child)
-    return found
 
 
 @LEGS
@@ -99,8 +90,9 @@ def test_also_when_the_command_is_not_found() -> None:
 
 
 def test_also_when_the_launcher_is_told_to_end(wait_until: Callable[..., None]) -> None:
-    with screen(*PTY, "sleep", "100") as one:
+    with screen("sh", "-c", 'read line; exec "$@"', "sh", *PTY, "sleep", "100") as one:
         before = mode(one)
+        one.type(b"\n")
         wait_for_raw(one, wait_until)
         os.kill(one.pid, signal.SIGTERM)
         assert one.wait() == -signal.SIGTERM
@@ -178,7 +170,7 @@ def test_keys_end_a_command_without_a_handler(
         SCRIPT, "run", *legs, "-t", "--", "sh", "-c", f"{set_up}; echo up; exec cat"
     ) as one:
         one.expect(b"up")
-        wait_until(lambda: "cat" in command_names(one.pid), "the command is executed")
+        wait_until(lambda: "cat" in names_below(one.pid), "the command is executed")
         one.type(bytes([key[0] | 0x80]) if modes == "stty istrip" else key)
         assert one.end() == code
 
@@ -332,7 +324,7 @@ def test_all_output_arrives(pyspaces: Launch, legs: list[str]) -> None:
 
 
 def test_output_that_nobody_reads_hangs_up() -> None:
-    token = f"y{os.getpid()}"
+    token = f"y{os.getpid():07}"
     done = outcome(
         f"{' '.join(PTY)} yes {token} | head -1; echo ${{PIPESTATUS[0]}}",
         shell=True,

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from children import Child
 from conftest import SCRIPT, outcome, processes_of
 
 from pyspaces import Container
@@ -106,17 +107,13 @@ def test_a_directory_without_a_path(tmp_path: Path) -> None:
 
 def test_enter(tmp_path: Path) -> None:
     words = [SCRIPT, "run", "--user", "--mount", "--tmpfs", "/mnt", "--workdir", "/mnt"]
-    with subprocess.Popen(
-        [*words, "--", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
+    with Child[bytes](
+        [*words, "--", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE
     ) as first:
         assert first.stdout is not None
         first.stdout.readline()
         (pid,) = processes_of(first.pid)
-        target = str(pid)
-        try:
-            enter(target, str(tmp_path))
-        finally:
-            first.terminate()
+        enter(str(pid), str(tmp_path))
 
 
 def enter(target: str, here: str) -> None:

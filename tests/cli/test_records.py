@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from children import Child
 from conftest import SCRIPT
 
 TYPE_CHECKING = False
@@ -109,7 +110,7 @@ def test_started_says_what_the_command_is_in(recorded: Recorded, tmp_path: Path)
 
 def test_pid_and_start_name_the_process(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    with subprocess.Popen(
+    with Child[bytes](
         [SCRIPT, "run", "--user", "--status-fd", str(writing), "--", "cat"],
         stdin=subprocess.PIPE,
         pass_fds=[writing],
@@ -145,15 +146,16 @@ def test_usage_of_the_command(recorded: Recorded) -> None:
 
 def test_an_interrupted_launch_is_recorded(tmp_path: Path) -> None:
     """Whenever the signal comes: a file with a whole record, or none at all."""
-    for moment in range(12):
+    for moment in range(8):
         path = tmp_path / str(moment)
-        with subprocess.Popen(
+        with Child[bytes](
             [SCRIPT, "run", "--user", "--status-file", path, "--", "sleep", "100"]
         ) as launcher:
             try:
-                launcher.wait(moment * 0.01)
+                launcher.wait(moment * 0.015)
             except subprocess.TimeoutExpired:
                 launcher.terminate()
+            launcher.wait(60)
         if path.exists():
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             assert rows[-1]["event"] in ("exited", "failed")
@@ -163,8 +165,8 @@ def test_an_interrupted_launch_is_recorded(tmp_path: Path) -> None:
 def test_a_killed_launcher_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "status"
     path.write_text("old\n")
-    with subprocess.Popen(
-        [SCRIPT, "run", "--user", "--status-file", path, "--", "sh", "-c", "echo up; sleep 9"],
+    with Child[bytes](
+        [SCRIPT, "run", "--user", "--status-file", path, "--", "sh", "-c", "echo up; sleep 900"],
         stdout=subprocess.PIPE,
     ) as launcher:
         assert launcher.stdout is not None

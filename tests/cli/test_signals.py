@@ -13,8 +13,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from children import Child, program_of
 from conftest import SCRIPT, again, processes_of, processes_with
-from terminal import Screen, at_terminal, read_until
+from terminal import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,15 +26,16 @@ ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
 
 @contextlib.contextmanager
-def launched(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+def launched(*words: str) -> Iterator[Child[bytes]]:
     """Start a launch whose command says a line as soon as it runs."""
-    with subprocess.Popen([SCRIPT, "run", *words], stdout=subprocess.PIPE) as process:
+    with Child[bytes]([SCRIPT, "run", *words], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == b"up\n"
-            yield process
-        finally:
-            process.kill()
+        assert process.stdout.readline() == b"up\n"
+        yield process
+
+
+def at_terminal(*words: str) -> contextlib.closing[Screen]:
+    return contextlib.closing(Screen([*words]))
 
 
 def is_executed(launcher: subprocess.Popen[bytes] | int, name: str) -> None:
@@ -43,12 +45,6 @@ def is_executed(launcher: subprocess.Popen[bytes] | int, name: str) -> None:
     while not any(program_of(child) == name for child in processes_of(pid)):
         assert time.monotonic() < limit
         time.sleep(0.002)
-
-
-def program_of(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -92,12 +88,12 @@ def test_usr1_reaches_the_command() -> None:
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.stress)])
 def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None], step: int) -> None:
     """At moments from before the first line of ours to after exec: nothing is left."""
-    token = f"987.{os.getpid()}"
+    token = f"987.{os.getpid():07}"
     for moment in range(0, 60, step):
-        process = subprocess.Popen([SCRIPT, "run", "--all", "--", "sleep", token])
-        time.sleep(moment * 0.002)
-        process.terminate()
-        assert process.wait(60) == -signal.SIGTERM
+        with Child[bytes]([SCRIPT, "run", "--all", "--", "sleep", token]) as process:
+            time.sleep(moment * 0.002)
+            process.terminate()
+            assert process.wait(60) == -signal.SIGTERM
     wait_until(lambda: not processes_with(token), "every command gone")
 
 
@@ -105,96 +101,69 @@ def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None],
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: int) -> None:
     """And the launcher dies of it, whichever of the two is seen first: the death or the signal."""
-    pid, terminal = at_terminal(
-        [SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100"]
-    )
-    try:
-        read_until(terminal, b"up")
-        is_executed(pid, "sleep")
-        os.write(terminal, b"\x03")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
-    finally:
-        os.close(terminal)
+    with at_terminal(SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100") as one:
+        one.expect(b"up")
+        is_executed(one.pid, "sleep")
+        one.type(b"\x03")
+        assert one.end() == -signal.SIGINT
 
 
 @pytest.mark.parametrize("number_of_try", again(3, 100))
 def test_ctrl_c_ends_a_shell_that_is_about_to_execute_a_program(number_of_try: int) -> None:
     """In the middle of execve(2), process 1 has the shell's handler, which will not run."""
-    words = ["sh", "-c", "echo up; exec sleep 100"]
-    pid, terminal = at_terminal([SCRIPT, "run", "--user", "--pid", "--", *words])
-    try:
-        read_until(terminal, b"up")
+    words = ["sh", "-c", "echo up; exec sleep 1000"]
+    with at_terminal(SCRIPT, "run", "--user", "--pid", "--", *words) as one:
+        one.expect(b"up")
         time.sleep(number_of_try % 20 / 10000)
-        os.write(terminal, b"\x03")
-        began = time.monotonic()
-        os.waitpid(pid, 0)
-        assert time.monotonic() - began < 50
-    finally:
-        os.close(terminal)
+        one.type(b"\x03")
+        assert one.end() == -signal.SIGINT
 
 
 def test_a_loop_ends_at_one_ctrl_c() -> None:
-    loop = f"while :; do {SCRIPT} run --user --pid -- sh -c 'echo up; exec sleep 10'; done"
-    pid, terminal = at_terminal(["/bin/bash", "-c", loop])
-    try:
-        read_until(terminal, b"up")
-        (launcher,) = processes_of(pid)
+    loop = f"while :; do {SCRIPT} run --user --pid -- sh -c 'echo up; exec sleep 1000'; done"
+    with at_terminal("/bin/bash", "-c", loop) as one:
+        one.expect(b"up")
+        (launcher,) = processes_of(one.pid)
         is_executed(launcher, "sleep")
-        os.write(terminal, b"\x03")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
-    finally:
-        os.close(terminal)
+        one.type(b"\x03")
+        assert one.end() == -signal.SIGINT
 
 
 def test_ctrl_c_is_not_doubled_for_a_command_that_handles_it() -> None:
     """The terminal signals the whole group; a launcher that passed it on would double it."""
     count = "n=0; trap 'n=$((n+1))' INT; echo up; while [ $n = 0 ]; do sleep 0.01; done"
     script = f"{count}; sleep 0.3; exit $n"
-    pid, terminal = at_terminal([SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", script])
-    try:
-        read_until(terminal, b"up")
-        os.write(terminal, b"\x03")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
-    finally:
-        os.close(terminal)
+    with at_terminal(SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", script) as one:
+        one.expect(b"up")
+        one.type(b"\x03")
+        assert one.end() == 1
 
 
 def test_without_a_command_a_terminal_gets_the_users_shell(tmp_path: Path) -> None:
     shell = tmp_path / "shell"
     shell.write_text("#!/bin/sh\necho my shell, pid $$\n")
     shell.chmod(0o755)
-    pid, terminal = at_terminal(
-        ["/usr/bin/env", f"SHELL={shell}", SCRIPT, "run", "--user", "--pid"]
-    )
-    try:
-        assert b"my shell, pid 1" in read_until(terminal, b"pid 1")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    finally:
-        os.close(terminal)
+    with at_terminal("/usr/bin/env", f"SHELL={shell}", SCRIPT, "run", "--user", "--pid") as one:
+        one.expect(b"my shell, pid 1\r\n")
+        assert one.end() == 0
 
 
 def test_a_shell_that_handles_ctrl_c_goes_on() -> None:
     script = "trap 'echo caught' INT; echo ready; until read code; do :; done; exit $code"
-    pid, terminal = at_terminal([SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", script])
-    try:
-        read_until(terminal, b"ready")
-        os.write(terminal, b"\x03")
-        read_until(terminal, b"caught")
-        os.write(terminal, b"5\n")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
-    finally:
-        os.close(terminal)
+    with at_terminal(SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", script) as one:
+        one.expect(b"ready")
+        one.type(b"\x03")
+        one.expect(b"caught")
+        one.type(b"5\n")
+        assert one.end() == 5
 
 
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_ctrl_backslash_ends_a_command_at_a_terminal(options: list[str]) -> None:
-    screen = Screen([SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100"])
-    try:
-        screen.expect(b"up\r\n")
-        screen.type(b"\x1c")
-        assert screen.end() == -signal.SIGQUIT
-    finally:
-        screen.close()
+    with at_terminal(SCRIPT, "run", *options, "--", "sh", "-c", "echo up; exec sleep 100") as one:
+        one.expect(b"up\r\n")
+        one.type(b"\x1c")
+        assert one.end() == -signal.SIGQUIT
 
 
 @pytest.mark.parametrize("batches", [3, pytest.param(25, marks=pytest.mark.stress)])
@@ -202,20 +171,21 @@ def test_launches_are_ended_at_any_moment(wait_until: Callable[..., None], batch
     """TERM between 0 and 50 ms after the start: the launcher ends by that signal, and nothing is
     left."""
     random = Random(4)
-    token = f"765.{os.getpid()}"
+    token = f"765.{os.getpid():07}"
     for _ in range(batches):
-        batch = [
-            subprocess.Popen([SCRIPT, "run", "--user", "--pid", "--", "sleep", token])
-            for _ in range(8)
-        ]
-        begun = time.monotonic()
-        for moment, process in sorted(
-            ((random.uniform(0, 0.05), process) for process in batch), key=lambda row: row[0]
-        ):
-            time.sleep(max(0, begun + moment - time.monotonic()))
-            process.terminate()
-        for process in batch:
-            assert process.wait(60) == -signal.SIGTERM
+        with contextlib.ExitStack() as stack:
+            batch: list[Child[bytes]] = [
+                stack.enter_context(Child([SCRIPT, "run", "--user", "--pid", "--", "sleep", token]))
+                for _ in range(8)
+            ]
+            begun = time.monotonic()
+            for moment, process in sorted(
+                ((random.uniform(0, 0.05), process) for process in batch), key=lambda row: row[0]
+            ):
+                time.sleep(max(0, begun + moment - time.monotonic()))
+                process.terminate()
+            for process in batch:
+                assert process.wait(60) == -signal.SIGTERM
     wait_until(lambda: not processes_with(token), "every command gone")
 
 
@@ -232,7 +202,7 @@ def test_a_signal_that_process_1_blocks_at_its_start_ends_it_all_the_same() -> N
 
 
 def test_subprocess_with_a_timeout_leaves_nothing(wait_until: Callable[..., None]) -> None:
-    token = f"876.{os.getpid()}"
+    token = f"876.{os.getpid():07}"
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(
             [SCRIPT, "run", "--user", "--pid", "--", "sleep", token], timeout=0.3, check=False
@@ -264,12 +234,11 @@ def test_no_kill_child_lets_the_command_live() -> None:
         "--user", "--no-kill-child", "--", "sh", "-c", "echo up; exec sleep 50"
     ) as process:
         assert process.stdout is not None
-        command = processes_of(process.pid)
-        assert len(command) == 1
+        (command,) = processes_of(process.pid)
         process.kill()
         process.wait()
-        assert Path(f"/proc/{command[0]}").exists()
-        os.kill(command[0], signal.SIGKILL)
+        assert Path(f"/proc/{command}").exists()
+        os.kill(command, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
