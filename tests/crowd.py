@@ -49,7 +49,7 @@ def state() -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
-                with open(f"/proc/{name}/stat") as file:
+                with open(f"/proc/{name}/stat", errors="replace") as file:
                     children += file.read().rpartition(")")[2].split()[1] == str(os.getpid())
             except OSError:
                 continue

@@ -33,6 +33,8 @@ CASES = ("_TestProcess", "_TestSubclassingProcess")
 # A plain run has all of them in one space, and in the others the few of the second case.
 USUAL = "UserPid"
 LONG = ("test_many_processes",)
+# They sleep for seconds; tests of our own end, kill and wait in a plain run.
+SLOW = ("test_terminate", "test_kill", "test_wait_for_threads", "test_recursion")
 # What is long is run in each space by one of the two users of .ci/run.
 BY_ROOT = ("User", "UserInitWait")
 
@@ -102,7 +104,7 @@ def _mark(case: type, *, usual: bool, by_root: bool) -> None:
     """Leave to `stress` what is long, and where not `usual`, everything."""
     who = pytest.mark.as_root if by_root else pytest.mark.as_ordinary
     for name in dir(case):
-        if name.startswith("test_") and (name in LONG or not usual):
+        if name.startswith("test_") and (name in LONG + SLOW or not usual):
             test = getattr(case, name)
             own = functools.wraps(test)(lambda self, test=test: test(self))
             setattr(case, name, pytest.mark.stress(who(own) if name in LONG else own))

@@ -1,6 +1,7 @@
-"""Containers and the pools that programs have: concurrent.futures, joblib and loky.
+"""Containers and the pools that programs have: joblib and loky, which the README names.
 
-The README names them. Each in a program of its own: these pools outlive their last task.
+In a program of its own: these pools outlive their last task. For concurrent.futures, see
+test_container.py.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ import sys
 
 import pytest
 from conftest import outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.needs("userns", "pidns")
 
@@ -35,56 +40,31 @@ def refused(number):
         return "set " + str(fault).partition(": set ")[2].partition("\\n")[0]
 """
 
-PROGRAMS = {
-    "a pool in namespaces": (
-        """
-from concurrent.futures import ProcessPoolExecutor
-from pyspaces import get_context
-with ProcessPoolExecutor(1, mp_context=get_context(user=True, pid=True, hostname="box")) as pool:
-    print(list(pool.map(task.look, range(2))))
-""",
-        "[(0, 1, 'box'), (1, 1, 'box')]\n",
-    ),
-    "loky in namespaces": (
-        """
-from joblib.externals.loky import ProcessPoolExecutor
-from pyspaces import get_context
-with ProcessPoolExecutor(1, context=get_context(user=True, pid=True, hostname="box")) as pool:
-    print(list(pool.map(task.look, range(2))))
-""",
-        "[(0, 1, 'box'), (1, 1, 'box')]\n",
-    ),
-    "a task of joblib": (
-        """
+PROGRAM = """
+import task
 from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-print(Parallel(n_jobs=2)(delayed(task.boxed)(n) for n in range(3)))
-get_reusable_executor().shutdown(wait=True)
-""",
-        "[(0, 1, 'box'), (1, 1, 'box'), (2, 1, 'box')]\n",
-    ),
-    "a daemonic task of joblib": (
-        """
-from joblib import Parallel, delayed
-some = Parallel(n_jobs=2, backend="multiprocessing")
-print(set(some(delayed(task.refused)(n) for n in range(2))))
-print(some(delayed(task.boxed)(n, kill_child="KILL") for n in range(2)))
-""",
-        "{'set kill_child=\"KILL\"'}\n[(0, 1, 'box'), (1, 1, 'box')]\n",
-    ),
-}
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
+from pyspaces import get_context
+
+if __name__ == "__main__":
+    context = get_context(user=True, pid=True, hostname="box")
+    with ProcessPoolExecutor(1, context=context) as pool:
+        print(list(pool.map(task.look, range(2))))
+    print(Parallel(n_jobs=2)(delayed(task.boxed)(n) for n in range(3)))
+    get_reusable_executor().shutdown(wait=True)
+    some = Parallel(n_jobs=2, backend="multiprocessing")
+    print(set(some(delayed(task.refused)(n) for n in range(2))))
+    print(some(delayed(task.boxed)(n, kill_child="KILL") for n in range(2)))
+"""
+SHOWN = [
+    *("[(0, 1, 'box'), (1, 1, 'box')]", "[(0, 1, 'box'), (1, 1, 'box'), (2, 1, 'box')]"),
+    *("{'set kill_child=\"KILL\"'}", "[(0, 1, 'box'), (1, 1, 'box')]"),
+]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_a_pool(name: str, tmp_path: object) -> None:
-    text, shown = PROGRAMS[name]
-    with open(f"{tmp_path}/task.py", "w") as file:
-        file.write(TASK)
-    with open(f"{tmp_path}/program.py", "w") as file:
-        file.write(f"import task\nif __name__ == '__main__':\n{indented(text)}")
-    done = outcome([sys.executable, f"{tmp_path}/program.py"], cwd=str(tmp_path))
-    assert (done.returncode, done.stdout) == (0, shown), done.stderr
-
-
-def indented(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.splitlines())
+def test_pools_and_tasks_of_joblib(tmp_path: Path) -> None:
+    """Loky's pool in namespaces; Containers in a task of joblib, and in a daemonic one."""
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = outcome([sys.executable, tmp_path / "program.py"], cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (0, SHOWN), done.stderr
