@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import IS_ROOT, PROBE, SCRIPT, outcome
+from conftest import IS_ROOT, PROBE, SCRIPT, has_ended, outcome, processes_of
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -58,15 +58,9 @@ class Sandbox(Record):
 
 def _innermost(pid: int) -> int:
     """Follow the children of a process down to the last one."""
-    while True:
-        below = [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdecimal() and (procfs.stat_fields(entry.name) or "00")[1] == str(pid)
-        ]
-        if not below:
-            return pid
+    while below := processes_of(pid):
         pid = below[0]
+    return pid
 
 
 @contextmanager
@@ -116,12 +110,10 @@ def test_a_sandbox_is_entered_whole(pyspaces: Run, kind: str) -> None:
     with sandbox(*words_of(kind)) as box:
         assert box.hostname == "box"
         enter = ["enter", str(box.pid), "--"]
-        done = pyspaces(*enter, *PYTHON, "ns")
-        inside = json.loads(done.stdout)
-        assert {link: inside[link] for link in box.links} == box.links
-        script = "uname -n; id -u; ls -1 /sys/class/net; cat /proc/mounts"
-        done = pyspaces(*enter, "sh", "-c", script.replace("ls -1 /sys/class/net", "ip -o link"))
-        hostname, uid, link, mounts = done.stdout.split("\n", 3)
+        script = "readlink /proc/$$/ns/* | xargs; uname -n; id -u; ip -o link; cat /proc/mounts"
+        done = pyspaces(*enter, "sh", "-c", script)
+        inside, hostname, uid, link, mounts = done.stdout.split("\n", 4)
+        assert set(box.links.values()) <= set(inside.split())
         assert (done.returncode, hostname, int(uid)) == (0, "box", box.uid)
         assert link.startswith("1: lo")
         assert mounts == box.mounts
@@ -234,11 +226,12 @@ def test_a_namespace_that_one_is_in_is_left_out(pyspaces: Run) -> None:
 @pytest.mark.needs("userns", "proc")
 def test_root_and_working_directory_of_the_target(pyspaces: Run, tmp_path: Path) -> None:
     # A chroot within the mount namespace is the target's own, as are its mounts.
-    script = f"mount -t tmpfs none {tmp_path}; cd {tmp_path}; mkdir here; cd here; exec sleep 1000"
-    with subprocess.Popen(["unshare", "-Urm", "sh", "-c", script]) as process:
+    script = f"mount -t tmpfs none {tmp_path}; cd {tmp_path}; mkdir here; cd here; echo; exec cat"
+    words = ["unshare", "-Urm", "sh", "-c", script]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            while os.readlink(f"/proc/{process.pid}/cwd") != f"{tmp_path}/here":
-                pass
+            assert process.stdout
+            assert process.stdout.readline() == b"\n"
             enter = ("enter", str(process.pid))
             assert pyspaces(*enter, "pwd").stdout == f"{tmp_path}/here\n"
             assert pyspaces(*enter, "--no-root", "pwd").stdout == "/\n"
@@ -261,10 +254,17 @@ def test_the_root_is_that_of_the_target(pyspaces: Run, tmp_path: Path) -> None:
 @pytest.mark.needs("userns")
 def test_the_environment_of_the_target(pyspaces: Run) -> None:
     variables = {"PATH": os.environ["PATH"], "ONLY": "there", "ODD": "a\nb="}
-    with subprocess.Popen(["unshare", "-Ur", "sleep", "1000"], env=variables) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        ["unshare", "-Ur", "cat"], env=variables, stdin=pipe, stdout=pipe
+    ) as process:
         try:
-            while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
-                pass
+            # It has its name before the kernel has its environment where /proc finds it.
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"\n"
             enter = ("enter", str(process.pid), "--env-of-target", "--setenv", "MORE", "1")
             done = pyspaces(*enter, "--", "env", "-0", env=os.environ | {"HERE": "not"})
             found = dict(pair.split("=", 1) for pair in done.stdout.rstrip("\0").split("\0"))
@@ -274,7 +274,7 @@ def test_the_environment_of_the_target(pyspaces: Run) -> None:
 
 
 @pytest.mark.as_root
-def test_the_cgroups_of_the_target(pyspaces: Run) -> None:
+def test_the_cgroups_of_the_target(pyspaces: Run, wait_until: Wait) -> None:
     from pyspaces.kernel import cgroupfs
 
     rows = cgroupfs.cgroups_of("self")
@@ -292,10 +292,13 @@ def test_the_cgroups_of_the_target(pyspaces: Run) -> None:
             assert pyspaces(*enter, "--join-cgroup", "cat", "/proc/self/cgroup").stdout == theirs
             assert pyspaces(*enter, "cat", "/proc/self/cgroup").stdout != theirs
     finally:
-        for _ in range(100):
-            with suppress(OSError):
-                folder.rmdir()
-                break
+        wait_until(lambda: _removed(folder), "the cgroup is empty")
+
+
+def _removed(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
 
 
 @pytest.mark.as_ordinary
@@ -359,12 +362,11 @@ def test_who_has_no_right_is_told_whose_a_namespace_is() -> None:
 
 
 def test_no_such_process(pyspaces: Run) -> None:
-    with subprocess.Popen(["true"]) as process:
-        process.wait()
-    done = pyspaces("enter", str(process.pid), "true")
+    number = Path("/proc/sys/kernel/pid_max").read_text().strip()  # that of none, ever
+    done = pyspaces("enter", number, "true")
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == (
-        f"pyspaces: cannot join the namespaces: open /proc/{process.pid}/ns: No such process\n"
+        f"pyspaces: cannot join the namespaces: open /proc/{number}/ns: No such process\n"
     )
 
 
@@ -387,6 +389,19 @@ def test_a_later_process_of_the_same_number_is_refused() -> None:
     assert caught.value.errno == errno.ESRCH
 
 
+@contextmanager
+def _target() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        ["unshare", "-Urn", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"\n"
+            yield process
+        finally:
+            process.kill()
+
+
 def _enter_once(plan: Plan) -> SpaceError | None:
     try:
         with launch.start(plan) as running:
@@ -397,7 +412,7 @@ def _enter_once(plan: Plan) -> SpaceError | None:
 
 
 @pytest.mark.needs("userns", "netns", "pidns")
-@pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.stress)])
 def test_a_target_that_is_killed_meanwhile_is_never_mistaken(tmp_path: Path, times: int) -> None:
     """Each target is killed around the moment of the enter: it works, or the target has gone."""
     answer = tmp_path / "answer"
@@ -407,11 +422,7 @@ def test_a_target_that_is_killed_meanwhile_is_never_mistaken(tmp_path: Path, tim
         {"command": ["sh", "-c", f"readlink /proc/self/ns/net > {answer}"], "setenv": [("A", "b")]}
     )
     for number in range(times):
-        with subprocess.Popen(
-            ["unshare", "-Urn", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE
-        ) as target:
-            assert target.stdout
-            target.stdout.readline()
+        with _target() as target:
             expected = os.readlink(f"/proc/{target.pid}/ns/net")
             joins = tuple(Join(namespace=name, pid=target.pid) for name in ("user", "net"))
             killer = threading.Timer(chance.uniform(0, 0.006), target.kill)
@@ -424,7 +435,6 @@ def test_a_target_that_is_killed_meanwhile_is_never_mistaken(tmp_path: Path, tim
             refusal = _enter_once(plan.replace(existing=Existing(joining=Joining(joins=joins))))
             if number not in (0, times - 1):
                 killer.join()
-            target.kill()
         if refusal is None:
             assert answer.read_text().strip() == expected
             answer.unlink()
@@ -439,11 +449,13 @@ def test_a_target_that_is_killed_meanwhile_is_never_mistaken(tmp_path: Path, tim
 
 
 @pytest.mark.needs("userns", "pidns")
-def test_a_pid_namespace_without_its_first_process(pyspaces: Run) -> None:
+def test_a_pid_namespace_without_its_first_process(pyspaces: Run, wait_until: Wait) -> None:
     with sandbox("unshare", "-Urpf", "--kill-child") as box:
         held = os.open(f"/proc/{box.pid}/ns/pid", os.O_RDONLY)
         user = os.open(f"/proc/{box.pid}/ns/user", os.O_RDONLY)
     try:
+        # unshare(1) is killed with it, and does not wait for it.
+        wait_until(lambda: has_ended(box.pid), "process 1 has ended")
         files = (f"--pid-file=/proc/self/fd/{held}", f"--user-file=/proc/self/fd/{user}")
         done = pyspaces("enter", *files, "true", pass_fds=[held, user])
     finally:
@@ -471,16 +483,8 @@ def test_a_pid_namespace_around_ones_own_is_out_of_reach() -> None:
 @pytest.mark.needs("userns", "netns")
 def test_no_fork_keeps_the_process(tmp_path: Path) -> None:
     with sandbox("unshare", "-Urn") as box:
-        words = [
-            SCRIPT,
-            "enter",
-            str(box.pid),
-            "-F",
-            "--",
-            "sh",
-            "-c",
-            "echo $$; readlink /proc/$$/ns/net",
-        ]
+        script = "echo $$; readlink /proc/$$/ns/net"
+        words = [SCRIPT, "enter", str(box.pid), "-F", "--", "sh", "-c", script]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
             output, _ = process.communicate()
         assert output == f"{process.pid}\n{box.links['net']}\n"

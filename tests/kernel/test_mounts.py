@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import IS_ROOT, SCRIPT, outcome, processes_of, without
+from usage import assert_refused
 
 from pyspaces import Container, launch, settings
 from pyspaces.errors import SpaceError
@@ -42,7 +43,7 @@ def inside(script: str, *options: str, code: int = 0, **more: Any) -> str:
     return str(done.stdout)
 
 
-def refused(*options: str, code: int = 125, **more: Any) -> str:
+def refused(*options: str, **more: Any) -> str:
     """Return what a launch says that cannot be; its command must not run."""
     words = [SCRIPT, "run", "--user", *options, "--", "echo", "it ran"]
     done = subprocess.run(
@@ -53,7 +54,7 @@ def refused(*options: str, code: int = 125, **more: Any) -> str:
         check=False,
         **more,
     )
-    assert (done.returncode, done.stdout) == (code, "")
+    assert (done.returncode, done.stdout) == (125, "")
     return str(done.stderr)
 
 
@@ -127,14 +128,19 @@ def test_a_bind_of_the_root_has_a_dev_that_works() -> None:
     assert inside("echo x > /dev/null; true & wait", "--ro-bind", "/", "/") == ""
 
 
-@pytest.mark.parametrize("kind", ["bind", "ro-bind", "dev-bind"])
-def test_what_may_be_missing(kind: str, src: Path) -> None:
-    assert inside("ls /mnt", "--tmpfs", "/mnt", f"--{kind}-try", "/no/such", "/mnt") == ""
-    assert inside("ls /mnt", f"--{kind}-try", str(src), "/mnt") == "file\nsub\n"
-    told = refused(f"--{kind}", "/no/such", "/mnt")
-    assert "bind /no/such on /mnt" in told
-    assert "source /no/such: No such file or directory" in told
-    assert "hint: to ignore a missing source" in told
+def test_what_may_be_missing(src: Path) -> None:
+    words = ["--tmpfs", "/mnt"]
+    for kind in ("bind", "ro-bind", "dev-bind"):
+        words += [f"--{kind}-try", "/no/such", "/mnt", "--dir", f"/mnt/{kind}"]
+        words += [f"--{kind}-try", str(src), f"/mnt/{kind}"]
+    shown = inside("ls -x /mnt /mnt/*", *words)
+    assert shown.splitlines()[1].split() == ["bind", "dev-bind", "ro-bind"]
+    assert shown.count("file  sub") == 3
+    for kind in ("bind", "ro-bind", "dev-bind"):
+        told = refused(f"--{kind}", "/no/such", "/mnt")
+        assert "bind /no/such on /mnt" in told
+        assert "source /no/such: No such file or directory" in told
+        assert "hint: to ignore a missing source" in told
 
 
 def test_descriptors_can_be_bound(src: Path) -> None:
@@ -144,8 +150,6 @@ def test_descriptors_can_be_bound(src: Path) -> None:
         script = f"cat /mnt/f; ls /proc/self/fd/{number} 2>/dev/null || echo closed"
         options = ["--tmpfs", "/mnt", "--ro-bind-fd", number, "/mnt/f"]
         assert inside(script, *options, **given) == "text\nclosed\n"
-        told = refused(*options, "--bind-fd", number, "/mnt/g", code=2, **given)
-        assert "another operation uses the same descriptor" in told
     assert "descriptor 99: Bad file descriptor" in refused("--bind-fd", "99", "/mnt")
 
 
@@ -188,10 +192,25 @@ def test_a_file_system_that_is_full() -> None:
 # --- targets ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["mnt", "../mnt", "/mnt/../usr", "/..", ""])
-def test_targets_that_cannot_be_meant(target: str) -> None:
-    told = refused("--tmpfs", target, code=2)
-    assert repr(target) in told or "cannot be empty" in told
+def test_targets_and_modifiers_that_cannot_be_meant() -> None:
+    rows = [
+        (["--tmpfs", target], repr(target)) for target in ("mnt", "../mnt", "/mnt/../usr", "/..")
+    ]
+    rows += [(["--size", word, "--tmpfs", "/mnt"], "is not a size") for word in ("x", "-1", "1X")]
+    rows += [
+        (["--size", "", "--tmpfs", "/mnt"], "is not a size"),
+        (["--tmpfs", ""], "cannot be empty"),
+        (["--size", "1M"], "size: no operation follows"),
+        (["--perms", "0700", "--bind", "/usr", "/mnt"], "perms: does not apply to --bind"),
+        (["--size", "1M", "--size", "1M", "--tmpfs", "/mnt"], "size: given twice"),
+        (["--perms", "9", "--tmpfs", "/mnt"], "is not a mode"),
+        (["--mask", "/"], "the root cannot be masked"),
+        (["--tmp-overlay", "/mnt"], "requires a layer: add --overlay-src"),
+        (["--overlay-src", "/usr", "--ro-overlay", "/mnt"], "requires two layers or more"),
+        (["--overlay-src", "/usr"], "overlay-src: no operation follows"),
+        (["--ro-bind-fd", "0", "/mnt", "--bind-fd", "0", "/srv"], "another operation uses the sam"),
+    ]
+    assert_refused([(["--user", *words], error) for words, error in rows])
 
 
 def test_a_link_in_the_new_tree_leads_nowhere_outside(tmp_path: Path) -> None:
@@ -238,17 +257,6 @@ def test_tmpfs_with_size_and_mode() -> None:
     script = "stat -c %a /mnt; df -k --output=size /mnt | tail -1; echo x > /mnt/f"
     told = inside(script, "--size", "1M", "--perms", "0711", "--tmpfs", "/mnt").split()
     assert told == ["711", "1024"]
-
-
-def test_modifiers_belong_to_the_next_operation() -> None:
-    assert "size: no operation follows" in refused("--size", "1M", code=2)
-    assert "perms: does not apply to --bind" in refused(
-        *("--perms", "0700", "--bind", "/usr", "/mnt"), code=2
-    )
-    assert "size: given twice" in refused(*("--size", "1M") * 2, "--tmpfs", "/mnt", code=2)
-    for word in ("x", "-1", "1X", ""):
-        assert "is not a size" in refused("--size", word, "--tmpfs", "/mnt", code=2)
-    assert "is not a mode" in refused("--perms", "9", "--tmpfs", "/mnt", code=2)
 
 
 def test_dir_symlink_chmod() -> None:
@@ -317,15 +325,17 @@ def test_a_plan_with_a_new_proc_of_a_shared_pid_namespace() -> None:
 
 @pytest.mark.needs("pidns")
 def test_proc_of_a_pid_namespace_that_is_joined() -> None:
-    words = [SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", "echo; exec sleep 60"]
+    words = [SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", "echo; exec sleep 1000"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
-        (pid,) = processes_of(first.pid)
-        join = ["--join", f"user={pid}", "--join", f"pid={pid}", "--mount", "--proc", "/proc"]
-        words = [SCRIPT, "run", *join, "--", "sh", "-c", "echo /proc/[0-9]*"]
-        done = outcome(words)
-        first.terminate()
+        try:
+            assert first.stdout is not None
+            first.stdout.readline()
+            (pid,) = processes_of(first.pid)
+            join = ["--join", f"user={pid}", "--join", f"pid={pid}", "--mount", "--proc", "/proc"]
+            words = [SCRIPT, "run", *join, "--", "sh", "-c", "echo /proc/[0-9]*"]
+            done = outcome(words)
+        finally:
+            first.kill()
     assert (done.stdout, done.stderr) == ("/proc/1 /proc/2\n", "")
 
 
@@ -460,7 +470,6 @@ def test_mask(src: Path) -> None:
     assert inside(script, *options) == "secretsecret", "neither hidden files nor others"
     told = inside(f"(echo x > {src}/a.key) 2>&1; touch {src}/sub/x 2>&1 || true", *options)
     assert "Read-only file system" in told
-    assert "the root cannot be masked" in refused("--mask", "/", code=2)
 
 
 @pytest.mark.as_ordinary
@@ -534,12 +543,14 @@ def test_only_a_proc_that_could_be_written_to_stays_so(lacking: tuple[int, ...])
     assert "/proc 0" in told("")
     beneath = "mount -t tmpfs none /proc/sys/kernel; "
     assert {"/proc 0", "/proc/sys/kernel 1"} <= set(told(beneath))
+    seen = told("", "--tmpfs", "/mnt", "--dir", "/mnt/p", "--bind", "/proc", "/mnt/p")
+    assert {"/proc 0", "/mnt/p 1"} <= set(seen)
+    if lacking:
+        return  # what is left alone is left alone in either way
     assert "/proc 1" in told("mount -o remount,bind,ro /proc; ")
     assert "/proc 1" in told("", "--ro-bind", "/proc", "/proc"), "it was asked for"
     assert "/proc 1" in told("", "--tmpfs", "/proc"), "it is none"
     assert "/proc 1" in told("", "--bind", "/proc/self", "/proc"), "it is a part of one"
-    seen = told("", "--tmpfs", "/mnt", "--dir", "/mnt/p", "--bind", "/proc", "/mnt/p")
-    assert {"/proc 0", "/mnt/p 1"} <= set(seen)
 
 
 def test_flags_that_a_mount_had_are_kept() -> None:
@@ -669,15 +680,15 @@ def test_throwaway(src: Path) -> None:
 
 
 @pytest.mark.needs("overlay")
-@pytest.mark.parametrize("folder", ["/var/tmp", "/tmp", "/dev/shm"])
-def test_throwaway_where_everybody_writes(folder: str) -> None:
+def test_throwaway_where_everybody_writes() -> None:
     """/var/tmp is root's, who is nobody inside: an overlay of /var alone gives EOVERFLOW there."""
-    if os.path.islink(folder) or not os.path.isdir(folder):
-        pytest.skip(f"{folder} is no directory here")
-    name = f"{folder}/pyspaces.{os.getpid()}"
-    script = f"mkdir {name}; echo x > {name}/f; mv {name}/f {name}.f; rmdir {name}; cat {name}.f"
-    assert inside(script, "--throwaway") == "x\n"
-    assert not os.path.lexists(f"{name}.f")
+    script, folders = "", ["/var/tmp", "/tmp", "/dev/shm"]
+    names = [f"{one}/pyspaces.{os.getpid()}" for one in folders if os.path.realpath(one) == one]
+    for name in names:
+        script += f"mkdir {name}; echo x > {name}/f; mv {name}/f {name}.f; rmdir {name};"
+        script += f" cat {name}.f; "
+    assert inside(script, "--throwaway") == "x\n" * len(names)
+    assert not [name for name in names if os.path.lexists(f"{name}.f")]
 
 
 @pytest.fixture
@@ -699,15 +710,15 @@ def deep(tmp_path: Path) -> Path:
 def test_throwaway_below_a_folder_of_somebody_else(way: str, deep: Path, tmp_path: Path) -> None:
     script = f"rm {deep}/file; echo new > {deep.parent}/new; ls {deep.parent} {deep}"
     at = {"cwd": deep} if way != "HOME" else {"env": os.environ | {"HOME": str(deep)}}
-    assert inside(script, "--throwaway", **at) == f"{deep.parent}:\nnew\nsub\n\n{deep}:\n"
-    assert (deep / "file").read_text() == "text\n"
     diff = tmp_path / "diff"
-    inside(script, "--throwaway", "--overlay-diff", str(diff), **at)
+    shown = inside(script, "--throwaway", "--overlay-diff", str(diff), **at)
+    assert shown == f"{deep.parent}:\nnew\nsub\n\n{deep}:\n"
+    assert (deep / "file").read_text() == "text\n"
     assert diff.read_text() == f"added   {deep.parent}/new\ndeleted {deep}/file\n"
 
 
 @pytest.mark.needs("overlay")
-@pytest.mark.parametrize("home", ["", "/none", "/etc/passwd", "relative", "/", "/etc/passwd/x"])
+@pytest.mark.parametrize("home", ["", "relative", "/", "/etc/passwd/x"])
 def test_throwaway_with_any_home_and_a_directory_that_has_gone(home: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -772,10 +783,7 @@ def test_overlays(src: Path, tmp_path: Path) -> None:
 
 @pytest.mark.needs("overlay")
 def test_overlays_that_cannot_be(src: Path) -> None:
-    assert "requires a layer: add --overlay-src" in refused("--tmp-overlay", "/mnt", code=2)
     lower = ["--overlay-src", str(src)]
-    assert "requires two layers or more" in refused(*lower, "--ro-overlay", "/mnt", code=2)
-    assert "overlay-src: no operation follows" in refused(*lower, code=2)
     assert "source /no/such: No such file" in refused(
         "--overlay-src", "/no/such", "--tmp-overlay", "/mnt"
     )

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from conftest import SCRIPT
+from usage import assert_refused
 
 from pyspaces import Container
 from pyspaces.errors import UsageFault
@@ -49,7 +50,7 @@ def no_new_privs(run: Run, *options: str) -> str:
     return done.stdout.split()[1]
 
 
-@pytest.mark.parametrize("options", [(), ("--user",), ("--user", "--pid"), OTHER])
+@pytest.mark.parametrize("options", [(), ("--user",), OTHER])
 def test_no_new_privs_is_set_where_it_is_asked_for(pyspaces: Run, options: tuple[str, ...]) -> None:
     assert no_new_privs(pyspaces, *options) == "0"
     assert no_new_privs(pyspaces, *options, "--no-new-privs") == "1"
@@ -79,10 +80,13 @@ def test_nor_does_newuidmap(pyspaces: Run) -> None:
 
 @pytest.mark.parametrize("options", [NNU, (*OTHER, "--no-nested-users")], ids=["root", "another"])
 def test_no_user_namespace_is_made_inside(pyspaces: Run, options: tuple[str, ...]) -> None:
-    done = pyspaces("run", *options, "--", sys.executable, "-c", CALLS)
+    done = pyspaces("run", *options, "--", sys.executable, "-I", "-S", "-c", CALLS)
     assert (done.stdout, done.stderr) == ("clone3 ENOSPC\nunshare -1 ENOSPC\n", "")
     control = [word for word in options if word != "--no-nested-users"]
-    assert "unshare 0" in pyspaces("run", *control, "--", sys.executable, "-c", CALLS).stdout
+    assert (
+        "unshare 0"
+        in pyspaces("run", *control, "--", sys.executable, "-I", "-S", "-c", CALLS).stdout
+    )
 
 
 def test_other_namespaces_are_made_all_the_same(pyspaces: Run) -> None:
@@ -124,10 +128,12 @@ def test_the_capability_cannot_be_had_again(pyspaces: Run, tmp_path: Path) -> No
         f"nsenter --user=/proc/self/ns/user sh -c 'echo 9 > {LIMIT}'",
         f"cp /bin/sh {shell}; chmod 4755 {shell}; {shell} -p -c 'echo 9 > {LIMIT}'",
     )
-    for attempt in attempts:
-        done = pyspaces("run", *NNU, "--", "sh", "-c", f"{{ {attempt}; }} 2>/dev/null; cat {LIMIT}")
-        assert done.stdout.split()[-1] == "0", attempt
-    held = pyspaces("run", *NNU, "--", "grep", "^Cap", "/proc/self/status").stdout.splitlines()
+    tries = (f"({{ {attempt}; }} >/dev/null 2>&1); cat {LIMIT}" for attempt in attempts)
+    script = "\n".join((*tries, "grep ^Cap /proc/self/status"))
+    done = pyspaces("run", *NNU, "--", "sh", "-c", script)
+    lines = done.stdout.splitlines()
+    assert lines[: len(attempts)] == ["0"] * len(attempts)
+    held = lines[len(attempts) :]
     assert len(held) == 5
     assert not any(int(line.split()[1], 16) & SYS_RESOURCE for line in held)
 
@@ -204,17 +210,12 @@ def test_sysctls_that_are_read_only(pyspaces: Run) -> None:
     assert "hint: /proc/sys is mounted read-only here" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "fault"),
-    [
+def test_refused_before_anything_is_created() -> None:
+    rows = [
         (["--no-nested-users"], "no-nested-users: needs a new user namespace: the limit holds"),
         (
             [*NNU, "--cap-add", "sys_resource"],
             "cap-add: CAP_SYS_RESOURCE: whoever has it can undo no-nested-users",
         ),
-    ],
-)
-def test_refused_before_anything_is_created(pyspaces: Run, options: list[str], fault: str) -> None:
-    done = pyspaces("run", *options, "--", "echo", "ran")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert fault in done.stderr
+    ]
+    assert_refused(rows)

@@ -6,10 +6,11 @@ import json
 import os
 import resource
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import outcome, without
+from conftest import SCRIPT, outcome, without
 
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
@@ -43,7 +44,7 @@ def seen(pyspaces: Run, *words: str, fact: str) -> Any:
 
 
 @AROUND
-def test_each_limit_is_what_was_asked_for(pyspaces: Run, around: list[str]) -> None:
+def test_each_limit_and_priority_is_what_was_asked_for(pyspaces: Run, around: list[str]) -> None:
     wanted = {}
     for number, name in enumerate(NAMES):
         soft, hard = resource.getrlimit(number)
@@ -52,8 +53,15 @@ def test_each_limit_is_what_was_asked_for(pyspaces: Run, around: list[str]) -> N
         wanted[name] = [soft, hard]
     words = [f"--rlimit={name}={soft}:{hard}" for name, (soft, hard) in wanted.items()]
     words = [word.replace("-1", "unlimited") for word in words]
-    fact = f"[resource.getrlimit(number) for number in range({len(NAMES)})]"
-    assert seen(pyspaces, *around, *words, fact=fact) == list(wanted.values())
+    cpu = max(os.sched_getaffinity(0))
+    words += ["--umask", "027", "--nice", "7", "--oom-score-adj", "700", "--cpu-list", str(cpu)]
+    fact = (
+        f"[[resource.getrlimit(number) for number in range({len(NAMES)})],"
+        " os.umask(0), os.getpriority(os.PRIO_PROCESS, 0),"
+        " int(open('/proc/self/oom_score_adj').read()), sorted(os.sched_getaffinity(0))]"
+    )
+    found = seen(pyspaces, *around, *words, fact=fact)
+    assert found == [list(wanted.values()), 0o27, 7, 700, [cpu]]
 
 
 def test_the_numbers_are_those_of_the_system() -> None:
@@ -67,17 +75,6 @@ def test_the_same_leaves_one_of_the_two(pyspaces: Run) -> None:
     assert seen(pyspaces, "--rlimit", "nofile=64:same", fact=fact) == [64, hard]
     if hard != -1 and soft < hard:
         assert seen(pyspaces, "--rlimit", f"nofile=same:{soft}", fact=fact) == [soft, soft]
-
-
-@AROUND
-def test_umask_nice_oom_and_cpus(pyspaces: Run, around: list[str]) -> None:
-    cpu = max(os.sched_getaffinity(0))
-    words = ("--umask", "027", "--nice", "7", "--oom-score-adj", "700", "--cpu-list", str(cpu))
-    fact = (
-        "[os.umask(0), os.getpriority(os.PRIO_PROCESS, 0),"
-        " int(open('/proc/self/oom_score_adj').read()), sorted(os.sched_getaffinity(0))]"
-    )
-    assert seen(pyspaces, *around, *words, fact=fact) == [0o27, 7, 700, [cpu]]
 
 
 @pytest.mark.needs("ionice")
@@ -99,15 +96,25 @@ def test_the_limits_are_not_those_of_process_1(pyspaces: Run) -> None:
 # --- reached on purpose, and told ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", ["cpu=1:5", "cpu=1"])
-def test_the_time_of_the_cpu_is_over(pyspaces: Run, tmp_path: Path, limit: str) -> None:
-    record = tmp_path / "record"
-    done = pyspaces("run", "--rlimit", limit, "--status-file", str(record), "--", *SPIN)
-    soft = limit.endswith(":5")
-    assert done.returncode == 128 + (24 if soft else 9)
-    assert ("SIGXCPU: its CPU time reached the limit" if soft else "s of CPU time") in done.stderr
-    assert f"--rlimit {limit if soft else 'cpu=1:1'}" in done.stderr
-    assert json.loads(record.read_text().splitlines()[-1])["limit"] == "cpu"
+def test_the_time_of_the_cpu_is_over(pyspaces: Run, tmp_path: Path) -> None:
+    """Both at once: a second each, which is the least that can be given."""
+    cases = {
+        "cpu=1:5": (128 + 24, "SIGXCPU: its CPU time reached the limit", "--rlimit cpu=1:5"),
+        "cpu=1": (128 + 9, "s of CPU time", "--rlimit cpu=1:1"),
+    }
+    with ThreadPoolExecutor() as pool:
+        done = {
+            limit: pool.submit(
+                pyspaces,
+                *("run", "--rlimit", limit, "--status-file", str(tmp_path / limit), "--", *SPIN),
+            )
+            for limit in cases
+        }
+    for limit, (code, *words) in cases.items():
+        ended = done[limit].result()
+        assert ended.returncode == code
+        assert all(word in ended.stderr for word in words)
+        assert json.loads((tmp_path / limit).read_text().splitlines()[-1])["limit"] == "cpu"
 
 
 @AROUND
@@ -189,7 +196,7 @@ def test_a_cpu_that_is_not_there_is_not_dropped_silently(pyspaces: Run) -> None:
 
 @pytest.mark.needs("userns")
 def test_a_hard_limit_is_not_raised_in_a_user_namespace(pyspaces: Run, tmp_path: Path) -> None:
-    inner = [sys.executable, "-m", "pyspaces", "run", "--user", "--rlimit", "core=5"]
+    inner = [SCRIPT, "run", "--user", "--rlimit", "core=5"]
     done = pyspaces("run", "--rlimit", "core=4", "--", *inner, "--", "touch", str(tmp_path / "ran"))
     assert done.returncode == 125
     assert "cannot set the resource limits: prlimit core=5:5: Operation not perm" in done.stderr
@@ -197,6 +204,7 @@ def test_a_hard_limit_is_not_raised_in_a_user_namespace(pyspaces: Run, tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.crossed(1)
 @pytest.mark.parametrize("around", [[], ["--no-fork"]], ids=["fork", "no-fork"])
 @pytest.mark.parametrize(
     ("command", "code"), [("nonesuch", 127), ("/etc/passwd", 126), ("/etc", 126)]
@@ -260,6 +268,6 @@ def test_a_filter_that_refuses_the_call_fails_the_launch(pyspaces: Run) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the number of prlimit64 is that of x86_64")
     words = without(302, answer=1)
-    done = outcome([*words, sys.executable, "-m", "pyspaces", "run", "--rlimit=core=0", "true"])
+    done = outcome([*words, SCRIPT, "run", "--rlimit=core=0", "true"])
     assert done.returncode == 125
     assert "prlimit core=0:0: Operation not permitted" in done.stderr
