@@ -24,24 +24,22 @@ def map_rows(text: str) -> list[list[int]]:
 
 
 def test_user_alone_is_root_inside(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--", *PYTHON, "ids")
-    uids, gids, _ = json.loads(done.stdout)
-    assert uids == [0, 0, 0]
-    assert gids == [0, 0, 0]
-
-
-def test_root_inside_has_every_capability(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--", *PYTHON, "caps")
+    """With every capability, and where the kernel allows it with groups."""
+    script = "id -u; id -g; grep CapEff /proc/self/status; cat /proc/self/setgroups"
+    done = pyspaces("run", "--user", "--", "sh", "-c", script)
+    uid, gid, _, caps, setgroups = done.stdout.split()
+    assert (uid, gid) == ("0", "0")
     # All that this kernel knows, whatever the caller has outside.
     with open("/proc/sys/kernel/cap_last_cap") as file:
-        assert json.loads(done.stdout) == (1 << int(file.read()) + 1) - 1
+        assert int(caps, 16) == (1 << int(file.read()) + 1) - 1
+    assert setgroups == ("allow" if UID == 0 else "deny")
 
 
-@pytest.mark.parametrize("options", [["--map-current"], ["-c"], ["-M", "current"]])
-def test_current_keeps_the_ids(pyspaces: Run, options: list[str]) -> None:
-    done = pyspaces("run", *options, "--", *PYTHON, "ids")
-    uids, gids, _ = json.loads(done.stdout)
-    assert (uids, gids) == ([UID] * 3, [GID] * 3)
+def test_current_keeps_the_ids(pyspaces: Run) -> None:
+    for options in (["-c"], ["-M", "current"]):
+        done = pyspaces("run", *options, "--", *PYTHON, "ids")
+        uids, gids, _ = json.loads(done.stdout)
+        assert (uids, gids) == ([UID] * 3, [GID] * 3)
 
 
 def test_none_leaves_the_maps_unwritten(pyspaces: Run) -> None:
@@ -49,7 +47,7 @@ def test_none_leaves_the_maps_unwritten(pyspaces: Run) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("form", ["0,{},1", "0 {} 1", "0:{}:1", "{}"])
+@pytest.mark.parametrize("form", ["0 {} 1", "{}"])
 def test_every_form_of_the_grammar_reaches_the_kernel(pyspaces: Run, form: str) -> None:
     done = pyspaces(
         "run", "-M", form.format(UID), "-G", form.format(GID), "--",
@@ -69,14 +67,9 @@ def test_a_record_for_uids_alone_leaves_gids_at_root(pyspaces: Run) -> None:
     assert map_rows(done.stdout) == [[0, GID, 1]]
 
 
-def test_setgroups_follows_the_rule_of_the_kernel(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--", *PYTHON, "setgroups")
-    assert json.loads(done.stdout) == ("allow" if UID == 0 else "deny")
-
-
 def test_setgroups_can_be_denied(pyspaces: Run) -> None:
-    done = pyspaces("run", "--setgroups", "deny", "--", *PYTHON, "setgroups")
-    assert json.loads(done.stdout) == "deny"
+    done = pyspaces("run", "--setgroups", "deny", "--", "cat", "/proc/self/setgroups")
+    assert done.stdout == "deny\n"
 
 
 @pytest.mark.as_ordinary
@@ -122,7 +115,7 @@ def test_records_add_up(pyspaces: Run) -> None:
 
 
 @pytest.mark.as_root
-@pytest.mark.parametrize("count", [1, 5, 6, 340])
+@pytest.mark.parametrize("count", [6, 340])
 def test_maps_up_to_the_largest_are_written(pyspaces: Run, count: int) -> None:
     spec = ",".join(f"{2 * n} {2 * n} 1" for n in range(count))
     done = pyspaces("run", "-M", spec, "--", "cat", "/proc/self/uid_map")
@@ -150,9 +143,9 @@ def test_proc_of_another_pid_namespace_does_not_mislead_us(pyspaces: Run) -> Non
     """In a pid namespace without a fresh /proc, /proc/PID of a new child is a stranger."""
     done = pyspaces(
         "run", "--user", "--pid", "--",
-        "sh", "-c", f"for n in 1 2 3; do {SCRIPT} run --user -- id -u; done",
+        "sh", "-c", f"for n in 1 2; do {SCRIPT} run --user -- id -u; done",
     )  # fmt: skip
-    assert done.stdout.split() == ["0", "0", "0"], done.stderr
+    assert done.stdout.split() == ["0", "0"], done.stderr
 
 
 @pytest.mark.as_ordinary

@@ -9,7 +9,8 @@ import pwd
 import sys
 
 import pytest
-from conftest import PROBE
+from conftest import PROBE, SCRIPT
+from usage import assert_refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ def test_ids_that_need_a_capability(pyspaces: Run, options: list[str], name: str
     assert f"hint: without {name}, a process cannot change its ids: add --user" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "fault"),
-    [
+def test_refused_before_anything_is_created() -> None:
+    rows = [
         (["--setuid", "5"], f"setuid: 5: is not mapped inside (the map is 0 → {UID}"),
         (["--setgid", "5"], "setgid: 5: is not mapped inside"),
         (["--groups", "0,7"], "groups: 7: is not mapped inside"),
@@ -100,16 +100,12 @@ def test_ids_that_need_a_capability(pyspaces: Run, options: list[str], name: str
         (["--setuid", "no such user"], "setuid: 'no such user': no such user"),
         (["--setgid", ""], "setgid: '': no such group"),
         (["--setuid", "4294967295"], "setuid: 4294967295: is not an id"),
-    ],
-)
-def test_refused_before_anything_is_created(pyspaces: Run, options: list[str], fault: str) -> None:
-    done = pyspaces("run", "--user", *options, "--", "echo", "ran")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert fault in done.stderr
+    ]
+    assert_refused([(["--user", *words], error) for words, error in rows])
 
 
 def test_an_id_that_the_callers_own_namespace_lacks(pyspaces: Run) -> None:
-    inner = (sys.executable, "-m", "pyspaces", "run", "--setuid", "77", "--", "true")
+    inner = (SCRIPT, "run", "--setuid", "77", "--", "true")
     done = pyspaces("run", "--user", "--", *inner)
     assert done.returncode == 2
     assert "setuid: 77: does not exist in this user namespace" in done.stderr

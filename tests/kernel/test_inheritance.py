@@ -33,7 +33,7 @@ def test_the_environment_passes_through_unchanged(pyspaces: Run) -> None:
     assert environment(done) == given
 
 
-@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}])
+@pytest.mark.parametrize("locale", [{}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}])
 def test_python_adds_no_locale(pyspaces: Run, locale: dict[str, str]) -> None:
     """PEP 538: started in the C locale, Python sets LC_CTYPE for its children."""
     given = {"PATH": PATH, **locale}
@@ -111,7 +111,7 @@ def test_standard_streams_pass_through(pyspaces: Run) -> None:
     assert (done.stdout, done.stderr) == ("hi", "error\n")
 
 
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_a_closed_standard_stream_stays_closed(tmp_path: Path, closed: str) -> None:
     report = tmp_path / "fds"
     script = "ls /proc/self/fd > " + str(report)

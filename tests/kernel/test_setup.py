@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROBE, SCRIPT, outcome
+from conftest import SCRIPT, outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from conftest import Run
 
 pytestmark = pytest.mark.needs("userns")
-PYTHON = (sys.executable, "-I", "-S", PROBE)
+LINKS = ("sh", "-c", "cd /proc/self/ns; for name in *; do echo $name $(readlink $name); done")
 
 
 def own_namespaces() -> dict[str, str]:
@@ -26,7 +25,7 @@ def own_namespaces() -> dict[str, str]:
 
 def changed(done: subprocess.CompletedProcess[str]) -> set[str]:
     assert done.returncode == 0, done.stderr
-    inside = json.loads(done.stdout)
+    inside = dict(line.split() for line in done.stdout.splitlines())
     return {name for name, link in own_namespaces().items() if inside[name] != link}
 
 
@@ -46,24 +45,22 @@ def changed(done: subprocess.CompletedProcess[str]) -> set[str]:
 def test_each_flag_makes_its_namespace_and_no_other(
     pyspaces: Run, option: str, links: set[str]
 ) -> None:
-    assert changed(pyspaces("run", "--user", option, "--", *PYTHON, "ns")) == links
+    assert changed(pyspaces("run", "--user", option, "--", *LINKS)) == links
 
 
 @pytest.mark.as_root
-@pytest.mark.parametrize("option", ["-p", "-n", "-m", "-u", "-i", "-C", "-T"])
-def test_root_needs_no_user_namespace(pyspaces: Run, option: str) -> None:
-    links = changed(pyspaces("run", option, "--", *PYTHON, "ns"))
-    assert links
-    assert "user" not in links
+def test_root_needs_no_user_namespace(pyspaces: Run) -> None:
+    links = changed(pyspaces("run", *["-p", "-n", "-m", "-u", "-i", "-C", "-T"], "--", *LINKS))
+    assert links == set(own_namespaces()) - {"user"}
 
 
 def test_all_is_every_namespace_of_this_kernel(pyspaces: Run) -> None:
-    done = pyspaces("run", "--all", "--", *PYTHON, "ns")
+    done = pyspaces("run", "--all", "--", *LINKS)
     assert changed(done) == set(own_namespaces())
 
 
 def test_share_takes_out_of_all(pyspaces: Run) -> None:
-    done = pyspaces("run", "--all", "--share", "net,ipc", "--share", "uts", "--", *PYTHON, "ns")
+    done = pyspaces("run", "--all", "--share", "net,ipc", "--share", "uts", "--", *LINKS)
     assert changed(done) == set(own_namespaces()) - {"net", "ipc", "uts"}
 
 
@@ -87,7 +84,7 @@ def test_without_a_fresh_proc_the_host_shows_through(pyspaces: Run) -> None:
 
 @pytest.mark.needs("proc")
 def test_mount_proc_implies_its_namespaces(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--mount-proc", "--", *PYTHON, "ns")
+    done = pyspaces("run", "--user", "--mount-proc", "--", *LINKS)
     assert changed(done) == {"user", "mnt", "pid", "pid_for_children"}
 
 
@@ -127,7 +124,7 @@ def uptime(text: str) -> float:
 
 
 @pytest.mark.needs("timens")
-@pytest.mark.parametrize("offset", ["864000", "1234.5", "-1.5", "-0.25"])
+@pytest.mark.parametrize("offset", ["1234.5", "-0.25"])
 def test_boottime_moves_the_uptime(pyspaces: Run, offset: str) -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     done = pyspaces("run", "--user", "--time", "--boottime", offset, "--", "cat", "/proc/uptime")
@@ -140,7 +137,9 @@ def test_boottime_moves_the_uptime(pyspaces: Run, offset: str) -> None:
 def test_monotonic_moves_without_boottime(pyspaces: Run) -> None:
     script = "import time; print(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
     before = time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(time.CLOCK_BOOTTIME)
-    done = pyspaces("run", "--user", "--monotonic", "5000.5", sys.executable, "-c", script)
+    done = pyspaces(
+        "run", "--user", "--monotonic", "5000.5", sys.executable, "-I", "-S", "-c", script
+    )
     monotonic, boottime = map(float, done.stdout.split())
     assert 0 <= monotonic - 5000.5 - before[0] < 60
     assert 0 <= boottime - before[1] < 60
@@ -173,13 +172,15 @@ print(socket.create_connection(server.getsockname(), timeout=60).getpeername()[0
 
 @pytest.mark.needs("netns")
 def test_loopback_works(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--net", "--", sys.executable, "-c", _PING)
+    done = pyspaces("run", "--user", "--net", "--", sys.executable, "-I", "-S", "-c", _PING)
     assert done.stdout == "127.0.0.1\n", done.stderr
 
 
 @pytest.mark.needs("netns")
 def test_loopback_can_be_left_down(pyspaces: Run) -> None:
-    done = pyspaces("run", "--user", "--net", "--no-loopback", "--", sys.executable, "-c", _PING)
+    done = pyspaces(
+        "run", "--user", "--net", "--no-loopback", "--", sys.executable, "-I", "-S", "-c", _PING
+    )
     assert "Network is unreachable" in done.stderr
 
 
@@ -190,11 +191,10 @@ def propagation(done: subprocess.CompletedProcess[str]) -> set[str]:
     return {word.split(":")[0] for fields in words for word in fields}
 
 
-@pytest.mark.parametrize("word", [None, "private"])
-def test_mounts_are_private(pyspaces: Run, word: str | None) -> None:
-    options = ["--propagation", word] if word else ["--mount"]
-    done = pyspaces("run", "--user", *options, "--", "cat", "/proc/self/mountinfo")
-    assert propagation(done) == set()
+def test_mounts_are_private(pyspaces: Run) -> None:
+    for options in (["--mount"], ["--propagation", "private"]):
+        done = pyspaces("run", "--user", *options, "--", "cat", "/proc/self/mountinfo")
+        assert propagation(done) == set()
 
 
 def test_mounts_can_be_shared_among_those_inside(pyspaces: Run) -> None:

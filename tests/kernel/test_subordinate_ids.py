@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,7 @@ def as_root_with(script: str, *around: str, ranges: str = "root:300000:65536\n")
     lines = f'printf %s "{ranges}" > "$D/ids"; mount --bind "$D/ids" /etc/subuid'
     lines += '; mount --bind "$D/ids" /etc/subgid'
     # The directory is gone with the mount namespace, but for its place.
-    place = f"/tmp/pyspaces-{os.getpid()}"
-    os.mkdir(place)
+    place = tempfile.mkdtemp(prefix="pyspaces-")
     script = f"D={place}; mount -t tmpfs none $D; {lines}; {script}"
     try:
         done = outcome(

@@ -61,7 +61,7 @@ def pid_namespace_of_a_child() -> str:
 
 def result_of(process: Inject) -> Any:
     process.start()
-    value = process.result(30)
+    value = process.result(60)
     process.close()
     return value
 
@@ -119,15 +119,16 @@ def test_inject_passes_on_what_the_function_raises() -> None:
         process = Inject(target, int, args=("x",))
         process.start()
         with pytest.raises(ValueError, match="invalid literal"):
-            process.result(30)
+            process.result(60)
         process.close()
 
 
 def test_inject_into_a_process_that_has_ended() -> None:
-    with sandbox("-U") as target:
-        pass
-    with pytest.raises(SpaceError, match="No such process"):
-        Inject(target, where).start()
+    with subprocess.Popen(["unshare", "-U", "true"]) as target:
+        # Not yet reaped: its number is given to no other one.
+        os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(SpaceError, match="No such process"):
+            Inject(target.pid, where).start()
 
 
 @pytest.mark.as_ordinary
@@ -198,7 +199,7 @@ def test_setns_comes_back_when_the_block_raises() -> None:
 
 # Within a user namespace: a target whose network is of that namespace, and whose UTS is the host's.
 VISIT = """
-unshare -n sleep 30 & target=$!
+unshare -n sleep 1000 & target=$!
 while [ "$(readlink /proc/$target/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
 unshare $1 $2 -c '
 import os, sys, pyspaces
