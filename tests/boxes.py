@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -68,8 +69,9 @@ def box(*words: str, own: tuple[str, ...] = ("--user", "--net"), **more: Any) ->
     finally:
         launcher.kill()
         launcher.wait(60)
-        assert launcher.stdout
-        launcher.stdout.close()
+        for stream in (launcher.stdout, launcher.stderr):
+            if stream:
+                stream.close()
 
 
 @contextlib.contextmanager
@@ -109,7 +111,7 @@ def ask(port: int, data: bytes = b"hello", address: str = "127.0.0.1") -> bytes:
 
 
 def first_bytes(port: int) -> bytes:
-    with contextlib.suppress(ConnectionResetError), connect(port) as one:
+    with contextlib.suppress(OSError), connect(port) as one:
         return one.recv(2)
     return b""
 
@@ -134,14 +136,27 @@ def ask_udp(port: int, data: bytes = b"hello") -> bytes:
             assert time.monotonic() < limit
 
 
-def is_free(port: int, kind: int = socket.SOCK_STREAM) -> bool:
-    with socket.socket(socket.AF_INET, kind) as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            own.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a TCP port: who connects may have its number meanwhile."""
+    listening = "0A"
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/self/net/{table}") as lines:
+            next(lines)
+            for line in lines:
+                _, own, _, state, *_ = line.split()
+                if state == listening and int(own.rpartition(":")[2], 16) == port:
+                    return False
+    return True
+
+
+def free_port() -> int:
+    """Return a port that nobody has, and that the kernel gives to nobody who asks for any."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, low)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 def is_refused(port: int) -> bool:

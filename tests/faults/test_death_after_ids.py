@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import time
 
 import pytest
 from conftest import IS_ROOT, SCRIPT, processes_of, processes_with
@@ -17,14 +17,17 @@ MAPS = ["-M", "all", "-G", "all"] if IS_ROOT else ["--map-auto"]
 
 @pytest.mark.needs("userns", "many")
 def test_a_command_with_other_ids_dies_with_the_launcher(wait_until: Callable[..., None]) -> None:
-    token = f"7654.{os.getpid()}"
+    token = f"7654.{time.monotonic_ns()}"
     words = [SCRIPT, "run", *MAPS, "--setuid", "33", "--setgid", "33", "--", "sleep", token]
     with subprocess.Popen(words) as launcher:
-        wait_until(
-            lambda: any(_name(pid) == "sleep" for pid in processes_of(launcher.pid)), "the command"
-        )
-        launcher.kill()
-        launcher.wait()
+        try:
+            wait_until(
+                lambda: any(_name(pid) == "sleep" for pid in processes_of(launcher.pid)),
+                "the command",
+            )
+        finally:
+            launcher.kill()
+            launcher.wait()
         wait_until(lambda: not processes_with(token), "the command gone")
 
 

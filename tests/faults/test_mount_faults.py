@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -85,6 +86,15 @@ def test_a_proc_that_cannot_be_closed_ends_the_launch(call: str) -> None:
     assert done.stderr.startswith("pyspaces: cannot protect the host's settings in /proc: ")
 
 
+def reader_of(token: str, launcher: int) -> int:
+    """Return the process of a launch that waits in a read of a pipe; 0 if there is none."""
+    for pid in set(processes_with(token)) - {launcher}:
+        with contextlib.suppress(OSError):
+            if "pipe_read" in Path(f"/proc/{pid}/wchan").read_text():
+                return pid
+    return 0
+
+
 @pytest.mark.parametrize("killed", ["the launcher", "the child"])
 def test_death_in_the_middle_of_an_operation(
     tmp_path: Path, killed: str, wait_until: Callable[..., None]
@@ -96,11 +106,13 @@ def test_death_in_the_middle_of_an_operation(
     words = [SCRIPT, "run", "--user", "--host-ro", "--overlay-src", "/usr", "--tmp-overlay", "/usr"]
     words += ["--tmpfs", "/tmp", "--file", str(reading), "/tmp/f", "--", "true", token]
     with subprocess.Popen(words, pass_fds=[reading], stderr=subprocess.PIPE, text=True) as launcher:
-        wait_until(lambda: len(processes_with(token)) == 2, "the child")
-        (child,) = set(processes_with(token)) - {launcher.pid}
-        wait_until(lambda: "read" in Path(f"/proc/{child}/wchan").read_text(), "it reads the pipe")
-        os.kill(launcher.pid if killed == "the launcher" else child, signal.SIGKILL)
-        _, errors = launcher.communicate(timeout=60)
+        try:
+            wait_until(lambda: reader_of(token, launcher.pid), "a child reads the pipe")
+            child = reader_of(token, launcher.pid)
+            os.kill(launcher.pid if killed == "the launcher" else child, signal.SIGKILL)
+            _, errors = launcher.communicate(timeout=60)
+        finally:
+            launcher.kill()
     os.close(reading)
     os.close(writing)
     wait_until(lambda: not processes_with(token), "everybody gone")

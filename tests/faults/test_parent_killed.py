@@ -46,7 +46,9 @@ def test_killing_a_running_launcher_ends_the_command(wait_until: Callable[..., N
             [SCRIPT, "run", *options, "--", "sh", "-c", f": {token}; echo up; {end}"],
             stdout=subprocess.PIPE,
         ) as launcher:
-            assert launcher.stdout is not None
-            assert launcher.stdout.readline() == b"up\n"
-            launcher.kill()
+            try:
+                assert launcher.stdout is not None
+                assert launcher.stdout.readline() == b"up\n"
+            finally:
+                launcher.kill()
         wait_until(lambda token=token: not processes_with(token), "the command gone")

@@ -42,13 +42,14 @@ def test_a_list_while_networks_come_and_go(number: int) -> None:
 @pytest.mark.parametrize("number", again(3, 100))
 def test_a_launcher_that_is_killed(lab: str, number: int, wait_until: Wait) -> None:
     chance = random.Random(number)
-    token = f"1000.{number}"
+    token = f"1000.{time.monotonic_ns()}"
     words = (*own(lab, "--hostname", f"box{number}"), "--", "sleep", token)
     with subprocess.Popen([SCRIPT, "run", *words], stderr=subprocess.DEVNULL) as launcher:
         time.sleep(chance.uniform(0, 0.3))
         launcher.kill()
-    wait_until(lambda: not members(lab), "the interface has gone with its namespace")
+    # In this order: the child of the launcher may come to connect itself meanwhile.
     wait_until(lambda: not processes_with(token), "the command has ended")
+    wait_until(lambda: not members(lab), "the interface has gone with its namespace")
     # The next one removes what is left.
     assert ask(lab, f"box{number}") == ["unknown"]
     assert networks.files(lab) == [f"lock:{lab}", lab]

@@ -101,8 +101,12 @@ def test_commands_run_on_workers_and_their_results_come_home(
 DEATH = """
 marker, token = sys.argv[1:]
 first = f": {token}; mkdir {marker} 2>/dev/null && sleep 1000; echo again"
-def parent(pid):
-    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+def parents():
+    found = set()
+    for pid in with_token():
+        with contextlib.suppress(OSError):
+            found.add(int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]))
+    return found
 def with_token():
     pids = [int(n) for n in os.listdir("/proc") if n.isdecimal() and int(n) != os.getpid()]
     for pid in pids:
@@ -116,7 +120,10 @@ with cluster(2) as client:
     for result in results:
         found.append(result)
         if len(found) == 30:  # all but the first
-            (worker,) = {parent(pid) for pid in with_token()} & workers
+            # It may have been begun last, and be on its way yet.
+            while not (those := parents() & workers):
+                pass
+            (worker,) = those
             os.kill(worker, signal.SIGKILL)
     assert [r.index for r in found][-1] == 0, found
     assert found[-1].stdout == b"again\\n", found[-1]

@@ -191,9 +191,11 @@ def test_the_command_dies_with_its_launcher(around: list[str]) -> None:
     launcher = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert launcher.stdout is not None
     with launcher.stdout as output:
-        output.readline()
-        launcher.kill()
-        launcher.wait()
+        try:
+            output.readline()
+        finally:
+            launcher.kill()
+            launcher.wait()
         assert output.read() == b""  # at once: nobody is left who holds the pipe
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from boxes import (
     box,
     connect,
     first_bytes,
+    free_port,
     is_free,
     on_host,
     server,
@@ -52,7 +54,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) as on
 CLIENT_UDP = """
 import socket, sys
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-own.settimeout(20)
+own.settimeout(60)
 own.connect(("127.0.0.1", int(sys.argv[1])))
 own.send(b"hello")
 print(own.recv(100).decode())
@@ -137,7 +139,7 @@ def ask_inside(pid: int) -> str:
 
 
 def test_a_hold_keeps_its_ports_until_it_is_stopped(pyspaces: Run, wait_until: Wait) -> None:
-    name = f"ports-{os.getpid()}"
+    name = f"ports-{uuid.uuid4().hex}"
     done = pyspaces("run", "--user", "--net", "--name", name, "--hold", "-P", "0:80")
     try:
         assert done.returncode == 0
@@ -147,10 +149,12 @@ def test_a_hold_keeps_its_ports_until_it_is_stopped(pyspaces: Run, wait_until: W
             [SCRIPT, "enter", name, "--", sys.executable, SERVER, "echo", "127.0.0.1", "80"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         ) as inside:  # fmt: skip
-            assert inside.stdout
-            assert inside.stdout.readline() == "ready 80\n"
-            assert ask(port) == b"hello"
-            inside.terminate()
+            try:
+                assert inside.stdout
+                assert inside.stdout.readline() == "ready 80\n"
+                assert ask(port) == b"hello"
+            finally:
+                inside.kill()
     finally:
         pyspaces("stop", name)
     wait_until(lambda: is_free(port), "the port is free again")
@@ -178,10 +182,12 @@ def test_the_relay_that_dies_takes_the_command_along_and_that_is_told(tmp_path: 
 def test_a_command_that_outlives_its_launcher_keeps_its_ports(wait_until: Wait) -> None:
     with server("echo", "-P", "0:80", "--no-kill-child") as running:
         (relay,) = running.helpers()
-        running.launcher.kill()
-        running.launcher.wait(60)
-        assert ask(running.ports[0]) == b"hello"
-        os.kill(running.record["pid"], signal.SIGKILL)
+        try:
+            running.launcher.kill()
+            running.launcher.wait(60)
+            assert ask(running.ports[0]) == b"hello"
+        finally:
+            os.kill(running.record["pid"], signal.SIGKILL)
         wait_until(partial(has_ended, relay), "no relay")
 
 
@@ -191,7 +197,7 @@ def test_an_open_connection_does_not_delay_the_end() -> None:
         assert one.recv(5) == b"hello"
         began = time.monotonic()
         running.end()
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 50
         assert one.recv(1) == b""
 
 
@@ -216,7 +222,7 @@ def test_nothing_outlives_launcher_and_command(victim: str, count: int, wait_unt
 def test_a_launcher_that_is_killed_at_any_moment_leaves_nothing(
     count: int, wait_until: Wait
 ) -> None:
-    token = f"any-moment-{os.getpid()}"
+    token = f"any-moment-{uuid.uuid4().hex}"
     ways = ("-P", "0:80", "--forward", "90:90", "--allow-host", "a.test", "--listen", "0")
     words = (SCRIPT, "run", "--user", "--net", *ways, "--", "sh", "-c", f": {token}; sleep 60")
     for number in range(count):
@@ -229,7 +235,7 @@ def test_a_launcher_that_is_killed_at_any_moment_leaves_nothing(
 @pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.stress)])
 def test_launches_leave_nothing_behind(pyspaces: Run, count: int) -> None:
     """That no child of ours is left, no_leaks says."""
-    token = f"launches-{os.getpid()}"
+    token = f"launches-{uuid.uuid4().hex}"
     for _ in range(count):
         words = ("-P", "0:80", "--forward", "90:90", "--", "sh", "-c", f": {token}")
         assert pyspaces("run", "--user", "--net", *words).returncode == 0
@@ -237,9 +243,7 @@ def test_launches_leave_nothing_behind(pyspaces: Run, count: int) -> None:
 
 
 def test_a_launch_that_fails_leaves_no_port_open(pyspaces: Run) -> None:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     done = pyspaces("run", "--user", "--net", "-P", f"{port}:80", "--", "/nonexistent")
     assert done.returncode == 127
     assert is_free(port)
@@ -305,20 +309,20 @@ def test_a_plan_of_json_has_them_too(pyspaces: Run, tmp_path: Path) -> None:
     assert "no equivalent: " in shown
 
 
-def test_a_keyword_of_a_container() -> None:
+def test_a_keyword_of_a_container(wait_until: Wait) -> None:
     import pyspaces as library
 
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     space: dict[str, Any] = {"user": True, "net": True, "publish": [f"{port}:80"]}
     process = library.Container(_answer_once, **space)
     process.start()
-    while not (found := first_bytes(port)):
-        time.sleep(0.01)
-    assert found == b"hi"
-    process.join(60)
-    assert process.exitcode == 0
+    try:
+        wait_until(lambda: first_bytes(port) == b"hi", "it answers")
+        process.join(60)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join(60)
 
 
 def _answer_once() -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,17 +145,19 @@ def _is_answered(port: int) -> bool:
     return False
 
 
-def test_a_range_of_ports(tmp_path: Path) -> None:
+def test_a_range_of_ports(wait_until: Wait) -> None:
     program = (
         "import socket\n"
         "for port in (81, 80):\n"
         "    socket.create_server(('127.0.0.1', port)).accept()[0].sendall(b'%d' % port)\n"
     )
     with box("-P", "0:80-81", "--", sys.executable, "-c", program) as running:
-        for port in running.ports[::-1]:
-            while not (found := first_bytes(port)):
-                time.sleep(0.01)
-            assert found == (b"80" if port == running.ports[0] else b"81")
+        for number, port in ((b"81", running.ports[1]), (b"80", running.ports[0])):
+            wait_until(partial(_tells, port, number), f"{number!r} comes from there")
+
+
+def _tells(port: int, text: bytes) -> bool:
+    return first_bytes(port) == text
 
 
 # --- what is carried ----------------------------------------------------------------------------
@@ -190,11 +193,14 @@ def _many_short_ones(port: int, count: int) -> None:
 def test_short_connections_leave_nothing_open(count: int, wait_until: Wait) -> None:
     with server("echo", "-P", "0:80") as running:
         (relay,) = running.helpers()
+        # From then on, it has all that it needs for itself.
+        _many_short_ones(running.ports[0], 1)
         if IS_ROOT:
             before = descriptors_of(relay)
         _many_short_ones(running.ports[0], count)
         if IS_ROOT:
-            wait_until(lambda: descriptors_of(relay) == before, "the same descriptors as before")
+            # Of the first connection, something may have been open.
+            wait_until(lambda: {*descriptors_of(relay)} <= {*before}, "no more descriptors")
 
 
 def test_each_side_can_end_before_the_other() -> None:
@@ -263,7 +269,7 @@ def test_datagrams_of_several_peers() -> None:
         peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
         assert ask_udp(running.ports[0]) == b"olleh"
         for number, own in enumerate(peers):
-            own.settimeout(20)
+            own.settimeout(60)
             own.connect(("127.0.0.1", running.ports[0]))
             own.send(b"%d." % number)
         for number, own in enumerate(peers):

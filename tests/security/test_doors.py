@@ -40,9 +40,14 @@ class Sandbox:
              sys.executable, "-I", "-S", LURKER, str(self.secret)],
             stdout=subprocess.PIPE,
         )  # fmt: skip
-        assert self.process.stdout
-        assert self.process.stdout.readline() == b"ready\n"
-        (self.target,) = processes_of(self.process.pid)
+        try:
+            assert self.process.stdout
+            assert self.process.stdout.readline() == b"ready\n"
+            (self.target,) = processes_of(self.process.pid)
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
 
     def visit(self, words: list[str], times: int) -> None:
         """Have a command come from the directory that is hidden, again and again."""
@@ -170,7 +175,7 @@ def end_lurkers() -> None:
             if LURKER.encode() in words:
                 pidfd = os.pidfd_open(int(name))
                 signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-                select.select([pidfd], [], [], 10)
+                select.select([pidfd], [], [], 60)
                 os.close(pidfd)
         except OSError:
             continue

@@ -30,10 +30,12 @@ def theirs() -> Iterator[int]:
     words = words if IS_ROOT else []
     inner = ["unshare", "-Urm", "sh", "-c", "echo up; exec sleep 1000"]
     with subprocess.Popen([*words, *inner], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"up\n"
-        yield process.pid
-        process.kill()
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"up\n"
+            yield process.pid
+        finally:
+            process.kill()
 
 
 def run_with_groups(*words: str) -> subprocess.CompletedProcess[str]:

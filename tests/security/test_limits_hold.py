@@ -105,8 +105,11 @@ def test_a_launcher_that_is_stopped_by_others_keeps_the_time() -> None:
     with subprocess.Popen(
         [SCRIPT, "run", "--user", *QUICK, "--", "sh", "-c", script], process_group=0
     ) as launcher:
-        assert launcher.wait(60) in (124, 137)
-        assert time.monotonic() - begun < 60
+        try:
+            assert launcher.wait(60) in (124, 137)
+            assert time.monotonic() - begun < 60
+        finally:
+            launcher.kill()
 
 
 @pytest.fixture
@@ -116,11 +119,13 @@ def held() -> Iterator[int]:
         [SCRIPT, "run", "--user", "--mount", "--pid", "--", "sh", "-c", "echo up; exec sleep 100"],
         stdout=subprocess.PIPE,
     ) as launcher:
-        assert launcher.stdout is not None
-        assert launcher.stdout.readline() == b"up\n"
-        (process,) = processes_of(launcher.pid)
-        yield process
-        launcher.kill()
+        try:
+            assert launcher.stdout is not None
+            assert launcher.stdout.readline() == b"up\n"
+            (process,) = processes_of(launcher.pid)
+            yield process
+        finally:
+            launcher.kill()
 
 
 @pytest.mark.crossed(1)
@@ -221,12 +226,15 @@ def test_the_pid_file_goes_with_a_launcher_that_is_ended(number: int, tmp_path: 
         ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", SCRIPT, *words, "echo up; exec sleep 100"],
         stdout=subprocess.PIPE,
     ) as launcher:
-        assert launcher.stdout is not None
-        assert launcher.stdout.readline() == b"up\n"
-        assert pid_file.exists()
-        launcher.send_signal(number)
-        assert launcher.wait(60) == -number
-        assert not pid_file.exists()
+        try:
+            assert launcher.stdout is not None
+            assert launcher.stdout.readline() == b"up\n"
+            assert pid_file.exists()
+            launcher.send_signal(number)
+            assert launcher.wait(60) == -number
+            assert not pid_file.exists()
+        finally:
+            launcher.kill()
 
 
 LIBRARY = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
@@ -43,10 +42,12 @@ def is_put(*options: str) -> bool:
     inside = [sys.executable, "-I", "-S", "-c", PUT]
     words = [SCRIPT, "run", *options, "--", *inside]
     screen = Screen([sys.executable, "-I", "-S", "-c", SHELL, *words])
-    screen.expect(b"read: ")
-    told = screen.expect(b" end")
-    assert screen.end() == 0
-    os.close(screen.terminal)
+    try:
+        screen.expect(b"read: ")
+        told = screen.expect(b" end")
+        assert screen.end() == 0
+    finally:
+        screen.close()
     return b"put" in told
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import uuid
 
 import pytest
 from conftest import SCRIPT, outcome
@@ -135,10 +136,14 @@ def test_a_plan_shows_its_keys_and_words(
     assert done.stderr
 
 
+# What they are called: another session may test the same at the same time.
+NAME = f"sh-{uuid.uuid4().hex}"
+
+
 @contextlib.contextmanager
 def running(*before: str) -> Iterator[list[int]]:
     """Start a process for each hostile text, which is one of its words; return their pids."""
-    words = [*before, "sh", "-c", "echo up; read line", "sh"]
+    words = [*before, "sh", "-c", "echo up; read line", NAME]
     started = [
         subprocess.Popen([*words, text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for text in HOSTILE
@@ -157,7 +162,7 @@ def running(*before: str) -> Iterator[list[int]]:
 def test_a_process_of_others_is_listed_harmlessly(pyspaces: Run) -> None:
     with running(SCRIPT, "run", "--user", "--"):
         done = pyspaces("list", "--output", "command", errors="surrogateescape")
-    assert done.stdout.count("\nsh -c echo up; read line sh ") == len(HOSTILE)
+    assert done.stdout.count(f"\nsh -c echo up; read line {NAME} ") == len(HOSTILE)
     assert_harmless(done.stdout, done.stderr)
 
 
