@@ -39,6 +39,9 @@ DEBIAN = "kernel.unprivileged_userns_clone"
 def needs_user_namespace(case: Case) -> Iterator[str]:
     """clone(2): EPERM for a namespace without CAP_SYS_ADMIN."""
     privileged = procfs.has_capability(constants.CAP_SYS_ADMIN)
+    # Container runtimes have filters that refuse user namespaces, too: --user would not help.
+    if filtered.refusal(case.report.call, constants.CLONE_NEWUSER) is not None:
+        return
     if case.namespaces and "user" not in case.namespaces and not privileged:
         yield (
             f"without CAP_SYS_ADMIN, a new namespace ({', '.join(case.namespaces)}) needs"

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from conftest import Run
 
 CLONE3 = 435
-MOUNT = {"x86_64": 165, "aarch64": 40}.get(os.uname().machine, 0)
+CLONE, UNSHARE, MOUNT = {"x86_64": (56, 272, 165), "aarch64": (220, 97, 40)}.get(
+    os.uname().machine, (0, 0, 0)
+)
+NEW = 0x7E020000  # the flags of all namespaces but that of time
 
 pytestmark = pytest.mark.needs("userns", "unshare")
 
@@ -45,7 +48,10 @@ def rows_of(text: str) -> dict[str, Any]:
 
 
 def check(*around: str) -> dict[str, Any]:
-    return rows_of(output_of(*around, SCRIPT, "check", "--json"))
+    done = outcome([*around, SCRIPT, "check", "--json"])
+    works = json.loads(done.stdout)["verdict"]["answer"] == "yes"
+    assert done.returncode == (0 if works else 1), done.stderr
+    return rows_of(done.stdout)
 
 
 def check_behind(script: str) -> dict[str, Any]:
@@ -192,6 +198,78 @@ def test_where_we_are() -> None:
         assert f"'interpreter': '{Path(sys.executable).resolve()}'" in done.stdout
 
 
+# The verdict, and what does not work.
+
+# As Docker's filter for a process without CAP_SYS_ADMIN: clone with a flag of a namespace.
+DOCKER = [*without(CLONE3), *without(UNSHARE, MOUNT, f"{CLONE}&{NEW}", answer=errno.EPERM)]
+
+
+@pytest.mark.skipif(not MOUNT, reason="the numbers of system calls are not known here")
+def test_the_verdict_and_the_cause_under_a_filter_of_docker() -> None:
+    done = outcome([*DOCKER, SCRIPT, "check"])
+    verdict, _, cause, reason, *_ = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert verdict == (
+        "an ordinary launch does not work here: pyspaces run --all:"
+        " cannot create the namespaces: clone: Operation not permitted"
+    )
+    assert cause.startswith("unfiltered ")
+    assert reason.strip().startswith("for the same reason: namespace-user, ")
+    assert "add --user" not in done.stdout
+    for name, line in (
+        ("GITHUB_ACTIONS", "in the workflow, under container: options: --security-opt seccomp="),
+        ("GITLAB_CI", "in the runner's config.toml, under [runners.docker]: privileged = true"),
+    ):
+        there = outcome([*DOCKER, SCRIPT, "check"], env={**os.environ, name: "true"})
+        assert f"remedy: {line}" in there.stdout
+
+
+def test_a_healthy_host_is_told_in_few_lines(pyspaces: Run) -> None:
+    done = pyspaces("check")
+    verdict, _, *rows, last = done.stdout.splitlines()
+    assert (done.returncode, verdict) == (0, "an ordinary launch works here: pyspaces run --all")
+    assert "namespace-" not in done.stdout
+    assert not [row for row in rows if " yes " in row]
+    assert "--all" in last
+
+
+def test_causes_come_first_and_what_still_works_is_named() -> None:
+    script = "mount --bind /dev/null /proc/uptime; echo 0 > /proc/sys/user/max_net_namespaces"
+    done = outcome(["unshare", "-Urm", "sh", "-ec", f'{script}; exec "$@"', "sh", SCRIPT, "check"])
+    verdict, _, *lines = done.stdout.splitlines()
+    assert (done.returncode, verdict.endswith("; what works is pyspaces run --user")) == (1, True)
+    names = [line.split()[0] for line in lines if line[0] != " "]
+    assert names[:2] == ["limits-allow", "proc-visible"]
+    assert not {"namespace-user-net", "mount-proc", "loopback"} & set(names)
+    proc = done.stdout.partition("\nproc-visible ")[2].splitlines()
+    assert proc[1].strip() == "for the same reason: mount-proc"
+
+
+def test_rows_that_are_required(pyspaces: Run) -> None:
+    done = pyspaces("check", "--require", "namespace-user", "--require=map-one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["namespace-user", "yes"],
+        ["map-one", "yes"],
+    ]
+    without_user = [*PLACES["without user namespaces"], SCRIPT, "check", "--json"]
+    done = outcome([*without_user, "--require", "namespace-user", "--require", "pidfd"])
+    data = json.loads(done.stdout)
+    assert (done.returncode, data["launch"], data["verdict"]) == (1, None, None)
+    assert [row["answer"] for row in data["rows"]] == ["no", "yes"]
+    done = pyspaces("check", "--require", "namespace-usr")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(
+        "'namespace-usr' is not a row\nhint: did you mean namespace-user?\n"
+    )
+    assert pyspaces("check", "--require", "pidfd", "--user").returncode == 2
+
+
+def test_all_is_an_option_of_a_launch_beside_others(pyspaces: Run) -> None:
+    assert pyspaces("check", "--all", "--share", "time").stdout.startswith("launch yes")
+    assert json.loads(pyspaces("check", "--all", "--json").stdout)["launch"] is True
+
+
 # Would this launch work?
 
 
@@ -249,10 +327,12 @@ def test_wrong_usage_is_not_an_answer(pyspaces: Run) -> None:
 
 
 def test_plain_where_there_is_no_terminal(pyspaces: Run) -> None:
-    done = pyspaces("check")
+    done = pyspaces("check", "--all")
     assert "\x1b" not in done.stdout
-    head, *lines = done.stdout.splitlines()
-    assert head.startswith("Linux ")
+    verdict, host, *lines = done.stdout.splitlines()
+    assert verdict == "an ordinary launch works here: pyspaces run --all"
+    assert host.startswith("Linux ")
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(host_check.NAMES)
     at = {line.index(" yes ") for line in lines if " yes " in line}
     assert len(at) == 1, "the column is not aligned"
 

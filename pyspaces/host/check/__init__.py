@@ -8,6 +8,7 @@ from __future__ import annotations
 from pyspaces.host.check.probes import PROBES
 from pyspaces.host.check.rules import RULES
 from pyspaces.host.check.trial import DEGRADED, NO, YES, Row, finding, launchable, of_trial
+from pyspaces.host.check.verdict import ORDINARY, Trouble, ordinary, troubles
 from pyspaces.host.check.where import facts
 from pyspaces.kernel.libc import KernelError
 
@@ -15,7 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["DEGRADED", "NAMES", "NO", "YES", "Row", "examine", "facts", "launchable", "of_trial"]
+__all__ = [
+    "DEGRADED",
+    "NAMES",
+    "NO",
+    "ORDINARY",
+    "YES",
+    "Row",
+    "Trouble",
+    "examine",
+    "facts",
+    "launchable",
+    "of_trial",
+    "ordinary",
+    "troubles",
+]
 
 _ALL = {**PROBES, **RULES}
 NAMES = tuple(_ALL)
