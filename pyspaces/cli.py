@@ -51,11 +51,24 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return status.SIGNAL_BASE + 2
     except SpaceError as error:
+        _explain(error, arguments)
         return _report(error, debug=talk["debug"])
     except OSError as error:
         return _report(SpaceError(_os_error_text(error)), debug=talk["debug"])
     except Exception as error:  # noqa: BLE001 - a bug is reported like any other failure
         return _report(InternalError(error), debug=talk["debug"])
+
+
+def _explain(error: SpaceError, arguments: Sequence[str]) -> None:
+    """Add what the command line shows about an error for which it may be wrong."""
+    # A report is about the launch, unless there was no such command.
+    if error.report and error.exit_status != status.NOT_FOUND:
+        return
+    try:
+        from pyspaces.commands import mistakes
+    except ImportError:  # this process was about to become the command, and imports are sealed
+        return
+    mistakes.explain(error, arguments)
 
 
 def _report(error: SpaceError, *, debug: bool) -> int:

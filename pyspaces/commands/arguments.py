@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OPTION = "--args"
-_COMMANDS = ("run", "enter", "check")
+COMMANDS = ("run", "enter", "check")
 # The options that are not in the table: how to talk, and the files of `enter`.
 _GENERAL = {"--plan": 1, **dict.fromkeys(("--dry-run", "--json", "-v", "--verbose", "--debug"), 0)}
 _FILES = tuple(f"--{name}-file" for name in namespaces.NAMES)
@@ -31,18 +31,18 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     Raises UsageFault if a descriptor cannot be read, or has anything but options.
     """
     name, words = arguments[0], list(arguments[1:])
-    if name not in _COMMANDS:
+    if name not in COMMANDS:
         return [*arguments]
-    counts = _counts(name)
+    counts = value_counts(name)
     found: list[str] = []
     may_be_target = name == "enter"
     while words:
         if words[0].partition("=")[0] == OPTION:
             found += _words_of(_taken(words), counts)
-        elif length := _length(words[0], counts):
+        elif size := length_of(words[0], counts):
             may_be_target &= words[0].partition("=")[0] not in _TARGETS
-            found += words[:length]
-            del words[:length]
+            found += words[:size]
+            del words[:size]
         elif may_be_target and words[0][:1] != "-":  # options follow it, too
             may_be_target = False
             found.append(words.pop(0))
@@ -51,7 +51,15 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     return [name, *found, *words]
 
 
-def _counts(name: str) -> dict[str, int]:
+def short_of(option: str) -> str:
+    """Return the short form of an option of a launch; empty if it has none."""
+    from pyspaces.settings import _table
+
+    row = _table.SETTINGS.get(option[2:].replace("-", "_"))
+    return row[-1] if row else ""
+
+
+def value_counts(name: str) -> dict[str, int]:
     """Return how many words follow each option of a command."""
     known = fast.options_of_run()
     if name == "enter":
@@ -66,7 +74,7 @@ def _counts(name: str) -> dict[str, int]:
     return found | _GENERAL | (dict.fromkeys(_FILES, 1) if name == "enter" else {})
 
 
-def _length(word: str, counts: dict[str, int]) -> int:
+def length_of(word: str, counts: dict[str, int]) -> int:
     """Return of how many words an option consists with its values; 0 if it is none, or unknown."""
     if word[:1] != "-" or word in ("-", "--"):
         return 0
@@ -102,12 +110,12 @@ def _words_of(text: str, counts: dict[str, int]) -> list[str]:
         if left[0][:1] != "-" or left[0] in ("-", "--"):
             what = f"args: {text}: {visible(left[0][:40])!r} is not an option"
             raise UsageFault([what], hint="the command has its place on the command line")
-        length = _length(left[0], counts)
-        if length > len(left):
+        size = length_of(left[0], counts)
+        if size > len(left):
             raise UsageFault([f"args: {text}: ends before the value of {visible(left[0][:40])}"])
-        if not length:  # unknown: an error, which is told as for any other line
+        if not size:  # unknown: an error, which is told as for any other line
             break
-        del left[:length]
+        del left[:size]
     return words
 
 

@@ -78,12 +78,12 @@ def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: An
 def _known(required: tuple[str, ...], names: list[str], command: tuple[str, ...]) -> list[str]:
     """Return the rows that are required. Raises UsageFault for unknown ones, or with a launch."""
     if names or command:
-        raise UsageFault(["require: cannot be combined with a launch"])
+        raise UsageFault(["--require: cannot be combined with a launch"])
     faults, hint = [], None
     for name in required:
         if name not in host_check.NAMES:
             near = nearest.words(name, host_check.NAMES)
-            faults.append(f"require: {name!r} is not a row")
+            faults.append(f"--require: {name!r} is not a row")
             hint = f"did you mean {near[0]}?" if near else "`pyspaces check --all` prints them all"
     if faults:
         raise UsageFault(faults, hint=hint)

@@ -10,7 +10,8 @@ import importlib
 import click
 
 from pyspaces import status
-from pyspaces.commands.optional import help_option, version_option
+from pyspaces.commands import nearest
+from pyspaces.commands.optional import Group, NoSuchCommand, help_option, version_option
 from pyspaces.errors import SpaceError
 
 TYPE_CHECKING = False
@@ -29,8 +30,23 @@ COMMANDS = {
     "completion": "Print the completion script for a shell.",
 }
 
+# What other programs call them, and what to write.
+_OTHERS = {
+    "ls": "list",
+    **dict.fromkeys(("attach", "exec", "join", "nsenter"), "enter NAME -- COMMAND"),
+    **dict.fromkeys(("delete", "down", "end", "kill", "rm", "terminate"), "stop NAME"),
+    **dict.fromkeys(("release", "umount"), "drop FILE"),
+    **dict.fromkeys(("bwrap", "create", "spawn", "start", "unshare", "up"), "run -- COMMAND"),
+    **dict.fromkeys(("shell", "sh", "bash"), "run --all"),
+    **dict.fromkeys(("doctor", "info", "test"), "check"),
+    "inspect": "list --json",
+    "lsns": "list",
+    "top": "list --watch",
+    "version": "--version",
+}
 
-class LazyGroup(click.Group):
+
+class LazyGroup(Group):
     """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -56,6 +72,7 @@ class LazyGroup(click.Group):
 group = LazyGroup(
     "pyspaces",
     help="Run commands in Linux namespaces, without root, daemon or compiled code.",
+    others=_OTHERS,
     no_args_is_help=False,
     add_help_option=False,
     params=[version_option(), help_option()],
@@ -83,12 +100,29 @@ def _wrong_usage(error: click.ClickException) -> SpaceError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx else "pyspaces"
     where = path.partition(" ")[2]
-    text = error.format_message().rstrip(".")
-    hint = f"see `{path} --help`"
+    text = " ".join(error.format_message().split()).rstrip(".")
+    hint = error.hint if isinstance(error, NoSuchCommand) else f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
-        text = f"no such option: {error.option_name}"
-        if error.possibilities:
-            hint = f"did you mean {' or '.join(sorted(error.possibilities))}? {hint}"
+        text, hint = f"no such option: {error.option_name}", _of_option(error, hint, ctx)
+    elif isinstance(error, click.BadOptionUsage):
+        text = text.replace("Option ", "", 1).replace("'", "", 2)
+        text = text.replace("an argument", "a value").replace("arguments", "values")
+        text = text.replace("does not take a value", "takes no value")
     message = text[:1].lower() + text[1:]
     message = f"{where}: {message}" if where else message
     return SpaceError(message, hint=hint, exit_status=status.USAGE)
+
+
+def _of_option(error: click.NoSuchOption, hint: str, ctx: click.Context | None) -> str:
+    """Return the options that are nearest to an unknown one, and where they all are."""
+    if error.option_name == "-V":
+        return "write --version"
+    if ctx is None:
+        return hint
+    known = [word for param in ctx.command.params for word in (*param.opts, *param.secondary_opts)]
+    long = [word for word in known if word[:2] == "--"]
+    if near := nearest.words(error.option_name, long):
+        return f"did you mean {' or '.join(near)}? {hint}"
+    if isinstance(ctx.command, LazyGroup):
+        return f"options of a launch follow the command: pyspaces run {error.option_name}"
+    return hint

@@ -106,7 +106,7 @@ def _checked(
     words = [(aliases or {}).get(word, word) for word in words]
     choice = f"choose from {', '.join(known)}"
     if wrong := [word for word in words if word not in known]:
-        raise UsageFault([f"{option}: {word!r} is not a {what}: {choice}" for word in wrong])
+        raise UsageFault([f"--{option}: {word!r} is not a {what}: {choice}" for word in wrong])
     return tuple(words)
 
 

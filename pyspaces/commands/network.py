@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.optional import Command, help_option
+from pyspaces.commands.optional import Command, Group, help_option
 from pyspaces.commands.say import put
 from pyspaces.host import networks
 
@@ -63,9 +63,14 @@ def _remove(names: tuple[str, ...], *, force: bool) -> None:
         networks.remove(name, force=force)
 
 
-network = click.Group(
+network = Group(
     "network",
     help=_HELP,
+    others={
+        **dict.fromkeys(("delete", "drop", "rm", "stop"), "remove NAME"),
+        **dict.fromkeys(("ls", "ps", "show", "inspect"), "list"),
+        **dict.fromkeys(("add", "new", "start"), "create NAME"),
+    },
     add_help_option=False,
     no_args_is_help=False,
     params=[help_option()],

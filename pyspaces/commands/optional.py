@@ -12,7 +12,7 @@ from pyspaces.commands.say import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from click.shell_completion import CompletionItem
@@ -132,3 +132,35 @@ class Command(click.Command):
                 words = (word for word in param.words() if word.startswith(incomplete))
                 found.extend(CompletionItem(word, help=param.help) for word in words)
         return found
+
+
+class Group(click.Group):
+    """A group whose errors say what to write instead of a command that it does not have.
+
+    others: what other programs call its commands, and what to write here.
+    """
+
+    def __init__(self, *words: Any, others: Mapping[str, str], **more: Any) -> None:
+        super().__init__(*words, **more)
+        self._others = others
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names. Raises NoSuchCommand with a hint."""
+        name = args[0]
+        if name[:1] == "-" or self.get_command(ctx, name) or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        from pyspaces.commands import mistakes
+
+        known = self.list_commands(ctx)
+        hint = mistakes.command_hint(name, known, self._others, ctx.command_path)
+        raise NoSuchCommand(f"no such command: {name}", hint, ctx)
+
+
+class NoSuchCommand(click.UsageError):
+    """A word that is no command, and the hint that says what to write."""
+
+    def __init__(self, message: str, hint: str, ctx: click.Context) -> None:
+        super().__init__(message, ctx)
+        self.hint = hint

@@ -77,7 +77,7 @@ class Privileges(Part):
             for name in names:
                 if name == ALL:
                     if setting == "cap-add":
-                        yield "cap-add: ALL: each has to be named; keep-caps keeps what there is"
+                        yield "cap-add: ALL: name each; --keep-caps keeps those of the caller"
                 elif name not in NAMES:
                     yield f"{setting}: {name}: is not a capability; capabilities(7) lists them"
         for name in self.cap_drop:

@@ -1,0 +1,167 @@
+"""What is added to an error of a command line: the option as it was typed, and what to write.
+
+Loaded only for an error whose exit status says that the command line may be wrong. It reads
+the words again, and does not know what the launch found.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces import status
+from pyspaces.commands import arguments as words_of
+from pyspaces.commands import nearest
+from pyspaces.errors import visible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pyspaces.errors import SpaceError
+
+_NO_COMMAND = "no command given"
+_DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
+_NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
+
+_OPTIONAL = {"--net": "--net={}", "--mount": "--mount=type={},dst=/PATH"}
+
+
+class Line:
+    """The words of a command line, as they were read.
+
+    options: each with its values. command: the words behind the options. dashes: whether `--` is
+    between them. known: how many values each option has.
+    """
+
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        self.known = words_of.value_counts(name)
+        self.options: list[list[str]] = []
+        # The target of `enter` may stand before its options.
+        at = 1 if name == "enter" and words and words[0][:1] != "-" else 0
+        while at < len(words) and (length := words_of.length_of(words[at], self.known)):
+            self.options.append([*words[at : at + length]])
+            at += length
+        self.dashes = at < len(words) and words[at] == "--"
+        self.command = [*words[at + self.dashes :]]
+
+    @property
+    def last(self) -> list[str]:
+        """The last option, with its values."""
+        return self.options[-1] if self.options else [""]
+
+    def typed(self, option: str) -> str | None:
+        """Return the word by which an option was given, without a value; None if it was not."""
+        short = words_of.short_of(option)
+        for word, *_ in self.options:
+            name = word.partition("=")[0]
+            if name in (option, short, f"--no-{option[2:]}"):
+                return name
+        return None
+
+
+def explain(error: SpaceError, words: Sequence[str]) -> None:
+    """Add to an error what the command line `words` shows about it; mutates it.
+
+    words: without the program's name.
+    """
+    if not words or words[0] not in words_of.COMMANDS:
+        return
+    line = Line(words[0], words[1:])
+    if error.exit_status != status.NOT_FOUND:
+        error.message = _as_typed(error.message, line)
+        error.details = tuple(_as_typed(detail, line) for detail in error.details)
+        error.hint = _of_usage(error.message, line) or error.hint
+    elif not error.hint:
+        error.hint = _of_command(line)
+
+
+def _as_typed(text: str, line: Line) -> str:
+    """Put the option in front of a message as it was typed: `--net: ...` for `net: ...`."""
+    name, colon, rest = text.partition(": ")
+    typed = line.typed(f"--{name}") if name.replace("-", "").isalnum() else None
+    return f"{typed}{colon}{rest}" if typed else text
+
+
+def _of_usage(message: str, line: Line) -> str | None:
+    for option, *values in line.options:
+        first = values[0] if values else ""
+        if line.known.get(option) == 2 and first[:1] == "/" and ":" in first:
+            source, _, target = first.partition(":")
+            return _write(f"{option} {source} {target.partition(':')[0]}", "with a blank between")
+        if line.known.get(option) == 2 and "=" in first and option == "--setenv":
+            return _write(f"{option} {first.replace('=', ' ', 1)}", "with a blank between")
+        if values[-1:] == ["--"]:
+            return f"{option} took -- as its value; write the value before --"
+    if message.startswith("--net: "):
+        return _of_network(message)
+    if message.startswith(_NO_COMMAND) and len(line.last) > 1:
+        return f"{line.last[0]} took {visible(line.last[-1])!r} as its value"
+    return None
+
+
+def _of_network(message: str) -> str | None:
+    name = message.split(": ")[1]
+    if name == "host":
+        return "leave --net out, and the command has the network of the host"
+    near = nearest.words(name, _NETWORKS, most=1)
+    return f"did you mean --net={near[0]}?" if near else None
+
+
+def _of_command(line: Line) -> str | None:
+    """Return what to write where a word was taken for the command, and is none."""
+    return next(_answers(line, visible(line.command[0])), None) if line.command else None
+
+
+def _answers(line: Line, command: str) -> Iterator[str]:
+    option, *values = line.last
+    if command[:1] == "-":
+        yield "options come before --"
+    elif command[:1] in _DASHES:
+        yield f"{command[0]} is not a hyphen: write --{command.strip(_DASHES + '-')}"
+    elif not line.dashes or line.command[1:2] == ["--"]:
+        if option and not values and "=" not in option:
+            yield _of_flag(option, command)
+        if values and command.isdecimal():
+            yield f"{option} takes one value: put its numbers in one word, with commas between"
+        if f"--{command}" in line.known:
+            yield f"did you mean --{command}?"
+        if "=" in command:
+            yield f"to set a variable: --setenv {command.replace('=', ' ', 1)}"
+    if " " in command and len(line.command) == 1:
+        yield f"the command and its arguments are words of their own: -- {command}"
+
+
+def _of_flag(option: str, command: str) -> str:
+    """Return what to write for a flag that something was given to as a value."""
+    if option == "-v" and ":" in command:
+        source, _, target = command.partition(":")
+        return f"-v is --verbose; to mount: --bind {source} {target.partition(':')[0]}"
+    if option == "-p" and ":" in command:
+        return f"-p is --pid; to publish a port: --net --publish {command}"
+    if option in _OPTIONAL:
+        return f"a value of {option} follows =: {_OPTIONAL[option].format(command)}"
+    return f"{option} takes no value, so {command} was taken for the command"
+
+
+def _write(words: str, why: str) -> str:
+    return f"write {visible(words)}, {why}"
+
+
+def command_hint(typed: str, known: Iterable[str], others: Mapping[str, str], path: str) -> str:
+    """Return what to write instead of an unknown command.
+
+    known: the commands that there are. others: what other programs call them, and what to write
+    instead. path: the words before the command.
+    """
+    if typed in others:
+        return f"write `{path} {others[typed]}`"
+    if near := nearest.words(typed, known):
+        return f"did you mean {' or '.join(near)}?"
+    if path == "pyspaces" and _is_program(typed):
+        return f"to run it: {path} run -- {visible(typed)}"
+    return f"see `{path} --help`"
+
+
+def _is_program(name: str) -> bool:
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(place, name), os.X_OK) for place in places)

@@ -1,0 +1,44 @@
+"""Typical mistakes on the command line and their answers, as mistakes.txt has them.
+
+An answer: the exit status, the first line of the error, and the hint: what to write instead.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import SCRIPT
+
+TABLE = Path(__file__).with_name("mistakes.txt")
+PROMPT = "$ pyspaces"
+
+
+def answer(line: str) -> str:
+    """Return what a command line is answered, in the form of the table."""
+    done = subprocess.run(
+        [SCRIPT, *shlex.split(line)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.stdout == "", line
+    lines = done.stderr.splitlines()
+    told = [one.removeprefix("pyspaces: ") for one in lines if one.startswith("pyspaces: ")]
+    # The steps of --verbose stand before the error.
+    error = told[-1] if "-v" in line.split() else told[0]
+    hints = [one for one in lines if one.startswith("hint: ")]
+    return "\n".join([f"{done.returncode} {error}", *hints])
+
+
+@pytest.mark.needs("userns", "pidns", "netns")
+def test_each_mistake_gets_its_answer() -> None:
+    rows = [row.partition("\n") for row in TABLE.read_text().rstrip("\n").split("\n\n")]
+    assert len(rows) >= 50
+    lines = [first.removeprefix(f"{PROMPT} ").removeprefix(PROMPT) for first, _, _ in rows]
+    told = dict(zip(lines, map(answer, lines), strict=True))
+    assert told == dict(zip(lines, (rest for _, _, rest in rows), strict=True))
