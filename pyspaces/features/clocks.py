@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
     from pyspaces.plan.equivalent import Caller
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LARGEST = 10**12  # seconds; the kernel refuses less than that
 _NANOSECONDS = 1_000_000_000
 _OFFSETS = "/proc/self/timens_offsets"
 
@@ -54,20 +56,22 @@ def _read(given: Given, plan: Plan) -> Clocks:
 
 
 def parse(text: str) -> Offset:
-    """Read a number of seconds, such as 864000, -1.5 or +.25. Raises ValueError with the reason.
+    """Read a duration with a sign, such as 864000, -1.5, +.25 or 10d. Raises ValueError.
 
     Decimal by hand: a float would lose nanoseconds.
     """
     sign = -1 if text.startswith("-") else 1
-    whole, _, fraction = text.lstrip("+-").partition(".")
+    unit = text[-1:] if text[-1:] in _UNITS else ""
+    whole, _, fraction = text.lstrip("+-").removesuffix(unit).partition(".")
     digits = whole + fraction
     if len(text) - len(text.lstrip("+-")) > 1 or not (digits.isascii() and digits.isdecimal()):
-        raise ValueError(f"{text!r} is not a number of seconds")
-    if len(fraction) > 9 or len(whole) > 12:
+        raise ValueError(f"{text[:40]!r} is not a number of seconds, or one with s, m, h or d")
+    seconds = int(whole[:13] or "0") * (_UNITS[unit] if unit else 1)
+    if len(fraction) > 9 or seconds >= _LARGEST:
         raise ValueError(f"{text[:40]}: a clock counts whole nanoseconds, up to 292 years")
-    total = sign * (int(whole or "0") * _NANOSECONDS + int(fraction.ljust(9, "0")))
-    seconds, nanoseconds = divmod(total, _NANOSECONDS)
-    return Offset(seconds=seconds, nanoseconds=nanoseconds)
+    part = int(fraction.ljust(9, "0")) * (_UNITS[unit] if unit else 1)
+    total = sign * (seconds * _NANOSECONDS + part)
+    return Offset(seconds=total // _NANOSECONDS, nanoseconds=total % _NANOSECONDS)
 
 
 def open_offsets_inner() -> int:
