@@ -105,7 +105,7 @@ class Process1:
                 self._kill_for(number)
 
     def _runs(self, until: float) -> bool:
-        """Tell whether the process runs, or waits for a processor, and has run for less than that.
+        """Return whether the process runs, or waits to, and has run for less than that.
 
         On a busy machine, Python on its way out took longer than the moment that it had (seen:
         exit status 33 became 130).
