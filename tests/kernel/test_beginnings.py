@@ -71,12 +71,14 @@ def test_a_missing_command_is_named_as_it_was_given(pyspaces: Run) -> None:
         )
 
 
-def test_a_plan_has_the_name_and_no_function_does(pyspaces: Run) -> None:
-    done = pyspaces("run", "--argv0", "x", "--dry-run", "--json", "--", "true")
-    assert json.loads(done.stdout)["life"]["argv0"] == "x"
-    done = pyspaces("run", "--plan", "-", input=json.dumps(plan_with("a\0b")))
-    assert done.returncode == 2
-    assert "argv0: 'a\\x00b': holds a NUL" in done.stderr
+def test_a_plan_has_the_name() -> None:
+    shown, read = said(
+        [["run", "--argv0", "x", "--dry-run", "--json", "--", "true"], ["run", "--plan", "-"]],
+        input=json.dumps(plan_with("a\0b")),
+    )
+    assert json.loads(shown[1])["life"]["argv0"] == "x"
+    assert read[0] == 2
+    assert "argv0: 'a\\x00b': holds a NUL" in read[1]
 
 
 def plan_with(name: str) -> object:
