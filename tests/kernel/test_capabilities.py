@@ -184,19 +184,21 @@ def test_our_process_1_still_passes_signals_on(pyspaces: Run) -> None:
 )
 def test_capsh_sees_the_same(pyspaces: Run, who: tuple[str, ...], options: list[str]) -> None:
     """A second reader of the sets, with names of its own: libcap's."""
-    found = sets(pyspaces, *who, *options)
-    done = pyspaces("run", *who, *options, "--", "capsh", "--print")
-    assert (done.returncode, done.stderr) == (0, "")
-    rows = dict(line.split("=", 1) for line in done.stdout.splitlines()[:3] if "=" in line)
-    assert named(rows["Bounding set "]) == found["Bnd"]
-    assert named(rows["Ambient set "]) == found["Amb"]
     # `Current:` is in a grammar of its own; ask for capabilities of these sets by name instead.
     names = ("cap_kill", "cap_net_admin", "cap_chown", "cap_sys_admin")
-    ask = 'for i; do capsh --has-"$i" >/dev/null 2>&1 && echo "$i"; done; :'
     asked = {f"{letter}={name}": which for letter, which in LETTERS for name in names}
-    done = pyspaces("run", *who, *options, "--", "sh", "-c", ask, "sh", *asked)
+    ask = 'for i; do capsh --has-"$i" >/dev/null 2>&1 && echo "$i"; done; :'
+    script = f"grep ^Cap /proc/self/status; capsh --print; echo --; {ask}"
+    done = pyspaces("run", *who, *options, "--", "sh", "-c", script, "sh", *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown, _, told = done.stdout.partition("--\n")
+    lines = shown.splitlines()
+    found = {line[3:6]: int(line.split()[1], 16) for line in lines[:5]}
+    rows = dict(line.split("=", 1) for line in lines[5:8] if "=" in line)
+    assert named(rows["Bounding set "]) == found["Bnd"]
+    assert named(rows["Ambient set "]) == found["Amb"]
     held = {word for word, which in asked.items() if found[which] & named(word[2:])}
-    assert set(done.stdout.split()) == held
+    assert set(told.split()) == held
 
 
 LETTERS = (("p", "Prm"), ("i", "Inh"), ("a", "Amb"))

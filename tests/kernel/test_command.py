@@ -181,6 +181,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@ONCE
 @pytest.mark.parametrize(("words", "text"), WRONG)
 def test_settings_that_cannot_be_meant(words: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text) as caught:

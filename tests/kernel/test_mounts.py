@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -426,14 +428,23 @@ MODES = [[], *(["--perms", mode] for mode in ("0700", "0750", "0500"))]
 MAKERS = [["--dir"], ["--tmpfs"], ["--file", "0"], ["--bind-data", "0"], ["--ro-bind-data", "0"]]
 
 
-@pytest.mark.crossed(1)
 @pytest.mark.needs("bwrap")
-@pytest.mark.parametrize("mode", MODES, ids=" ".join)
-@pytest.mark.parametrize("maker", MAKERS, ids=" ".join)
-def test_folders_on_the_way_have_the_mode_of_bwraps(mode: list[str], maker: list[str]) -> None:
-    options = [*mode, *maker, "/a/b/c"]
-    ours, theirs = (listed(program, *options, tops=["/a"]) for program in (OURS, BWRAP))
-    assert len(ours) == 3
+def test_folders_on_the_way_have_the_mode_of_bwraps() -> None:
+    options: list[str] = []
+    tops: list[str] = []
+    with contextlib.ExitStack() as stack:
+        files = []
+        for mode, (maker, *more) in itertools.product(MODES, MAKERS):
+            tops.append(f"/{len(tops)}")
+            options += [*mode, maker]
+            if more:  # a descriptor can be used once
+                files.append(stack.enter_context(open(os.devnull)).fileno())
+                options.append(str(files[-1]))
+            options.append(f"{tops[-1]}/b/c")
+        ours, theirs = (
+            listed(program, *options, tops=tops, pass_fds=files) for program in (OURS, BWRAP)
+        )
+    assert len(ours) == 3 * len(tops)
     assert ours == theirs
 
 
