@@ -70,7 +70,8 @@ def answer(one: socket.socket) -> None:
             if not piece:
                 return
             data += piece
-        head, _, body = data.partition(b"\r\n\r\n")
+        head, _, rest = data.partition(b"\r\n\r\n")
+        body = bytearray(rest)
         length = 0
         for line in head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
@@ -86,7 +87,9 @@ def answer(one: socket.socket) -> None:
         except (TimeoutError, BlockingIOError):
             pass
         one.settimeout(None)
-        told = head + b"\n--\n%d bytes" % len(body) + (b": " + body if len(body) < 100 else b"")
+        told = (
+            head + b"\n--\n%d bytes" % len(body) + (b": " + bytes(body) if len(body) < 100 else b"")
+        )
         one.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-At: %s\r\n\r\n%s"
             % (len(told), one.getsockname()[0].encode(), told)

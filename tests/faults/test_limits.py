@@ -16,7 +16,9 @@ pytestmark = pytest.mark.needs("userns")
 SYS_CLONE3 = 435
 
 
-@pytest.mark.parametrize("limit", range(5, 16))
+@pytest.mark.parametrize(
+    "limit", [*range(5, 12), *(pytest.param(n, marks=pytest.mark.stress) for n in range(12, 16))]
+)
 def test_few_descriptors(limit: int) -> None:
     """With too few the error says so; with enough it works; never anything in between.
 

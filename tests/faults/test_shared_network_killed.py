@@ -26,7 +26,7 @@ def lab() -> Iterator[str]:
 
 @pytest.mark.parametrize("number", again(1, 10))
 def test_a_list_while_networks_come_and_go(number: int) -> None:
-    loop = 'for at in 1 2 3; do "$1" network create $2 && "$1" network remove $2 || exit; done'
+    loop = 'for at in 1 2; do "$1" network create $2 && "$1" network remove $2 || exit; done'
     with contextlib.ExitStack() as stack:
         loops = [
             stack.enter_context(
@@ -39,7 +39,7 @@ def test_a_list_while_networks_come_and_go(number: int) -> None:
     assert [one.returncode for one in loops] == [0] * 3
 
 
-@pytest.mark.parametrize("number", again(3, 100))
+@pytest.mark.parametrize("number", again(2, 100))
 def test_a_launcher_that_is_killed(lab: str, number: int, wait_until: Wait) -> None:
     chance = random.Random(number)
     token = f"1000.{time.monotonic_ns()}"

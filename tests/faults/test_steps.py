@@ -174,7 +174,7 @@ def test_a_refused_call_is_reported_whole(
     )
 
 
-@each(usual=4)
+@each(usual=6)
 def test_so_it_is_beneath_a_process_1_of_ours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:
@@ -184,7 +184,7 @@ def test_so_it_is_beneath_a_process_1_of_ours(
     )
 
 
-@each(usual=4)
+@each(usual=6)
 def test_a_fault_of_ours_is_reported_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_fault_of_ours_is_reported_with_its_traceback(
     assert "ValueError: a fault of ours" in error.report.trace
 
 
-@each(usual=4)
+@each(usual=6)
 def test_a_child_that_ends_without_a_word_is_noticed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
 ) -> None:

@@ -29,11 +29,11 @@ import pyspaces.dask as spaces
 from pyspaces.errors import SpaceError
 
 @contextlib.contextmanager
-def cluster(workers):
+def cluster(workers, processes=True):
     patient = {"distributed.comm.timeouts.connect": "120s", "distributed.comm.timeouts.tcp": "120s"}
     with dask.config.set(patient), LocalCluster(
-        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0",
-        silence_logs=50,
+        n_workers=workers, processes=processes, threads_per_worker=1, protocol="tcp",
+        host="127.0.0.1", dashboard_address=":0", silence_logs=50,
     ) as local, Client(local) as client:
         client.wait_for_workers(workers, timeout=120)
         yield client
@@ -47,7 +47,7 @@ def run_program(text: str, *words: str | Path) -> list[str]:
 
 
 COMMANDS = """
-with cluster(2) as client:
+def commands(client, place, given):
     results = spaces.run(client, (f"echo {n} $$; exit {n}" for n in range(9)))
     found = sorted(results, key=lambda r: r.index)
     assert [r.stdout for r in found] == [b"%d 1\\n" % n for n in range(9)], found
@@ -62,8 +62,8 @@ with cluster(2) as client:
     (done,) = spaces.run(client, [one], sandbox=True, place="/mnt")
     assert (done.stdout, done.files) == (b"/mnt\\n", {"out": b"sent given"}), done
     assert sorted(done.missing) == ["fifo", "link", "none", "up/etc"], done
-    (done,) = spaces.run(client, [one], shared=sys.argv[1])
-    assert done.directory.startswith(sys.argv[1])
+    (done,) = spaces.run(client, [one], shared=place)
+    assert done.directory.startswith(place)
     assert open(done.directory + "/out").read() == "sent given"
 
     (late,) = spaces.run(client, [["sleep", "1000"]], timeout=0.2, rlimit="core=0")
@@ -82,10 +82,72 @@ with cluster(2) as client:
             list(spaces.run(client, ["true"], mounts=[["bind", "/no-such", "/mnt"]]))
         except SpaceError as error:
             assert len(error.details) == len(told) == 2 and "/no-such" in error.details[0]
-    given_up = spaces.run(client, ["echo quick", f": {sys.argv[2]}; sleep 1000"])
+    given_up = spaces.run(client, ["echo quick", f": {given}; sleep 1000"])
     assert next(given_up).stdout == b"quick\\n"
     given_up.close()
     assert list(given_up) == []
+"""
+
+
+BAD_HOST = """
+def bad_host(client, deny, number):
+    address = client.scheduler.address
+    other = subprocess.Popen(
+        [sys.executable, deny, number, "1", sys.executable, "-m", "distributed.cli.dask_worker",
+         address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--name", "bad"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        client.wait_for_workers(3, timeout=120)
+        rows = client.scheduler_info(n_workers=-1)["workers"]
+        (bad,) = [name for name, row in rows.items() if row["name"] == "bad"]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            results = spaces.run(client, [["echo", str(n)] for n in range(20)], mount=True)
+            found = list(results)
+        assert all(r.ok and r.worker != bad for r in found), found
+        assert list(results.refused) == [bad], results.refused
+        assert [w.category for w in told if bad in str(w.message)] == [RuntimeWarning]
+        assert "Operation not permitted" in results.refused[bad], results.refused
+    finally:
+        other.terminate()
+        other.wait()
+"""
+
+
+def number_of(call: str) -> int:
+    return {"x86_64": {"mount": 165}, "aarch64": {"mount": 40}}[os.uname().machine][call]
+
+
+EXECUTOR = """
+def where(number):
+    return number, os.getuid(), os.getpid(), os.uname().nodename
+def executor(client):
+    client.register_plugin(spaces.Spaces(pid=True, hostname="box", processes=1))
+    with dask.annotate(executor="pyspaces"):
+        # Functions of this program, which no module has.
+        assert client.submit(where, 4).result() == (4, 0, 1, "box")
+        assert sorted(client.gather(client.map(lambda n: n * 2, range(5)))) == [0, 2, 4, 6, 8]
+        try:
+            client.submit(os._exit, 3).result()
+        except Exception as error:
+            assert "terminated abruptly" in str(error), error
+        assert client.submit(where, 5).result() == (5, 0, 1, "box")
+    assert client.submit(os.getpid, pure=False).result() != 1
+"""
+# In one program, over one cluster: to start one takes longer than all of it.
+IN_ONE_PROCESS = """
+place, given = sys.argv[1:]
+with cluster(2, processes=False) as client:
+    commands(client, place, given)
+print("done")
+"""
+IN_SEVERAL = """
+place, given, deny, number = sys.argv[1:]
+with cluster(2) as client:
+    commands(client, place, given)
+    executor(client)
+    bad_host(client, deny, number)
 print("done")
 """
 
@@ -94,7 +156,18 @@ def test_commands_run_on_workers_and_their_results_come_home(
     tmp_path: Path, wait_until: Any
 ) -> None:
     token = f"given up {time.monotonic_ns()}"
-    assert run_program(COMMANDS, tmp_path, token)[-1] == "done"
+    assert run_program(COMMANDS + IN_ONE_PROCESS, tmp_path, token)[-1] == "done"
+    wait_until(lambda: not processes_with(token), "the command has been killed")
+
+
+@pytest.mark.stress
+def test_so_do_tasks_and_a_host_that_cannot_is_named_and_gets_no_command(
+    tmp_path: Path, wait_until: Any
+) -> None:
+    token = f"given up {time.monotonic_ns()}"
+    text = COMMANDS + EXECUTOR + BAD_HOST + IN_SEVERAL
+    found = run_program(text, tmp_path, token, DENY, str(number_of("mount")))
+    assert found[-1] == "done"
     wait_until(lambda: not processes_with(token), "the command has been killed")
 
 
@@ -140,65 +213,6 @@ def test_a_worker_that_dies_takes_its_command_along_and_another_runs_it(
     token = f"dying {time.monotonic_ns()}"
     assert run_program(DEATH, tmp_path / "marker", token)[-1] == "done"
     wait_until(lambda: not processes_with(token), "the first command has ended with its worker")
-
-
-BAD_HOST = """
-deny, number = sys.argv[1:]
-with cluster(1) as client:
-    address = client.scheduler.address
-    other = subprocess.Popen(
-        [sys.executable, deny, number, "1", sys.executable, "-m", "distributed.cli.dask_worker",
-         address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--name", "bad"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    try:
-        client.wait_for_workers(2, timeout=120)
-        rows = client.scheduler_info(n_workers=-1)["workers"]
-        (bad,) = [name for name, row in rows.items() if row["name"] == "bad"]
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            results = spaces.run(client, [["echo", str(n)] for n in range(20)], mount=True)
-            found = list(results)
-        assert all(r.ok and r.worker != bad for r in found), found
-        assert list(results.refused) == [bad], results.refused
-        assert [w.category for w in told if bad in str(w.message)] == [RuntimeWarning]
-        print(results.refused[bad])
-    finally:
-        other.terminate()
-        other.wait()
-"""
-
-
-def test_a_host_that_cannot_is_named_and_gets_no_command() -> None:
-    (why,) = run_program(BAD_HOST, DENY, str(number_of("mount")))
-    assert "Operation not permitted" in why
-
-
-def number_of(call: str) -> int:
-    return {"x86_64": {"mount": 165}, "aarch64": {"mount": 40}}[os.uname().machine][call]
-
-
-EXECUTOR = """
-def where(number):
-    return number, os.getuid(), os.getpid(), os.uname().nodename
-with cluster(1) as client:
-    client.register_plugin(spaces.Spaces(pid=True, hostname="box", processes=1))
-    with dask.annotate(executor="pyspaces"):
-        # Functions of this program, which no module has.
-        assert client.submit(where, 4).result() == (4, 0, 1, "box")
-        assert sorted(client.gather(client.map(lambda n: n * 2, range(5)))) == [0, 2, 4, 6, 8]
-        try:
-            client.submit(os._exit, 3).result()
-        except Exception as error:
-            assert "terminated abruptly" in str(error), error
-        assert client.submit(where, 5).result() == (5, 0, 1, "box")
-    assert client.submit(os.getpid, pure=False).result() != 1
-print("done")
-"""
-
-
-def test_tasks_run_in_processes_in_namespaces() -> None:
-    assert run_program(EXECUTOR)[-1] == "done"
 
 
 def test_what_cannot_be_meant_is_refused_in_the_client() -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 AROUND = pytest.mark.parametrize(
     "around",
     [
-        [],
+        pytest.param([], marks=pytest.mark.stress),  # as the next one, but for the fork
         ["--no-fork"],
         pytest.param(["--user", "--pid"], marks=pytest.mark.needs("userns", "pidns")),
         pytest.param(["--user", "--init"], marks=pytest.mark.needs("userns", "pidns")),
@@ -251,7 +251,7 @@ def test_namespaces_inside_are_no_way_out(pyspaces: Run, tree: Path) -> None:
 # --- other kernels ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("abi", [2, 3, 4, 5])
+@pytest.mark.parametrize("abi", [2, 3, 5])
 def test_on_an_older_kernel_the_rest_is_limited_and_recorded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, abi: int
 ) -> None:

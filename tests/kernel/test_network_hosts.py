@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from boxes import box
-from conftest import IS_ROOT, SCRIPT, outcome
+from conftest import SCRIPT, outcome
 
 pytestmark = [
     pytest.mark.needs("userns", "netns", "ip", "unshare", "nsenter"),
@@ -21,29 +21,25 @@ HERE = Path(__file__).parents[1]
 CLIENT = [sys.executable, str(HERE / "network_client.py")]
 GET = "GET {} HTTP/1.1\\n\\n"
 Told = list[tuple[int, list[str], str]]
+Answers = dict[str, tuple[int, list[str], str]]
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Callable[..., Told]:
+def in_world(folder: Path, lines: list[list[str]], own: tuple[str, ...] = ("--user",)) -> Told:
     """Run command lines in a world of their own; return status, lines and errors of each."""
-    resolv = tmp_path / "resolv.conf"
+    resolv = folder / "resolv.conf"
     resolv.write_text("nameserver 11.0.0.1\noptions timeout:1 attempts:2\n")
-    hosts = tmp_path / "hosts"
+    hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
-
-    def run(*lines: list[str], own: tuple[str, ...] = ("--user",)) -> Told:
-        binds = [word for path in (resolv, hosts) for word in ("--ro-bind", str(path))]
-        binds = [*binds[:2], "/etc/resolv.conf", *binds[2:], "/etc/hosts"]
-        # Without a pid namespace, so that the nested launches see a /proc of theirs.
-        done = outcome(
-            [SCRIPT, "run", *own, "--net", "--mount", *binds, "--",
-             sys.executable, str(HERE / "world.py"), json.dumps(lines)],
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return [(code, text.splitlines(), errors) for code, text, errors in json.loads(done.stdout)]
-
-    return run
+    binds = [word for path in (resolv, hosts) for word in ("--ro-bind", str(path))]
+    binds = [*binds[:2], "/etc/resolv.conf", *binds[2:], "/etc/hosts"]
+    # Without a pid namespace, so that the nested launches see a /proc of theirs.
+    done = outcome(
+        [SCRIPT, "run", *own, "--net", "--mount", *binds, "--",
+         sys.executable, str(HERE / "world.py"), json.dumps(lines)],
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [(code, text.splitlines(), errors) for code, text, errors in json.loads(done.stdout)]
 
 
 def allowing(hosts: str, *words: str, own: tuple[str, ...] = ("--user", "--net")) -> list[str]:
@@ -51,18 +47,35 @@ def allowing(hosts: str, *words: str, own: tuple[str, ...] = ("--user", "--net")
     return [SCRIPT, "run", *own, "--allow-host", hosts, "--", *words]
 
 
-WORLDS = [("--user",), *([()] if IS_ROOT else [])]
+# What runs in one world, one after the other, and which test looks at it.
+LINES: dict[str, list[str]] = {}
 
 
-@pytest.mark.parametrize("own", WORLDS, ids=["user", "root"][: len(WORLDS)])
+@pytest.fixture(scope="module")
+def status(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The status file of the line called `record`."""
+    return tmp_path_factory.mktemp("status") / "status"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, status: Path) -> Answers:
+    LINES["record"][2:2] = ["--status-file", str(status), "--report"]
+    found = in_world(tmp_path_factory.mktemp("world"), list(LINES.values()))
+    return dict(zip(LINES, found, strict=True))
+
+
+URLS = ["http://good.test/a?b", "http://GOOD.test./", "http://www.good.test/",
+        "http://evil.test/", "http://good.test.evil.test/", "http://11.0.0.1/",
+        "http://good.test:8080/"]  # fmt: skip
+LINES["list"] = allowing("good.test,*.good.test", *CLIENT, "get", *URLS)
+
+
+@pytest.mark.parametrize("own", ["user", pytest.param("root", marks=pytest.mark.as_root)])
 def test_the_hosts_of_the_list_are_reached_and_no_others(
-    world: Callable[..., Told], own: tuple[str, ...]
+    told: Answers, own: str, tmp_path: Path
 ) -> None:
-    urls = ["http://good.test/a?b", "http://GOOD.test./", "http://www.good.test/",
-            "http://evil.test/", "http://good.test.evil.test/", "http://11.0.0.1/",
-            "http://good.test:8080/"]  # fmt: skip
-    ((code, lines, errors),) = world(
-        allowing("good.test,*.good.test", *CLIENT, "get", *urls), own=own
+    code, lines, errors = (
+        told["list"] if own == "user" else in_world(tmp_path, [LINES["list"]], own=())[0]
     )
     assert (code, errors) == (0, "")
     refused = "403 pyspaces: {}: not an allowed host"
@@ -77,11 +90,13 @@ def test_the_hosts_of_the_list_are_reached_and_no_others(
     ]
 
 
-def test_a_tunnel(world: Callable[..., Told]) -> None:
-    request = "CONNECT {} HTTP/1.1\\n\\nGET /inside HTTP/1.1\\n\\n"
-    places = ["good.test:443", "good.test:80", "evil.test:443", "good.test:8080", "good.test"]
-    texts = [request.format(place) for place in places]
-    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "raw", *texts))
+TUNNEL = "CONNECT {} HTTP/1.1\\n\\nGET /inside HTTP/1.1\\n\\n"
+PLACES = ["good.test:443", "good.test:80", "evil.test:443", "good.test:8080", "good.test"]
+LINES["tunnel"] = allowing("good.test", *CLIENT, "raw", *map(TUNNEL.format, PLACES))
+
+
+def test_a_tunnel(told: Answers) -> None:
+    _, lines, _ = told["tunnel"]
     for line in lines[:2]:
         assert "200 Connection established\\r\\n\\r\\nHTTP/1.1 200 OK" in line
         assert "GET /inside HTTP/1.1" in line
@@ -91,68 +106,82 @@ def test_a_tunnel(world: Callable[..., Told]) -> None:
     assert "400 Bad Request" in lines[4]
 
 
-def test_there_is_no_way_around_the_proxy(world: Callable[..., Told]) -> None:
-    places = ["11.0.0.1:80", "11.0.0.2:80", "10.0.2.2:80", "127.0.0.1:80", "good.test:80"]
-    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "direct", *places))
+LINES["direct"] = allowing(
+    "good.test", *CLIENT, "direct",
+    "11.0.0.1:80", "11.0.0.2:80", "10.0.2.2:80", "127.0.0.1:80", "good.test:80",
+)  # fmt: skip
+
+
+def test_there_is_no_way_around_the_proxy(told: Answers) -> None:
+    _, lines, _ = told["direct"]
     assert all(line.startswith("failed") for line in lines)
-    assert len(lines) == len(places)
+    assert len(lines) == 5
 
 
-def test_nothing_of_the_host_is_reached_by_whatever_name(world: Callable[..., Told]) -> None:
-    urls = ["http://local.test/", "http://host.test/", "http://inner.test/", "http://127.0.0.1/",
-            "http://11.0.0.2/", "http://[::1]/", "http://[::ffff:127.0.0.1]/",
-            "http://2130706433/", "http://0x7f000001/", "http://127.1/", "http://localhost/",
-            "http://0.0.0.0/", "http://169.254.169.254/", "http://mixed.test/"]  # fmt: skip
-    texts = [GET.format(url) for url in urls]
-    ((_, lines, _),) = world(allowing("*", *CLIENT, "raw", *texts))
-    for url, line in zip(urls[:-1], lines[:-1], strict=True):
+OF_THE_HOST = [
+    "http://local.test/", "http://host.test/", "http://inner.test/", "http://127.0.0.1/",
+    "http://11.0.0.2/", "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://2130706433/",
+    "http://0x7f000001/", "http://127.1/", "http://localhost/", "http://0.0.0.0/",
+    "http://169.254.169.254/", "http://mixed.test/",
+]  # fmt: skip
+LINES["of the host"] = allowing("*", *CLIENT, "raw", *map(GET.format, OF_THE_HOST))
+
+
+def test_nothing_of_the_host_is_reached_by_whatever_name(told: Answers) -> None:
+    _, lines, _ = told["of the host"]
+    for url, line in zip(OF_THE_HOST[:-1], lines[:-1], strict=True):
         assert "200 OK" not in line, url
         assert ("403 Forbidden" in line) or ("400 Bad Request" in line), (url, line)
     # Of two addresses, the one that may be.
     assert "X-At: 11.0.0.1" in lines[-1]
 
 
-def test_an_address_that_is_named_is_reached_though_it_is_private(
-    world: Callable[..., Told],
-) -> None:
-    urls = ["http://local.test/", "http://127.0.0.1/", "http://127.0.0.2/", "http://host.test/"]
-    named, network, only = world(
-        allowing("local.test,127.0.0.1", *CLIENT, "get", *urls[:1]),
-        allowing("127.0.0.0/8,host.test", *CLIENT, "raw", *map(GET.format, urls)),
-        allowing("127.0.0.1", *CLIENT, "raw", GET.format(urls[0])),
-    )
+PRIVATE = ["http://local.test/", "http://127.0.0.1/", "http://127.0.0.2/", "http://host.test/"]
+LINES["named"] = allowing("local.test,127.0.0.1", *CLIENT, "get", *PRIVATE[:1])
+LINES["network"] = allowing("127.0.0.0/8,host.test", *CLIENT, "raw", *map(GET.format, PRIVATE))
+LINES["only"] = allowing("127.0.0.1", *CLIENT, "raw", GET.format(PRIVATE[0]))
+
+
+def test_an_address_that_is_named_is_reached_though_it_is_private(told: Answers) -> None:
+    named, network, only = told["named"], told["network"], told["only"]
     assert named[1] == ["200 127.0.0.1"]
     assert ["200 OK" in line for line in network[1]] == [False, True, True, False]
     # To name an address allows no name.
     assert "403" in only[1][0]
 
 
-def test_an_address_is_looked_up_once_and_that_one_is_connected_to(
-    world: Callable[..., Told],
-) -> None:
-    urls = ["http://rebind.test/"] * 4
-    ((_, lines, _),) = world(allowing("rebind.test", *CLIENT, "get", *urls))
+LINES["rebind"] = allowing("rebind.test", *CLIENT, "get", *["http://rebind.test/"] * 4)
+
+
+def test_an_address_is_looked_up_once_and_that_one_is_connected_to(told: Answers) -> None:
+    _, lines, _ = told["rebind"]
     private = "403 pyspaces: rebind.test:80: a private address"
     assert lines == ["200 11.0.0.1", private, "200 11.0.0.1", private]
 
 
-def test_what_cannot_be_reached(world: Callable[..., Told]) -> None:
-    urls = ["http://nowhere.test/", "http://good.test:9/"]
-    ((_, lines, _),) = world(allowing("nowhere.test,good.test:*", *CLIENT, "get", *urls))
+LINES["nowhere"] = allowing(
+    "nowhere.test,good.test:*", *CLIENT, "get", "http://nowhere.test/", "http://good.test:9/"
+)
+
+
+def test_what_cannot_be_reached(told: Answers) -> None:
+    _, lines, _ = told["nowhere"]
     assert lines == ["502 pyspaces: nowhere.test: no such host",
                      "502 pyspaces: good.test:9: cannot be reached"]  # fmt: skip
 
 
-def test_what_the_server_gets_to_read(world: Callable[..., Told]) -> None:
+MORE = "GET http://evil.test/ HTTP/1.1\\nHost: evil.test\\n\\n"
+LINES["read"] = allowing(
+    "good.test", *CLIENT, "raw",
+    "GET http://good.test:80/x?y=1 HTTP/1.1\\nHost: evil.test\\nConnection: x-own, close\\n"
+    "X-Own: 1\\nProxy-Connection: a\\nProxy-Authorization: Basic abc\\nAccept: */*\\n\\n" + MORE,
+    "POST http://good.test HTTP/1.0\\nContent-Length: 5\\n\\nhello" + MORE,
+)  # fmt: skip
+
+
+def test_what_the_server_gets_to_read(told: Answers) -> None:
     """One request for the host that was asked for, and nothing that follows it."""
-    more = "GET http://evil.test/ HTTP/1.1\\nHost: evil.test\\n\\n"
-    texts = [
-        "GET http://good.test:80/x?y=1 HTTP/1.1\\nHost: evil.test\\nConnection: x-own, close\\n"
-        "X-Own: 1\\nProxy-Connection: a\\nProxy-Authorization: Basic abc\\nAccept: */*\\n\\n"
-        + more,
-        "POST http://good.test HTTP/1.0\\nContent-Length: 5\\n\\nhello" + more,
-    ]
-    ((_, lines, _),) = world(allowing("good.test", *CLIENT, "raw", *texts))
+    _, lines, _ = told["read"]
     first, second = (line.split("\\r\\n\\r\\n", 1)[1] for line in lines)
     assert first == (
         "GET /x?y=1 HTTP/1.1\\r\\nHost: good.test:80\\r\\nAccept: */*\\r\\nConnection: close"
@@ -164,22 +193,27 @@ def test_what_the_server_gets_to_read(world: Callable[..., Told]) -> None:
     )
 
 
-def test_a_large_body_in_both_directions(world: Callable[..., Told]) -> None:
-    program = (
-        "import urllib.request\n"
-        "data = bytes(20_000_000)\n"
-        "print(urllib.request.urlopen('http://good.test/', data, timeout=60).read()[-14:])\n"
-    )
-    ((_, lines, errors),) = world(allowing("good.test", sys.executable, "-c", program))
+LARGE = (
+    "import urllib.request\n"
+    "data = bytes(20_000_000)\n"
+    "print(urllib.request.urlopen('http://good.test/', data, timeout=60).read()[-14:])\n"
+)
+LINES["large"] = allowing("good.test", sys.executable, "-c", LARGE)
+
+
+def test_a_large_body_in_both_directions(told: Answers) -> None:
+    _, lines, errors = told["large"]
     assert (lines, errors) == (["b'20000000 bytes'"], "")
 
 
-def test_the_records_name_what_was_refused(world: Callable[..., Told], tmp_path: Path) -> None:
-    status = tmp_path / "status"
-    line = allowing("good.test,local.test", *CLIENT, "get", "http://good.test/",
-                    *["http://evil.test/"] * 3, "http://local.test/")  # fmt: skip
-    line[2:2] = ["--status-file", str(status), "--report"]
-    ((code, _, errors),) = world(line)
+LINES["record"] = allowing(
+    "good.test,local.test", *CLIENT, "get", "http://good.test/",
+    *["http://evil.test/"] * 3, "http://local.test/",
+)  # fmt: skip
+
+
+def test_the_records_name_what_was_refused(told: Answers, status: Path) -> None:
+    code, _, errors = told["record"]
     assert code == 0
     exited = json.loads(status.read_text().splitlines()[1])
     assert exited["refused"] == [
@@ -194,7 +228,7 @@ PRINT = ["-c", "import os, json; print(json.dumps({k: v for k, v in os.environ.i
          " if k.lower().endswith('_proxy')}))"]  # fmt: skip
 
 
-@pytest.mark.parametrize("own", [("--user", "--net"), ("--all", "--init"), ("--all", "--pty")])
+@pytest.mark.parametrize("own", [("--user", "--net"), ("--all", "--init", "--pty")])
 def test_the_variables_that_programs_read(pyspaces: Run, own: tuple[str, ...]) -> None:
     done = pyspaces(*allowing("good.test", sys.executable, *PRINT, own=own)[1:])
     assert done.returncode == 0, done.stderr
@@ -231,23 +265,23 @@ def test_the_proxy_that_dies_takes_the_command_along() -> None:
     assert "pyspaces: the proxy for allowed hosts died: the command was killed" in errors
 
 
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        (("--user", "--allow-host", "a.test"), "allow-host: needs a new net namespace: add --net"),
-        (("--user", "--net", "--allow-host", "a b"), "allow-host: 'a b' is neither a host name"),
-        (("--user", "--net", "--allow-host", "a.test:0"), "'0' is neither a port nor *"),
-        (("--user", "--net", "-F", "--allow-host", "a.test"), "no-fork: cannot be combined with"),
-        (
-            ("--user", "--net", "--no-loopback", "--allow-host", "a"),
-            "allow-host: cannot be combined",
-        ),
-    ],
-)
-def test_what_cannot_be_meant(pyspaces: Run, words: tuple[str, ...], fault: str) -> None:
-    done = pyspaces("run", *words, "--", "true")
-    assert done.returncode == 2
-    assert fault in done.stderr
+FAULTS = [
+    (("--user", "--allow-host", "a.test"), "allow-host: needs a new net namespace: add --net"),
+    (("--user", "--net", "--allow-host", "a b"), "allow-host: 'a b' is neither a host name"),
+    (("--user", "--net", "--allow-host", "a.test:0"), "'0' is neither a port nor *"),
+    (("--user", "--net", "-F", "--allow-host", "a.test"), "no-fork: cannot be combined with"),
+    (
+        ("--user", "--net", "--no-loopback", "--allow-host", "a"),
+        "allow-host: cannot be combined",
+    ),
+]
+
+
+def test_what_cannot_be_meant(pyspaces: Run) -> None:
+    for words, fault in FAULTS:
+        done = pyspaces("run", *words, "--", "true")
+        assert done.returncode == 2
+        assert fault in done.stderr
 
 
 def test_a_function_has_it_too(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from pyspaces import launch, settings
 pytestmark = pytest.mark.needs("userns", "netns")
 Wait = Callable[..., None]
 Run = Callable[..., subprocess.CompletedProcess[str]]
-KINDS = [("--user", "--net"), ("--user", "--net", "--pid", "--init"), ("--all",)]
+KINDS: list[tuple[str, ...]] = [("--user", "--net"), ("--all", "--init")]
 if IS_ROOT:
     KINDS.append(("--net",))
 
@@ -61,7 +61,7 @@ def test_a_server_on_the_loopback_inside_is_reached(own: tuple[str, ...]) -> Non
 
 
 @pytest.mark.needs("many")
-@pytest.mark.parametrize("words", [(), ("--setuid", "1000", "--setgid", "1000")])
+@pytest.mark.parametrize("words", [("--setuid", "1000", "--setgid", "1000")])
 def test_nor_does_it_matter_who_the_command_is(words: tuple[str, ...]) -> None:
     """Into a process with other ids, an ordinary launcher may not look."""
     program = Path(SERVER).read_text()
@@ -73,7 +73,7 @@ def test_nor_does_it_matter_who_the_command_is(words: tuple[str, ...]) -> None:
         assert ask(running.ports[0]) == b"hello"
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::1", "::"])
 def test_whatever_address_it_listens_on(address: str) -> None:
     with server("echo", "-P", "0:80", address=address) as running:
         assert ask(running.ports[0]) == b"hello"
@@ -189,7 +189,7 @@ def _many_short_ones(port: int, count: int) -> None:
         assert ask(port, b"%d" % number) == b"%d" % number
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_short_connections_leave_nothing_open(count: int, wait_until: Wait) -> None:
     with server("echo", "-P", "0:80") as running:
         (relay,) = running.helpers()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import outcome
@@ -66,13 +67,22 @@ EXPECTED = {
 }
 
 
-def run_suite(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on a suite of its own, outside of this project."""
+def run_suite(
+    folder: Path, text: str, *options: str, beside: tuple[str, ...] | None = (), **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a suite of its own, outside of this project.
+
+    beside: the plugins that are loaded beside ours; with None, all that are installed.
+    """
     (folder / "test_it.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]\n")
     variables = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, "."]
-    return outcome(command, cwd=folder, env=variables)
+    if beside is not None:
+        variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        plugins = ("pyspaces.library.pytest_plugin", *beside)
+        command[3:3] = [word for name in plugins for word in ("-p", name)]
+    return outcome(command, cwd=folder, env=variables, **more)
 
 
 def ends(text: str) -> dict[str, str]:
@@ -84,9 +94,16 @@ def ends(text: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["plain", "xdist"])
-def test_outcomes_come_home(tmp_path: Path, options: tuple[str, ...]) -> None:
-    done = run_suite(tmp_path, SUITE, *options)
+def test_outcomes_come_home(tmp_path: Path) -> None:
+    assert_all_came_home(run_suite(tmp_path, SUITE))
+
+
+@pytest.mark.stress
+def test_outcomes_come_home_from_processes_of_xdist(tmp_path: Path) -> None:
+    assert_all_came_home(run_suite(tmp_path, SUITE, "-n", "2", beside=None))
+
+
+def assert_all_came_home(done: subprocess.CompletedProcess[str]) -> None:
     assert ends(done.stdout) == EXPECTED
     for text in (
         "E       assert [1, 2] == [1, 3]",
@@ -105,7 +122,8 @@ def test_outcomes_come_home(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 def test_coverage_comes_home(tmp_path: Path) -> None:
     suite = "import pytest\n@pytest.mark.namespaces()\ndef test_a():\n    a = 1\n    assert a\n"
-    done = run_suite(tmp_path, suite, "--cov=test_it", "--cov-report=term-missing")
+    options = ("--cov=test_it", "--cov-report=term-missing")
+    done = run_suite(tmp_path, suite, *options, beside=None)
     assert re.search(r"test_it\.py +5 +0 +100%", done.stdout), done.stdout
 
 
@@ -113,20 +131,18 @@ def test_the_debugger_is_told_where_the_test_was(tmp_path: Path) -> None:
     suite = "import pytest\n@pytest.mark.namespaces()\ndef test_a():\n    assert 0\n"
     (tmp_path / "input").write_text("q\n")
     with (tmp_path / "input").open() as stdin:
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pdb", "."]
-        (tmp_path / "test_it.py").write_text(suite)
-        done = outcome(command, cwd=tmp_path, stdin=stdin)
+        done = run_suite(tmp_path, suite, "--pdb", stdin=stdin)
     assert "the test ran in another process, which has ended" in done.stdout
 
 
 @pytest.mark.as_ordinary
-@pytest.mark.parametrize("required", [False, True])
-def test_a_host_that_does_not_allow_it(tmp_path: Path, required: bool) -> None:
+def test_a_host_that_does_not_allow_it(tmp_path: Path) -> None:
     suite = (
         "import pytest\n@pytest.mark.namespaces(user=False, net=True)\ndef test_a():\n    pass\n"
         "@pytest.mark.sandbox(user=False)\ndef test_b(sandbox):\n    pass\n"
     )
-    done = run_suite(tmp_path, suite, "-o", f"namespaces_required={required}")
-    assert ("2 skipped" in done.stdout) is not required
-    assert ("1 failed, 1 error" in done.stdout) is required
-    assert "Operation not permitted" in done.stdout
+    for required in (False, True):
+        done = run_suite(tmp_path, suite, "-o", f"namespaces_required={required}")
+        assert ("2 skipped" in done.stdout) is not required
+        assert ("1 failed, 1 error" in done.stdout) is required
+        assert "Operation not permitted" in done.stdout

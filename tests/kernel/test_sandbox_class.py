@@ -121,13 +121,13 @@ def test_many_from_threads_at_once() -> None:
         found: list[str] = []
         threads = [
             threading.Thread(target=lambda n=n: found.append(text(box, f"echo {n}")))
-            for n in range(24)
+            for n in range(12)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert sorted(map(int, found)) == list(range(24))
+    assert sorted(map(int, found)) == list(range(12))
 
 
 def test_settings_that_cannot_be_meant() -> None:

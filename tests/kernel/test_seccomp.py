@@ -31,7 +31,7 @@ pytestmark = [
 AROUND = pytest.mark.parametrize(
     "around",
     [
-        [],
+        pytest.param([], marks=pytest.mark.stress),  # as the next one, but for the fork
         ["--no-fork"],
         pytest.param(["--user", "--pid"], marks=pytest.mark.needs("userns", "pidns")),
         pytest.param(["--user", "--init"], marks=pytest.mark.needs("userns", "pidns")),
@@ -254,38 +254,32 @@ def test_a_command_that_a_filter_kills(pyspaces: Run, tmp_path: Path, around: li
     assert "a process of the command was probably ended by SIGSYS" in done.stderr
 
 
-@pytest.mark.parametrize("around", [[], ["--no-fork"]], ids=["fork", "no-fork"])
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        (["--seccomp-deny", "execve"], "execve is refused"),
-        (["--seccomp-deny", "@default"], "execve is refused"),
-        (["--seccomp-deny", "nosuch"], "seccomp-deny: nosuch: unknown system call"),
-        (["--seccomp-allow", "nosuch"], "seccomp-allow: nosuch: unknown system call"),
-        (["--seccomp", "/nonexistent"], "seccomp: /nonexistent: No such file"),
-        (["--seccomp", "/etc/passwd"], "seccomp: /etc/passwd: is not JSON"),
-        (["--seccomp-fd", "99"], "seccomp-fd: 99: Bad file descriptor"),
-    ],
-)
-def test_what_cannot_be_meant(
-    pyspaces: Run, tmp_path: Path, around: list[str], words: list[str], fault: str
-) -> None:
-    done = pyspaces("run", *around, *words, "--", "touch", str(tmp_path / "ran"))
-    assert done.returncode == 2
-    assert fault in done.stderr
+FAULTS = [
+    (["--seccomp-deny", "execve"], "execve is refused"),
+    (["--seccomp-deny", "@default"], "execve is refused"),
+    (["--seccomp-deny", "nosuch"], "seccomp-deny: nosuch: unknown system call"),
+    (["--seccomp-allow", "nosuch"], "seccomp-allow: nosuch: unknown system call"),
+    (["--seccomp", "/nonexistent"], "seccomp: /nonexistent: No such file"),
+    (["--seccomp", "/etc/passwd"], "seccomp: /etc/passwd: is not JSON"),
+    (["--seccomp-fd", "99"], "seccomp-fd: 99: Bad file descriptor"),
+]
+
+
+def test_what_cannot_be_meant(pyspaces: Run, tmp_path: Path) -> None:
+    for number, (words, fault) in enumerate(FAULTS):
+        around = ["--no-fork"] if number % 2 else []
+        done = pyspaces("run", *around, *words, "--", "touch", str(tmp_path / "ran"))
+        assert done.returncode == 2
+        assert fault in done.stderr
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("denied", ["write,sendto,sendmsg", "@basic-io,@network-io", "exit_group"])
-def test_a_failure_is_told_though_no_call_is_left_for_it(
-    pyspaces: Run, tmp_path: Path, denied: str
-) -> None:
+def test_a_failure_is_told_though_no_call_is_left_for_it(pyspaces: Run, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/nonexistent\n")
     script.chmod(0o755)
-    for action in ("", ":kill"):
-        words = [f"{name}{action}" for name in denied.split(",")]
-        done = pyspaces("run", "--seccomp-deny", ",".join(words), "--", str(script))
+    for denied in ("write,sendto,sendmsg", "@basic-io:kill,@network-io:kill", "exit_group:kill"):
+        done = pyspaces("run", "--seccomp-deny", denied, "--", str(script))
         assert done.returncode == 127, done
         assert "but not the interpreter that it names" in done.stderr
 
@@ -327,7 +321,7 @@ def test_without_no_new_privs_the_kernel_refuses(pyspaces: Run) -> None:
     assert "hint: a command that can gain privileges" in done.stderr
 
 
-# --- compiled filters, as with bubblewrap: the cases of its tests/test-seccomp.py ------------
+# --- compiled filters; test_seccomp_stacked.py has those that are installed one over another --
 
 
 def program(**answers: int) -> bytes:
@@ -354,23 +348,8 @@ def with_filters(*programs: bytes, command: list[str]) -> subprocess.CompletedPr
             os.close(file)
 
 
-EPERM, EIO = constants.SECCOMP_RET_ERRNO | 1, constants.SECCOMP_RET_ERRNO | 5
+EPERM = constants.SECCOMP_RET_ERRNO | 1
 ASK = [sys.executable, "-I", "-S", CALLS]
-
-
-def test_no_filter_changes_nothing() -> None:
-    assert with_filters(command=[*ASK, "native:110", "native:83"]).stdout == "ok\nEFAULT\n"
-
-
-def test_one_compiled_filter() -> None:
-    assert with_filters(program(mkdir=EPERM), command=[*ASK, "native:83"]).stdout == "EPERM\n"
-
-
-def test_several_of_them_are_all_installed() -> None:
-    done = with_filters(
-        program(mkdir=EPERM), program(getppid=EIO), command=[*ASK, "native:83", "native:110"]
-    )
-    assert done.stdout == "EPERM\nEIO\n"
 
 
 def test_the_one_that_refuses_more_wins() -> None:
@@ -380,20 +359,20 @@ def test_the_one_that_refuses_more_wins() -> None:
         assert done.returncode == 128 + 31
 
 
-@pytest.mark.parametrize(
-    ("content", "fault", "code"),
-    [
-        (b"", "the filter is empty", 2),
-        (b"x" * 9, "has 9 bytes, and an instruction has 8", 2),
-        (bpf.constant(0x7FFF0000) * 4097, "more than 4096 instructions", 2),
-        (b"\xff" * 8, "cannot install the seccomp filter: prctl: Invalid argument", 125),
-        (bpf.constant(0x7FFF0000)[:0] + b"\x20\0\0\0\0\0\0\0", "Invalid argument", 125),
-    ],
-)
-def test_a_filter_that_is_none(tmp_path: Path, content: bytes, fault: str, code: int) -> None:
-    done = with_filters(content, command=["touch", str(tmp_path / "ran")])
-    assert done.returncode == code
-    assert fault in done.stderr
+NO_FILTERS = [
+    (b"", "the filter is empty", 2),
+    (b"x" * 9, "has 9 bytes, and an instruction has 8", 2),
+    (bpf.constant(0x7FFF0000) * 4097, "more than 4096 instructions", 2),
+    (b"\xff" * 8, "cannot install the seccomp filter: prctl: Invalid argument", 125),
+    (bpf.constant(0x7FFF0000)[:0] + b"\x20\0\0\0\0\0\0\0", "Invalid argument", 125),
+]
+
+
+def test_a_filter_that_is_none(tmp_path: Path) -> None:
+    for content, fault, code in NO_FILTERS:
+        done = with_filters(content, command=["touch", str(tmp_path / "ran")])
+        assert done.returncode == code
+        assert fault in done.stderr
     assert not (tmp_path / "ran").exists()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from pyspaces.launch.server import choice, client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 pytestmark = pytest.mark.needs("userns")
@@ -241,7 +242,7 @@ def test_a_closed_stream_is_closed_for_the_command() -> None:
 
 @pytest.mark.usefixtures("no_fork")
 def test_nobody_holds_a_pipe_of_the_command_once_it_runs() -> None:
-    for _ in range(50):
+    for _ in range(20):
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)
         with start("true") as running:
@@ -273,16 +274,37 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
-    text = f"""
-    from pyspaces.launch.server import client
+def changed_one_by_one(changes: Sequence[str], text: str) -> str:
+    """Return a program that does what `text` says for each of these, in a process of its own."""
+    once = textwrap.indent(textwrap.dedent(text), "    ")
+    return f"""
+from pyspaces.launch.server import client
+
+def once(change):
+{once}
+
+for change in {list(changes)!r}:
+    child = os.fork()
+    if child == 0:
+        try:
+            once(change)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0), change
+"""
+
+
+def test_a_caller_that_has_changed_gets_a_new_server() -> None:
+    text = """
     before, old = look(), servers()
     launch.use_server(False)
     plain = look()
     launch.use_server(True)
     assert look() == plain == before
-    {change}
+    exec(change)
     after, between = look(), servers()
     client._State.not_before = 0.0  # a second later
     new = look(), servers()
@@ -290,31 +312,27 @@ def test_a_caller_that_has_changed_gets_a_new_server(change: str) -> None:
     assert after == new[0] == look() != before, (before, after, new)
     assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
     """
-    assert facts_of(text) == ""
+    assert facts_of(changed_one_by_one([*CHANGES.values()], text)) == ""
 
 
 @pytest.mark.as_root
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_root_that_has_moved_gets_a_new_server() -> None:
+    changes = (
         "os.setgroups([4, 20])",
         "from pyspaces.kernel import libc; libc.unshare(0x04000000)",  # uts
         "os.chroot('/'); from pyspaces.kernel import libc; libc.unshare(0x20000)",  # mount
         "os.setresgid(3, 3, 3); from pyspaces.kernel import libc; libc.set_dumpable(dumpable=True)",
-    ],
-)
-def test_a_root_that_has_moved_gets_a_new_server(change: str) -> None:
-    text = f"""
-    from pyspaces.launch.server import client
+    )
+    text = """
     before, old = look(), servers()
-    {change}
+    exec(change)
     client._State.not_before = 0.0  # a second later
     new = look(), servers()
     launch.use_server(False)
     assert new[0] == look(), (new[0], look())
     assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
     """
-    assert facts_of(text) == ""
+    assert facts_of(changed_one_by_one(changes, text)) == ""
 
 
 @pytest.mark.as_root
@@ -512,7 +530,7 @@ def test_thirty_two_threads_at_once() -> None:
     codes: list[int | None] = []
 
     def run(number: int) -> None:
-        for turn in range(4):
+        for turn in range(2):
             with start("sh", "-c", f"exit {number + turn}") as running:
                 codes.append((running.wait(60).code or 0) - turn)
 
@@ -521,7 +539,7 @@ def test_thirty_two_threads_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(codes) == sorted(list(range(32)) * 4)  # type: ignore[type-var]
+    assert sorted(codes) == sorted(list(range(32)) * 2)  # type: ignore[type-var]
     assert len(servers()) == 1
 
 
@@ -577,7 +595,7 @@ def grows(launches: int) -> tuple[int, int, int]:
 
 
 @pytest.mark.usefixtures("no_fork")
-@pytest.mark.parametrize("launches", [200, pytest.param(10_000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("launches", [100, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_a_server_does_not_grow(launches: int) -> None:
     memory, theirs, ours = grows(launches)
     assert (theirs, ours) == (0, 0)
@@ -589,7 +607,7 @@ def test_a_server_does_not_grow(launches: int) -> None:
 
 @pytest.mark.parametrize(
     ("megabytes", "threads", "served"),
-    [(0, 1, 0), (0, 4, 0), (90, 1, 0), (90, 4, 1), (160, 1, 1)],
+    [(0, 4, 0), (90, 1, 0), (90, 4, 1), (160, 1, 1)],
 )
 def test_size_and_threads_decide_where_nobody_else_does(
     megabytes: int, threads: int, served: int

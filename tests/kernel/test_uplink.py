@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import IS_ROOT, SCRIPT, outcome
+from conftest import SCRIPT, outcome
 
 from pyspaces.features.network.uplink import ENGINES
 
@@ -23,32 +23,37 @@ CLIENT = [sys.executable, str(HERE / "network_client.py")]
 TRIAL = [sys.executable, str(HERE / "uplink_trial.py")]
 STUB, SERVER = "127.0.0.53", "11.0.0.1"
 Told = list[tuple[int, list[str], str]]
+Led = tuple[str, dict[str, tuple[int, list[str], str]]]
 engines = pytest.mark.parametrize("engine", ENGINES)
+
+
+def in_world(
+    folder: Path,
+    lines: list[list[str]],
+    own: tuple[str, ...] = ("--user",),
+    server: str = STUB,
+) -> Told:
+    """Run command lines in a world of their own; return status, lines and errors of each."""
+    hosts, resolv = folder / "hosts", folder / "resolv.conf"
+    hosts.write_text("127.0.0.1 localhost\n11.0.0.5 old.test\n")
+    resolv.write_text(f"nameserver {server}\noptions timeout:5 attempts:5\n")
+    binds = ["--bind", str(resolv), "/etc/resolv.conf", "--bind", str(hosts), "/etc/hosts"]
+    # Without a pid namespace, so that the nested launches see a /proc of theirs.
+    done = outcome(
+        [SCRIPT, "run", *own, "--net", "--mount", *binds, "--",
+         sys.executable, str(HERE / "world.py"), json.dumps(lines)],
+        stdin=subprocess.DEVNULL, timeout=230,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # What a launch does to its names never reaches the files of the host.
+    assert resolv.read_text().startswith(f"nameserver {server}\n")
+    assert hosts.read_text() == "127.0.0.1 localhost\n11.0.0.5 old.test\n"
+    return [(code, text.splitlines(), errors) for code, text, errors in json.loads(done.stdout)]
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Callable[..., Told]:
-    """Run command lines in a world of their own; return status, lines and errors of each."""
-    hosts = tmp_path / "hosts"
-    hosts.write_text("127.0.0.1 localhost\n11.0.0.5 old.test\n")
-    resolv = tmp_path / "resolv.conf"
-
-    def run(*lines: list[str], own: tuple[str, ...] = ("--user",), server: str = STUB) -> Told:
-        resolv.write_text(f"nameserver {server}\noptions timeout:5 attempts:5\n")
-        binds = ["--bind", str(resolv), "/etc/resolv.conf", "--bind", str(hosts), "/etc/hosts"]
-        # Without a pid namespace, so that the nested launches see a /proc of theirs.
-        done = outcome(
-            [SCRIPT, "run", *own, "--net", "--mount", *binds, "--",
-             sys.executable, str(HERE / "world.py"), json.dumps(lines)],
-            stdin=subprocess.DEVNULL, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        # What a launch does to its names never reaches the files of the host.
-        assert resolv.read_text().startswith(f"nameserver {server}\n")
-        assert hosts.read_text() == "127.0.0.1 localhost\n11.0.0.5 old.test\n"
-        return [(code, text.splitlines(), errors) for code, text, errors in json.loads(done.stdout)]
-
-    return run
+    return lambda *lines, **more: in_world(tmp_path, [*lines], **more)
 
 
 def leading(engine: str, *words: str, own: tuple[str, ...] = ("--user",)) -> list[str]:
@@ -68,40 +73,86 @@ def told(one: tuple[int, list[str], str]) -> Any:
 
 # A launcher that is no user 0 in this world, and has no capability.
 ORDINARY = [SCRIPT, "run", "--user", "--map-uid", "1000,0,1", "--map-gid", "1000,0,1", "--"]
-OWN = {"a user namespace": ["--user"], **({"root": []} if IS_ROOT else {})}
+GET = ["--", *CLIENT, "get", "http://11.0.0.1/", "http://www.good.test/", "http://no.test/"]
+GATEWAYS = {"pasta": SERVER, "slirp4netns": "10.0.2.2"}
+VICTIMS = ("launcher", "command", "program", "beside")
+# Those who lead out, and could be looked into.
+NAMES = {"pasta": "pasta,passt,pyspaces-uplink", "slirp4netns": "slirp4netns,pyspaces-uplink"}
 
 
-@engines
-@pytest.mark.parametrize("own", OWN.values(), ids=list(OWN))
-def test_the_internet_is_reached_by_address_and_by_name(
-    world: Callable[..., Told], engine: str, own: list[str]
-) -> None:
-    get = ["--", *CLIENT, "get", "http://11.0.0.1/", "http://www.good.test/", "http://no.test/"]
-    lines = [leading(engine, *get, own=tuple(own)), [*ORDINARY, *leading(engine, *get)]]
-    for code, found, errors in world(*lines, own=tuple(own)):
-        assert (code, errors) == (0, "")
-        assert found[:2] == ["200 11.0.0.1", "200 11.0.0.5"]
-        assert found[2].startswith("failed ")
-
-
-@engines
-def test_a_name_server_that_is_reached_from_inside_is_left(
-    world: Callable[..., Told], engine: str
-) -> None:
-    show = ["--", "sh", "-c", f"cat /etc/resolv.conf; {' '.join(CLIENT)} get http://good.test/"]
-    ((code, found, errors),) = world(leading(engine, *show), server=SERVER)
-    assert (code, errors) == (0, "")
-    assert found == ["nameserver 11.0.0.1", "options timeout:5 attempts:5", "200 11.0.0.1"]
-
-
-@engines
-def test_the_loopback_of_the_host_is_closed_and_can_be_opened(
-    world: Callable[..., Told], engine: str
-) -> None:
-    gateway = {"pasta": SERVER, "slirp4netns": "10.0.2.2"}[engine]
-    places = ["127.0.0.1", "[::1]", gateway]
+def lines_of(engine: str) -> dict[str, list[str]]:
+    """Return what runs in one world, one after the other."""
+    places = ["127.0.0.1", "[::1]", GATEWAYS[engine]]
     get = ["--", *CLIENT, "get", *(f"http://{place}/" for place in places)]
-    closed, opened = world(leading(engine, *get), leading(engine, "--allow-host-loopback", *get))
+    return {
+        "reached": leading(engine, *GET),
+        "reached by a user": [*ORDINARY, *leading(engine, *GET)],
+        "closed": leading(engine, *get),
+        "opened": leading(engine, "--allow-host-loopback", *get),
+        "echo": trial("publish", "echo", launch=leading(engine, "-P", "0:80")),
+        "udp": trial("publish", "udp", launch=leading(engine, "-P", "0:80/udp")),
+        "taken": leading(engine, "-P", "0.0.0.0:80:80", "--", "echo", "ran"),
+        **{who: trial("kill", who, launch=leading(engine)) for who in VICTIMS},
+        "many": trial("many", "3", launch=leading(engine, "-P", "0:80")),
+        "last": trial("last", "100000", "2", launch=leading(engine)),
+        "inside": leading(engine, "--", sys.executable, "-c", LOOK, NAMES[engine]),
+    }
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def led(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Led:
+    """One of the programs, and what became of each line in a world with it."""
+    lines = lines_of(request.param)
+    found = in_world(tmp_path_factory.mktemp("world"), list(lines.values()))
+    return request.param, dict(zip(lines, found, strict=True))
+
+
+def assert_reached(one: tuple[int, list[str], str]) -> None:
+    code, found, errors = one
+    assert (code, errors) == (0, "")
+    assert found[:2] == ["200 11.0.0.1", "200 11.0.0.5"]
+    assert found[2].startswith("failed ")
+
+
+def test_the_internet_is_reached_by_address_and_by_name(led: Led) -> None:
+    assert_reached(led[1]["reached"])
+    assert_reached(led[1]["reached by a user"])
+
+
+@pytest.mark.as_root
+def test_root_reaches_it_and_what_leads_out_has_nothing_of_the_command(
+    world: Callable[..., Told],
+) -> None:
+    lines = [
+        line
+        for engine in ENGINES
+        for line in (
+            leading(engine, *GET, own=()),
+            [*ORDINARY, *leading(engine, *GET)],
+            trial("look", launch=leading(engine)),
+        )
+    ]
+    found = world(*lines, own=())
+    for one in (*found[0::3], *found[1::3]):
+        assert_reached(one)
+    for one in found[2::3]:
+        for places, variables in told(one):
+            kinds = {place.partition(":")[0] for place in places}
+            assert kinds <= {"/", "socket", "pipe", "anon_inode", "net", "user", "/dev/net/tun"}
+            assert not variables or "PYSPACES_SECRET" not in variables
+
+
+def test_a_name_server_that_is_reached_from_inside_is_left(world: Callable[..., Told]) -> None:
+    show = ["--", "sh", "-c", f"cat /etc/resolv.conf; {' '.join(CLIENT)} get http://good.test/"]
+    for code, found, errors in world(
+        *(leading(engine, *show) for engine in ENGINES), server=SERVER
+    ):
+        assert (code, errors) == (0, "")
+        assert found == ["nameserver 11.0.0.1", "options timeout:5 attempts:5", "200 11.0.0.1"]
+
+
+def test_the_loopback_of_the_host_is_closed_and_can_be_opened(led: Led) -> None:
+    engine, closed, opened = led[0], led[1]["closed"], led[1]["opened"]
     assert all(line.startswith("failed ") for line in closed[1][:2])
     # That address is a server of the internet for pasta, and the host is not behind it.
     assert closed[1][2] == "200 11.0.0.1" if engine == "pasta" else "failed " in closed[1][2]
@@ -109,58 +160,58 @@ def test_the_loopback_of_the_host_is_closed_and_can_be_opened(
     assert opened[1][2] == "200 127.0.0.1"
 
 
-@engines
-@pytest.mark.parametrize("verb", ["echo", "udp"])
-def test_a_port_is_published_by_the_program(
-    world: Callable[..., Told], engine: str, verb: str
-) -> None:
-    port = "0:80/udp" if verb == "udp" else "0:80"
-    (one,) = world(trial("publish", verb, launch=leading(engine, "-P", port)))
-    assert told(one) == ["olleh" if verb == "udp" else "hello", engine]
+def test_a_port_is_published_by_the_program(led: Led) -> None:
+    engine, found = led
+    assert told(found["echo"]) == ["hello", engine]
+    assert told(found["udp"]) == ["olleh", engine]
 
 
-@engines
-def test_a_port_that_is_taken_is_an_error_before_the_command_runs(
-    world: Callable[..., Told], engine: str
-) -> None:
-    (one,) = world(leading(engine, "-P", "0.0.0.0:80:80", "--", "echo", "ran"))
+def test_a_port_that_is_taken_is_an_error_before_the_command_runs(led: Led) -> None:
+    one = led[1]["taken"]
     assert one[:2] == (125, [])
     assert "cannot open the ports: bind 0.0.0.0:80: Address already in use" in one[2]
 
 
-@engines
-@pytest.mark.parametrize("who", ["launcher", "command", "program", "beside"])
-def test_nothing_outlives_a_part_that_is_killed(
-    world: Callable[..., Told], engine: str, who: str
-) -> None:
-    (one,) = world(trial("kill", who, launch=leading(engine)))
-    code, errors, there, left = told(one)
-    assert there == ["beside", "command", "launcher", "program"]
-    assert left == []
-    if who in ("program", "beside"):
-        assert code == 125
-        assert f"pyspaces: {engine} died: the command was killed" in errors
-    else:
-        assert code == (-9 if who == "launcher" else 137)
-        assert errors == ""
+def test_nothing_outlives_a_part_that_is_killed(led: Led) -> None:
+    engine, found = led
+    for who in VICTIMS:
+        code, errors, there, left = told(found[who])
+        assert there == ["beside", "command", "launcher", "program"]
+        assert left == []
+        if who in ("program", "beside"):
+            assert code == 125
+            assert f"pyspaces: {engine} died: the command was killed" in errors
+        else:
+            assert code == (-9 if who == "launcher" else 137)
+            assert errors == ""
 
 
+def test_launches_leave_nothing_behind(led: Led) -> None:
+    assert_nothing_is_left(led[1]["many"])
+
+
+@pytest.mark.stress
 @engines
-@pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.stress)])
-def test_launches_leave_nothing_behind(world: Callable[..., Told], engine: str, count: int) -> None:
-    (one,) = world(trial("many", str(count), launch=leading(engine, "-P", "0:80")))
+def test_a_hundred_launches_leave_nothing_behind(world: Callable[..., Told], engine: str) -> None:
+    (one,) = world(trial("many", "100", launch=leading(engine, "-P", "0:80")))
+    assert_nothing_is_left(one)
+
+
+def assert_nothing_is_left(one: tuple[int, list[str], str]) -> None:
     statuses, devices, sockets, left = told(one)
     assert (statuses, sockets, left) == ([0], [], [])
     assert devices == ["lo", "wan0"]
 
 
+def test_what_a_command_sends_last_arrives(led: Led) -> None:
+    assert told(led[1]["last"]) == [100000] * 2
+
+
+@pytest.mark.stress
 @engines
-@pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.stress)])
-def test_what_a_command_sends_last_arrives(
-    world: Callable[..., Told], engine: str, count: int
-) -> None:
-    (one,) = world(trial("last", "100000", str(count), launch=leading(engine)))
-    assert told(one) == [100000] * count
+def test_what_thirty_commands_send_last_arrives(world: Callable[..., Told], engine: str) -> None:
+    (one,) = world(trial("last", "100000", "30", launch=leading(engine)))
+    assert told(one) == [100000] * 30
 
 
 LOOK = """
@@ -193,24 +244,9 @@ print(len(looked) >= 2)
 """
 
 
-@engines
-def test_root_inside_cannot_look_into_what_leads_out(
-    world: Callable[..., Told], engine: str
-) -> None:
+def test_root_inside_cannot_look_into_what_leads_out(led: Led) -> None:
     """Without a pid namespace, it sees both processes, and has all capabilities in its own."""
-    names = {"pasta": "pasta,passt,pyspaces-uplink", "slirp4netns": "slirp4netns,pyspaces-uplink"}
-    (one,) = world(leading(engine, "--", sys.executable, "-c", LOOK, names[engine]))
-    assert one == (0, ["True"], "")
-
-
-@pytest.mark.as_root
-@engines
-def test_what_leads_out_has_nothing_of_the_command(world: Callable[..., Told], engine: str) -> None:
-    (one,) = world(trial("look", launch=leading(engine)), own=())
-    for places, variables in told(one):
-        kinds = {place.partition(":")[0] for place in places}
-        assert kinds <= {"/", "socket", "pipe", "anon_inode", "net", "user", "/dev/net/tun"}
-        assert not variables or "PYSPACES_SECRET" not in variables
+    assert led[1]["inside"] == (0, ["True"], "")
 
 
 def hidden(*paths: str) -> list[str]:
@@ -219,7 +255,7 @@ def hidden(*paths: str) -> list[str]:
     return [SCRIPT, "run", "--user", "--net", "--mount", *words, "--"]
 
 
-def test_a_host_without_the_programs_is_told_what_to_install(pyspaces: Run) -> None:
+def test_a_host_without_the_programs_is_told_what_to_install() -> None:
     paths = [shutil.which(engine) or "" for engine in ENGINES]
     cases = {
         "user": "neither pasta nor slirp4netns is installed\nhint: install one: Debian's package is"
@@ -233,14 +269,14 @@ def test_a_host_without_the_programs_is_told_what_to_install(pyspaces: Run) -> N
         )  # fmt: skip
 
 
-@engines
-def test_a_host_without_a_tun_device_is_an_error(pyspaces: Run, engine: str) -> None:
-    done = outcome([*hidden("/dev/net"), *leading(engine, "--", "echo", "ran")])
-    assert (done.returncode, done.stdout) == (125, "")
-    assert done.stderr == (
-        "pyspaces: cannot connect the network: /dev/net/tun: No such file or directory\n"
-        "hint: as root: modprobe tun\n"
-    )
+def test_a_host_without_a_tun_device_is_an_error() -> None:
+    for engine in ENGINES:
+        done = outcome([*hidden("/dev/net"), *leading(engine, "--", "echo", "ran")])
+        assert (done.returncode, done.stdout) == (125, "")
+        assert done.stderr == (
+            "pyspaces: cannot connect the network: /dev/net/tun: No such file or directory\n"
+            "hint: as root: modprobe tun\n"
+        )
 
 
 def test_the_words_of_a_program_that_fails_are_shown(pyspaces: Run) -> None:
@@ -267,7 +303,11 @@ def test_names(world: Callable[..., Told]) -> None:
             ["--ro-bind", "/", "/", "--tmpfs", "/run"],
         )
     ]
-    for code, found, errors in world(*lines):
+    *named, unnamed = world(
+        *lines, leading("user", "--dns", "none", "--", "cat", "/etc/resolv.conf")
+    )
+    assert unnamed[1][0] == f"nameserver {STUB}"
+    for code, found, errors in named:
         assert (code, errors) == (0, "")
         assert found == [
             "nameserver 11.0.0.1",
@@ -279,11 +319,6 @@ def test_names(world: Callable[..., Told]) -> None:
             "200 11.0.0.5",
             "200 11.0.0.1",
         ]
-
-
-def test_no_names(world: Callable[..., Told]) -> None:
-    (one,) = world(leading("user", "--dns", "none", "--", "cat", "/etc/resolv.conf"))
-    assert one[1][0] == f"nameserver {STUB}"
 
 
 def test_names_without_a_network_of_its_own(pyspaces: Run) -> None:

@@ -224,25 +224,26 @@ def entry(folder: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize(
-    ("row", "word"),
-    [
-        *(("view", value) for value in ("", "1", "1 2 3", "x y", "1 " + "9" * 5000)),
-        *(("process", value) for value in ("", "0 0 0", "-1 0 0", f"{1 << 31} 0 1", "1 1")),
-        *(("process", value) for value in (f"{10**30} 0 1", "1 0 1 1", f"1 {'1' * 5000} 1")),
-        *(("launcher", value) for value in ("", "-1 0", f"{10**30} 0", "1")),
-        *(("members", value) for value in ("net", "net=", "net=x", "nonsense=1", "=1")),
-        ("made", "nonsense"),
-        ("made", "\x1b"),
-    ],
-)
-def test_an_entry_that_was_damaged_holds_no_name(folder: Path, row: str, word: str) -> None:
-    lines = [
-        f"{row} {word}" if line.split(" ")[0] == row else line for line in entry(folder).split("\n")
-    ]
-    (folder / "box").write_text("\n".join(lines))
-    assert_no_name(folder)
-    assert os.listdir(folder) == []
+DAMAGE = [
+    *(("view", value) for value in ("", "1", "1 2 3", "x y", "1 " + "9" * 5000)),
+    *(("process", value) for value in ("", "0 0 0", "-1 0 0", f"{1 << 31} 0 1", "1 1")),
+    *(("process", value) for value in (f"{10**30} 0 1", "1 0 1 1", f"1 {'1' * 5000} 1")),
+    *(("launcher", value) for value in ("", "-1 0", f"{10**30} 0", "1")),
+    *(("members", value) for value in ("net", "net=", "net=x", "nonsense=1", "=1")),
+    ("made", "nonsense"),
+    ("made", "\x1b"),
+]
+
+
+def test_an_entry_that_was_damaged_holds_no_name(folder: Path) -> None:
+    text = entry(folder)
+    for row, word in DAMAGE:
+        lines = [
+            f"{row} {word}" if line.split(" ")[0] == row else line for line in text.split("\n")
+        ]
+        (folder / "box").write_text("\n".join(lines))
+        assert_no_name(folder)
+        assert os.listdir(folder) == [], (row, word)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -116,14 +116,11 @@ def test_the_directory_has_been_removed(
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"],
         ["--version"],
         ["run", "--help"],
         ["run", "--dry-run", "--", "true"],
-        ["run", "--dry-run", "--json", "--", "true"],
         ["list"],
         ["list", "--json"],
-        ["check", "--json"],
         ["completion", "bash"],
     ],
     ids=" ".join,

@@ -81,20 +81,30 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def with_loader(tree: Path) -> None:
-    """Put a loader of its own where the interpreter looks for one."""
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a loader, and the program that it starts, in a directory."""
     if not shutil.which("gcc"):
         reason = "this host lacks: gcc, for a loader"
         pytest.fail(reason) if MUST_RUN else pytest.skip(reason)
+    made = tmp_path_factory.mktemp("loader")
+    plain = ["gcc", "-nostdlib", "-fno-stack-protector", "-O1", str(SOURCE)]
+    shared = ["-DLOADER", "-static-pie", "-fPIE", "-o", str(made / "loader")]
+    subprocess.run([*plain, *shared], check=True)
+    subprocess.run([*plain, "-static", "-o", str(made / "late")], check=True)
+    return made
+
+
+def put_loader(tree: Path, compiled: Path) -> None:
+    """Put a loader of its own where the interpreter looks for one."""
     told = outcome(["readelf", "-l", str(Path(sys.executable).resolve())], check=True).stdout
     (path,) = (
         line.split()[-1].rstrip("]") for line in told.splitlines() if "program inter" in line
     )
     loader = tree / path.lstrip("/")
     loader.parent.mkdir(parents=True, exist_ok=True)
-    plain = ["gcc", "-nostdlib", "-fno-stack-protector", "-O1", str(SOURCE)]
-    subprocess.run([*plain, "-DLOADER", "-static-pie", "-fPIE", "-o", str(loader)], check=True)
-    subprocess.run([*plain, "-static", "-o", str(tree / "late")], check=True)
+    shutil.copy(compiled / "loader", loader)
+    shutil.copy(compiled / "late", tree / "late")
 
 
 def launch(victim: Path, tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -119,10 +129,10 @@ def hostile(tree: Path, content: bytes | str, name: str = "bin/sh") -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("variant", ["script", "link", "script of a script"])
 def test_the_interpreter_is_not_overwritten(
-    victim: Path, tree: Path, variant: str, way: str
+    victim: Path, tree: Path, compiled: Path, variant: str, way: str
 ) -> None:
     """With the host's /proc, in which what is left behind lives on. Before, it was overwritten."""
-    with_loader(tree)
+    put_loader(tree, compiled)
     hostile(tree, HOSTILE[variant][0])
     before = victim.read_bytes()
     for more in ([], ["--cap-drop", "all"]):
@@ -143,8 +153,9 @@ def test_each_way_to_it_is_refused(pyspaces: Run, tree: Path, variant: str, way:
     content, blamed = HOSTILE[variant]
     hostile(tree, content)
     blamed = blamed.replace("LAUNCHER", str(os.getpid()))
-    for command in (["/bin/sh"], ["sh"]):
-        words = ("run", way, "--root", str(tree), "--bind", "/proc", "/proc", "--", *command)
+    # By PATH, and of each kind one by its path, too.
+    for command in ("/bin/sh", "sh") if variant in ("script", "link", "program") else ("sh",):
+        words = ("run", way, "--root", str(tree), "--bind", "/proc", "/proc", "--", command)
         done = pyspaces(*words, env={"PATH": "/bin"})
         assert done.returncode == 126
         if variant == "script of the launcher" and way == "--user":
@@ -211,7 +222,7 @@ def _command_of(children: Path) -> tuple[str, str]:
 
 
 @pytest.mark.needs("userns", "proc")
-@pytest.mark.parametrize("way", [[], ["--root", "/"], ["--host-ro"], ["--ro-bind", "/", "/"]])
+@pytest.mark.parametrize("way", [[], ["--root", "/"], ["--host-ro"]])
 def test_the_interpreter_of_the_host_can_be_a_command(pyspaces: Run, way: list[str]) -> None:
     """Where it is mounted inside, its path leads to that mount."""
     options = ["--user", "--pid", "--mount", *way]

@@ -10,9 +10,14 @@ import sys
 import pytest
 from conftest import SCRIPT, outcome
 
+from pyspaces import run, settings
+from pyspaces.launch import preview
+from pyspaces.plan import equivalent
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from conftest import Run
 
@@ -63,12 +68,11 @@ def who(run: Run, *words: str) -> str:
 
 @pytest.mark.as_root
 @pytest.mark.needs("overlay")
-@pytest.mark.parametrize("name", SHOWN)
-def test_what_is_bound_is_nosuid(pyspaces: Run, program: Path, name: str) -> None:
-    words, place = SHOWN[name]
-    (place,) = placed([place], program)
-    options = ["--allow-new-privs", "--setuid", OTHER, *placed(words, program)]
-    assert who(pyspaces, *options, "--", f"{place}/id") == OTHER
+def test_what_is_bound_is_nosuid(pyspaces: Run, program: Path) -> None:
+    for name, (words, place) in SHOWN.items():
+        options = ["--allow-new-privs", "--setuid", OTHER, *placed(words, program)]
+        found = who(pyspaces, *options, "--", f"{placed([place], program)[0]}/id")
+        assert found == OTHER, name
 
 
 @pytest.mark.as_root
@@ -141,27 +145,29 @@ def test_bwrap_does_the_same(program: Path) -> None:
     assert done.stdout.strip() == OTHER
 
 
+# The keywords of a launch with `user`, and whether a command of it can gain privileges.
+WHEN: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"cap_drop": "kill"}, True),
+    ({"setuid": "0"}, True),
+    ({"setuid": "root"}, True),
+    ({"cap_drop": "all"}, False),
+    ({"cap_drop": "ALL", "cap_add": "kill"}, False),
+    ({"cap_drop": "all", "allow_new_privs": True}, True),
+    ({"no_new_privs": True}, False),
+    ({"allow_new_privs": True}, True),
+]
+
+
 @pytest.mark.needs("userns")
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ([], "0"),
-        (["--cap-drop", "kill"], "0"),
-        (["--setuid", "0"], "0"),
-        (["--setuid", "root"], "0"),
-        (["--cap-drop", "all"], "1"),
-        (["--cap-drop", "ALL", "--cap-add", "kill"], "1"),
-        (["--cap-drop", "all", "--allow-new-privs"], "0"),
-        (["--no-new-privs"], "1"),
-        (["--allow-new-privs"], "0"),
-    ],
-)
-def test_when_no_new_privs_is_set(pyspaces: Run, options: list[str], expected: str) -> None:
-    words = ("--user", *options, "--", "grep", "NoNewPrivs", "/proc/self/status")
-    done = pyspaces("run", *words)
-    assert done.stdout.split()[1:] == [expected], done.stderr
-    told = pyspaces("run", "--dry-run", *words).stdout
-    assert ("forbid new privileges" in told) == (expected == "1")
+def test_when_no_new_privs_is_set() -> None:
+    command = ["grep", "NoNewPrivs", "/proc/self/status"]
+    for values, free in WHEN:
+        plan = settings.plan_from({"user": True, "command": command, **values})
+        shown = preview.text(plan, equivalent.of(plan, equivalent.Caller.of_this_process()))
+        assert ("forbid new privileges" in shown) is not free, values
+        done = run(command, user=True, capture_output=True, text=True, **values)
+        assert done.stdout.split()[1:] == ["0" if free else "1"], values
 
 
 @pytest.mark.needs("userns")
@@ -180,6 +186,7 @@ def test_both_cannot_be_meant(pyspaces: Run) -> None:
 @pytest.mark.needs("userns")
 def test_a_visitor_has_what_the_target_gives(pyspaces: Run) -> None:
     """What is set-user-ID in there is the target's own: as with nsenter(1) and docker exec."""
+    # When this fails, `cat` ends with its input, which is closed then.
     with subprocess.Popen([SCRIPT, "run", "--map-current", "--", "cat"], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as target:  # fmt: skip
         assert target.stdin is not None
