@@ -10,7 +10,7 @@ import sys
 
 from pyspaces import status
 from pyspaces.commands import fast
-from pyspaces.errors import InternalError, Interrupted, SpaceError, trace_of
+from pyspaces.errors import Hint, InternalError, Interrupted, SpaceError, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +75,20 @@ def _report(error: SpaceError, *, debug: bool) -> int:
     from pyspaces.commands.say import say
 
     say(f"pyspaces: {error}")
+    if isinstance(error.hint, Hint) and error.hint.code and _at_terminal():
+        say(f"see pyspaces-hints(7), {error.hint.code}")
     if debug:
         if error.report and error.report.trace:
             say(f"in the new process:\n{error.report.trace}")
         say(_trace_of_handled())
     return error.exit_status
+
+
+def _at_terminal() -> bool:
+    try:
+        return os.isatty(2)
+    except OSError:  # closed when we were started
+        return False
 
 
 def _trace_of_handled() -> str:

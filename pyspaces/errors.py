@@ -34,6 +34,22 @@ class Stage(str):
         return stage
 
 
+class Hint(str):
+    """A hint: its text, and the code under which pyspaces-hints(7) and the documentation have more.
+
+    The text may change at any time. `code` is stable.
+    """
+
+    __slots__ = ("code",)
+    code: str
+
+    def __new__(cls, text: str, code: str = "") -> Hint:
+        """Return the hint `text` with the code `code`."""
+        hint = super().__new__(cls, text)
+        hint.code = code
+        return hint
+
+
 PREPARE = Stage("prepare the launch", "prepare")
 CREATE = Stage("create the namespaces", "create")
 JOIN = Stage("join the namespaces", "join")

@@ -6,6 +6,7 @@ cause: a wrong hint is worse than none.
 
 from __future__ import annotations
 
+from pyspaces.errors import Hint
 from pyspaces.hints import confinement, creation, ids, joining, mounts, network
 from pyspaces.hints.case import Case
 from pyspaces.kernel.libc import KernelError
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Case", "explain"]
 
 
-def explain(case: Case) -> str | None:
-    """Return a hint, which is one line, for a failure; None if the cause is unknown."""
+def explain(case: Case) -> Hint | None:
+    """Return a hint, which is one line, for a failure; None if the cause is unknown.
+
+    Its code is the name of the rule, with dashes.
+    """
     for rule in RULES:
         try:
             for hint in rule(case):
-                return hint
+                return Hint(hint, rule.__name__.replace("_", "-"))
         except KernelError:  # /proc cannot be read, so nothing is proved
             continue
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import SCRIPT, outcome
+from terminal import Screen
 
 from pyspaces import settings
 
@@ -149,6 +151,17 @@ def test_a_map_over_4095_bytes_is_refused(pyspaces: Run) -> None:
     done = pyspaces("run", "-M", spec, "true")
     assert done.returncode == 2
     assert "the kernel takes 4095" in done.stderr
+
+
+def test_an_error_on_a_terminal_names_the_section_with_more(pyspaces: Run) -> None:
+    words = ["run", "--user", "--bind", "/nowhere", "/tmp", "--", "true"]
+    with contextlib.closing(Screen([SCRIPT, *words])) as screen:
+        screen.expect(b"hint: to ignore a missing source")
+        screen.expect(b"see pyspaces-hints(7), missing-source\r\n")
+        assert screen.end() == 125
+    told = pyspaces(*words).stderr
+    assert "missing source" in told
+    assert "pyspaces-hints" not in told
 
 
 def test_verbose_tells_each_step(pyspaces: Run) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pyspaces.errors import SpaceError
+from pyspaces.errors import Hint, SpaceError
 from pyspaces.kernel import constants, libc, mountinfo, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import Naming
 
@@ -34,8 +34,11 @@ def check(keeps: Sequence[Keep]) -> None:
         raise SpaceError(
             f"cannot keep the {keeps[0].namespace} namespace: {keeps[0].path}: without"
             " CAP_SYS_ADMIN for this mount namespace nothing can be bound to it",
-            hint="only root binds a namespace to a file here; without root,"
-            " `run --name NAME --hold` keeps one by a process",
+            hint=Hint(
+                "only root binds a namespace to a file here; without root,"
+                " `run --name NAME --hold` keeps one by a process",
+                "keep-needs-root",
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.errors import SpaceError
+from pyspaces.errors import Hint, SpaceError
 from pyspaces.features.ids import program
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
@@ -134,8 +134,11 @@ def no_ranges(kind: str, user: User) -> SpaceError:
         # A range in the file would be of no use: its ids do not exist here.
         return SpaceError(
             whose,
-            hint=f"this user namespace has one {kind}, and so none to pass on: make it with more,"
-            " by --map-auto",
+            hint=Hint(
+                f"this user namespace has one {kind}, and so none to pass on: make it with more,"
+                " by --map-auto",
+                "subordinate-ids",
+            ),
         )
     first = _first_free()
     last = first + _SMALLEST_RANGE - 1
@@ -143,7 +146,10 @@ def no_ranges(kind: str, user: User) -> SpaceError:
     name = user.name or f"USER (no user has the id {user.uid})"
     return SpaceError(
         whose,
-        hint=f"no subordinate ids are given to this user; run: sudo usermod {ranges} {name}",
+        hint=Hint(
+            f"no subordinate ids are given to this user; run: sudo usermod {ranges} {name}",
+            "subordinate-ids",
+        ),
     )
 
 

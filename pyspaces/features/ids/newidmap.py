@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from pyspaces.errors import Report, SpaceError
+from pyspaces.errors import Hint, Report, SpaceError
 from pyspaces.features.ids import accounts, program
 from pyspaces.kernel import constants, procfs
 from pyspaces.record import Record
@@ -58,8 +58,11 @@ def write_outer(path: str, extents: Sequence[Extent], *, stage: Stage) -> None:
             helper,
             errno.ENOENT,
             why="it is not installed",
-            hint=f"more than the own id is mapped by {helper}, which is not installed: {PACKAGE},"
-            f" or map one id, its own: --map-{kind} 0,{own},1",
+            hint=Hint(
+                f"more than the own id is mapped by {helper}, which is not installed: {PACKAGE},"
+                f" or map one id, its own: --map-{kind} 0,{own},1",
+                "newuidmap-missing",
+            ),
         )
     numbers = [str(n) for row in extents for n in (row.inside, row.outside, row.count)]
     done = program.run(found, process, *numbers)
@@ -87,11 +90,11 @@ def _error(
     return SpaceError(f"cannot {stage}: {helper}: {why}", hint=hint, report=report)
 
 
-def explain(refusal: Refusal) -> str | None:
+def explain(refusal: Refusal) -> Hint | None:
     """Return the remedy for a refusal in one line, or None if the cause is unknown."""
-    for rule in _RULES:
+    for code, rule in RULES:
         if hint := rule(refusal):
-            return hint
+            return Hint(hint, code)
     return None
 
 
@@ -199,13 +202,14 @@ def _lacked_privilege(refusal: Refusal) -> bool:
     return "not permitted" in refusal.output
 
 
-_RULES: tuple[Callable[[Refusal], str | None], ...] = (
-    _ids_not_owned,
-    _group_differs,
-    _not_dumpable,
-    _no_entry,
-    _no_new_privileges,
+# Each with the code of its hint.
+RULES: tuple[tuple[str, Callable[[Refusal], str | None]], ...] = (
+    ("subordinate-ids", _ids_not_owned),
+    ("newuidmap-caller", _group_differs),
+    ("newuidmap-caller", _not_dumpable),
+    ("newuidmap-caller", _no_entry),
+    ("newuidmap-privilege", _no_new_privileges),
     # Before _bit_lost: without the capability in the bounding set, no bit helps.
-    _bounded,
-    _bit_lost,
+    ("newuidmap-privilege", _bounded),
+    ("newuidmap-privilege", _bit_lost),
 )
