@@ -17,7 +17,7 @@ else:
     # numbers and what the calls return are plain ints here.
     import _signal
 
-# The launcher's own exit codes; README "Exit status" and pyspaces-run(1) hold the same table.
+# The launcher's own exit codes; docs/reference/status.md and pyspaces-run(1) hold the same table.
 USAGE = 2
 TIMED_OUT = 124
 FAILED = 125

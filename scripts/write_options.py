@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Write the README's tables of options from the options themselves; --check only compares."""
+"""Write what docs/reference has from the options themselves; --check only compares.
+
+The tables of options.md, and settings.md as a whole.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from pathlib import Path
 
 import click
 
-from pyspaces import cli
+from pyspaces import cli, settings
 from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.run import run
 from pyspaces.kernel import namespaces
+from pyspaces.library import space
 from pyspaces.settings import BY_NAME, GROUPS
 
-README = Path(__file__).parents[1] / "README.md"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+OPTIONS = REFERENCE / "options.md"
 HEAD = "| {} | meaning |\n| --- | --- |\n"
 END = "<!-- end of options -->\n"
 
@@ -97,29 +102,74 @@ def _escaped(text: str) -> str:
 
 
 def written(text: str) -> str:
-    """Return the README with the tables put in their places."""
+    """Return options.md with the tables put in their places."""
     for name in cli.COMMANDS:
         if name == "completion":  # it has no options but --help
             continue
         before, found, rest = text.partition(begin(name))
         _, end, after = rest.partition(END)
         if not (found and end):
-            raise SystemExit(f"{README}: no marks for the table of options of {name}")
+            raise SystemExit(f"{OPTIONS}: no marks for the table of options of {name}")
         text = f"{before}{found}\n{run_tables() if name == 'run' else table(name)}\n{END}{after}"
     return text
 
 
+VALUES = {
+    settings.FLAG: "`True`",
+    settings.TOGGLE: "`True` or `False`",
+    settings.VALUE: "a text",
+    settings.OPTIONAL: "`True` or a text",
+    settings.OPERATION: "`True`",
+    settings.MANY: "a list of texts",
+    settings.PAIRS: "a list of pairs of texts",
+}
+SETTINGS_HEAD = """<!-- Written by scripts/write_options.py. -->
+
+# Settings
+
+The keys of `settings.plan_from`, and the keywords of the library: each is an option of
+`pyspaces run` with underscores for dashes. What the option means is
+[its row in the options](options.md), and the value has its form.
+
+A `Container` takes them as keywords, too, except for those with a reason in the last column. `run`,
+`Popen` and `Sandbox` take a command's; `pydoc pyspaces.run` lists them. Maps, lists and paths can
+be Python values there, such as `uid_map=[1000, 1001]`: see
+[Python functions](../howto/functions.md).
+
+The order of operations on mounts matters, so they are one list, `mounts`, of lists of words such as
+`["ro-bind", "/usr", "/usr"]`, after the names of the options. `host_ro`, `throwaway` and
+`read_only` are keywords, too.
+"""
+
+
+def settings_page() -> str:
+    """Return settings.md: each setting with its value, and why a function cannot have it."""
+    parts = [SETTINGS_HEAD]
+    for group in GROUPS:
+        rows = [
+            row
+            for row in settings.SETTINGS
+            if row.group == group and (row.kind != settings.ORDERED or row.name in space.SETS)
+        ]
+        cells = [
+            f"| `{row.name}` | {VALUES.get(row.kind, '`True`')} |"
+            f" {_escaped(space.REFUSED.get(row.name, ''))} |\n"
+            for row in rows
+        ]
+        if cells:
+            head = "| key | value | not for a `Container`: why |\n| --- | --- | --- |\n"
+            parts.append(f"## {group}\n\n{head}" + "".join(cells))
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Write the tables, or check that they are up to date."""
-    text = README.read_text()
-    new = written(text)
-    if "--check" in sys.argv[1:]:
-        if new != text:
-            raise SystemExit(
-                "README.md: the tables of options are outdated: run scripts/write_options.py"
-            )
-    else:
-        README.write_text(new)
+    pages = {OPTIONS: written(OPTIONS.read_text()), REFERENCE / "settings.md": settings_page()}
+    for path, new in pages.items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(new)
+        elif not path.exists() or path.read_text() != new:
+            raise SystemExit(f"{path.name} is outdated: run scripts/write_options.py")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every command but run: its options against its man page, its --help and its table in README."""
+"""Every command but run: its options against its man page, its --help and the reference."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_options_are_those_of_the_help(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_options_stand_in_the_readme(name: str) -> None:
-    text = (ROOT / "README.md").read_text()
+def test_options_stand_in_the_reference(name: str) -> None:
+    text = (ROOT / "docs" / "reference" / "options.md").read_text()
     _, found, after = text.partition(f"| option of `pyspaces {name}` | meaning |\n| --- | --- |\n")
     assert found
     rows = re.findall(r"^\| (`.*)$", after.partition("\n\n")[0], re.MULTILINE)
