@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspaces.library.visit import Inject as Inject
     from pyspaces.library.visit import setns as setns
 
-__version__ = "0.1.0"
+__version__ = "2.0.0"
 
 # The modules of the public names, which are imported on first use: the command line needs none of
 # them.
