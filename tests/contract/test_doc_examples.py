@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from conftest import SCRIPT, outcome
@@ -142,3 +143,13 @@ def test_no_block_is_of_another_kind() -> None:
         found = [one["kind"] for one in BLOCK.finditer(text)]
         assert known.issuperset(found), page
         assert text.count("\n```") == 2 * len(found), page
+
+
+def test_the_picture_is_of_the_session_that_its_script_types() -> None:
+    picture = ET.parse(ROOT / "docs" / "session.svg").getroot()
+    texts = picture.findall("{http://www.w3.org/2000/svg}text")
+    commands = ["".join(one.itertext()) for one in texts if one.get("class") == "command"]
+    script = (ROOT / "scripts" / "record.py").read_text()
+    assert len(commands) >= 5
+    for command in commands:
+        assert f'"{command.removeprefix("$ ")}"' in script
