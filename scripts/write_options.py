@@ -104,8 +104,6 @@ def _escaped(text: str) -> str:
 def written(text: str) -> str:
     """Return options.md with the tables put in their places."""
     for name in cli.COMMANDS:
-        if name == "completion":  # it has no options but --help
-            continue
         before, found, rest = text.partition(begin(name))
         _, end, after = rest.partition(END)
         if not (found and end):

@@ -6,6 +6,7 @@ Knows its commands by name: a module is imported when its command is used.
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
@@ -27,7 +28,7 @@ COMMANDS = {
     "stop": "Stop commands and namespaces by name.",
     "network": "Create, list and remove networks that commands share.",
     "drop": "Release namespaces that are bound to files.",
-    "completion": "Print the completion script for a shell.",
+    "completion": "Print or install the completion script for a shell.",
 }
 
 # What other programs call them, and what to write.
@@ -85,6 +86,10 @@ def main(arguments: Sequence[str], talk: dict[str, bool]) -> int:
     talk: `debug` is set in it once a command has read its options. Raises SpaceError for usage
     errors, and what the command raises.
     """
+    if os.environ.get("_PYSPACES_COMPLETE"):
+        from pyspaces.commands import shells  # what only a TAB key needs
+
+        shells.register()
     try:
         result = group.main(list(arguments), prog_name="pyspaces", standalone_mode=False, obj=talk)
         return result if isinstance(result, int) else 0

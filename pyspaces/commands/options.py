@@ -10,7 +10,6 @@ from pyspaces.commands.optional import (
     Command,
     OptionalValue,
     complete_path,
-    complete_words,
     help_option,
     version_option,
 )
@@ -18,8 +17,10 @@ from pyspaces.settings import FLAG, MANY, OPERATION, OPTIONAL, ORDERED, PAIRS, T
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Sequence
     from typing import Any
+
+    from click.shell_completion import CompletionItem
 
     from pyspaces.commands.optional import Completer
 
@@ -111,27 +112,43 @@ def _option(setting: Setting) -> click.Option:
             metavar=setting.metavar,
             bare=True,
             words=setting.words,
-            names_of=_registered_names,
+            names_of=_names_of(setting),
             type=click.UNPROCESSED,
             multiple=setting.kind == OPERATION,
         )
     if setting.kind == ORDERED and not setting.metavar:
         return click.Option(names, help=setting.help, count=True)
-    complete = complete_words(setting.words, listed=setting.listed)
     return click.Option(
         names,
         help=setting.help,
         metavar=setting.metavar,
         multiple=setting.kind in (MANY, PAIRS, ORDERED),
         nargs=len(setting.metavar.split()) if setting.kind in (PAIRS, ORDERED) else 1,
-        shell_complete=complete_path("dir") if setting.directory else complete,
+        shell_complete=_values_of(setting),
     )
 
 
-def _registered_names() -> list[str]:
-    from pyspaces.host import targets  # what only a TAB key needs
+def _values_of(setting: Setting) -> Completer:
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem] | list[str]:
+        from pyspaces.commands import values  # what only a TAB key needs
 
-    return targets.names()
+        if setting.directory:
+            return complete_path("dir")(ctx, param, incomplete)
+        find = values.completer(setting.metavar, setting.words, listed=setting.listed)
+        return find(ctx, param, incomplete)
+
+    return complete
+
+
+def _names_of(setting: Setting) -> Callable[[], Sequence[str]]:
+    def names() -> list[str]:
+        from pyspaces.commands import values  # what only a TAB key needs
+
+        return [*values.VALUES.get(setting.metavar, tuple)()]
+
+    return names
 
 
 class GroupedCommand(Command):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import SCRIPT, outcome
+from terminal import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
     quoted = " ".join(f"'{word}'" for word in words)
     script = f"""
         eval "$({SCRIPT} completion bash)"
-        COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1}
+        COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1} COMP_LINE='{line}' COMP_POINT={len(line)}
         $(complete -p pyspaces | sed 's/.*-F \\([^ ]*\\).*/\\1/') pyspaces
         printf '%s\\n' "${{COMPREPLY[@]}}"
         compopt() {{ :; }}
@@ -111,6 +113,87 @@ def test_words_in_zsh(pyspaces: Run) -> None:
     )
     # zsh reads three lines for each word: kind, word, help.
     assert done.stdout.splitlines() == ["plain", "net,pid", "_"]
+
+
+VALUES = [
+    ("--setuid nob", "nobody"),
+    ("--setuid=nob", "--setuid=nobody"),
+    ("--setgid nogr", "nogroup"),
+    ("--cap-drop CAP_SYS_ADM", "CAP_SYS_ADMIN"),
+    ("--cap-drop chown,sys_adm", "chown,sys_admin"),
+    ("--kill-child SIGTE", "SIGTERM"),
+    ("--seccomp-deny mkdir,@mou", "mkdir,@mount"),
+    ("--seccomp-deny mkdir:EPE", "mkdir:EPERM"),
+    ("--rlimit nofi", "nofile="),
+    ("--unsetenv COMP_WOR", "COMP_WORDS"),
+    ("--net=us", "--net=user"),
+    ("--mount=type=bind,source=/etc/pass", "--mount=type=bind,source=/etc/passwd"),
+    ("--plan=/etc/hostn", "--plan=/etc/hostname"),
+    ("--keep net=/etc/hostn", "net=/etc/hostname"),
+]
+
+
+def answered(*words: str) -> list[str]:
+    """Return the answers to zsh, which has a line for the kind and one for the help."""
+    around = {
+        "PATH": PATH,
+        "_PYSPACES_COMPLETE": "zsh_complete",
+        "COMP_WORDS": " ".join(["pyspaces", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    return outcome([SCRIPT], env=around, check=True).stdout.split("\n")[1::3]
+
+
+def test_values() -> None:
+    for words, value in VALUES:
+        assert value in answered("run", *words.split()), words
+    # Both words of a bind, and the second one of --chmod, are paths.
+    for words in ("--bind /et", "--bind / /et", "--chmod 0755 /et", "--seccomp /et"):
+        assert answered("run", *words.split()) == ["/et"], words
+
+
+def installed(shell: str, home: Path) -> str:
+    around = {"PATH": PATH, "HOME": str(home)}
+    done = outcome([SCRIPT, "completion", "--install", shell], env=around)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.needs("bash", "zsh", "fish")
+def test_the_shells_complete_once_it_is_installed(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("PS1='ready> '")  # no line feed at its end
+    (tmp_path / ".zshrc").write_text("PS1='ready> '\n")
+    around = [f"PATH={PATH}", f"HOME={tmp_path}", "TERM=dumb", "LANG=C.UTF-8"]
+    for shell in ("bash", "zsh", "fish"):
+        assert installed(shell, tmp_path).startswith(f"wrote {tmp_path}/.")
+        files = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+        assert "up to date" in installed(shell, tmp_path)
+        assert "wrote" not in installed(shell, tmp_path)
+        assert all(path.read_text() == text for path, text in files.items())
+        if shell == "fish":
+            line = "complete --do-complete 'pyspaces run --setuid nob'"
+            done = outcome(["/usr/bin/env", "-i", *around, shell, "-c", line])
+            assert done.stdout.split() == ["nobody"]
+            continue
+        with contextlib.closing(Screen(["/usr/bin/env", "-i", *around, shell, "-i"])) as screen:
+            screen.expect(b"ready> ")
+            if shell == "bash":  # with bash-completion, it would be loaded at the first TAB
+                screen.type(b". ~/.local/share/bash-completion/completions/pyspaces\n")
+                screen.expect(b"ready> ")
+            screen.type(b"pyspaces run --setuid nob\t")
+            screen.expect(b"--setuid nobody ")
+            screen.type(b"--cap-drop=CAP_SYS_ADM\t")
+            screen.expect(b"--cap-drop=CAP_SYS_ADMIN ")
+
+
+def test_what_cannot_be_installed_is_named(pyspaces: Run) -> None:
+    done = pyspaces("completion", "--install", "fish", env={"PATH": PATH, "HOME": "/dev/null"})
+    assert (done.returncode, done.stdout) == (125, "")
+    path = "/dev/null/.config/fish/completions/pyspaces.fish"
+    assert done.stderr == f"pyspaces: cannot install the completion: {path}: Not a directory\n"
+    done = pyspaces("completion", "--install", env={"PATH": PATH, "SHELL": "/bin/dash"})
+    assert done.returncode == 2
+    assert "$SHELL names dash" in done.stderr
 
 
 def test_another_shell_is_wrong_usage(pyspaces: Run) -> None:

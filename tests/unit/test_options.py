@@ -158,7 +158,8 @@ def test_used_takes_only_the_names_asked_for() -> None:
         ("share", "net,u", ["net,user", "net,uts"]),
         ("share", "net,ipc,", [f"net,ipc,{name}" for name in namespaces.NAMES]),
         ("hostname", "", []),
-        ("setenv", "A", []),
+        ("setenv", "PAT", ["PATH"]),
+        ("timeout", "1", []),
     ],
 )
 def test_words_are_completed(name: str, incomplete: str, expected: list[str]) -> None:
