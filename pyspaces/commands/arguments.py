@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 OPTION = "--args"
 COMMANDS = ("run", "enter", "check")
 # The options that are not in the table: how to talk, and the files of `enter`.
-_GENERAL = {"--plan": 1, **dict.fromkeys(("--dry-run", "--json", "-v", "--verbose", "--debug"), 0)}
+_GENERAL = {
+    "--plan": 1,
+    "--save-profile": 1,
+    **dict.fromkeys(("--dry-run", "--json", "-v", "--verbose", "--debug"), 0),
+}
 _FILES = tuple(f"--{name}-file" for name in namespaces.NAMES)
 _TARGETS = ("-t", "--target", "--join", *_FILES)
 _MOST = 4 << 20  # bytes

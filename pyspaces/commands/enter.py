@@ -111,7 +111,11 @@ enter = EnterCommand(
         *options_for(
             entering.taken(), without_short=[word for option in _OWN for word in option.opts]
         ),
-        *(option for option in general_options() if option.name != "plan_file"),
+        *(
+            option
+            for option in general_options()
+            if option.name not in ("plan_file", "save_profile")
+        ),
         *common_params(complete=_complete_word),
     ],
 )

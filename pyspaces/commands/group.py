@@ -27,6 +27,7 @@ COMMANDS = {
     "list": "List the namespaces of this host.",
     "stop": "Stop commands and namespaces by name.",
     "network": "Create, list and remove networks that commands share.",
+    "profile": "List and show profiles, which are settings in files.",
     "drop": "Release namespaces that are bound to files.",
     "completion": "Print or install the completion script for a shell.",
 }

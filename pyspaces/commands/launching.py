@@ -25,6 +25,10 @@ def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
 
     mapping: as for `settings.plan_from`.
     """
+    if mapping.get("profile"):
+        from pyspaces.settings.profiles.reading import expanded
+
+        mapping = expanded(mapping)
     if not command and not mapping.get("hold"):
         command = default_command()
     return reading.plan_from({**mapping, "command": command})

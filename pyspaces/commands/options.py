@@ -58,6 +58,12 @@ def general_options() -> list[click.Option]:
             callback=_args_too_late,
             help="read options from FD, with a NUL after each word; repeatable",
         ),
+        click.Option(
+            ["--save-profile"],
+            metavar="FILE",
+            shell_complete=complete_path("file"),
+            help="write these options to a new FILE as a profile, and do nothing else",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="print what would happen, and do nothing"),
         click.Option(
             ["as_json", "--json"], is_flag=True, help="with --dry-run, print the plan as JSON"

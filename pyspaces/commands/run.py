@@ -17,7 +17,7 @@ from pyspaces.commands.options import (
     used,
 )
 from pyspaces.commands.say import put
-from pyspaces.errors import UsageFault
+from pyspaces.errors import UsageFault, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def callback(plan_of: Callable[[tuple[str, ...], dict[str, Any]], Plan]) -> Call
 
     def carry_out(command: tuple[str, ...], *, verbose: bool, debug: bool, **values: Any) -> int:
         click.get_current_context().obj["debug"] = debug
+        if values.get("save_profile") is not None:
+            return _save(values)
         plan = plan_of(command, values)
         if not values["dry_run"] and not values["as_json"]:
             return launching.carry_out(plan, verbose=verbose)
@@ -58,7 +60,7 @@ def callback(plan_of: Callable[[tuple[str, ...], dict[str, Any]], Plan]) -> Call
 
 def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
     """Return the plan of the options, or of --plan, which can be combined only with a COMMAND."""
-    mapping = used(values, settings.BY_NAME)
+    mapping = _typed(values)
     if values["plan_file"] is None:
         return launching.plan_of(command, mapping)
     if names := given(mapping):
@@ -68,6 +70,30 @@ def plan_of(command: tuple[str, ...], values: dict[str, Any]) -> Plan:
 
     plan = plan_file.read(values["plan_file"])
     return plan.replace(command=command) if command else plan
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings; False, which would take one of a profile away, only if it was typed."""
+    return {
+        name: value
+        for name, value in used(values, settings.BY_NAME).items()
+        if value is not False or settings.BY_NAME[name].kind == settings.TOGGLE
+    }
+
+
+def _save(values: dict[str, Any]) -> int:
+    """Write the settings of a command line to a new file, those of its profiles among them."""
+    from pyspaces.settings.profiles import reading, writing
+
+    for name, option in (("plan_file", "--plan"), ("dry_run", "--dry-run")):
+        if values[name]:
+            raise UsageFault([f"save-profile: cannot be combined with {option}"])
+    found = reading.expanded(_typed(values))
+    # What is wrong with them is told now, and not when the profile is used.
+    settings.plan_from({**found, "command": () if found.get("hold") else ("true",)})
+    writing.save(values["save_profile"], found)
+    launching.tell(f"{visible(values['save_profile'])}: written; nothing was run")
+    return 0
 
 
 def _preview(plan: Plan, *, as_json: bool) -> str:

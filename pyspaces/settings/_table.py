@@ -143,6 +143,7 @@ SETTINGS = {
     "status_file": ("value", "outputs", "", 1, ""),
     "pid_file": ("value", "outputs", "", 1, ""),
     "report": ("flag", "outputs", "", 0, ""),
+    "profile": ("many", "", "", 1, ""),
     "workdir": ("value", "", "", 1, "-w"),
 }
 

@@ -33,6 +33,10 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
         from pyspaces.record import told
 
         raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
+    if mapping.get("profile"):
+        from pyspaces.settings.profiles.reading import expanded as with_profiles
+
+        mapping = with_profiles(mapping)
     if mapping.get("sandbox"):
         from pyspaces.settings.presets import expanded
 

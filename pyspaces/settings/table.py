@@ -62,6 +62,10 @@ SETTINGS: tuple[Setting, ...] = (
         "confine the command as far as this can be done in one word; what it needs is added",
     ),
     *(setting for feature in FEATURES for setting in feature.settings),
+    many(
+        *("profile", SETUP, "NAME|FILE"),
+        "begin with the settings of a profile; repeatable, and what is given besides counts more",
+    ),
     value("workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

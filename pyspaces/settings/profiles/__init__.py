@@ -1,0 +1,1 @@
+"""Profiles: settings of a launch that are kept in a file, under a name. Loaded only on request."""
