@@ -109,6 +109,7 @@ class Common(Types, total=False):
     allow_host_loopback: bool
     dns: Words
     add_host: Words
+    profile: Path | Sequence[Path]
     workdir: Path | None
     empty_root: bool
     host_ro: bool

@@ -67,7 +67,7 @@ class Sandbox:
         if faults:
             raise UsageFault(faults)
         given: dict[str, Any] = {"pid": True, **keywords}
-        plan = space.plan_of(["sandbox"], given, what="Sandbox()")
+        plan = space.plan_of(["sandbox"], given, what="Sandbox()", without=_WITHOUT)
         self._for_commands = {name: getattr(plan, name) for name in _OF_COMMANDS}
         self._workdir = plan.workdir
         plain = settings.plan_from({"command": ["true"]})

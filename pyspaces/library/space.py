@@ -105,11 +105,18 @@ SINGLE = {
 }
 
 
-def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Plan:
+def plan_of(
+    words: Sequence[str],
+    space: Mapping[str, Any],
+    *,
+    what: str,
+    without: Mapping[str, str] = {},
+) -> Plan:
     """Return the plan of a function or a command.
 
     words: the command, or a label in its place. space: the keywords. what: the callable,
-    for the message. Raises UsageFault, and TypeError for unknown keywords.
+    for the message. without: further settings that a profile cannot have there, and why. Raises
+    UsageFault, and TypeError for unknown keywords.
     """
     refused = REFUSED | {"get_context()": SINGLE, "Popen()": REFUSED_FOR_COMMAND}.get(what, {})
     own = FOR_COMMAND if what == "Popen()" else ()
@@ -122,6 +129,9 @@ def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Pla
     mapping = _mapping_of(space, faults)
     if faults:
         raise UsageFault(faults)
+    if mapping.get("profile"):
+        unfit = {name: why for name, why in {**refused, **without}.items() if name not in own}
+        mapping = _with_profiles(mapping, unfit)
     try:
         plan = settings.plan_from({**mapping, "command": words})
     except UsageFault as fault:
@@ -130,6 +140,17 @@ def plan_of(words: Sequence[str], space: Mapping[str, Any], *, what: str) -> Pla
         # The thread that starts it may end long before it does.
         plan = plan.replace(life=plan.life.replace(kill_child=None))
     return plan
+
+
+def _with_profiles(mapping: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings with those of their profiles. Raises UsageFault if one is refused."""
+    from pyspaces.settings.profiles.reading import expanded  # tomllib, 10 ms
+
+    found = expanded(mapping)
+    keywords = {RENAMED.get(name, name) for name in found if not mapping.get(name)}
+    if faults := [f"profile: {name}: {refused[name]}" for name in refused if name in keywords]:
+        raise UsageFault(faults)
+    return found
 
 
 def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
@@ -141,6 +162,8 @@ def _mapping_of(space: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
         elif (setting := TAKEN.get(name, name)) in BY_NAME and name not in SETS:
             # Of two names for a setting, one may be False.
             mapping[setting] = mapping.get(setting) or value
+    # What a profile has, False takes away.
+    mapping |= {name: False for name in SETS if space.get(name) is False}
     mounts = space.get("mounts", ())
     if isinstance(mounts, list | tuple):
         mapping["mounts"] = [*([name] for name in SETS if space.get(name)), *mounts]
