@@ -25,13 +25,20 @@ def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
 
     mapping: as for `settings.plan_from`.
     """
-    if mapping.get("profile"):
-        from pyspaces.settings.profiles.reading import expanded
-
+    if mapping.get("profile") or mapping.get("bundle"):
         mapping = expanded(mapping)
+    command = command or mapping.get("command", ())
     if not command and not mapping.get("hold"):
         command = default_command()
     return reading.plan_from({**mapping, "command": command})
+
+
+def expanded(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of their bundle and profiles; print what is left out."""
+    from pyspaces.settings import beneath
+
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    return beneath.expanded(mapping, tell, terminal=terminal)
 
 
 def carry_out(plan: Plan, *, verbose: bool = False) -> int:

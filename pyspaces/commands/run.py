@@ -83,12 +83,12 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
 
 def _save(values: dict[str, Any]) -> int:
     """Write the settings of a command line to a new file, those of its profiles among them."""
-    from pyspaces.settings.profiles import reading, writing
+    from pyspaces.settings.profiles import writing
 
     for name, option in (("plan_file", "--plan"), ("dry_run", "--dry-run")):
         if values[name]:
             raise UsageFault([f"save-profile: cannot be combined with {option}"])
-    found = reading.expanded(_typed(values))
+    found = launching.expanded(_typed(values))
     # What is wrong with them is told now, and not when the profile is used.
     settings.plan_from({**found, "command": () if found.get("hold") else ("true",)})
     writing.save(values["save_profile"], found)

@@ -43,6 +43,7 @@ REFUSED = {
         for row in settings.SETTINGS
         if row.kind == ORDERED and row.name not in SETS
     },
+    "bundle": "has a command of its own: make a plan by plan_from, and give it to run() as plan",
     "hold": "a Container runs a function; one that sleeps holds the namespaces",
     "no_fork": "a Container is always a new process",
     "no_kill_child": "without kill_child, a Container outlives its parent anyway",
@@ -70,6 +71,7 @@ REFUSED = {
 # Other reasons, for a command that a program starts.
 REFUSED_FOR_COMMAND = {
     "pty": "use a pseudo-terminal of the program, as pty.openpty() makes it",
+    "bundle": "make a plan by plan_from, and give it as plan",
     "hold": "there is always a command: `sleep infinity` holds the namespaces",
     "no_fork": "the command is always a new process",
     "no_kill_child": "it is so anyway: without kill_child a command outlives its parent",
@@ -144,9 +146,9 @@ def plan_of(
 
 def _with_profiles(mapping: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings with those of their profiles. Raises UsageFault if one is refused."""
-    from pyspaces.settings.profiles.reading import expanded  # tomllib, 10 ms
+    from pyspaces.settings import beneath, reading  # tomllib, 10 ms
 
-    found = expanded(mapping)
+    found = beneath.expanded(mapping, reading.warn)
     keywords = {RENAMED.get(name, name) for name in found if not mapping.get(name)}
     if faults := [f"profile: {name}: {refused[name]}" for name in refused if name in keywords]:
         raise UsageFault(faults)

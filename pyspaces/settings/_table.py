@@ -144,6 +144,7 @@ SETTINGS = {
     "pid_file": ("value", "outputs", "", 1, ""),
     "report": ("flag", "outputs", "", 0, ""),
     "profile": ("many", "", "", 1, ""),
+    "bundle": ("value", "", "", 1, ""),
     "workdir": ("value", "", "", 1, "-w"),
 }
 

@@ -33,10 +33,10 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
         from pyspaces.record import told
 
         raise UsageFault([f"settings: takes a mapping of names to values, and is {told(mapping)}"])
-    if mapping.get("profile"):
-        from pyspaces.settings.profiles.reading import expanded as with_profiles
+    if mapping.get("profile") or mapping.get("bundle"):
+        from pyspaces.settings import beneath
 
-        mapping = with_profiles(mapping)
+        mapping = beneath.expanded(mapping, warn)
     if mapping.get("sandbox"):
         from pyspaces.settings.presets import expanded
 
@@ -58,6 +58,13 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     options = [name.replace("_", "-") for name, value in values.items() if value is not False]
     plan.check(options, faults, typed="mounts" not in values)  # which may be records of programs
     return plan
+
+
+def warn(text: str) -> None:
+    """Say what is left out, to a program."""
+    import warnings  # for programs: a command line prints it
+
+    warnings.warn(text, stacklevel=4)
 
 
 def _kind_of(name: str) -> str:

@@ -66,6 +66,11 @@ SETTINGS: tuple[Setting, ...] = (
         *("profile", SETUP, "NAME|FILE"),
         "begin with the settings of a profile; repeatable, and what is given besides counts more",
     ),
+    value(
+        *("bundle", SETUP, "DIR"),
+        "run the OCI bundle in DIR; what is given besides counts more than its config.json",
+        directory=True,
+    ),
     value("workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

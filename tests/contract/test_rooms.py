@@ -67,6 +67,7 @@ OFF_THE_LAUNCH_PATH = {
     *("pyspaces.kernel.held", "pyspaces.kernel.netnsid", "pyspaces.plan.file"),
     "pyspaces.launch.preview",
     "pyspaces.features.confinement.profile",
+    "pyspaces.settings.bundle.config",
     *(f"pyspaces.settings.profiles.{name}" for name in ("files", "nearest")),
     *(f"pyspaces.launch.server.{name}" for name in ("choice", "client", "serving", "wire")),
 }

@@ -144,6 +144,9 @@ def _decoded(content: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise Unfit(f"is not JSON: {str(error)[:200]}") from None
     found: dict[str, Any] = _checked(data, dict, "the profile")
+    if "ociVersion" in found:  # the config.json of a bundle, which has a profile
+        linux = _checked(found.get("linux"), dict, "linux")
+        found = _checked(linux.get("seccomp"), dict, "linux.seccomp")
     return found
 
 

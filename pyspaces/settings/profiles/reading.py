@@ -12,9 +12,10 @@ from pyspaces.settings.profiles import layers, places, tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import Any
 
+    from pyspaces.settings.profiles.layers import Layer
     from pyspaces.settings.profiles.places import Found
 
 _MOST_EXTENDED = 32
@@ -32,21 +33,17 @@ class Read(Record):
     extends: tuple[str, ...] = ()
 
 
-def expanded(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with those of their profiles beneath them.
+def layers_of(value: object) -> list[Layer]:
+    """Return the layers of profiles, the lowest first. value: as programs name them.
 
-    mapping: as for `settings.plan_from`; False takes a setting of a profile away. Raises
-    UsageFault.
+    Raises UsageFault.
     """
-    rest = {name: value for name, value in mapping.items() if name != "profile"}
-    above = layers.of_mapping(rest)
     done: set[tuple[str, str]] = set()
-    below = [
+    return [
         content.layer
-        for text in _names_of(mapping.get("profile", ()))
+        for text in _names_of(value)
         for _, content in _chain(places.find(text), (), done)
     ]
-    return layers.merged([*below, above])
 
 
 def read(text: str) -> Read:

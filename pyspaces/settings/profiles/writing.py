@@ -53,6 +53,7 @@ def save(path: str, settings: Mapping[str, Any]) -> None:
     Paths are made absolute if the file is not in the current directory. Raises UsageFault for
     settings that a profile cannot have, and SpaceError if the file exists or cannot be written.
     """
+    settings = {name: value for name, value in settings.items() if name != "command"}
     names = [*settings, *(str(item[0]) for item in settings.get(MOUNTS, ()))]
     refused = [name for name in names if name in REFUSED]
     if refused:
