@@ -30,8 +30,11 @@ Without root, processes of other users cannot be read; a message on standard err
 # The columns, which are also the keys of --json, and whether they contain numbers.
 COLUMNS = {name: str(Row.__annotations__[name]).startswith("int") for name in Row._fields}
 DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "held", "command")
-_OF_NETWORKS = ("ns", "nprocs", "pid", "user", "netnsid", "name", "network", "ports", "command")
-_SHRINKABLE = ("ports", "files", "held", "command")
+_OF_NETWORKS = (
+    *("ns", "nprocs", "pid", "user", "netnsid", "name", "network", "addresses", "ports"),
+    "command",
+)
+_SHRINKABLE = ("addresses", "ports", "files", "held", "command")
 _NOTHING = "-"
 OWNER, PARENT = "owner", "parent"
 # The names of types in /proc and other tools.
@@ -134,7 +137,7 @@ def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> 
 
 def _cell(row: Row, column: str) -> str:
     value = getattr(row, column)
-    if column in ("ports", "files", "held"):
+    if column in ("addresses", "ports", "files", "held"):
         value = ",".join(value)
     return _NOTHING if value in (None, "") else table.printable(str(value))
 

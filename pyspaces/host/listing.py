@@ -14,7 +14,7 @@ import pwd
 
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
-from pyspaces.kernel import held, mountinfo, namespaces, netnsid, nsfs, procfs
+from pyspaces.kernel import held, mountinfo, namespaces, netnsid, netproc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -27,6 +27,8 @@ _BY_LINK = {row.link: row.name for row in namespaces.NAMESPACES}
 # Reason: reading one takes 4 us, so this limits the search to about a second; most hosts have
 # fewer. lsns(8) reads all of them, however long it takes.
 _MOST_DESCRIPTORS = 200_000
+# Of how many processes in a network namespace it is tried to read the addresses.
+_MOST_READ = 8
 
 
 class Row(Record):
@@ -35,8 +37,10 @@ class Row(Record):
     ns: its inode number. type: a name in namespaces.NAMES. nprocs: the number of processes in
     it. pid: the lowest of their ids; ppid, uid, user and command belong to that process.
     netnsid: the id that the caller's network namespace has assigned to a network namespace.
-    name: the one registered with `run --name`. network, ports: what a network namespace with a
-    name is connected by, and the ports of the host that lead there, as OUTSIDE:INSIDE. files:
+    name: the one registered with `run --name`. addresses: the IP addresses in a network namespace
+    with a process, except those of the loopback and of one link. network, ports: what a network
+    namespace with a name is connected by, and the ports of the host that lead there, as
+    OUTSIDE:INSIDE. files:
     the files that it is bound to. held: the descriptors and sockets that refer to it, as
     /proc/PID/fd/N and socket:/proc/PID/fd/N; searched for only if no process is in it. owner:
     the inode number of the user namespace that owns it. parent: that of the parent of a user or
@@ -53,6 +57,7 @@ class Row(Record):
     netnsid: int | None = None
     name: str | None = None
     network: str | None = None
+    addresses: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
@@ -217,6 +222,7 @@ class _Scan:
             netnsid=found.netnsid,
             name=",".join(names) or None,
             network=",".join(holder.network for holder in of_net if holder.network) or None,
+            addresses=_addresses(inode, found) if found.type == "net" else (),
             ports=tuple(port for holder in of_net for port in holder.ports),
             files=tuple(sorted(found.files)),
             held=() if found.pids else tuple(str(place) for place in found.held),
@@ -251,6 +257,13 @@ class _Scan:
             if found.pids and below.issuperset(found.pids):
                 made.add(inode)
         return made
+
+
+def _addresses(inode: int, found: _Found) -> tuple[str, ...]:
+    for pid in found.pids[:_MOST_READ]:
+        if (known := netproc.addresses(pid, inode)) is not None:
+            return known
+    return ()
 
 
 @functools.cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "network"),
-    *("ports", "files"),
+    *("addresses", "ports", "files"),
     *("held", "owner", "parent", "command"),
 )
 INSIDE = ["unshare", "-Urpfmn", "--mount-proc", "--kill-child"]

@@ -16,7 +16,7 @@ from conftest import SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
 from pyspaces.host import listing
-from pyspaces.kernel import namespaces
+from pyspaces.kernel import namespaces, netproc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -301,3 +301,13 @@ def test_many_processes_take_no_longer_than_lsns_would() -> None:
     finally:
         os.killpg(storm.pid, 9)
         storm.communicate()
+
+
+@pytest.mark.needs("userns", "netns")
+def test_addresses_are_those_of_one_namespace() -> None:
+    """Not of the one that a process is in by now, nor of the next process with its number."""
+    with sandbox("--user", "--map-root-user", "--net") as pid:
+        inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+        assert netproc.addresses(pid, inode) == ()
+        assert netproc.addresses(os.getpid(), inode) is None
+    assert netproc.addresses(pid, inode) is None
