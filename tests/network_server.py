@@ -63,7 +63,10 @@ def main() -> None:
         own = socket.socket(family, socket.SOCK_DGRAM)
         own.bind((address, int(port)))
     else:
-        own = socket.create_server((address, int(port)), family=family, backlog=1024)
+        both = address == "::"
+        own = socket.create_server(
+            (address, int(port)), family=family, backlog=1024, dualstack_ipv6=both
+        )
     print("ready", own.getsockname()[1], flush=True)
     if verb == "udp":
         udp(own)

@@ -63,7 +63,7 @@ def listed() -> list[dict[str, Any]]:
 def members(name: str) -> dict[str, str]:
     """Return the host name of each command on a network, by address."""
     (row,) = [row for row in listed() if row["name"] == name]
-    return {one["address"]: one["hostname"] for one in row["members"]}
+    return {address: one["hostname"] for one in row["members"] for address in one["addresses"]}
 
 
 def own(name: str, *words: str) -> tuple[str, ...]:
@@ -71,9 +71,9 @@ def own(name: str, *words: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def server(name: str, *words: str, verb: str = "echo") -> Iterator[Box]:
+def server(name: str, *words: str, verb: str = "echo", address: str = "0.0.0.0") -> Iterator[Box]:
     """Run a server on a network, on port 80 of every address it has; yield once it listens."""
-    command = ("--", sys.executable, SERVER, verb, "0.0.0.0", "80")
+    command = ("--", sys.executable, SERVER, verb, address, "80")
     with box(*words, *command, own=own(name)) as running:
         assert running.line() == "ready 80"
         yield running

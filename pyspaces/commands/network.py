@@ -27,7 +27,7 @@ _REMOVE = """Remove the networks called NAME.
 
 A network that commands are on is removed only with --force.
 """
-_HEADINGS = ["NAME", "SUBNET", "COMMANDS"]
+_HEADINGS = ["NAME", "SUBNETS", "COMMANDS"]
 
 
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -52,10 +52,11 @@ def _list(*, as_json: bool, noheadings: bool) -> None:
 
 def _row(network: Network) -> list[str]:
     members = [
-        f"{member.address}={member.hostname}" if member.hostname else member.address
+        f"{address}={member.hostname}" if member.hostname else address
         for member in network.members
+        for address in member.addresses
     ]
-    return [network.name, network.subnet, table.printable(",".join(members)) or "-"]
+    return [network.name, ",".join(network.subnets), table.printable(",".join(members)) or "-"]
 
 
 def _remove(names: tuple[str, ...], *, force: bool) -> None:
@@ -83,10 +84,11 @@ network = Group(
             callback=networks.create,
             params=[
                 click.Option(
-                    ["--subnet"],
+                    ["subnets_of_it", "--subnet"],
                     metavar="SUBNET",
-                    default=networks.SUBNET,
-                    help=f"the IPv4 subnet of its addresses ({networks.SUBNET})",
+                    multiple=True,
+                    help=f"the subnet of its addresses ({networks.SUBNET}); given twice, one of"
+                    " IPv4 and one of IPv6",
                 ),
                 help_option(),
                 click.Argument(["name"], metavar="NAME"),

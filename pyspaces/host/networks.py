@@ -19,6 +19,7 @@ from pyspaces.settings import plan_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import ClassVar
 
 SUBNET = "10.77.0.0/24"
@@ -29,7 +30,7 @@ _GRACE = 10.0
 class OnNetwork(Record):
     """A command on a network. pid: of its first process, as its launcher knows it; 0 if unknown."""
 
-    address: str
+    addresses: tuple[str, ...]
     hostname: str
     pid: int
 
@@ -38,29 +39,30 @@ class Network(Record):
     """A network. pid: of the process that keeps it. members: the commands on it."""
 
     name: str
-    subnet: str
+    subnets: tuple[str, ...]
     pid: int
     members: tuple[OnNetwork, ...] = ()
 
     _nested: ClassVar = {"members": OnNetwork}
 
 
-def create(name: str, subnet: str = SUBNET) -> None:
+def create(name: str, subnets_of_it: Sequence[str] = ()) -> None:
     """Create a network, and return once commands can be on it.
 
-    Raises UsageFault for an invalid name or subnet, and SpaceError if the name is in use.
+    subnets_of_it: one of IPv4, one of IPv6, or both; SUBNET without any. Raises UsageFault for an
+    invalid name or subnet, and SpaceError if the name is in use.
     """
     try:
-        text = str(subnets.subnet_of(subnet))
+        texts = tuple(map(str, subnets.subnets_of(subnets_of_it or (SUBNET,))))
     except ValueError as error:
         raise UsageFault([f"subnet: {error}"]) from None
-    if (holder := registry.find(name)) and holder.subnet:
+    if (holder := registry.find(name)) and holder.subnets:
         raise SpaceError(f"network: {name}: exists already")
     # Without CAP_SYS_ADMIN, it takes a user namespace. With it, there must be none: in there, every
     # process of its owner has all capabilities, even one that has none here: user_namespaces(7).
     user = not procfs.has_capability(constants.CAP_SYS_ADMIN)
     plan = plan_from({"user": user, "net": True, "hold": True, "name": name})
-    launch.start(plan.replace(between=Between(subnet=text))).close()
+    launch.start(plan.replace(between=Between(subnets=texts))).close()
 
 
 def names() -> list[str]:
@@ -68,7 +70,7 @@ def names() -> list[str]:
     return [
         holder.name
         for holder in registry.holders()
-        if holder.subnet and holder.ready and not holder.is_elsewhere()
+        if holder.subnets and holder.ready and not holder.is_elsewhere()
     ]
 
 
@@ -82,13 +84,13 @@ def networks() -> list[Network]:
             continue
         try:
             members = tuple(
-                OnNetwork(address=one.address, hostname=one.hostname, pid=one.pid)
+                OnNetwork(addresses=one.addresses, hostname=one.hostname, pid=one.pid)
                 for one in network.members()
             )
         finally:
             network.close()
-        pid, subnet = network.pid, str(network.subnet)
-        found.append(Network(name=name, subnet=subnet, pid=pid, members=members))
+        texts = tuple(map(str, network.subnets))
+        found.append(Network(name=name, subnets=texts, pid=network.pid, members=members))
     return found
 
 

@@ -42,15 +42,16 @@ _TYPE_MASK = 0x3FFF
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _GETADDR, _NEWROUTE = 20, 22, 24
 _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
-_RTA_GATEWAY, _RTA_DST = 5, 1
+_RTA_GATEWAY, _RTA_OUT, _RTA_DST = 5, 4, 1
 # linux/if_link.h, linux/veth.h, linux/if_addr.h
 _ADDRESS, _IFNAME, _MASTER, _LINKINFO = 1, 3, 10, 18
 _IFALIAS, _NET_NS_FD, _EXT_MASK = 20, 28, 29
 _KIND, _DATA, _PEER = 1, 2, 1
 _SKIP_STATISTICS = 8
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 2
 _LARGEST_ANSWER = 1 << 16
 _LONGEST_ALIAS = 255
+_LOOPBACK = 1  # LOOPBACK_IFINDEX of net/flow.h
 # How often a list that changed while it was read is read again.
 _TRIES = 100
 
@@ -59,7 +60,7 @@ class Link(Record):
     """An interface.
 
     master: the index of the bridge that it is a port of, 0 for none. alias: its text, which the
-    kernel does not read: ip-link(8).
+    kernel does not read: ip-link(8). kind: such as `bridge`; empty for a device.
     """
 
     index: int
@@ -67,6 +68,7 @@ class Link(Record):
     up: bool
     master: int = 0
     alias: str = ""
+    kind: str = ""
 
 
 def socket() -> int:
@@ -113,14 +115,16 @@ class Interfaces:
         return sorted(rows, key=lambda link: link.index)
 
     def addresses(self) -> list[tuple[int, str, int]]:
-        """Return the IPv4 addresses: (index of the interface, address, length of the prefix)."""
-        body = _IFADDRMSG.pack(_socket.AF_INET, 0, 0, 0, 0)
+        """Return the IP addresses: (index of the interface, address, length of the prefix)."""
+        body = _IFADDRMSG.pack(_socket.AF_UNSPEC, 0, 0, 0, 0)
         found = []
         for answer in self._list(_GETADDR, body, "list the addresses"):
             family, bits, _, _, index = _IFADDRMSG.unpack_from(answer)
-            local = _attributes(answer, _IFADDRMSG.size).get(_IFA_LOCAL)
-            if family == _socket.AF_INET and local:
-                found.append((index, _socket.inet_ntoa(local), bits))
+            attributes = _attributes(answer, _IFADDRMSG.size)
+            # IPv6 has the second one only if there is a peer.
+            local = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+            if family in (_socket.AF_INET, _socket.AF_INET6) and local:
+                found.append((index, _socket.inet_ntop(family, local), bits))
         return found
 
     def index(self, name: str) -> int:
@@ -130,25 +134,35 @@ class Interfaces:
                 return link.index
         raise KernelError(errno.ENODEV, "find the interface", [], name)
 
+    def check_rights(self) -> None:
+        """Raise EPERM if this process cannot change the interfaces. Changes nothing.
+
+        Any change takes CAP_NET_ADMIN in the user namespace that owns this network namespace.
+        """
+        body = _IFINFOMSG.pack(0, 0, _LOOPBACK, 0, 0)
+        self._ask(_SETLINK, 0, body, "change the interface", "lo")
+
     def create_bridge(self, name: str) -> None:
         """Create a bridge, and bring it up. EEXIST if there is an interface of that name."""
         body = _up(0) + _text(_IFNAME, name) + _nest(_LINKINFO, _text(_KIND, "bridge"))
         self._ask(_NEWLINK, _CREATE | _EXCLUSIVE, body, "create the bridge", name)
 
     def create_veth(
-        self, name: str, *, master: int, network: int, peer: str, peer_mac: bytes
+        self, name: str, *, master: int, network: int, peer: str, peer_mac: bytes, mac: bytes = b""
     ) -> None:
         """Create two connected interfaces, and bring up the one here: veth(4).
 
         name: of the one here, which becomes a port of the bridge with the index `master`. network:
         a descriptor of the network namespace that gets the other one, called `peer`, with the
-        hardware address `peer_mac`. EEXIST if there is an interface of that name here or there.
+        hardware address `peer_mac`. mac: that of the one here, if it matters. EEXIST if there is an
+        interface of that name here or there.
         """
         # Not up yet: it is not connected until the other one is there (ENOTCONN of veth_open()).
         other = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, peer)
         other += _number(_NET_NS_FD, network) + _attribute(_ADDRESS, peer_mac)
         info = _text(_KIND, "veth") + _nest(_DATA, _attribute(_PEER, other))
-        body = _up(0) + _text(_IFNAME, name) + _number(_MASTER, master) + _nest(_LINKINFO, info)
+        body = _up(0) + _text(_IFNAME, name) + _number(_MASTER, master)
+        body += (_attribute(_ADDRESS, mac) if mac else b"") + _nest(_LINKINFO, info)
         self._ask(_NEWLINK, _CREATE | _EXCLUSIVE, body, "create the interface", name)
 
     def set_alias(self, name: str, alias: str) -> None:
@@ -182,24 +196,34 @@ class Interfaces:
         self._ask(_DELLINK, 0, body, "remove the interface", name)
 
     def add_address(self, name: str, address: str, bits: int) -> None:
-        """Give an interface an IPv4 address; the network of the `bits` of its prefix is there."""
-        number = _socket.inet_aton(address)
-        body = _IFADDRMSG.pack(_socket.AF_INET, bits, 0, 0, self.index(name))
+        """Give an interface an IP address; the network of the `bits` of its prefix is there.
+
+        An IPv6 address can be used at once, as an IPv4 one: nobody is asked whether it is in use,
+        which takes a second or more (RFC 4862, 5.4).
+        """
+        family, number = _number_of(address)
+        flags = _IFA_F_NODAD if family == _socket.AF_INET6 else 0
+        body = _IFADDRMSG.pack(family, bits, flags, 0, self.index(name))
         body += _attribute(_IFA_LOCAL, number) + _attribute(_IFA_ADDRESS, number)
         self._ask(_NEWADDR, _CREATE | _EXCLUSIVE, body, "add the address", address)
 
-    def add_route(self, gateway: str, *, target: str = "", bits: int = 0) -> None:
-        """Add a route to an IPv4 network, by default to all others, through a neighbour.
+    def add_route(
+        self, gateway: str, *, target: str = "", bits: int = 0, through: str = ""
+    ) -> None:
+        """Add a route to an IP network, by default to all others, through a neighbour.
 
-        target, bits: the first address of that network, and the length of its prefix.
+        target, bits: the first address of that network, and the length of its prefix. through: the
+        name of the interface, which an address of one link alone needs.
         """
+        family, number = _number_of(gateway)
         body = _RTMSG.pack(
-            *(_socket.AF_INET, bits, 0, 0),
+            *(family, bits, 0, 0),
             *(_TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST, 0),
         )
         if bits:
-            body += _attribute(_RTA_DST, _socket.inet_aton(target))
-        body += _attribute(_RTA_GATEWAY, _socket.inet_aton(gateway))
+            body += _attribute(_RTA_DST, _number_of(target)[1])
+        body += _attribute(_RTA_GATEWAY, number)
+        body += _number(_RTA_OUT, self.index(through)) if through else b""
         self._ask(_NEWROUTE, _CREATE | _EXCLUSIVE, body, "add the route", gateway)
 
     def _ask(self, kind: int, flags: int, body: bytes, what: str, name: str) -> None:
@@ -273,12 +297,14 @@ def _link_of(answer: bytes) -> Link:
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(answer)
     found = _attributes(answer, _IFINFOMSG.size)
     master = found.get(_MASTER)
+    info = _attributes(found.get(_LINKINFO, b""), 0)
     return Link(
         index=index,
         name=_as_text(found.get(_IFNAME, b"")),
         up=bool(flags & constants.IFF_UP),
         master=struct.unpack("=I", master)[0] if master else 0,
         alias=_as_text(found.get(_IFALIAS, b"")),
+        kind=_as_text(info.get(_KIND, b"")),
     )
 
 
@@ -290,6 +316,12 @@ def _attributes(data: bytes, at: int) -> dict[int, bytes]:
         found[kind & _TYPE_MASK] = data[at + _RTATTR.size : at + size]
         at += max(_RTATTR.size, (size + 3) & ~3)
     return found
+
+
+def _number_of(address: str) -> tuple[int, bytes]:
+    """Return the family of an IP address, and its bytes."""
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    return family, _socket.inet_pton(family, address)
 
 
 def _as_text(data: bytes) -> str:

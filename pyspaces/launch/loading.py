@@ -81,7 +81,7 @@ ROWS: tuple[Row, ...] = (
     _for("existing", lambda part: part.name is not None, "existing.name", "Name"),
     # After the name, since a network has files with its name. While the child is held, before the
     # name is passed on: who finds that finds the network as well.
-    _for("between", lambda part: part.subnet is not None, "network.joining", "Bridge"),
+    _for("between", lambda part: part.subnets, "network.joining", "Bridge"),
     _for("between", lambda part: part.network is not None, "network.joining", "Membership"),
     # The last one that does something in the process that creates the child: what needs the rights
     # and paths of the caller there has to stand above it. Says whether the command is in another

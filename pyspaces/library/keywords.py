@@ -104,7 +104,7 @@ class Common(Types, total=False):
     loopback: bool | None
     publish: Words
     forward: Words
-    ip: str | None
+    ip: Words
     allow_host: Words
     allow_host_loopback: bool
     dns: Words

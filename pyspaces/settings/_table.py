@@ -113,7 +113,7 @@ SETTINGS = {
     "listen": ("many", "network", "", 1, ""),
     "allow_host": ("many", "network", "", 1, ""),
     "allow_host_loopback": ("flag", "uplink", "", 0, ""),
-    "ip": ("value", "between", "", 1, ""),
+    "ip": ("many", "between", "", 1, ""),
     "dns": ("many", "naming", "mount", 1, ""),
     "add_host": ("many", "naming", "mount", 1, ""),
     "setenv": ("pairs", "environment", "", 2, ""),

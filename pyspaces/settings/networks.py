@@ -52,7 +52,7 @@ def _find(values: dict[str, Any], name: str) -> None:
             hint=f"create a network: pyspaces network create {name}",
         )
     # Which of the two it is, is known once it has been started.
-    if not lookup.ready_holder_of(name, "net").subnet:
+    if not lookup.ready_holder_of(name, "net").subnets:
         _share(values, name)
         return
     # The names of the others are a file that is mounted.

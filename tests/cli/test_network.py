@@ -33,12 +33,16 @@ def test_a_network_is_listed_with_who_is_on_it() -> None:
         assert [name, "10.5.0.0/16", "-"] in rows_of("network", "list", "-n")
         with server(name, "--hostname", "web") as running:
             shown = rows_of("network", "list")
-            assert shown[0] == ["NAME", "SUBNET", "COMMANDS"]
+            assert shown[0] == ["NAME", "SUBNETS", "COMMANDS"]
             assert [name, "10.5.0.0/16", "10.5.0.2=web"] in shown
             (row,) = [row for row in networks.listed() if row["name"] == name]
-            member = {"address": "10.5.0.2", "hostname": "web", "pid": running.record["pid"]}
+            member = {"addresses": ["10.5.0.2"], "hostname": "web", "pid": running.record["pid"]}
             assert row["members"] == [member]
-        assert name in run("list", "-t", "net", "-o", "name")
+            # Of the command, which has no name, it is the kernel that knows the address.
+            columns = ("list", "-t", "net", "-o", "name,pid,addresses")
+            cells = rows_of(*columns)
+            assert [name, "10.5.0.1"] in [[row[0], row[-1]] for row in cells]
+            assert ["-", str(running.record["pid"]), "10.5.0.2"] in cells
 
 
 def test_what_cannot_be_created(pyspaces: Run) -> None:
@@ -106,7 +110,7 @@ def test_wrong_usage(pyspaces: Run) -> None:
     with network() as name:
         on = ("run", *own(name))
         for words, why in (
-            (("--ip", "x"), "ip: 'x' is not an IPv4 address"),
+            (("--ip", "x"), "ip: 'x' is not an IP address"),
             (("--hostname", "a b"), "hostname: 'a b': on a network, a host name is made of"),
             (("--no-fork",), "no-fork: cannot be combined with --net=NETWORK"),
         ):

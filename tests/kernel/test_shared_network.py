@@ -24,6 +24,21 @@ pytestmark = pytest.mark.needs("userns", "netns", "bridge")
 Wait = Callable[..., None]
 KINDS: list[tuple[str, ...]] = [("--all", "--init", "--throwaway"), ("--sandbox",)]
 KINDS += [("--user", "--map-current", "--cap-drop", "all"), *([()] if IS_ROOT else [])]
+# Prints the own addresses on the network, and what each place has answered.
+ASK_BOTH = """
+import socket, sys
+own, told = set(), set()
+for place in sys.argv[1:]:
+    for family, _, _, _, where in socket.getaddrinfo(place, 80, type=socket.SOCK_STREAM):
+        with socket.socket(family) as one:
+            one.settimeout(60)
+            one.connect(where)
+            own.add(one.getsockname()[0])
+            one.sendall(b"hello")
+            one.shutdown(socket.SHUT_WR)
+            told.add(one.makefile().read())
+print(sorted(own, reverse=True), *told)
+"""
 # Waits until a name is known, and prints its address.
 AWAIT = """
 import socket, sys, time
@@ -108,7 +123,10 @@ def test_the_address_is_free_as_soon_as_the_command_has_ended() -> None:
         try:
             assert members(name) == {}
             with server(name, "--hostname", "web") as running:
-                assert (running.record["network"], running.record["address"]) == (name, "10.77.0.2")
+                assert (running.record["network"], running.record["addresses"]) == (
+                    name,
+                    ["10.77.0.2"],
+                )
                 assert members(name) == {"10.77.0.2": "web"}
                 running.end()
         finally:
@@ -125,7 +143,7 @@ def test_a_launcher_that_is_killed_leaves_nothing(kind: tuple[str, ...], wait_un
             running.launcher.wait()
             wait_until(lambda: not members(name), "the interface has gone with its namespace")
         with server(name) as running:
-            assert running.record["address"] == "10.77.0.2"
+            assert running.record["addresses"] == ["10.77.0.2"]
             # What it left of files has been removed with this.
             assert ask(name, "web") == ["unknown"]
             assert len(networks.files(name)) == 3
@@ -221,3 +239,43 @@ def test_a_library_has_the_same_settings(lab: str) -> None:
 def _hosts_have(name: str) -> None:
     with open("/etc/hosts") as file:
         assert name in file.read()
+
+
+def test_a_network_of_both_families() -> None:
+    subnets = ("--subnet", "fd00:77::/64", "--subnet", "10.5.0.0/24")
+    serve = (sys.executable, SERVER, "echo", "::", "80")
+    with network(*subnets) as name:
+        words = own(name, "--hostname", "web", "--ip", "FD00:77::0:9")
+        with box("--", *serve, own=words) as running:
+            assert running.line() == "ready 80"
+            addresses = ["fd00:77::9", "10.5.0.2"]
+            assert running.record["addresses"] == addresses
+            assert members(name) == dict.fromkeys(addresses, "web")
+            on = ("--sandbox", f"--net={name}", "--")
+            shown = run("run", *on, "cat", "/etc/hosts").splitlines()[2:]
+            assert shown == [f"{address} web" for address in addresses]
+            found = run("run", *on, "/usr/bin/python3", "-c", ASK_BOTH, "web", *addresses)
+            assert found == "['fd00:77::2', '10.5.0.3'] hello\n"
+            also = own(name, "--ip", "FD00:77::0:9", "--ip", "10.5.0.9")
+            told = outcome([SCRIPT, "run", *also, "--", "echo", "ran"])
+            assert "ip: FD00:77::0:9: is in use: fd00:77::9 and 10.5.0.2 (web" in told.stderr
+
+
+def test_a_network_of_ipv6_alone() -> None:
+    with (
+        network("--subnet", "fd00::/126") as name,
+        server(name, "--hostname", "web", address="::") as running,
+    ):
+        assert running.record["addresses"] == ["fd00::2"]
+        found = run("run", *own(name), "--", "/usr/bin/python3", "-c", ASK_BOTH, "web")
+        assert found == "['fd00::3'] hello\n"
+        for address, why in (
+            ("fd00::1", "is the address of the network itself"),
+            ("fd00::", "is the first address of fd00::/126"),
+            ("fd00::4", "is not in the subnet fd00::/126"),
+            ("10.77.0.2", "is not in the subnet fd00::/126"),
+        ):
+            words = own(name, "--ip", address)
+            done = outcome([SCRIPT, "run", *words, "--", "echo", "ran"])
+            assert (done.returncode, done.stdout) == (125, "")
+            assert f"ip: {address}: {why}" in done.stderr

@@ -46,7 +46,7 @@ class Holder(Record):
     until it runs, it is the launcher. launcher, launcher_start: the process that waits for it and
     forwards signals, 0 for none. members: (name, inode) of its namespaces. made: names of those
     that were new. view: inodes of the pid and time namespaces to which pid and start refer.
-    subnet: that of the network that it is, empty for others. network: what its new network
+    subnets: those of the network that it is, empty for others. network: what its new network
     namespace is connected by. ports: those of the host that lead there.
     """
 
@@ -58,7 +58,7 @@ class Holder(Record):
     launcher_start: int = 0
     members: tuple[tuple[str, int], ...] = ()
     made: tuple[str, ...] = ()
-    subnet: str = ""
+    subnets: tuple[str, ...] = ()
     network: str = ""
     ports: tuple[str, ...] = ()
     view: tuple[int, int]
@@ -164,7 +164,7 @@ class Claim:
         """Make the name refer to process `pid`, its number in /proc.
 
         made: names of the namespaces that are new. watched: whether this process waits for it.
-        members: the inodes of its namespaces, by name. facts: subnet, network and ports, as in
+        members: the inodes of its namespaces, by name. facts: subnets, network and ports, as in
         Holder. Does nothing if the process has ended. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
@@ -365,7 +365,7 @@ def _text(holder: Holder) -> str:
         ("view", f"{holder.view[0]} {holder.view[1]}"),
         ("members", members),
         ("made", " ".join(holder.made)),
-        ("subnet", holder.subnet),
+        ("subnets", " ".join(holder.subnets)),
         ("network", holder.network),
         ("ports", " ".join(holder.ports)),
     )
@@ -393,7 +393,7 @@ def _parse(name: str, text: str) -> Holder:
         launcher_start=launcher_start,
         members=tuple((word, int(inode)) for word, _, inode in pairs),
         made=made,
-        subnet=rows.get("subnet", ""),  # an earlier version has written none of these
+        subnets=tuple(rows.get("subnets", "").split()),  # an earlier version has none of these
         network=rows.get("network", ""),
         ports=tuple(rows.get("ports", "").split()),
         view=(view[0], view[1]),

@@ -6,7 +6,7 @@ Pure, but for the steps, which the child takes; `launch/network` has what acts o
 
 from __future__ import annotations
 
-from pyspaces.feature import NETWORK, Feature, Part, Step, value
+from pyspaces.feature import NETWORK, Feature, Part, Step, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 class Between(Part):
     """The network of a command.
 
-    network: the name of the network that the command is on. address: its address there, None for
-    the next free one. subnet: the subnet of the network that a hold is.
+    network: the name of the network that the command is on. addresses: its addresses there; of a
+    family without any, the next free one. subnets: those of the network that a hold is.
     """
 
     is_served = True
@@ -33,23 +33,28 @@ class Between(Part):
     needs_fork = True
 
     network: str | None = None
-    address: str | None = None
-    subnet: str | None = None
+    addresses: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
 
     def faults(self, plan: Plan) -> Iterator[str]:
+        if self.subnets:
+            yield from self._faults_of_hold(plan)
+        if self.network is not None:
+            yield from self._faults_of_member(plan)
+        elif self.addresses:
+            yield "ip: requires a network: add --net=NETWORK"
+
+    def _faults_of_member(self, plan: Plan) -> Iterator[str]:
         from pyspaces.features.network import subnets
 
-        if self.subnet is not None:
-            yield from self._faults_of_hold(plan)
-        if self.network is None:
-            if self.address is not None:
-                yield "ip: requires a network: add --net=NETWORK"
-            return
-        if self.address is not None:
+        sizes: list[int] = []
+        for text in self.addresses:
             try:
-                subnets.address_of(self.address)
+                sizes.append(subnets.address_of(text)[1])
             except ValueError as error:
                 yield f"ip: {error}"
+        if len(set(sizes)) < len(sizes):
+            yield "ip: a command has one address of IPv4 and one of IPv6 on a network, at most"
         hostname = plan.uts.hostname if plan.holds("uts") else None
         if hostname is not None and (fault := host_fault(hostname)):
             yield f"hostname: {fault}"
@@ -58,7 +63,7 @@ class Between(Part):
         from pyspaces.features.network import subnets
 
         try:
-            subnets.subnet_of(self.subnet or "")
+            subnets.subnets_of(self.subnets)
         except ValueError as error:
             yield f"subnet: {error}"
         if self.network is not None:
@@ -79,7 +84,10 @@ def host_fault(name: str) -> str | None:
 def _read(given: Given, plan: Plan) -> Between:
     del plan
     # What `settings.networks` has made of the value of --net.
-    return Between(network=given.values.get("between"), address=given.text("ip"))
+    return Between(
+        network=given.values.get("between"),
+        addresses=tuple(given.texts("ip")),
+    )
 
 
 def _give_inner(context: Context) -> None:
@@ -94,8 +102,8 @@ def _show_names_inner(context: Context) -> None:
 
 def _text_of(plan: Plan) -> str:
     network = plan.between
-    if network.subnet is not None:
-        return f"create a bridge for {network.subnet}"
+    if network.subnets:
+        return f"create a bridge for {' and '.join(network.subnets)}"
     return network.network or ""
 
 
@@ -107,7 +115,7 @@ SHOW_NAMES = Step(
 )
 GIVE = Step(
     title="connect to the network",
-    applies=lambda plan: plan.between.network is not None or plan.between.subnet is not None,
+    applies=lambda plan: plan.between != Between(),
     act=_give_inner,
     detail=_text_of,
 )
@@ -116,17 +124,21 @@ FEATURE = Feature(
     name="between",
     part=Between,
     settings=(
-        value(
+        many(
             "ip",
             NETWORK,
             "ADDRESS",
-            "the address of the command on the network of --net=NETWORK (the next free one)",
+            "an address on the network of --net=NETWORK (the next free one); repeatable",
         ),
     ),
     read=_read,
-    needs={"network": ("net", "mount"), "subnet": ("net",)},
+    needs={"network": ("net", "mount"), "subnets": ("net",)},
     # As they are written in a conflict, without the dashes in front.
-    options={"network": "net=NETWORK", "address": "ip"},
-    quiet=("network", "subnet"),
+    options={
+        "network": "net=NETWORK",
+        "addresses": "ip",
+        "subnets": "subnet",
+    },
+    quiet=("network", "subnets"),
     no_equivalent=dict.fromkeys(Between._fields, "unshare(1) connects no namespaces"),
 )

@@ -20,7 +20,7 @@ def _network_of(launch: Launch) -> str:
     plan = launch.plan
     if not plan.has("net"):
         return ""
-    if plan.holds("between") and plan.between.subnet:
+    if plan.holds("between") and plan.between.subnets:
         return "bridge"
     if plan.holds("network") and plan.network.allow_host:
         return "proxy"
@@ -47,7 +47,7 @@ class Name(Service):
             made=launch.plan.namespaces,
             watched=not (launch.plan.existing.hold or launch.calls),
             members=members_of(launch, child),
-            subnet=(launch.plan.holds("between") and launch.plan.between.subnet) or "",
+            subnets=launch.plan.between.subnets if launch.plan.holds("between") else (),
             network=_network_of(launch),
             ports=tuple(f"{port.place()}:{port.inside}" for port in launch.ports),
         )

@@ -143,7 +143,7 @@ class Membership(Service):
             )
         except KernelError as error:
             self._close()
-            raise _failure(error, self.launch) from error
+            raise failure(error, self.launch) from error
         except BaseException:
             self._close()
             raise
@@ -157,14 +157,15 @@ class Membership(Service):
             with self._network:
                 self._connect(self._network, interfaces, child.pid)
         except KernelError as error:
-            raise _failure(error, self.launch) from error
+            raise failure(error, self.launch) from error
         finally:
             interfaces.close()
             self._wire.close()
         assert self._member
+        addresses = self._member.addresses
         self.launch.facts["network"] = self._network.name
-        self.launch.facts["address"] = self._member.address
-        self.launch.observe(f"has the address {self._member.address} on {self._network.name}")
+        self.launch.facts["addresses"] = [*addresses]
+        self.launch.observe(f"has the address {' and '.join(addresses)} on {self._network.name}")
 
     def _connect(self, network: SharedNetwork, interfaces: Interfaces, pid: int) -> None:
         plan = self.launch.plan
@@ -175,7 +176,7 @@ class Membership(Service):
             self._member = network.add(
                 namespace,
                 pid,
-                address=plan.between.address,
+                wanted=plan.between.addresses,
                 hostname=hostname,
                 token=self._token,
             )
@@ -183,7 +184,8 @@ class Membership(Service):
             os.close(namespace)
         interfaces.bring_up(shared.INSIDE)
         # No default route: from the network there is no way out, and a program is told so at once.
-        interfaces.add_address(shared.INSIDE, self._member.address, network.subnet.bits)
+        for address, subnet in zip(self._member.addresses, network.subnets, strict=True):
+            interfaces.add_address(shared.INSIDE, address, subnet.bits)
         network.write_names()
 
     def started(self, child: Spawned) -> None:
@@ -193,7 +195,7 @@ class Membership(Service):
             self._close()
 
     def release(self) -> None:
-        """Leave the network: the address is free, whatever else may still run in there."""
+        """Leave the network: the addresses are free, whatever else may still run in there."""
         network, member = self._network, self._member
         try:
             if network:
@@ -226,13 +228,13 @@ class Bridge(Service):
 
     def held(self, child: Spawned) -> None:
         """Create the bridge, while the child waits. Raises SpaceError."""
-        subnet = subnets.subnet_of(self.launch.plan.between.subnet or "")
         interfaces = self._wire.take()
         try:
             interfaces.create_bridge(shared.BRIDGE)
-            interfaces.add_address(shared.BRIDGE, subnets.text_of(subnet.gateway), subnet.bits)
+            for subnet in subnets.subnets_of(self.launch.plan.between.subnets):
+                interfaces.add_address(shared.BRIDGE, subnet.text(subnet.gateway), subnet.bits)
         except KernelError as error:
-            raise _failure(error, self.launch) from error
+            raise failure(error, self.launch) from error
         finally:
             interfaces.close()
             self._wire.close()
@@ -250,5 +252,6 @@ def _has_own_root(launch: Launch) -> bool:
     return launch.plan.holds("mounts") and launch.plan.mounts.empty_root
 
 
-def _failure(error: KernelError, launch: Launch) -> SpaceError:
+def failure(error: KernelError, launch: Launch) -> SpaceError:
+    """Return the error of a launch whose network could not be connected."""
     return prepare.failure(Report.of(BETWEEN, error), launch.plan)

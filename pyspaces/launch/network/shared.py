@@ -1,8 +1,9 @@
 """A network of several commands, as it is now: its bridge, who is on it, and the names of all.
 
 Runs in the parent, and in `pyspaces network`. The kernel has the truth: an address is taken as long
-as there is an interface on the bridge whose name stands for it. The interface goes with the network
-namespace of its command, however that ends, so no address is ever lost. Its alias says who has it.
+as there is an interface on the bridge whose alias has it, which says who that is, too. The
+interface goes with the network namespace of its command, however that ends, so no address is ever
+lost. Nobody has an address before the alias says so.
 
 Each command has a file of its own with the names of all: root of its user namespace can write to
 what is mounted there, and so to no more than what it sees itself. It may also do to its file what
@@ -27,13 +28,15 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from pyspaces.features.network.subnets import Subnet
     from pyspaces.kernel.rtnetlink import Link
 
 BRIDGE = "bridge"
 # What the command's end is called.
 INSIDE = "eth0"
-_PREFIX = "ip"
+_PREFIX = "on-"
 # Files beside those of registered names, in which there is no colon.
 _HOSTS, _LOCK = "hosts:", "lock:"
 _HEAD = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
@@ -47,17 +50,18 @@ _PAUSE = 0.005
 class Member(Record):
     """A command on a network.
 
-    pid: of its first process, as its launcher knows it. token: the end of the name of its file.
+    addresses: one of each subnet. pid: of its first process, as its launcher knows it. token: the
+    end of the name of its file.
     """
 
-    address: str
+    addresses: tuple[str, ...]
     hostname: str = ""
     pid: int = 0
     token: str = ""
 
     def __str__(self) -> str:
         name = f"{self.hostname}, " if self.hostname else ""
-        return f"{self.address} ({name}process {self.pid})"
+        return f"{' and '.join(self.addresses)} ({name}process {self.pid})"
 
 
 class SharedNetwork:
@@ -66,7 +70,7 @@ class SharedNetwork:
     def __init__(self, name: str, *, what: str = "network") -> None:
         """Open the network `name`. what: what the name was given for."""
         holder = lookup.ready_holder_of(name, what)
-        self.name, self.subnet = name, _subnet_of(holder.subnet, name, what)
+        self.name, self.subnets = name, _subnets_of(holder.subnets, name, what)
         self.pid = holder.pid
         # Of this network, and not of another one that gets the name after it.
         self._prefix = f"{_HOSTS}{name}:{holder.pid}.{holder.start}:"
@@ -138,37 +142,35 @@ class SharedNetwork:
         return [member for member in found if member]
 
     def add(
-        self, network: int, pid: int, *, address: str | None, hostname: str, token: str
+        self, network: int, pid: int, *, wanted: Sequence[str], hostname: str, token: str
     ) -> Member:
         """Connect a network namespace, and return what it has become. While it is locked.
 
-        network: a descriptor of the namespace. pid: of the command. address: None for the next
-        free one. hostname: empty for none. token: that of its file of names.
+        network: a descriptor of the namespace. pid: of the command. wanted: its addresses; of each
+        subnet in which it wants none, it gets the next free one. hostname: empty for none. token:
+        that of its file of names.
         """
         self.check_alive()
         members = self.members()
         if other := next((one for one in members if hostname and _same(one, hostname)), None):
             raise SpaceError(f"hostname: {hostname}: is in use on {self.name}: {other}")
-        address = self._address(address, members)
-        member = Member(address=address, hostname=hostname, pid=pid, token=token)
-        number = subnets.address_of(member.address)
-        # Made from the address: who has it after another one has the hardware address as well, and
-        # is found by those who remember that.
-        mac = bytes((2, 0)) + number.to_bytes(4, "big")
+        addresses = self._addresses(wanted, members)
+        member = Member(addresses=addresses, hostname=hostname, pid=pid, token=token)
+        name = f"{_PREFIX}{token[:12]}"
         self.interfaces.create_veth(
-            _interface_of(number),
+            name,
             master=self.interfaces.index(BRIDGE),
             network=network,
             peer=INSIDE,
-            peer_mac=mac,
+            peer_mac=subnets.hardware_address(addresses[0]),
         )
-        self.interfaces.set_alias(_interface_of(number), f"{pid} {token} {hostname}")
+        self.interfaces.set_alias(name, f"{','.join(addresses)} {pid} {token} {hostname}")
         return member
 
     def disconnect(self, member: Member) -> None:
         """Take a command that has ended off the network. While it is locked.
 
-        Its address is free then. The kernel removes the interface with the namespace, in which
+        Its addresses are free then. The kernel removes the interface with the namespace, in which
         another process may still run.
         """
         if link := self._link_of(member):
@@ -182,7 +184,6 @@ class SharedNetwork:
                 self.interfaces.remove(link.name)
 
     def _link_of(self, member: Member) -> Link | None:
-        # If another one has the address already, that has another alias.
         links = self.interfaces.links()
         return next((link for link in links if _member_of(link) == member), None)
 
@@ -194,7 +195,7 @@ class SharedNetwork:
         launchers have left.
         """
         members = self.members()
-        rows = [f"{one.address} {one.hostname}\n" for one in members if one.hostname]
+        rows = [f"{at} {one.hostname}\n" for one in members if one.hostname for at in one.addresses]
         used = {self._prefix + member.token for member in members}
         for name in _files_of_names(self._prefix, self._files[0]):
             try:
@@ -216,18 +217,26 @@ class SharedNetwork:
         """Remove the file of names of a command that has ended."""
         _unlink(self._prefix + token, self._files[0])
 
-    def _address(self, wanted: str | None, members: list[Member]) -> str:
-        taken = {member.address: member for member in members}
-        if wanted is not None:
-            if fault := self.subnet.fault(subnets.address_of(wanted)):
-                raise SpaceError(f"ip: {wanted}: {fault}")
-            if wanted in taken:
-                raise SpaceError(f"ip: {wanted}: is in use: {taken[wanted]}")
-            return wanted
-        for number in self.subnet.for_commands():
-            if (text := subnets.text_of(number)) not in taken:
+    def _addresses(self, wanted: Iterable[str], members: list[Member]) -> tuple[str, ...]:
+        taken = {address: member for member in members for address in member.addresses}
+        chosen: dict[Subnet, str] = {}
+        for text in wanted:
+            number, size = subnets.address_of(text)
+            subnet = next((one for one in self.subnets if one.size == size), None)
+            if subnet is None:
+                raise SpaceError(f"ip: {text}: is not in the subnet {self.subnets[0]}")
+            if fault := subnet.fault(number):
+                raise SpaceError(f"ip: {text}: {fault}")
+            chosen[subnet] = subnet.text(number)
+            if chosen[subnet] in taken:
+                raise SpaceError(f"ip: {text}: is in use: {taken[chosen[subnet]]}")
+        return tuple(chosen.get(one) or self._next(one, taken) for one in self.subnets)
+
+    def _next(self, subnet: Subnet, taken: dict[str, Member]) -> str:
+        for number in subnet.for_commands():
+            if (text := subnet.text(number)) not in taken:
                 return text
-        raise SpaceError(f"network: {self.name}: all addresses of {self.subnet} are in use")
+        raise SpaceError(f"network: {self.name}: all addresses of {subnet} are in use")
 
 
 class _IfThere:
@@ -271,13 +280,14 @@ def _files_of_names(prefix: str, folder: int) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(prefix)]
 
 
-def _subnet_of(text: str, name: str, what: str) -> Subnet:
+def _subnets_of(texts: Sequence[str], name: str, what: str) -> tuple[Subnet, ...]:
     try:
-        return subnets.subnet_of(text)
+        found = subnets.subnets_of(texts)
     except ValueError:
-        raise SpaceError(
-            f"{what}: {name}: is the name of a command or hold, and not of a network"
-        ) from None
+        found = ()
+    if not found:
+        raise SpaceError(f"{what}: {name}: is the name of a command or hold, and not of a network")
+    return found
 
 
 def _folder(name: str) -> int:
@@ -308,20 +318,15 @@ def _write(descriptor: int, text: str) -> None:
         os.ftruncate(descriptor, len(data))
 
 
-def _interface_of(number: int) -> str:
-    return f"{_PREFIX}{number:08x}"
-
-
 def _member_of(link: Link) -> Member | None:
     if not link.master or not link.name.startswith(_PREFIX):
         return None
-    pid, token, hostname = [*link.alias.split(" "), "", "", ""][:3]
-    try:
-        number = int(link.name.removeprefix(_PREFIX), 16)
-    except ValueError:  # somebody has renamed it
+    addresses, pid, token, hostname = [*link.alias.split(" "), "", "", "", ""][:4]
+    if not addresses:  # its launcher has not come that far; or somebody has removed the alias
         return None
     known = int(pid) if pid.isdecimal() else 0
-    return Member(address=subnets.text_of(number), hostname=hostname, pid=known, token=token)
+    found = tuple(addresses.split(","))
+    return Member(addresses=found, hostname=hostname, pid=known, token=token)
 
 
 def _same(member: Member, hostname: str) -> bool:
