@@ -47,8 +47,17 @@ def taken() -> frozenset[str]:
     # A sandbox is made of new ones. A network that exists may have ways out, which an allow-list
     # would not close; its files of names are those of all that are in it.
     left = (
-        *("init", "init_wait", "as_pid_1", "pid_file", "allow_host", "ip", "sandbox"),
-        *("allow_host_loopback", "dns", "add_host", "userns_block_fd"),
+        *("init", "init_wait", "as_pid_1", "pid_file", "sandbox"),
+        *(
+            "allow_host",
+            "veth",
+            "ip",
+            "gateway",
+            "allow_host_loopback",
+            "dns",
+            "add_host",
+            "userns_block_fd",
+        ),
     )
     return frozenset(
         row.name

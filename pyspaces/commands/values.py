@@ -47,6 +47,11 @@ def interfaces() -> Iterator[str]:
         return
 
 
+def bridges() -> Iterator[str]:
+    """Yield the names of the bridges of this host."""
+    yield from (name for name in interfaces() if os.path.exists(f"/sys/class/net/{name}/bridge"))
+
+
 def system_calls() -> Iterator[str]:
     """Yield the groups of system calls, and the calls that our own profile knows."""
     from pyspaces.features.confinement import groups as calls
@@ -89,6 +94,7 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "INTERFACE": interfaces,
     "IFACE": interfaces,
     "DEVICE": interfaces,
+    "BRIDGE": bridges,
 }
 PATHS = {"PATH": "file", "FILE": "file", "NAME|FILE": "file", "NS=FILE": "file", "DIR": "dir"}
 PATHS |= {"SRC": "file", "DST": "file", "UPPER": "dir", "WORK": "dir", "NS=PATH|PID|NAME": "file"}

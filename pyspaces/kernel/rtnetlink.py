@@ -1,6 +1,7 @@
 """Interfaces, addresses and routes of a network namespace: rtnetlink(7), veth(4).
 
-Runs in any process. Off the launch path: loaded for the networks of several commands. A socket acts
+Runs in any process. Off the launch path: loaded for networks of several commands, and for bridges
+of the host. A socket acts
 on the network namespace in which it was made, wherever it is used: one process can hold one of each
 of several namespaces. Every request names the kernel as its destination. The kernel then asks for
 the rights of the process that sends, and not for those of the one that has made the socket as well

@@ -83,6 +83,7 @@ ROWS: tuple[Row, ...] = (
     # name is passed on: who finds that finds the network as well.
     _for("between", lambda part: part.subnets, "network.joining", "Bridge"),
     _for("between", lambda part: part.network is not None, "network.joining", "Membership"),
+    _for("between", lambda part: part.bridge is not None, "network.wired", "Wired"),
     # The last one that does something in the process that creates the child: what needs the rights
     # and paths of the caller there has to stand above it. Says whether the command is in another
     # pid namespace, which job control asks.

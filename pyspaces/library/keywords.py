@@ -104,7 +104,9 @@ class Common(Types, total=False):
     loopback: bool | None
     publish: Words
     forward: Words
+    veth: str | None
     ip: Words
+    gateway: Words
     allow_host: Words
     allow_host_loopback: bool
     dns: Words

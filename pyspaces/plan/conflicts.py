@@ -39,7 +39,7 @@ _CONFLICTS = (
     ("no-fork", ("kill-child", "no-kill-child"), _NO_LAUNCHER),
     ("no-fork", _OUTPUTS, f"{_NO_LAUNCHER} to write it"),
     ("no-fork", ("name",), f"{_NO_LAUNCHER} to release it"),
-    ("no-fork", ("net=NETWORK",), f"{_NO_LAUNCHER} to connect it"),
+    ("no-fork", ("net=NETWORK", "veth"), f"{_NO_LAUNCHER} to connect it"),
     ("no-fork", ("publish", "forward", "allow-host"), f"{_NO_LAUNCHER} beside the command"),
     ("hold", ("init", "no-fork", "pty", "new-session", "timeout", *_OUTPUTS), _NO_COMMAND),
     ("hold", ("listen", "allow-host", "argv0"), _NO_COMMAND),

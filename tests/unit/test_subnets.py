@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
@@ -154,7 +155,44 @@ def test_a_plan_with_a_network_is_checked() -> None:
         (Between(subnets=one), "subnet: only a hold can be a network"),
         (Between(subnets=("x",)), "subnet: 'x' is not a subnet"),
         (Between(subnets=one, network="x"), "subnet: a network cannot be on another one"),
+        (Between(subnets=one, bridge="x"), "subnet: a network cannot be on another one"),
+        (Between(gateways=("10.0.0.1",)), "gateway: requires --veth"),
+        (Between(bridge="br0", network="x"), "veth: cannot be combined with --net=NETWORK"),
     ):
         assert any(fault.startswith(why) for fault in plan.replace(between=part).faults())
     alone = plan.replace(between=Between(network="x"), namespaces=("net",))
     assert "net=NETWORK: needs a new mount namespace" in list(alone.faults())
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"veth": ""}, "veth: '' cannot be the name of a bridge"),
+        ({"veth": "a/b"}, "veth: 'a/b' cannot be the name of a bridge"),
+        ({"veth": "a:b"}, "veth: 'a:b' cannot be the name of a bridge"),
+        ({"veth": "a" * 16}, "is longer than the name of a bridge can be, 15 bytes"),
+        ({"ip": ["10.0.0.5"]}, "ip: '10.0.0.5' is not an address with a prefix"),
+        ({"ip": ["10.0.0.5/24", "10.0.0.5/8"]}, "ip: 10.0.0.5: is given twice"),
+        ({"ip": [f"fd00::{n}/64" for n in range(5, 106)]}, "ip: 101 addresses"),
+        ({"gateway": ["10.0.0.1"]}, "gateway: 10.0.0.1: is in no subnet of the addresses of --ip"),
+        ({"ip": ["10.0.0.5/24"], "gateway": ["10.0.0.5"]}, "is the address of the command itself"),
+        ({"gateway": ["fe80::1", "fe80::2"]}, "gateway: there is one of IPv4 and one of IPv6"),
+        ({"gateway": ["x"]}, "gateway: 'x' is not an IP address"),
+        ({"net": "user"}, "veth: cannot be combined with --net=user"),
+        ({"allow_host": ["a.test"]}, "veth: cannot be combined with --allow-host"),
+        ({"no_fork": True}, "no-fork: cannot be combined with --veth"),
+        ({"net": False}, "veth: needs a new net namespace"),
+    ],
+)
+def test_a_plan_with_a_bridge_is_checked(more: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageFault, match=re.escape(why)):
+        plan_from({"command": ["a"], "net": True, "veth": "br0", **more})
+
+
+def test_a_plan_with_a_bridge() -> None:
+    given = {"ip": ["10.0.0.5/24", "fd00::5/64"], "gateway": ["10.0.0.1", "fe80::1"]}
+    plan = plan_from({"command": ["a"], "net": True, "veth": "br0", **given})
+    assert plan.between == Between(
+        bridge="br0", addresses=tuple(given["ip"]), gateways=tuple(given["gateway"])
+    )
+    assert type(plan).from_data(plan.to_data()) == plan

@@ -1,4 +1,4 @@
-"""A network of several commands: the one that a command is on, or that a hold is.
+"""What the network of a command is connected with: a network of several, or a bridge of the host.
 
 Pure, but for the steps, which the child takes; `launch/network` has what acts on these values, and
 `subnets.py` the arithmetic.
@@ -6,7 +6,7 @@ Pure, but for the steps, which the child takes; `launch/network` has what acts o
 
 from __future__ import annotations
 
-from pyspaces.feature import NETWORK, Feature, Part, Step, many
+from pyspaces.feature import NETWORK, Feature, Part, Step, many, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 class Between(Part):
-    """The network of a command.
+    """The connection of a command with others.
 
-    network: the name of the network that the command is on. addresses: its addresses there; of a
-    family without any, the next free one. subnets: those of the network that a hold is.
+    network: the name of the network that the command is on. bridge: the bridge of the host that it
+    is connected with. addresses: its addresses there, with the lengths of their prefixes on a
+    bridge; on a network, without any, the next free ones. gateways: its default routes, on a
+    bridge. subnets: those of the network that a hold is.
     """
 
     is_served = True
@@ -33,16 +35,22 @@ class Between(Part):
     needs_fork = True
 
     network: str | None = None
+    bridge: str | None = None
     addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
 
     def faults(self, plan: Plan) -> Iterator[str]:
         if self.subnets:
             yield from self._faults_of_hold(plan)
+        if self.bridge is not None:
+            yield from self._faults_of_bridge(plan)
+        elif self.gateways:
+            yield "gateway: requires --veth"
         if self.network is not None:
             yield from self._faults_of_member(plan)
-        elif self.addresses:
-            yield "ip: requires a network: add --net=NETWORK"
+        elif self.bridge is None and self.addresses:
+            yield "ip: requires a network: add --net=NETWORK or --veth"
 
     def _faults_of_member(self, plan: Plan) -> Iterator[str]:
         from pyspaces.features.network import subnets
@@ -66,10 +74,22 @@ class Between(Part):
             subnets.subnets_of(self.subnets)
         except ValueError as error:
             yield f"subnet: {error}"
-        if self.network is not None:
+        if self.network is not None or self.bridge is not None:
             yield "subnet: a network cannot be on another one"
         if not (plan.holds("existing") and plan.existing.hold):
             yield "subnet: only a hold can be a network"
+
+    def _faults_of_bridge(self, plan: Plan) -> Iterator[str]:
+        from pyspaces.features.network import wiring
+
+        yield from wiring.faults(self.bridge or "", self.addresses, self.gateways)
+        others = {
+            "--net=NETWORK": self.network is not None,
+            "--net=user": plan.holds("uplink"),
+            # An allow-list would keep nobody from anything.
+            "--allow-host": plan.holds("network") and plan.network.allow_host,
+        }
+        yield from (f"veth: cannot be combined with {word}" for word in others if others[word])
 
 
 def host_fault(name: str) -> str | None:
@@ -86,7 +106,9 @@ def _read(given: Given, plan: Plan) -> Between:
     # What `settings.networks` has made of the value of --net.
     return Between(
         network=given.values.get("between"),
+        bridge=given.text("veth"),
         addresses=tuple(given.texts("ip")),
+        gateways=tuple(given.texts("gateway")),
     )
 
 
@@ -104,6 +126,8 @@ def _text_of(plan: Plan) -> str:
     network = plan.between
     if network.subnets:
         return f"create a bridge for {' and '.join(network.subnets)}"
+    if network.bridge is not None:
+        return f"the bridge {network.bridge}"
     return network.network or ""
 
 
@@ -124,21 +148,36 @@ FEATURE = Feature(
     name="between",
     part=Between,
     settings=(
+        value(
+            "veth",
+            NETWORK,
+            "BRIDGE",
+            "connect the network namespace with this bridge of the host; takes root; needs --net",
+        ),
         many(
             "ip",
             NETWORK,
+            "ADDRESS[/BITS]",
+            "an address on the network of --net=NETWORK (the next free one), or with --veth and"
+            " the length of its prefix; repeatable",
+        ),
+        many(
+            "gateway",
+            NETWORK,
             "ADDRESS",
-            "an address on the network of --net=NETWORK (the next free one); repeatable",
+            "with --veth, send what goes to other networks to this address; repeatable",
         ),
     ),
     read=_read,
-    needs={"network": ("net", "mount"), "subnets": ("net",)},
+    needs={"network": ("net", "mount"), "subnets": ("net",), "bridge": ("net",)},
     # As they are written in a conflict, without the dashes in front.
     options={
         "network": "net=NETWORK",
+        "bridge": "veth",
         "addresses": "ip",
+        "gateways": "gateway",
         "subnets": "subnet",
     },
-    quiet=("network", "subnets"),
+    quiet=("network", "bridge", "subnets"),
     no_equivalent=dict.fromkeys(Between._fields, "unshare(1) connects no namespaces"),
 )

@@ -24,7 +24,7 @@ from pyspaces.kernel import (
 )
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.libseccomp import Library, Missing
-from pyspaces.launch.network import uplink
+from pyspaces.launch.network import bridges, uplink
 from pyspaces.plan.features import FEATURES
 
 TYPE_CHECKING = False
@@ -38,6 +38,7 @@ _PLACE = "/proc"
 # include/uapi/asm-generic/unistd.h: from 424 on, numbers are the same on all machines.
 _LANDLOCK_CREATE_RULESET = 444
 _MAC = bytes((2, 0, 0, 0, 0, 1))
+_AS_ROOT = "run this as root; without root, see --net=user and pyspaces network"
 _ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 
 
@@ -131,6 +132,23 @@ def shared_network() -> Row:
     if row.answer == NO and os.strerror(errno.EOPNOTSUPP) in row.evidence:
         return row.replace(remedy="as root: modprobe -a bridge veth")
     return row
+
+
+def host_bridge() -> Row:
+    """Find out whether a command could be connected with a bridge of the host; change nothing."""
+    host = rtnetlink.Interfaces(rtnetlink.socket())
+    try:
+        found = ", ".join(bridges.names(host))
+        host.check_rights()
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return finding(NO, "takes CAP_NET_ADMIN in the network namespace of the host", _AS_ROOT)
+    finally:
+        host.close()
+    if not found:
+        return finding(NO, "this host has no bridge", "ip link add br0 up type bridge")
+    return finding(YES, f"bridges: {found}")
 
 
 def _do_seccomp() -> None:
@@ -232,6 +250,7 @@ PROBES |= {
     "loopback": _DECLARED["loopback"],
     "ports": _DECLARED["ports"],
     "shared-network": shared_network,
+    "veth": host_bridge,
     "tun": tun,
     "pasta": _launch({"net": "pasta"}, "a network was connected"),
     "slirp4netns": _launch({"net": "slirp4netns"}, "a network was connected"),

@@ -35,8 +35,9 @@ _CAUSES: dict[str, tuple[str, ...]] = {
     "libseccomp": (),
     "tun": (),
 }
-# Either does: one that works makes up for the other.
-_EITHER = {"pasta": "slirp4netns", "slirp4netns": "pasta"}
+# Either does: one that works makes up for the other. A bridge of the host is for root alone, and
+# few hosts have one: commands can be connected with each other without it.
+_EITHER = {"pasta": "slirp4netns", "slirp4netns": "pasta", "veth": "shared-network"}
 
 
 class Trouble(Record):
