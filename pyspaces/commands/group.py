@@ -29,16 +29,22 @@ COMMANDS = {
     "network": "Create, list and remove networks that commands share.",
     "profile": "List and show profiles, which are settings in files.",
     "drop": "Release namespaces that are bound to files.",
+    "translate": "Print our command line for one of bwrap, unshare, nsenter or podman.",
+    "as": "Do what bwrap, unshare or nsenter would do with the same words.",
     "completion": "Print or install the completion script for a shell.",
 }
+# `as` cannot be the name of a module, nor `list` that of a command.
+_MODULES = {"as": "as_"}
+_NAMES = {"as": "as_", "list": "list_"}
 
 # What other programs call them, and what to write.
 _OTHERS = {
     "ls": "list",
-    **dict.fromkeys(("attach", "exec", "join", "nsenter"), "enter NAME -- COMMAND"),
+    **dict.fromkeys(("attach", "exec", "join"), "enter NAME -- COMMAND"),
     **dict.fromkeys(("delete", "down", "end", "kill", "rm", "terminate"), "stop NAME"),
     **dict.fromkeys(("release", "umount"), "drop FILE"),
-    **dict.fromkeys(("bwrap", "create", "spawn", "start", "unshare", "up"), "run -- COMMAND"),
+    **dict.fromkeys(("create", "spawn", "start", "up"), "run -- COMMAND"),
+    **{name: f"as {name}" for name in ("bwrap", "nsenter", "unshare")},
     **dict.fromkeys(("shell", "sh", "bash"), "run --all"),
     **dict.fromkeys(("doctor", "info", "test"), "check"),
     "inspect": "list --json",
@@ -59,8 +65,8 @@ class LazyGroup(Group):
         """Import and return a command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pyspaces.commands.{cmd_name}")
-        command = getattr(module, "list_" if cmd_name == "list" else cmd_name)
+        module = importlib.import_module(f"pyspaces.commands.{_MODULES.get(cmd_name, cmd_name)}")
+        command = getattr(module, _NAMES.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
         command.short_help = COMMANDS[cmd_name]
         return command

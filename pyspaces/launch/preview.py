@@ -30,7 +30,7 @@ def text(plan: Plan, same: Equivalent) -> str:
     """Return the whole preview: what would happen, and the unshare(1) command that is the same."""
     lines = [*happenings(plan), ""]
     if same.words:
-        lines.append(f"equivalent: {_join(same.words)}")
+        lines.append(f"equivalent: {joined(same.words)}")
     lines += [f"no equivalent: {reason}" for reason in same.missing]
     return "".join(f"{visible(line)}\n" for line in lines)
 
@@ -60,7 +60,7 @@ def happenings(plan: Plan) -> Iterator[str]:
         yield "become process 1, and start the command beneath it"
     yield from (step.text(plan) for step in own)
     stays = f"keep the namespaces until they are released: pyspaces stop {plan.existing.name}"
-    yield stays if plan.existing.hold else f"{EXECUTE}: {_join(plan.command)}"
+    yield stays if plan.existing.hold else f"{EXECUTE}: {joined(plan.command)}"
 
 
 def _rest(plan: Plan) -> Iterator[str]:
@@ -126,7 +126,8 @@ def _environment(changes: Environment) -> Iterator[str]:
             yield f"{verb} {_quote(word)}"
 
 
-def _join(words: Iterable[str]) -> str:
+def joined(words: Iterable[str]) -> str:
+    """Return words as one line that a shell takes apart again."""
     return " ".join(_quote(word) for word in words)
 
 
