@@ -65,8 +65,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _explain(error: SpaceError, arguments: Sequence[str]) -> None:
     """Add what the command line shows about an error for which it may be wrong."""
-    # A report is about the launch, unless there was no such command.
-    if error.report and error.exit_status != status.NOT_FOUND:
+    # A report is about the launch, unless there was no such command; or -i was meant otherwise.
+    refused = error.report and error.exit_status != status.NOT_FOUND
+    if refused and not {"-it", "-ti"} & {*arguments}:
         return
     try:
         from pyspaces.commands import mistakes

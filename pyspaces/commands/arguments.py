@@ -25,7 +25,7 @@ _GENERAL = {
     **dict.fromkeys(("--dry-run", "--json", "-v", "--verbose", "--debug"), 0),
 }
 _FILES = tuple(f"--{name}-file" for name in namespaces.NAMES)
-_TARGETS = ("-t", "--target", "--join", *_FILES)
+TARGETS = ("-t", "--target", "--join", *_FILES)
 _MOST = 4 << 20  # bytes
 
 
@@ -44,7 +44,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         if words[0].partition("=")[0] == OPTION:
             found += _words_of(_taken(words), counts)
         elif size := length_of(words[0], counts):
-            may_be_target &= words[0].partition("=")[0] not in _TARGETS
+            may_be_target &= words[0].partition("=")[0] not in TARGETS
             found += words[:size]
             del words[:size]
         elif may_be_target and words[0][:1] != "-":  # options follow it, too

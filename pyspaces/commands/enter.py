@@ -5,7 +5,13 @@ from __future__ import annotations
 import click
 
 from pyspaces.commands import entering
-from pyspaces.commands.options import GroupedCommand, common_params, general_options, options_for
+from pyspaces.commands.options import (
+    GroupedCommand,
+    common_params,
+    general_options,
+    options_for,
+    rewritten,
+)
 from pyspaces.commands.run import EPILOG, callback, complete_command
 from pyspaces.commands.targets import complete_target
 from pyspaces.feature import NAMESPACES, SETUP
@@ -30,6 +36,7 @@ class EnterCommand(GroupedCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Turn the first word into --target if no option says what to enter."""
+        args = rewritten(ctx, args)
         try:
             values, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:

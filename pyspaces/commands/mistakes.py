@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pyspaces.errors import SpaceError
 
 _NO_COMMAND = "no command given"
+_NOT_INTERACTIVE = (
+    "-i is --ipc here, which needs --user; standard input is passed on in any case, and -t alone"
+    " gives a terminal"
+)
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
 
@@ -67,6 +71,10 @@ def explain(error: SpaceError, words: Sequence[str]) -> None:
     if not words or words[0] not in words_of.COMMANDS:
         return
     line = Line(words[0], words[1:])
+    if error.report and error.exit_status != status.NOT_FOUND:
+        if {"-it", "-ti"} & {word for word, *_ in line.options}:
+            error.hint = _NOT_INTERACTIVE
+        return
     if error.exit_status != status.NOT_FOUND:
         error.message = _as_typed(error.message, line)
         error.details = tuple(_as_typed(detail, line) for detail in error.details)

@@ -166,9 +166,9 @@ class GroupedCommand(Command):
     allow_interspersed_args = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options, and make errors name the command."""
+        """Parse the options, those of other tools too, and make errors name the command."""
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, rewritten(ctx, args))
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
@@ -204,6 +204,15 @@ class GroupedCommand(Command):
         """Return the heading of an option in --help."""
         setting = settings.BY_NAME.get(option.name or "")
         return setting.group if setting else GENERAL
+
+
+def rewritten(ctx: click.Context, args: list[str]) -> list[str]:
+    """Return the words of a line with ours in the place of those of other tools."""
+    if ctx.resilient_parsing:  # of completion, which has no errors
+        return args
+    from pyspaces.commands.words import aliases  # which many lines of click's do without
+
+    return aliases.rewritten(str(ctx.command.name), args)
 
 
 def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Options of other tools that mean nothing here, or something else: what to write instead.
+
+Data. For each option, whose it is, and the hint of the error; `ON_ENTER` has those that differ for
+`enter`. An option that is in here must not be one of ours.
+"""
+
+from __future__ import annotations
+
+BWRAP, UNSHARE, NSENTER = "bubblewrap", "unshare", "nsenter"
+PODMAN, FIREJAIL = "podman", "firejail"
+
+_SELINUX = "labels of SELinux are not set here; runcon(1) sets one"
+_BINFMT = "mount -t binfmt_misc inside does it"
+_ENGINE = "leave it out: there is no engine that keeps containers"
+
+ANSWERS: dict[str, tuple[str, str]] = {
+    "--unshare-user-try": (BWRAP, "write --user, which fails if it cannot be had"),
+    "--unshare-cgroup-try": (BWRAP, "write --cgroup, which fails if it cannot be had"),
+    "--userns": (
+        f"{BWRAP}'s and {PODMAN}",
+        "write --join user=/proc/self/fd/FD for a descriptor, --map-current for keep-id, and"
+        " nothing for host",
+    ),
+    "--userns2": (BWRAP, "write --no-nested-users to prevent user namespaces inside"),
+    "--pidns": (BWRAP, "write --join pid=/proc/self/fd/FD"),
+    "--json-status-fd": (BWRAP, "write --status-fd FD; its objects are in pyspaces-run(1)"),
+    "--exec-label": (BWRAP, _SELINUX),
+    "--file-label": (BWRAP, _SELINUX),
+    "--level-prefix": (BWRAP, "leave it out"),
+    "--owner": (UNSHARE, "leave it out: the owner is the caller"),
+    "--mount-binfmt": (UNSHARE, _BINFMT),
+    "--load-interp": (UNSHARE, _BINFMT),
+    "--detach": (PODMAN, "put & behind the line, and --name NAME for `pyspaces stop`"),
+    "-d": (PODMAN, "put & behind the line, and --name NAME for `pyspaces stop`"),
+    "--privileged": (
+        PODMAN,
+        "leave it out: root inside has all capabilities unless --cap-drop is given",
+    ),
+    "--env-file": (PODMAN, "write --setenv VAR VALUE for each line of the file"),
+    "--entrypoint": (PODMAN, "write the command behind the options"),
+    "--shm-size": (PODMAN, "write --size SIZE --tmpfs /dev/shm"),
+    "--sysctl": (PODMAN, "write to /proc/sys inside"),
+    "--group-add": (PODMAN, "write --groups GROUP,GROUP..."),
+    "--memory-swap": (PODMAN, "write --swap SIZE, which is what comes on top of --memory"),
+    "--cpu-shares": (PODMAN, "write --cpus N"),
+    "--cpu-quota": (PODMAN, "write --cpus N"),
+    "--rootfs": (PODMAN, "write --root DIR"),
+    "--publish-all": (PODMAN, "write --publish OUTSIDE:INSIDE for each port"),
+    "--restart": (PODMAN, _ENGINE),
+    "--label": (PODMAN, _ENGINE),
+    "--pull": (PODMAN, _ENGINE),
+    "--platform": (PODMAN, _ENGINE),
+    "--replace": (PODMAN, _ENGINE),
+    "--stop-timeout": (PODMAN, "give `pyspaces stop` a time"),
+    "--private": (FIREJAIL, 'write --tmpfs "$HOME"'),
+    "--private-home": (FIREJAIL, 'write --tmpfs "$HOME", then --bind for each file of it'),
+    "--private-bin": (FIREJAIL, "write --allow-exec PATH"),
+    "--private-etc": (FIREJAIL, "write --mask PATH for each file of /etc"),
+    "--noprofile": (FIREJAIL, "leave it out: there are no profiles by the name of a program"),
+    "--noroot": (FIREJAIL, "write --user --map-current"),
+    "--shell": (FIREJAIL, "write the shell as the command"),
+    "--whitelist": (FIREJAIL, "write --host-ro, then --bind PATH PATH"),
+    "--noblacklist": (FIREJAIL, "leave it out: nothing is hidden unless --mask is given"),
+    "--nosound": (FIREJAIL, "write --mask for the sockets in $XDG_RUNTIME_DIR"),
+    "--x11": (FIREJAIL, "an X server of its own has to be started before"),
+    "--appimage": (FIREJAIL, "run the file as the command"),
+}
+ON_ENTER: dict[str, tuple[str, str]] = {
+    "--wd": (NSENTER, "write --workdir DIR, a path inside, or --root for the target's own"),
+    "--follow-context": (NSENTER, _SELINUX),
+    "-Z": (NSENTER, _SELINUX),
+    "--user-parent": (NSENTER, "leave it out: an owner is entered where that is necessary"),
+    "--net-socket": (NSENTER, "write --net-file FILE, or give a process"),
+    "-N": (NSENTER, "write --net-file FILE, or give a process"),
+    "-e": (
+        f"{NSENTER}'s and {PODMAN}",
+        "write --env-of-target for nsenter's, --setenv VAR VALUE for podman's",
+    ),
+    "--env": (
+        f"{NSENTER}'s and {PODMAN}",
+        "write --env-of-target for nsenter's, --setenv VAR VALUE for podman's",
+    ),
+    "--detach": (PODMAN, "put & behind the line"),
+    "-d": (PODMAN, "put & behind the line"),
+    "--privileged": (PODMAN, "leave it out: root inside has all capabilities"),
+    "--env-file": (PODMAN, "write --setenv VAR VALUE for each line of the file"),
+    "--detach-keys": (PODMAN, "leave it out: a command is not detached"),
+}
+NOT_INTERACTIVE = "standard input is passed on in any case; for a terminal, write -t"

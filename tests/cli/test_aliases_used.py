@@ -1,0 +1,51 @@
+"""Options of other tools on our own command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from conftest import Run
+
+
+@pytest.mark.needs("userns", "pidns", "netns")
+def test_words_of_other_tools_work_in_ours(pyspaces: Run) -> None:
+    script = 'id -u; echo "$$ $A $PWD"; ls /proc/sys/net/ipv4/conf'
+    words = "--unshare-all --uid 0 -e A=b --chdir / --rm --fork"
+    done = pyspaces("run", *words.split(), "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, "0\n1 b /\nall\ndefault\nlo\n")
+    done = pyspaces("run", "--map-root-user", "--volume", "/usr:/mnt:ro", "ls", "/mnt/bin/env")
+    assert (done.returncode, done.stdout) == (0, "/mnt/bin/env\n")
+    assert pyspaces("check", "--map-root-user", "--unshare-uts").returncode == 0
+    assert pyspaces("run", "-V").stdout.startswith("pyspaces ")
+    # Hidden: from --help and from completion.
+    assert "--map-root-user" not in pyspaces("run", "--help").stdout
+    variables = {"_PYSPACES_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    shown = pyspaces(env={**os.environ, **variables, "COMP_WORDS": "pyspaces run --map-r"}).stdout
+    assert shown.split() == ["plain,--map-root"]
+
+
+@pytest.mark.as_ordinary
+def test_the_terminal_of_podman_is_explained_where_it_fails(pyspaces: Run) -> None:
+    done = pyspaces("run", "-it", "ls")
+    assert done.returncode == 125
+    assert "hint: -i is --ipc here, which needs --user; " in done.stderr
+    assert "-t alone gives a terminal" in done.stderr
+    # Not where it belongs to the command.
+    assert "--ipc here" not in pyspaces("run", "--uts", "--", "ls", "-it").stderr
+
+
+def test_a_launch_loads_no_words_of_others() -> None:
+    code = (
+        "import sys; sys.argv = ['pyspaces', 'run', '--no-such']\n"
+        "from pyspaces import cli\n"
+        "print(cli.main(['run', '--umask', '022', '--bind-fd', 'x', '/x', 'true']))\n"
+        "print([name for name in sys.modules if 'commands.words' in name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "[]"
