@@ -30,6 +30,11 @@ def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
     command = command or mapping.get("command", ())
     if not command and not mapping.get("hold"):
         command = default_command()
+    if mapping.get("mounts") and sys.stderr is not None and sys.stderr.isatty():
+        from pyspaces.commands.words import moot  # which few launches have a use for
+
+        if text := moot.warning(mapping):
+            tell(f"warning: {visible(text)}")
     return reading.plan_from({**mapping, "command": command})
 
 

@@ -1,4 +1,4 @@
-"""Options of other tools on our own command line."""
+"""Options of other tools on our own command line, and the warning about their binds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from conftest import SCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from conftest import Run
+    from terminal import Shell
 
 
 @pytest.mark.needs("userns", "pidns", "netns")
@@ -49,3 +51,17 @@ def test_a_launch_loads_no_words_of_others() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "[]"
+
+
+@pytest.mark.needs("userns")
+def test_binds_without_a_root_of_their_own_are_told_on_a_terminal(
+    shell: Shell, pyspaces: Run
+) -> None:
+    words = "run --user --bind /usr /usr true"
+    assert pyspaces(*words.split()).stderr == ""
+    shell.type(f"{SCRIPT} {words}\n".encode())
+    shell.expect(b"warning: --bind /usr /usr changes nothing: ")
+    shell.expect(b"`pyspaces as bwrap ...`")
+    shell.tells_status(0)
+    shell.type(f"{SCRIPT} run --user --empty-root --bind / / true; echo en'd'\n".encode())
+    assert b"warning" not in shell.expect(b"end\r\n")
