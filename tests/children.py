@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import AnyStr
 
+import pytest
 from conftest import processes_of
+
+from pyspaces import cli
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,3 +43,10 @@ def names_below(pid: int) -> set[str]:
     for child in processes_of(pid):
         found |= {program_of(child)} | names_below(child)
     return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run a command line that launches nothing, in this process; return what it tells."""
+    code = cli.main(words)
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.needs("userns", "pidns")
-OFTEN = pytest.mark.parametrize("times", [2, pytest.param(13, marks=pytest.mark.stress)])
+OFTEN = pytest.mark.parametrize("times", [1, pytest.param(13, marks=pytest.mark.stress)])
 
 # What it has loaded makes its way out longer, with its handlers down.
 PYTHON = """

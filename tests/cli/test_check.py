@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -47,7 +48,9 @@ def rows_of(text: str) -> dict[str, Any]:
     return {row["name"]: row for row in data["rows"]} | {"host": data["host"]}
 
 
+@functools.cache
 def check(*around: str) -> dict[str, Any]:
+    """Check behind these words, once for all tests."""
     done = outcome([*around, SCRIPT, "check", "--json"])
     works = json.loads(done.stdout)["verdict"]["answer"] == "yes"
     assert done.returncode == (0 if works else 1), done.stderr

@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
-def in_bash(line: str, cwd: Path | None = None) -> set[str]:
-    """Complete the last word of `line` through the function that our script gives to bash."""
-    words = line.split(" ")
-    quoted = " ".join(f"'{word}'" for word in words)
+def in_bash(*lines: str) -> list[set[str]]:
+    """Complete the last word of each line through the function that our script gives to bash."""
     script = f"""
+        compopt() {{ echo compopt $*; }}
         eval "$({SCRIPT} completion bash)"
-        COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1} COMP_LINE='{line}' COMP_POINT={len(line)}
-        $(complete -p pyspaces | sed 's/.*-F \\([^ ]*\\).*/\\1/') pyspaces
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-        compopt() {{ :; }}
+        function=$(complete -p pyspaces | sed 's/.*-F \\([^ ]*\\).*/\\1/')
     """
-    done = outcome(
-        ["bash", "--norc", "-c", f"compopt() {{ echo compopt $*; }}; {script}"],
-        check=True,
-        cwd=cwd,
-        env={"PATH": PATH, "HOME": "/"},
-    )
-    return set(done.stdout.split("\n")) - {""}
+    for line in lines:
+        words = line.split(" ")
+        quoted = " ".join(f"'{word}'" for word in words)
+        script += f"""
+            COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1} COMPREPLY=()
+            COMP_LINE='{line}' COMP_POINT={len(line)}
+            $function pyspaces
+            printf '%s\\n' "${{COMPREPLY[@]}}" "end of line"
+        """
+    done = outcome(["bash", "--norc", "-c", script], check=True, env={"PATH": PATH, "HOME": "/"})
+    return [set(part.split("\n")) - {""} for part in done.stdout.split("end of line\n")[:-1]]
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+@pytest.mark.needs("bash", "unshare")
+def test_words_in_bash() -> None:
+    rows: tuple[tuple[str, set[str]], ...] = (
         ("pyspaces r", {"run"}),
         ("pyspaces completion ", {"bash", "zsh", "fish"}),
         ("pyspaces run --map-u", {"--map-uid"}),
@@ -58,42 +58,33 @@ def in_bash(line: str, cwd: Path | None = None) -> set[str]:
         ("pyspaces list --tree --tree", set()),
         ("pyspaces list --tree ow", set()),
         ("pyspaces list --tree --ou", {"--ours", "--output"}),
-    ],
-)
-@pytest.mark.needs("bash", "unshare")
-def test_words_in_bash(line: str, expected: set[str]) -> None:
-    assert in_bash(line) == expected
+    )
+    assert in_bash(*(line for line, _ in rows)) == [expected for _, expected in rows]
 
 
 @pytest.mark.needs("bash")
-@pytest.mark.parametrize(
-    "line", ["pyspaces run --user -- ls fi", "pyspaces run --user ls -l -- fi", "pyspaces run ./fi"]
-)
-def test_the_arguments_of_the_command_are_files_in_bash(line: str) -> None:
-    assert "compopt -o default" in in_bash(line)
-
-
-@pytest.mark.needs("bash")
-def test_workdir_is_a_directory_in_bash() -> None:
-    assert "compopt -o dirnames" in in_bash("pyspaces run --workdir /")
+def test_the_arguments_of_the_command_are_files_in_bash() -> None:
+    lines = ("run --user -- ls fi", "run --user ls -l -- fi", "run ./fi", "run --workdir /")
+    *files, workdir = in_bash(*(f"pyspaces {line}" for line in lines))
+    assert all("compopt -o default" in told for told in files)
+    assert "compopt -o dirnames" in workdir
 
 
 @pytest.mark.needs("fish")
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_words_in_fish(tmp_path: Path) -> None:
+    rows = (
         ("pyspaces ru", {"run"}),
         ("pyspaces run --map-u", {"--map-uid"}),
         ("pyspaces run --share net,p", {"net,pid"}),
         ("pyspaces run --user -- unshar", {"unshare"}),
-    ],
-)
-def test_words_in_fish(line: str, expected: set[str], tmp_path: Path) -> None:
-    script = f"{SCRIPT} completion fish | source; complete --do-complete '{line}'"
-    done = outcome(
-        ["fish", "--no-config", "-c", script], check=True, env={"PATH": PATH, "HOME": str(tmp_path)}
     )
-    assert {row.split("\t")[0] for row in done.stdout.splitlines()} == expected
+    script = f"{SCRIPT} completion fish | source"
+    for line, _ in rows:
+        script += f"; complete --do-complete '{line}'; echo end of line"
+    environment = {"PATH": PATH, "HOME": str(tmp_path)}
+    done = outcome(["fish", "--no-config", "-c", script], check=True, env=environment)
+    for told, (_, expected) in zip(done.stdout.split("end of line\n"), rows, strict=False):
+        assert {row.split("\t")[0] for row in told.splitlines()} == expected
 
 
 @pytest.mark.needs("zsh")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import refused
 from conftest import IS_ROOT, SCRIPT, outcome, without
 
 from pyspaces.features.ids import accounts
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.needs("userns")
 UID, GID = os.geteuid(), os.getegid()
 # Who and where a command is. Not through /proc/self/ns of the kernel's pid 1: readlink is enough.
 FACTS = """
-cat /proc/self/uid_map; echo; cat /proc/self/gid_map; echo; cat /proc/self/setgroups
+cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
 grep -E '^(Uid|Gid|Groups|Cap...):' /proc/self/status
-cd /proc/self/ns && for name in *; do echo "$name $(readlink "$name")"; done
+cd /proc/self/ns && echo * && exec readlink *
 """
 
 
@@ -33,31 +34,27 @@ def facts(words: list[str]) -> str:
     """Run a command; return what it says of itself, each namespace as new or shared."""
     done = outcome(words, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), words
-    lines = []
-    for line in done.stdout.splitlines():
-        name, _, link = line.partition(" ")
-        if name in os.listdir("/proc/self/ns"):
-            shared = os.readlink(f"/proc/self/ns/{name}") == link
-            lines.append(f"{name} {'shared' if shared else 'new'}")
-        else:
-            lines.append(line)
-    return "\n".join(lines)
+    lines = done.stdout.splitlines()
+    count = sum(":[" in line for line in lines)
+    names, links = lines[-count - 1].split(), lines[-count:]
+    assert set(names) == set(os.listdir("/proc/self/ns"))
+    told = lines[: -count - 1]
+    for name, link in zip(names, links, strict=True):
+        shared = os.readlink(f"/proc/self/ns/{name}") == link
+        told.append(f"{name} {'shared' if shared else 'new'}")
+    return "\n".join(told)
 
 
 EQUAL = [
     [],
-    ["--uts", "--ipc", "--user"],
-    ["--user", "--pid", "--mount"],
-    ["--user", "--net", "--no-loopback"],
+    ["--user", "--uts", "--ipc", "--net", "--no-loopback", "--setgroups", "deny"],
     ["--all", "--share", "net,time", "--workdir", "/"],
     ["--map-current"],
-    ["--user", "--setgroups", "deny"],
     ["--map-uid", f"5,{UID},1", "--map-gid", f"6,{GID},1"],
     ["--map-uid", f"5,{UID},1", "--map-gid", f"6,{GID},1", "--keep-caps"],
     ["--map-uid", "none"],
     ["--map-gid", "none", "--setgroups", "deny"],
-    ["--user", "--propagation", "slave"],
-    ["--user", "--pid", "--mount", "--kill-child", "TERM"],
+    ["--user", "--pid", "--mount", "--propagation", "slave", "--kill-child", "TERM"],
     ["--user", "--pid", "--mount", "--no-kill-child"],
     ["--user", "--no-fork"],
     ["--user", "--pid", "--mount-proc", "--propagation", "unchanged"],
@@ -144,16 +141,18 @@ def test_and_for_clocks(pyspaces: Run) -> None:
         (["-M", "1 70000 1,2 70002 1"], "uid_map: unshare(1) before 2.40 takes one range only"),
     ],
 )
-def test_what_unshare_cannot_do_is_named(pyspaces: Run, options: list[str], reason: str) -> None:
+def test_what_unshare_cannot_do_is_named(
+    capsys: pytest.CaptureFixture[str], options: list[str], reason: str
+) -> None:
     if (
         reason.startswith(("uid_map", "gid_map", "setgroups"))
         and ("one range" in reason) == IS_ROOT
     ):
         pytest.skip("the rule of another user")
-    done = pyspaces("run", "--dry-run", "--user", *options, "--", "true")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"\nno equivalent: {reason}" in done.stdout
-    assert "\nequivalent:" not in done.stdout
+    code, output, told = refused(capsys, "run", "--dry-run", "--user", *options, "--", "true")
+    assert (code, told) == (0, "")
+    assert f"\nno equivalent: {reason}" in output
+    assert "\nequivalent:" not in output
 
 
 @pytest.mark.needs("proc", "timens")
@@ -275,23 +274,18 @@ def test_what_is_printed_is_one_line_that_a_terminal_can_show(pyspaces: Run) -> 
     assert done.stdout == "".join(f"{word}|" for word in words[2:])
 
 
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
+def test_other_options_are_refused_beside_a_plan(pyspaces: Run) -> None:
+    plan = written(pyspaces, "--", "echo", "ran")
+    for options, word in (
         (["--user"], "--user"),
         (["--no-loopback"], "--loopback"),
         (["--hostname", "a"], "--hostname"),
         (["--setenv", "A", "B"], "--setenv"),
         (["--clearenv"], "--clearenv"),
-    ],
-)
-def test_other_options_are_refused_beside_a_plan(
-    pyspaces: Run, options: list[str], word: str
-) -> None:
-    plan = written(pyspaces, "--", "echo", "ran")
-    done = pyspaces("run", *options, "--plan", "-", input=plan)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"plan: cannot be combined with {word}\n" in done.stderr
+    ):
+        done = pyspaces("run", *options, "--plan", "-", input=plan)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"plan: cannot be combined with {word}\n" in done.stderr
 
 
 def test_json_is_no_option_of_its_own(pyspaces: Run) -> None:
@@ -356,13 +350,20 @@ def test_wrong_usage_is_wrong_in_a_dry_run_too(pyspaces: Run) -> None:
         ),
     ],
 )
-def test_a_plan_of_the_wrong_shape_is_refused(pyspaces: Run, text: str, fault: str) -> None:
-    done = pyspaces("run", "--plan", "-", input=text)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"plan: standard input: {fault}" in done.stderr
+def test_a_plan_of_the_wrong_shape_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, fault: str
+) -> None:
+    file = tmp_path / "plan"
+    file.write_text(text)
+    code, output, told = refused(capsys, "run", "--plan", str(file))
+    assert (code, output) == (2, "")
+    assert f"plan: {file}: {fault}" in told
 
 
 def test_a_plan_that_contradicts_itself_is_refused(pyspaces: Run) -> None:
+    done = pyspaces("run", "--plan", "-", input="{")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "plan: standard input: is not JSON" in done.stderr
     text = json.dumps(
         {
             "version": 2,

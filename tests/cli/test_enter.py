@@ -193,16 +193,20 @@ def test_verbose_tells_what_is_joined(pyspaces: Run, box: str) -> None:
 @pytest.mark.needs("userns", "bash")
 def test_names_and_pids_are_completed(box: str) -> None:
     pid = str(pid_of(box))
-    assert box in in_bash("pyspaces enter ")
-    assert in_bash(f"pyspaces enter {box[:-1]}") >= {box}
-    assert pid in in_bash(f"pyspaces enter {pid}")
-    assert box in in_bash("pyspaces enter -t test-")
-    assert box in in_bash("pyspaces stop test-")
-    assert pid in in_bash(f"pyspaces list -p {pid}")
-    assert "unshare" in in_bash(f"pyspaces enter {box} unshar")
-    assert "unshare" in in_bash(f"pyspaces enter {box} -- unshar")
-    assert in_bash(f"pyspaces enter {box} --env-o") == {"--env-of-target"}
-    assert "net=" in in_bash("pyspaces run --join n")
+    rows = (
+        ("pyspaces enter ", box),
+        (f"pyspaces enter {box[:-1]}", box),
+        (f"pyspaces enter {pid}", pid),
+        ("pyspaces enter -t test-", box),
+        ("pyspaces stop test-", box),
+        (f"pyspaces list -p {pid}", pid),
+        (f"pyspaces enter {box} unshar", "unshare"),
+        (f"pyspaces enter {box} -- unshar", "unshare"),
+        (f"pyspaces enter {box} --env-o", "--env-of-target"),
+        ("pyspaces run --join n", "net="),
+    )
+    for told, (line, word) in zip(in_bash(*(line for line, _ in rows)), rows, strict=True):
+        assert word in told, line
 
 
 @pytest.mark.needs("userns")

@@ -146,15 +146,14 @@ def test_names_are_completed() -> None:
             assert f"plain,{found}\n" in outcome([SCRIPT], env=env, check=True).stdout
 
 
-@pytest.mark.parametrize("word", ["--net={}", "--join net={}"])
-@pytest.mark.parametrize("what", ["name", "pid", "path"])
-def test_the_network_of_another_is_shared(word: str, what: str) -> None:
+def test_the_network_of_another_is_shared() -> None:
     name = f"{os.getpid()}-box"
     with box("--name", name, "--", "sleep", "1000") as running:
         pid = running.record["pid"]
-        place = {"name": name, "pid": str(pid), "path": f"/proc/{pid}/ns/net"}[what]
-        inside = run("run", *word.format(place).split(), "--", "readlink", "/proc/self/ns/net")
-    assert inside == f"net:[{running.record['namespaces']['net']}]\n"
+        for place in (name, str(pid), f"/proc/{pid}/ns/net"):
+            for words in ([f"--net={place}"], ["--join", f"net={place}"]):
+                inside = run("run", *words, "--", "readlink", "/proc/self/ns/net")
+                assert inside == f"net:[{running.record['namespaces']['net']}]\n", words
 
 
 def test_a_file_with_the_name_of_none_is_joined_by_its_name(tmp_path: Path) -> None:

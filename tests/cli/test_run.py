@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from children import refused
 from conftest import SCRIPT, outcome
 from terminal import Screen
 
@@ -126,11 +127,10 @@ def test_no_command_without_a_terminal_is_wrong_usage(pyspaces: Run) -> None:
         (["--workdir", "", "true"], "workdir: a path cannot be empty"),
     ],
 )
-def test_wrong_usage(pyspaces: Run, words: list[str], message: str) -> None:
-    done = pyspaces("run", *words)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stdout == ""
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    code, output, told = refused(capsys, "run", *words)
+    assert (code, output) == (2, "")
+    assert message in told
 
 
 def test_every_fault_is_told_at_once(pyspaces: Run) -> None:

@@ -234,6 +234,7 @@ def run_pyright(path: Path) -> list[str]:
     return [line.partition(" - ")[2] for line in done.stdout.splitlines() if " - " in line]
 
 
+@pytest.mark.stress
 def test_pyright_accepts_the_public_interface_and_knows_its_types(tmp_path: Path) -> None:
     assert run_pyright(Path(__file__)) == []
     file = tmp_path / "revealed.py"

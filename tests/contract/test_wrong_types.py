@@ -12,7 +12,7 @@ import math
 import multiprocessing
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -74,19 +74,41 @@ VALUES: dict[str, Any] = {
     "extent": Extent(inside="a", outside=None, count=[]),  # type: ignore[arg-type]
     "plan": Plan(command=("true",)),
 }
-values = pytest.mark.parametrize("value", list(VALUES.values()), ids=list(VALUES))
+one_value = pytest.mark.parametrize("value", list(VALUES.values()), ids=list(VALUES))
 # Where each value costs processes, a plain run has one of every kind.
 USUAL = (
     *("None", "True", "minus one", "five", "2**64", "endless", "half", "nan", "inf", "text", "NUL"),
     *("surrogate", "bytes", "object", "empty list", "list of texts", "itself", "dict", "generator"),
 )
-few_values = pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(value, id=name, marks=[] if name in USUAL else [pytest.mark.stress])
-        for name, value in VALUES.items()
-    ],
-)
+REST = tuple(name for name in VALUES if name not in USUAL)
+
+
+def values(test: Callable[[Any], None]) -> Callable[[], None]:
+    """Make a test of all values; where it fails, its output ends with the name of one."""
+
+    def whole() -> None:
+        _each(VALUES, test)
+
+    return whole
+
+
+def few_values(test: Callable[[Any], None]) -> Callable[[tuple[str, ...]], None]:
+    parts = [pytest.param(USUAL, id="usual"), pytest.param(REST, id="rest", marks=STRESS)]
+
+    @pytest.mark.parametrize("names", parts)
+    def whole(names: tuple[str, ...]) -> None:
+        _each(names, test)
+
+    return whole
+
+
+STRESS = pytest.mark.stress
+
+
+def _each(names: Iterable[str], test: Callable[[Any], None]) -> None:
+    for name in names:
+        print(name)
+        test(VALUES[name])
 
 
 def try_out(names: str | tuple[str, ...], use: Callable[[], object]) -> None:
@@ -128,7 +150,6 @@ def test_keywords_of_containers_and_contexts(value: Any) -> None:
             try_out(name, lambda use=use, name=name: use(**{name: value}))  # type: ignore[misc]
 
 
-@pytest.mark.crossed(1)
 @values
 def test_keywords_of_commands(value: Any) -> None:
     for name in sorted({*space.TAKEN, *space.REFUSED}):
@@ -144,12 +165,13 @@ def test_what_a_command_is_made_of(value: Any) -> None:
 
 
 @values
-@pytest.mark.parametrize("name", ["target", "args", "kwargs", "name", "daemon"])
-def test_what_a_process_is_made_of(name: str, value: Any) -> None:
-    if name == "name" and VALUES["endless"] is value:
-        pytest.skip("multiprocessing itself turns a name into text")
-    try_out(name, lambda: Container(**{name: value}))
-    try_out(name, lambda: Inject(os.getpid(), **{name: value}))
+def test_what_a_process_is_made_of(value: Any) -> None:
+    for name in ("target", "args", "kwargs", "name", "daemon"):
+        given = {name: value}
+        if name == "name" and VALUES["endless"] is value:
+            continue  # multiprocessing itself turns a name into text
+        try_out(name, lambda given=given: Container(**given))  # type: ignore[misc]
+        try_out(name, lambda given=given: Inject(os.getpid(), **given))  # type: ignore[misc]
 
 
 @values
@@ -238,7 +260,7 @@ class Cloned(multiprocessing.Process):
 
 @pytest.mark.crossed(1)
 @pytest.mark.needs("userns")
-@values
+@one_value
 @pytest.mark.parametrize("name", ["clone_flags", "uid_map", "gid_map", "map_zero", "proc"])
 def test_attributes_for_clone(name: str, value: Any) -> None:
     process = Cloned(target=len, args=("",))

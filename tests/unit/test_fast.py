@@ -166,7 +166,7 @@ def both(count: int) -> settings:
     return settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
 
 
-@both(8 * settings().max_examples)
+@both(4 * settings().max_examples)
 @given(lines("run"))
 @example(["--setenv", "A", "--", "--", "x"])
 @example(["--net", "user", "--net=x"])
@@ -177,7 +177,7 @@ def test_random_lines_of_run_are_read_as_click_reads_them_or_left(words: list[st
     check("run", words)
 
 
-@both(8 * settings().max_examples)
+@both(4 * settings().max_examples)
 @given(lines("enter"))
 @example(["--setenv", "A", "--", "box", "x"])
 @example(["--target=", "box", "x"])

@@ -175,16 +175,16 @@ def other(kind: Any, record: Record, name: str) -> Any:
     raise AssertionError(f"no sample for {name}: {kind}")
 
 
-@pytest.mark.parametrize("path", leaves(Plan(command=("a",))))
-def test_no_field_of_a_plan_is_silent(path: str) -> None:
+def test_no_field_of_a_plan_is_silent() -> None:
     """Set alone, it changes what is told, and is translated or named as untranslatable."""
-    plain = Plan(command=("a",), namespaces=NAMES, net=Net(loopback=path == "net.loopback"))
-    plan = with_other(plain, path)
-    assert "\n".join(preview.happenings(plan)) != "\n".join(preview.happenings(plain))
-    for caller in CALLERS:
-        before, after = equivalent.of(plain, caller), equivalent.of(plan, caller)
-        if path not in SAME_FOR_UNSHARE:
-            assert before != after, path
+    for path in leaves(Plan(command=("a",))):
+        plain = Plan(command=("a",), namespaces=NAMES, net=Net(loopback=path == "net.loopback"))
+        plan = with_other(plain, path)
+        assert preview.happenings(plan) != preview.happenings(plain), path
+        for caller in CALLERS:
+            before, after = equivalent.of(plain, caller), equivalent.of(plan, caller)
+            if path not in SAME_FOR_UNSHARE:
+                assert before != after, path
 
 
 # keep_groups: there is nothing to drop. life.in_place: unshare(1) does that by itself.
