@@ -83,7 +83,8 @@ def test_words_in_fish(tmp_path: Path) -> None:
         script += f"; complete --do-complete '{line}'; echo end of line"
     environment = {"PATH": PATH, "HOME": str(tmp_path)}
     done = outcome(["fish", "--no-config", "-c", script], check=True, env=environment)
-    for told, (_, expected) in zip(done.stdout.split("end of line\n"), rows, strict=False):
+    parts = done.stdout.split("end of line\n")[:-1]
+    for told, (_, expected) in zip(parts, rows, strict=True):
         assert {row.split("\t")[0] for row in told.splitlines()} == expected
 
 

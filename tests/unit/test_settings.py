@@ -289,8 +289,8 @@ def test_clocks(value: object) -> None:
 
 def test_a_clock_that_is_no_number_is_a_fault() -> None:
     assert faults(boottime="soon", monotonic="") == (
-        "boottime: 'soon' is not a number of seconds",
-        "monotonic: '' is not a number of seconds",
+        "boottime: 'soon' is not a number of seconds, or one with s, m, h or d",
+        "monotonic: '' is not a number of seconds, or one with s, m, h or d",
     )
 
 
