@@ -522,7 +522,7 @@ WITHIN = {
 @pytest.mark.crossed(1)
 @pytest.mark.needs("overlay", "pidns")
 @pytest.mark.parametrize("lacking", [(), (442,)], ids=str)
-@pytest.mark.parametrize("space", ["", "--user", "--user --pid"])
+@pytest.mark.parametrize("space", ["", "--user --pid"])
 @pytest.mark.parametrize("name", WITHIN)
 def test_a_launch_within(name: str, space: str, lacking: tuple[int, ...], tmp_path: Path) -> None:
     """/proc is as the kernel has it: with a read-only one, no id map could be written."""
