@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         ([*told, str(tmp_path)], f"overlay-diff: {tmp_path}: is not a regular file"),
         ([*told, ""], "overlay-diff: a path cannot be empty"),
         (["--user", "--overlay-diff", f"{tmp_path}/x"], "needs --tmp-overlay or --throwaway"),
-        (["-F", *told, f"{tmp_path}/x"], "no-fork: cannot be combined with --overlay-diff"),
+        (["-F", *told, f"{tmp_path}/x"], "-F: cannot be combined with --overlay-diff"),
     ]
     assert_refused(rows)
 
