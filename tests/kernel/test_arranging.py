@@ -179,7 +179,7 @@ def test_the_namespaces_are_all_that_are_new(
 def test_an_end_without_a_word_is_no_word(pyspaces: Run, tmp_path: Path, option: str) -> None:
     done = pyspaces("run", option, "0", "--", "touch", str(tmp_path / "ran"))
     assert (done.returncode, list(tmp_path.iterdir())) == (125, [])
-    what = f"{option[2:]}: 0: the other end was closed, and nothing was written"
+    what = f"{option}: 0: the other end was closed, and nothing was written"
     assert done.stderr == f"pyspaces: {what}\n"
 
 
@@ -201,10 +201,10 @@ def test_a_signal_ends_the_wait(
 def test_the_time_of_the_command_is_over(
     pipe: Callable[[], tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait, _ = pipe()
     command = ["touch", str(tmp_path / "ran")]
-    plan = settings.plan_from({"command": command, "block_fd": wait, "timeout": 0.1})
     for seconds in (0.2, 1, 10, 60):
+        wait, _ = pipe()  # which the launch closes
+        plan = settings.plan_from({"command": command, "block_fd": wait, "timeout": 0.1})
         monkeypatch.setattr(clock, "_SET_UP", seconds)
         with pytest.raises(SpaceError, match=r"command, 0\.1 s, was over") as caught:
             launch.start(plan)

@@ -190,7 +190,7 @@ def test_the_cgroup_of_a_target_and_one_of_its_own_exclude_each_other(pyspaces: 
     done = pyspaces("enter", str(os.getpid()), "--join-cgroup", "--pids", "5", "--", "true")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: pids: cannot be combined with --join-cgroup: the command has its own cgroup\n",
+        "pyspaces: --pids: cannot be combined with --join-cgroup: the command has its own cgroup\n",
     )
 
 
