@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from boxes import box, connect, is_free, is_refused
 from conftest import SCRIPT
+from usage import assert_refused
 
 pytestmark = pytest.mark.needs("userns", "netns")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -151,11 +152,8 @@ FAULTS = [
 ]
 
 
-def test_what_cannot_be_meant(pyspaces: Run) -> None:
-    for words, fault in FAULTS:
-        done = pyspaces("run", "--user", *words, *(() if "--hold" in words else ("--", "true")))
-        assert done.returncode == 2
-        assert fault in done.stderr
+def test_what_cannot_be_meant() -> None:
+    assert_refused([(("--user", *words), fault) for words, fault in FAULTS])
 
 
 def test_the_preview_names_the_numbers(pyspaces: Run) -> None:

@@ -297,7 +297,15 @@ for change in {list(changes)!r}:
 """
 
 
-def test_a_caller_that_has_changed_gets_a_new_server() -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("limits", "session", "no_new_privs"),
+        pytest.param(("nice", "affinity", "oom", "scheduling"), marks=pytest.mark.stress),
+    ],
+    ids=", ".join,
+)
+def test_a_caller_that_has_changed_gets_a_new_server(changes: tuple[str, ...]) -> None:
     text = """
     before, old = look(), servers()
     launch.use_server(False)
@@ -312,7 +320,7 @@ def test_a_caller_that_has_changed_gets_a_new_server() -> None:
     assert after == new[0] == look() != before, (before, after, new)
     assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
     """
-    assert facts_of(changed_one_by_one([*CHANGES.values()], text)) == ""
+    assert facts_of(changed_one_by_one([CHANGES[name] for name in changes], text)) == ""
 
 
 @pytest.mark.as_root
@@ -568,20 +576,22 @@ def test_a_forked_child_has_a_server_of_its_own() -> None:
     assert facts_of(text) == ""
 
 
-def grows(launches: int) -> tuple[int, int, int]:
-    """Return by how many KiB, descriptors and descriptors of ours a server has grown."""
+def grows(launches: int, wait_until: Callable[..., None]) -> tuple[int, int]:
+    """Return by how many KiB a server has grown, and by how many descriptors this process."""
 
-    def size() -> tuple[int, int, int]:
+    def size() -> tuple[int, int]:
+        # The last command may have ended before the server has closed all of it.
+        wait_until(lambda: len(os.listdir(f"/proc/{server}/fd")) == 5, "nothing else is open")
         rows = dict(
             line.split(":", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines()
         )
         resident = int(rows["RssAnon"].split()[0])
-        return resident, len(os.listdir(f"/proc/{server}/fd")), len(os.listdir("/proc/self/fd"))
+        return resident, len(os.listdir("/proc/self/fd"))
 
     if launches > 1000:
         signal.alarm(3600)  # on a machine with much else to do
     # Its heap settles within a thousand: 320 KiB between 50 and 1,000, nothing until 7,000.
-    for _ in range(max(50, launches // 10)):
+    for _ in range(max(20, launches // 10)):
         with start("true") as running:
             running.wait(60)
     (server,) = servers()
@@ -591,14 +601,14 @@ def grows(launches: int) -> tuple[int, int, int]:
             running.wait(60)
     after = size()
     assert servers() == [server]
-    return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+    return after[0] - before[0], after[1] - before[1]
 
 
 @pytest.mark.usefixtures("no_fork")
-@pytest.mark.parametrize("launches", [100, pytest.param(10_000, marks=pytest.mark.stress)])
-def test_a_server_does_not_grow(launches: int) -> None:
-    memory, theirs, ours = grows(launches)
-    assert (theirs, ours) == (0, 0)
+@pytest.mark.parametrize("launches", [40, pytest.param(10_000, marks=pytest.mark.stress)])
+def test_a_server_does_not_grow(launches: int, wait_until: Callable[..., None]) -> None:
+    memory, ours = grows(launches, wait_until)
+    assert ours == 0
     assert memory <= 256
 
 
@@ -607,7 +617,7 @@ def test_a_server_does_not_grow(launches: int) -> None:
 
 @pytest.mark.parametrize(
     ("megabytes", "threads", "served"),
-    [(0, 4, 0), (90, 1, 0), (90, 4, 1), (160, 1, 1)],
+    [(0, 4, 0), (90, 4, 1), (160, 1, 1)],
 )
 def test_size_and_threads_decide_where_nobody_else_does(
     megabytes: int, threads: int, served: int

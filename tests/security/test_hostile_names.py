@@ -109,7 +109,8 @@ def test_a_directory_that_is_not_ours_is_passed_over(shell: Shell, make: str, wh
 def test_and_names_are_refused(shell: Shell, make: str, why: str, words: str, what: str) -> None:
     done = shell(f"{make} && $S {words}")
     assert done.returncode == 125
-    assert done.stderr.startswith(f"pyspaces: name: box: {what}: /")
+    option = "--name" if "--name" in words else "name"
+    assert done.stderr.startswith(f"pyspaces: {option}: box: {what}: /")
     assert why in done.stderr
 
 

@@ -83,19 +83,19 @@ def test_how_a_helper_ended_is_known_whatever_the_caller_ignores() -> None:
         (
             ["run", "--user", "--status-file", "x", "--", "true"],
             2,
-            "pyspaces: status-file: x: the directory has been removed\n",
+            "pyspaces: --status-file: x: the directory has been removed\n",
         ),
         (
             ["run", "--user", "--pid-file", "./x", "--", "true"],
             2,
-            "pyspaces: pid-file: ./x: the directory has been removed\n",
+            "pyspaces: --pid-file: ./x: the directory has been removed\n",
         ),
         (
             ["run", "--user", "--workdir", "x", "--", "true"],
             125,
             "pyspaces: cannot change to the working directory: x: No such file or directory\n",
         ),
-        (["run", "--plan", "x"], 2, "pyspaces: plan: x: No such file or directory\n"),
+        (["run", "--plan", "x"], 2, "pyspaces: --plan: x: No such file or directory\n"),
         (["list", "--noheadings", "--output", "type", "--type", "user"], 0, None),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -15,6 +15,7 @@ import pytest
 from conftest import SCRIPT, outcome
 from hypothesis import given
 from hypothesis import strategies as st
+from usage import said
 
 from pyspaces.errors import SpaceError
 from pyspaces.visible import visible, visible_lines
@@ -39,6 +40,7 @@ def assert_harmless(*texts: str) -> None:
     for text in texts:
         for line in text.split("\n"):
             assert line.isprintable(), repr(line)
+            assert "\ufffd" not in line, repr(line)  # what was no text
             assert not line.startswith("pyspaces: all is well")
 
 
@@ -75,44 +77,41 @@ def test_an_error_is_as_many_lines_as_it_says() -> None:
 BOTH = ("".join(HOSTILE), "".join(HOSTILE[::-1]))
 
 
-@pytest.mark.crossed(1)
-@pytest.mark.parametrize("text", BOTH, ids=["", "reversed"])
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["run", "--", "/nonexistent/{}"],
-        ["run", "--verbose", "--report", "--", "true", "{}"],
-        ["run", "--debug", "--user", "--workdir", "/nonexistent/{}", "--", "true"],
-        ["run", "--user", "--root", "/nonexistent/{}", "--", "true"],
-        ["run", "--user", "--uts", "--hostname", "{}" * 70, "--", "true"],
-        ["run", "--user", "--name", "{}", "--", "true"],
-        ["run", "--user", "--bind", "/nonexistent/{}", "/x{}", "--", "true"],
-        ["run", "--map-uid", "{}", "--", "true"],
-        ["run", "--setuid", "{}", "--", "true"],
-        ["run", "--cap-drop", "{}", "--", "true"],
-        ["run", "--user", "--status-file", "/nonexistent/{}", "--", "true"],
-        ["run", "--user", "--pid-file", "/nonexistent/{}", "--", "true"],
-        ["run", "--plan", "/nonexistent/{}"],
-        ["run", "--user", "--uts", "--join", "net=/nonexistent/{}", "--", "true"],
-        ["run", "--keep", "net=/nonexistent/{}", "--net", "--user", "--", "true"],
-        ["run", "--{}"],
-        ["run", "--dry-run", "--user", "--workdir", "/{}", "--setenv", "A", "{}", "--", "{}"],
-        ["check", "--user", "--workdir", "/nonexistent/{}"],
-        ["enter", "/nonexistent/{}", "true"],
-        ["enter", "{}", "true"],
-        ["stop", "{}"],
-        ["drop", "/nonexistent/{}"],
-        ["list", "--type", "{}"],
-        ["list", "--pid", "{}"],
-        ["{}"],
-    ],
-    ids=lambda words: " ".join(words[:3]),
-)
-def test_every_command_shows_what_it_was_given(pyspaces: Run, words: list[str], text: str) -> None:
-    done = pyspaces(*(word.replace("{}", text) for word in words), errors="surrogateescape")
-    assert_harmless(done.stdout, done.stderr)
-    assert done.stdout + done.stderr
-    assert "--debug" in words or "Traceback" not in done.stderr
+LINES = [
+    ["run", "--", "/nonexistent/{}"],
+    ["run", "--verbose", "--report", "--", "true", "{}"],
+    ["run", "--debug", "--user", "--workdir", "/nonexistent/{}", "--", "true"],
+    ["run", "--user", "--root", "/nonexistent/{}", "--", "true"],
+    ["run", "--user", "--uts", "--hostname", "{}" * 70, "--", "true"],
+    ["run", "--user", "--name", "{}", "--", "true"],
+    ["run", "--user", "--bind", "/nonexistent/{}", "/x{}", "--", "true"],
+    ["run", "--map-uid", "{}", "--", "true"],
+    ["run", "--setuid", "{}", "--", "true"],
+    ["run", "--cap-drop", "{}", "--", "true"],
+    ["run", "--user", "--status-file", "/nonexistent/{}", "--", "true"],
+    ["run", "--user", "--pid-file", "/nonexistent/{}", "--", "true"],
+    ["run", "--plan", "/nonexistent/{}"],
+    ["run", "--user", "--uts", "--join", "net=/nonexistent/{}", "--", "true"],
+    ["run", "--keep", "net=/nonexistent/{}", "--net", "--user", "--", "true"],
+    ["run", "--{}"],
+    ["run", "--dry-run", "--user", "--workdir", "/{}", "--setenv", "A", "{}", "--", "{}"],
+    ["check", "--user", "--workdir", "/nonexistent/{}"],
+    ["enter", "/nonexistent/{}", "true"],
+    ["enter", "{}", "true"],
+    ["stop", "{}"],
+    ["drop", "/nonexistent/{}"],
+    ["list", "--type", "{}"],
+    ["list", "--pid", "{}"],
+    ["{}"],
+]
+
+
+def test_every_command_shows_what_it_was_given() -> None:
+    lines = [[word.replace("{}", text) for word in words] for text in BOTH for words in LINES]
+    for line, (_, told) in zip(lines, said(lines), strict=True):
+        assert_harmless(told)
+        assert told, line
+        assert "--debug" in line or "Traceback" not in told
 
 
 FAULTS = {
@@ -125,14 +124,17 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_plan_shows_its_keys_and_words(pyspaces: Run, tmp_path: Path, fault: str) -> None:
-    file, text = tmp_path / "plan", BOTH[0]
-    file.write_text(FAULTS[fault].replace("TEXT", json.dumps(f"/nonexistent/{text}")))
-    done = pyspaces("run", "--plan", str(file), errors="surrogateescape")
-    assert done.returncode == (127 if fault == "command" else 2)
-    assert_harmless(done.stdout, done.stderr)
-    assert done.stderr
+def test_a_plan_shows_its_keys_and_words(tmp_path: Path) -> None:
+    lines = []
+    for fault, plan in FAULTS.items():
+        for number, text in enumerate(HOSTILE):
+            file = tmp_path / f"{fault} {number}"
+            file.write_text(plan.replace("TEXT", json.dumps(f"/nonexistent/{text}")))
+            lines.append(["run", "--plan", str(file)])
+    for line, (code, told) in zip(lines, said(lines), strict=True):
+        assert code == (127 if "/command " in line[-1] else 2)
+        assert_harmless(told)
+        assert told
 
 
 # What they are called: another session may test the same at the same time.
