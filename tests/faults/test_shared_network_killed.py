@@ -24,7 +24,8 @@ def lab() -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("number", again(1, 10))
+@pytest.mark.stress
+@pytest.mark.parametrize("number", range(10))
 def test_a_list_while_networks_come_and_go(number: int) -> None:
     loop = 'for at in 1 2; do "$1" network create $2 && "$1" network remove $2 || exit; done'
     with contextlib.ExitStack() as stack:

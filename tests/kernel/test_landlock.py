@@ -30,7 +30,9 @@ AROUND = pytest.mark.parametrize(
     [
         pytest.param([], marks=pytest.mark.stress),  # as the next one, but for the fork
         ["--no-fork"],
-        pytest.param(["--user", "--pid"], marks=pytest.mark.needs("userns", "pidns")),
+        pytest.param(
+            ["--user", "--pid"], marks=[pytest.mark.needs("userns", "pidns"), pytest.mark.stress]
+        ),
         pytest.param(["--user", "--init"], marks=pytest.mark.needs("userns", "pidns")),
     ],
     ids=lambda words: "".join(words) or "plain",

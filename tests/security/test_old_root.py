@@ -26,7 +26,7 @@ WAYS = {
     "no setns": ([SETNS], ["user"]),
 }
 # Looked at beside the rest where there is time.
-RARE = ("a pid namespace", "no setns", *(("all there",) if IS_ROOT else ()))
+RARE = ("a pid namespace", "no setns", *(("all there", "no mount_setattr") if IS_ROOT else ()))
 # How many launches there are at least; `few` has each operation and each root, but not each pair.
 EXTENTS = {"few": 45, "all": 400}
 EXTENT = pytest.mark.parametrize("extent", ["few", pytest.param("all", marks=pytest.mark.stress)])

@@ -38,7 +38,13 @@ def holder_of(name: str) -> int:
     return int(row["pid"])
 
 
-@pytest.mark.parametrize("own_ids", [(), ("--map-current",)], ids=["root", "oneself"])
+@pytest.mark.parametrize(
+    "own_ids",
+    [
+        pytest.param((), id="root"),
+        pytest.param(("--map-current",), id="oneself", marks=pytest.mark.stress),
+    ],
+)
 def test_it_gets_into_no_other_namespace(own_ids: tuple[str, ...]) -> None:
     """Even with all capabilities in its own, and a look at the processes of the others."""
     with network() as name, server(name, "--hostname", "web") as running:
