@@ -82,6 +82,13 @@ def networks() -> Iterator[str]:
     yield from names()
 
 
+def profiles() -> Iterator[str]:
+    """Yield the names of the profiles of the project, of the user, and of this package."""
+    from pyspaces.settings.profiles import places
+
+    yield from sorted({found.name for found in places.everything([])})
+
+
 # What a value can be, by the word for it in --help; a new kind of value is a row here.
 VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "USER": users,
@@ -91,6 +98,7 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "NAME[:ACTION],...": system_calls,
     "NS=PATH|PID|NAME": names,
     "MODE|NAME": networks,
+    "NAME|FILE": profiles,
     "INTERFACE": interfaces,
     "IFACE": interfaces,
     "DEVICE": interfaces,

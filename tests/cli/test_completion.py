@@ -116,6 +116,7 @@ VALUES = [
     ("--kill-child SIGTE", "SIGTERM"),
     ("--seccomp-deny mkdir,@mou", "mkdir,@mount"),
     ("--seccomp-deny mkdir:EPE", "mkdir:EPERM"),
+    ("--profile untr", "untrusted"),
     ("--rlimit nofi", "nofile="),
     ("--unsetenv COMP_WOR", "COMP_WORDS"),
     ("--net=us", "--net=user"),
