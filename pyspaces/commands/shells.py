@@ -29,7 +29,7 @@ _pyspaces_completion() {
     before=${line##*[[:space:]]}
     before=${before%"$piece"}
     COMPREPLY=()
-    for answer in $(COMP_LINE=$line _PYSPACES_COMPLETE=bash_complete "$1"); do
+    while read -r answer; do
         kind=${answer%%,*}
         value=${answer#*,}
         case $kind in
@@ -37,7 +37,7 @@ _pyspaces_completion() {
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
         esac
-    done
+    done < <(COMP_LINE=$line _PYSPACES_COMPLETE=bash_complete "$1")
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=,:/] ]] && compopt -o nospace
     return 0
 }

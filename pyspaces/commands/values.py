@@ -144,7 +144,7 @@ def _found(
         call, _, last = last.partition(":")
         return [f"{before}{call}:{word}" for word in actions() if word.startswith(last)]
     values = (*_with_prefixes(kind, words, last), *VALUES.get(kind, tuple)())
-    found = [before + word for word in values if word.startswith(last) and word.isprintable()]
+    found = [before + word for word in values if word.startswith(last) and _plain(word)]
     if found or kind not in PATHS:
         return found
     return paths(before, last) if before else [CompletionItem(last, type=PATHS[kind])]
@@ -156,6 +156,11 @@ def _with_prefixes(kind: str, words: tuple[str, ...], last: str) -> tuple[str, .
     if not prefix or not last.startswith(prefix):
         return words
     return tuple(prefix + word.upper() for word in words if word != "all")
+
+
+def _plain(word: str) -> bool:
+    """Return whether a shell takes `word` as it is: it puts our answers on its line unquoted."""
+    return all(char.isalnum() or char in "@%+=:,./_-" for char in word)
 
 
 def paths(before: str, begun: str) -> list[str]:
@@ -170,4 +175,4 @@ def paths(before: str, begun: str) -> list[str]:
             )
     except OSError:
         return []
-    return [path for path in found if path.isprintable()]
+    return [path for path in found if _plain(path)]

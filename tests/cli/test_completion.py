@@ -137,9 +137,13 @@ def answered(*words: str) -> list[str]:
     return outcome([SCRIPT], env=around, check=True).stdout.split("\n")[1::3]
 
 
-def test_values() -> None:
+def test_values(tmp_path: Path) -> None:
     for words, value in VALUES:
         assert value in answered("run", *words.split()), words
+    # What a shell would read as more than a word is no answer: it is put on the line as it is.
+    (tmp_path / "x;reboot").touch()
+    (tmp_path / "x-y").touch()
+    assert answered("run", f"--plan={tmp_path}/x") == [f"--plan={tmp_path}/x-y"]
     # Both words of a bind, and the second one of --chmod, are paths.
     for words in ("--bind /et", "--bind / /et", "--chmod 0755 /et", "--seccomp /et"):
         assert answered("run", *words.split()) == ["/et"], words

@@ -261,6 +261,7 @@ def test_hints_about_helpers_stand_in_the_reference() -> None:
     for phrase in HELPER_HINTS:
         assert any(phrase in source for source in sections.values())
         assert any(phrase in source for source in sources), "no hint says this any more"
+    assert '"man/pyspaces-hints.7" = "share/man/man7/' in (ROOT / "pyproject.toml").read_text()
     # Their codes, which are written there; and there are no other sections.
     given = {code for code, _ in newidmap.RULES}
     given.update(*(re.findall(r'^ +"([a-z]+-[a-z-]+)",$', text, re.MULTILINE) for text in sources))
