@@ -9,6 +9,7 @@ from pyspaces.feature import is_number
 
 _UNITS = "BKMGT"
 _DIGITS = 19
+_LARGEST = (1 << 63) - 1  # of a file, or a limit
 
 
 def size_of(text: str) -> int:
@@ -23,7 +24,9 @@ def size_of(text: str) -> int:
     unit = word[-1:] if word[-1:] and word[-1:] in _UNITS else ""
     if not is_number(digits := word.removesuffix(unit), _DIGITS):
         raise ValueError(f"{text[:40]!r} is not a size such as 512M or 2G")
-    return int(digits) << 10 * _UNITS.index(unit or "B")
+    if (size := int(digits) << 10 * _UNITS.index(unit or "B")) > _LARGEST:
+        raise ValueError(f"{text[:40]!r} is more than {size_text(_LARGEST)} bytes")
+    return size
 
 
 def size_text(size: int) -> str:

@@ -137,7 +137,8 @@ def _number_of(text: str) -> int | None:
         return size_of(text)
     except ValueError:
         raise ValueError(
-            f"{text[:40]!r} is not a limit: a number, one with K, M, G or T, unlimited, or same"
+            f"{text[:40]!r} is not a limit: a number below 2^63, one with K, M, G or T, unlimited,"
+            " or same"
         ) from None
 
 
