@@ -53,7 +53,7 @@ def test_what_cannot_be_created(pyspaces: Run) -> None:
     assert "subnet: 10.1.1.1/24: does not begin there: did you mean 10.1.1.0/24?" in told
     assert "is made of letters" in refused(pyspaces, "network", "create", "a/b", code=2)
     assert "missing command" in refused(pyspaces, "network", code=2)
-    assert "no such command 'x'" in refused(pyspaces, "network", "x", code=2)
+    assert "no such command: x" in refused(pyspaces, "network", "x", code=2)
 
 
 def test_a_name_is_that_of_one_thing(pyspaces: Run) -> None:

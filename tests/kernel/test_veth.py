@@ -121,7 +121,7 @@ def test_who_has_no_right_on_the_host_is_told_what_to_do(own: list[str]) -> None
     assert (code, output, there, left) == (125, "", [], [])
     first, hint, *_ = errors.splitlines()
     takes = "connecting with a bridge of the host takes CAP_NET_ADMIN there"
-    assert first == f"pyspaces: veth: br0: {takes}"
+    assert first == f"pyspaces: --veth: br0: {takes}"
     assert hint.startswith("hint: run this as root; or, without root, use --net=user")
 
 
