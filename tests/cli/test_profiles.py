@@ -165,7 +165,7 @@ def test_a_profile_can_hold_and_is_not_combined_with_a_plan(pyspaces: Run) -> No
     done = pyspaces("run", "--profile", "hold.toml", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     done = pyspaces("run", "--profile", "build", "--plan", "x")
-    assert done.stderr == "pyspaces: plan: cannot be combined with --profile\n"
+    assert done.stderr == "pyspaces: --plan: cannot be combined with --profile\n"
     assert pyspaces("enter", "1", "--profile", "build").returncode == 2
 
 
