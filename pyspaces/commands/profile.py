@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.optional import Command, help_option
+from pyspaces.commands.optional import Command, Group, help_option
 from pyspaces.commands.say import put, say
 from pyspaces.errors import UsageFault
 from pyspaces.settings.profiles import places, reading, writing
@@ -76,9 +76,10 @@ def _show(name: str) -> None:
     put("\n".join([*lines, writing.toml_of(one.settings, description=one.description)]))
 
 
-profile = click.Group(
+profile = Group(
     "profile",
     help=_HELP,
+    others={"ls": "list", "cat": "show NAME", "info": "show NAME", "inspect": "show NAME"},
     add_help_option=False,
     no_args_is_help=False,
     params=[help_option()],

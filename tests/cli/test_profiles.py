@@ -120,6 +120,7 @@ def test_what_is_found_is_listed_and_shown(pyspaces: Run, config: Path) -> None:
         "# ./.pyspaces.toml",
         "# with the settings of project:base",
     ]
+    assert "write `pyspaces profile list`" in pyspaces("profile", "ls").stderr
     done = pyspaces("profile", "show", "cii")
     fault = "pyspaces: profile: cii: no such profile\nhint: did you mean ci?\n"
     assert (done.returncode, done.stderr) == (2, fault)
