@@ -65,7 +65,8 @@ class Setting(Record):
     short: a second word for the option, of one letter or long.
     words: the values that it can have, or their beginnings. listed: whether a value is a
     comma-separated list of words. directory: whether it is the path of one. implies: the
-    namespaces that are created with it.
+    namespaces that are created with it. everyday: whether most people want it at some time: it is
+    in --help, and not only in --help-all.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Setting(Record):
     listed: bool = False
     directory: bool = False
     implies: tuple[str, ...] = ()
+    everyday: bool = False
 
     @property
     def option(self) -> str:

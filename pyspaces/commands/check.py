@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from pyspaces import settings
-from pyspaces.commands import nearest
+from pyspaces.commands import colours, nearest
 from pyspaces.commands.optional import complete_words
 from pyspaces.commands.options import (
     GroupedCommand,
@@ -180,31 +179,39 @@ def _wrapped(text: str, room: int) -> list[str]:
 
 
 def _coloured(text: str, answer: str) -> str:
-    """Add colour if standard output is a terminal and NO_COLOR (https://no-color.org) is unset."""
-    plain = (
-        not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    )
-    return text if plain else click.style(text, fg=_COLOURS[answer])
+    return colours.styled(text, fg=_COLOURS[answer])
 
+
+_EXAMPLES = (
+    "pyspaces check                         # what does not work here, and why",
+    "pyspaces check --require map-many || exit 77",
+    "pyspaces check --sandbox -- make       # would this launch work?",
+)
+_OWN = (
+    click.Option(["as_json", "--json"], is_flag=True, help="print JSON with stable keys"),
+    click.Option(
+        ["--require"],
+        multiple=True,
+        metavar="ROW",
+        shell_complete=complete_words(host_check.NAMES, listed=False),
+        help="fail unless the answer of ROW is yes, and print nothing else; repeatable",
+    ),
+)
 
 check = GroupedCommand(
     "check",
     help=_HELP,
     epilog=_EPILOG,
+    examples=_EXAMPLES,
+    own=_OWN,
+    launch_apart=True,
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,
     callback=_check,
     params=[
         *launch_options(),
         *(option for option in general_options() if option.name in ("plan_file", "args", "debug")),
-        click.Option(["as_json", "--json"], is_flag=True, help="print JSON with stable keys"),
-        click.Option(
-            ["--require"],
-            multiple=True,
-            metavar="ROW",
-            shell_complete=complete_words(host_check.NAMES, listed=False),
-            help="fail unless the answer of ROW is yes, and print nothing else; repeatable",
-        ),
+        *_OWN,
         *common_params("[COMMAND [ARG]...]"),
     ],
 )

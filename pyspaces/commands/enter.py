@@ -106,9 +106,17 @@ _COMMAND = (
 )
 _OWN = (*_NAMESPACES, *_COMMAND)
 
+_EXAMPLES = (
+    "pyspaces enter NAME                   # a shell in the box called NAME",
+    "pyspaces enter NAME -- ps -ef",
+    "pyspaces enter PID --net -- ss -ltn   # in its network only",
+)
+
 enter = EnterCommand(
     "enter",
     help=_HELP,
+    examples=_EXAMPLES,
+    own=(*_TARGET, *_COMMAND),
     epilog=EPILOG,
     options_metavar="[TARGET] [OPTIONS] [--]",
     add_help_option=False,

@@ -11,7 +11,7 @@ import os
 import click
 
 from pyspaces import status
-from pyspaces.commands import nearest
+from pyspaces.commands import colours, nearest
 from pyspaces.commands.optional import Group, NoSuchCommand, help_option, version_option
 from pyspaces.errors import SpaceError
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "translate": "Print our command line for one of bwrap, unshare, nsenter or podman.",
     "as": "Do what bwrap, unshare or nsenter would do with the same words.",
     "completion": "Print or install the completion script for a shell.",
+    "help": "Open the man page about a command or a topic.",
 }
 # `as` cannot be the name of a module, nor `list` that of a command.
 _MODULES = {"as": "as_"}
@@ -83,7 +84,7 @@ group = LazyGroup(
     others=_OTHERS,
     no_args_is_help=False,
     add_help_option=False,
-    params=[version_option(), help_option()],
+    params=[colours.option(), version_option(), help_option()],
 )
 
 

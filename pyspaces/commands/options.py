@@ -6,11 +6,12 @@ import click
 from click.core import ParameterSource
 
 from pyspaces import settings
+from pyspaces.commands import helping
+from pyspaces.commands.helping import GENERAL
 from pyspaces.commands.optional import (
     Command,
     OptionalValue,
     complete_path,
-    help_option,
     version_option,
 )
 from pyspaces.settings import FLAG, MANY, OPERATION, OPTIONAL, ORDERED, PAIRS, TOGGLE, Setting
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from pyspaces.commands.optional import Completer
 
-GENERAL = "General"
 _ORDER = "pyspaces.order"
+_WIDEST = 110  # columns of the help
 
 
 def launch_options() -> list[click.Option]:
@@ -85,7 +86,7 @@ def common_params(
     """Return the parameters of every command that reads a launch: --version, --help, COMMAND."""
     return [
         version_option(),
-        help_option(),
+        *helping.help_options(),
         click.Argument(
             ["command"],
             nargs=-1,
@@ -158,12 +159,28 @@ def _names_of(setting: Setting) -> Callable[[], Sequence[str]]:
 
 
 class GroupedCommand(Command):
-    """A command whose help has the headings of the settings.
+    """A command with the options of a launch, whose help has three lengths.
 
     Options end at the first word that is not an option: the rest is the command to run.
+    examples: lines for the help. own: options that are no settings, and in every help.
+    launch_apart: whether the options of a launch are in --help-all only.
     """
 
     allow_interspersed_args = False
+
+    def __init__(
+        self,
+        *words: Any,
+        examples: Sequence[str] = (),
+        own: Container[click.Parameter] = (),
+        launch_apart: bool = False,
+        **more: Any,
+    ) -> None:
+        super().__init__(*words, **more)
+        self.context_settings["max_content_width"] = _WIDEST
+        self.examples = examples
+        self.own = own
+        self.launch_apart = launch_apart
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the options, those of other tools too, and make errors name the command."""
@@ -187,18 +204,9 @@ class GroupedCommand(Command):
         parser.parse_args = parse_args  # type: ignore[method-assign]
         return parser
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, with a section for each heading."""
-        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in settings.GROUPS}
-        for param in self.get_params(ctx):
-            if not isinstance(param, click.Option):
-                continue
-            if record := param.get_help_record(ctx):
-                sections.setdefault(self.heading_of(param), []).append(record)
-        for heading, records in sections.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help in the length that was asked for."""
+        helping.write(self, ctx, formatter)
 
     def heading_of(self, option: click.Option) -> str:
         """Return the heading of an option in --help."""

@@ -133,9 +133,16 @@ def _programs(directory: str) -> list[str]:
         return []
 
 
+_EXAMPLES = (
+    "pyspaces run --all -- make test            # in namespaces of its own",
+    "pyspaces run --throwaway -- ./install.sh   # changes are discarded",
+    "pyspaces run --sandbox --timeout 1m -- ./program",
+)
+
 run = GroupedCommand(
     "run",
     help=_HELP,
+    examples=_EXAMPLES,
     epilog=EPILOG,
     options_metavar="[OPTIONS] [--]",
     add_help_option=False,

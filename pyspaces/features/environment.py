@@ -119,6 +119,7 @@ FEATURE = Feature(
             group=ENVIRONMENT,
             metavar="VAR VALUE",
             help="set a variable; repeatable, takes precedence over the other three",
+            everyday=True,
         ),
         many("unsetenv", ENVIRONMENT, "VAR", "unset a variable; repeatable"),
         flag("clearenv", ENVIRONMENT, "start with an empty environment"),

@@ -213,6 +213,7 @@ FEATURE = Feature(
             LIFE,
             "DURATION",
             "send TERM after DURATION, such as 90, 1.5s, 2m or 1h; exit with status 124",
+            everyday=True,
         ),
         value(
             "kill_after", LIFE, "DURATION", "send KILL this long after the TERM of --timeout (10)"
@@ -222,6 +223,7 @@ FEATURE = Feature(
             TERMINAL,
             "run the command in a new session with a terminal of its own",
             short="-t",
+            everyday=True,
         ),
         flag("new_session", TERMINAL, "run the command in a new session without a terminal"),
     ),

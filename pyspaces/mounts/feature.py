@@ -212,10 +212,11 @@ def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
 _MOUNT = ("mount",)
 
 
-def _row(usage: str, text: str) -> Setting:
+def _row(usage: str, text: str, *, everyday: bool = False) -> Setting:
     """Return the setting of an operation. usage: its name and its words. text: its help."""
     name, _, words = usage.partition(" ")
-    return Setting(name=name, kind=ORDERED, group=MOUNTS, metavar=words, implies=_MOUNT, help=text)
+    row = Setting(name=name, kind=ORDERED, group=MOUNTS, metavar=words, implies=_MOUNT, help=text)
+    return row.replace(everyday=True) if everyday else row
 
 
 _TRY = "like the option without -try, but ignored if SRC does not exist"
@@ -247,6 +248,7 @@ FEATURE = Feature(
             short="-R",
             directory=True,
             implies=_MOUNT,
+            everyday=True,
         ),
         flag(
             "empty_root", MOUNTS, "start with an empty tmpfs as the root directory", implies=_MOUNT
@@ -256,10 +258,18 @@ FEATURE = Feature(
             "show the host's programs and /etc read-only, with /dev, /proc and /tmp, on an empty"
             " root",
         ),
-        _row("throwaway", "show the host's file systems, and discard all changes at the end"),
+        _row(
+            "throwaway",
+            "show the host's file systems, and discard all changes at the end",
+            everyday=True,
+        ),
         _row("read_only", "make everything mounted so far read-only, including submounts"),
-        _row("bind SRC DST", "bind mount SRC on DST, including what is mounted below it"),
-        _row("ro_bind SRC DST", "like --bind, read-only"),
+        _row(
+            "bind SRC DST",
+            "bind mount SRC on DST, including what is mounted below it",
+            everyday=True,
+        ),
+        _row("ro_bind SRC DST", "like --bind, read-only", everyday=True),
         _row("dev_bind SRC DST", "like --bind, with access to device files"),
         _row("bind_suid SRC DST", "like --bind, with set-user-ID programs enabled"),
         _row("bind_try SRC DST", _TRY),
@@ -267,7 +277,7 @@ FEATURE = Feature(
         _row("dev_bind_try SRC DST", _TRY),
         _row("bind_fd FD DST", "bind mount the file or directory open as FD on DST"),
         _row("ro_bind_fd FD DST", "like --bind-fd, read-only"),
-        _row("tmpfs DST", "mount a tmpfs on DST (--size, --perms)"),
+        _row("tmpfs DST", "mount a tmpfs on DST (--size, --perms)", everyday=True),
         _row("proc DST", "mount a procfs on DST: a new one with --pid, else the caller's /proc"),
         _row("dev DST", "set up a minimal /dev on DST, with its own terminals and shared memory"),
         _row("sysfs DST", "mount a sysfs on DST; requires --net"),
@@ -281,7 +291,11 @@ FEATURE = Feature(
         _row("ro_bind_data FD DST", "like --bind-data, read-only"),
         _row("remount_ro DST", "make the mount on DST read-only, but not those below it"),
         _row("chmod MODE DST", "change the mode of DST, which an earlier option has created"),
-        _row("mask PATH", "hide PATH: files read empty, directories appear empty; * and ? match"),
+        _row(
+            "mask PATH",
+            "hide PATH: files read empty, directories appear empty; * and ? match",
+            everyday=True,
+        ),
         _row(
             "overlay_src DIR",
             "add DIR as a layer of the next overlay option; repeatable, lowest first",

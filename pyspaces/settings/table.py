@@ -25,7 +25,8 @@ from pyspaces.plan.features import FEATURES
 def _namespace(name: str, short: str) -> Setting:
     row = next(row for row in namespaces.NAMESPACES if row.name == name)
     text = f"new {name} namespace: {row.what}"
-    return flag(name, NAMESPACES, text, short=short, implies=(name,))
+    everyday = name in ("user", "pid", "net", "mount")
+    return flag(name, NAMESPACES, text, short=short, implies=(name,), everyday=everyday)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -51,6 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
     flag(
         *("all", NAMESPACES, "create every type of namespace that the kernel supports"),
         short="-a",
+        everyday=True,
     ),
     many(
         *("share", NAMESPACES, "NS[,NS...]", "do not create these with --all"),
@@ -60,17 +62,21 @@ SETTINGS: tuple[Setting, ...] = (
     flag(
         *("sandbox", CONFINEMENT),
         "confine the command as far as this can be done in one word; what it needs is added",
+        everyday=True,
     ),
     *(setting for feature in FEATURES for setting in feature.settings),
     many(
         *("profile", SETUP, "NAME|FILE"),
         "begin with the settings of a profile; repeatable, and what is given besides counts more",
+        everyday=True,
     ),
     value(
         *("bundle", SETUP, "DIR"),
         "run the OCI bundle in DIR; what is given besides counts more than its config.json",
         directory=True,
     ),
-    value("workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True),
+    value(
+        "workdir", SETUP, "DIR", "run the command in DIR", short="-w", directory=True, everyday=True
+    ),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

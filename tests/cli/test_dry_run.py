@@ -390,7 +390,7 @@ def test_files_that_cannot_be_read(pyspaces: Run, tmp_path: Path) -> None:
     for path, why in rows:
         done = pyspaces("run", "--plan", path)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"pyspaces: plan: {path}: {why}\n"
+        assert done.stderr == f"pyspaces: --plan: {path}: {why}\n"
 
 
 @pytest.mark.as_ordinary
@@ -398,11 +398,11 @@ def test_a_file_of_somebody_else(pyspaces: Run) -> None:
     done = pyspaces("run", "--plan", "/etc/shadow")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: plan: /etc/shadow: Permission denied\n",
+        "pyspaces: --plan: /etc/shadow: Permission denied\n",
     )
 
 
 def test_standard_input_that_is_closed() -> None:
     words = ["sh", "-c", 'exec "$@" <&-', "sh", SCRIPT, "run", "--plan", "-"]
     done = outcome(words)
-    assert (done.returncode, done.stderr) == (2, "pyspaces: plan: standard input: is closed\n")
+    assert (done.returncode, done.stderr) == (2, "pyspaces: --plan: standard input: is closed\n")

@@ -92,7 +92,7 @@ def test_no_target(pyspaces: Run) -> None:
         done = pyspaces("enter", option, "--join=net=/proc/self/ns/net", "true")
         assert (done.returncode, done.stderr) == (
             2,
-            f"pyspaces: {option[2:]}: requires a process as the target\n",
+            f"pyspaces: {option}: requires a process as the target\n",
         )
 
 
@@ -295,7 +295,7 @@ def test_without_a_fork_nothing_that_needs_a_launcher(pyspaces: Run, box: str) -
     for option in ("--timeout=1", "--pty", "--new-session", "--report", "--status-fd=1"):
         done = pyspaces("enter", box, "-F", option, "--", "true")
         assert done.returncode == 2
-        assert f"no-fork: cannot be combined with {option.partition('=')[0]}: " in done.stderr
+        assert f"-F: cannot be combined with {option.partition('=')[0]}: " in done.stderr
 
 
 # --- without doing it --------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_happens(
         f"{cannot}: {tmp_path}: is there, and no regular file\n",
     )
     assert refusal("what=/x")[0] == 2
-    assert refusal("uts") == (2, "pyspaces: keep: 'uts' is not of the form NS=FILE\n")
+    assert refusal("uts") == (2, "pyspaces: --keep: 'uts' is not of the form NS=FILE\n")
     assert list(tmp_path.iterdir()) == []
     done = pyspaces("run", "--join=uts=/proc/1/ns/uts", f"--keep=uts={tmp_path}/x", "--", "true")
     assert done.returncode == 2

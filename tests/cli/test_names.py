@@ -104,7 +104,7 @@ def test_a_name_is_held_once(pyspaces: Run, name: str) -> None:
         done = pyspaces("run", "--name", name, "--user", "--", "true")
         assert done.returncode == 125
         assert done.stderr == (
-            f"pyspaces: name: {name}: is held by process {holder.pid} (sleep 1000)\n"
+            f"pyspaces: --name: {name}: is held by process {holder.pid} (sleep 1000)\n"
             f"hint: choose another name, or end that one: pyspaces stop {name}\n"
         )
         assert registry.find(name) == holder
@@ -146,7 +146,7 @@ def test_a_launch_that_fails_gives_the_name_back(pyspaces: Run, name: str) -> No
 )
 def test_wrong_names(pyspaces: Run, word: str, why: str) -> None:
     done = pyspaces("run", f"--name={word}", "--", "true")
-    assert (done.returncode, done.stderr) == (2, f"pyspaces: name: {why}\n")
+    assert (done.returncode, done.stderr) == (2, f"pyspaces: --name: {why}\n")
 
 
 def test_the_name_of_a_running_command_is_no_pid_that_was_used_again(name: str) -> None:
@@ -246,8 +246,8 @@ def test_a_hold_needs_a_name_and_no_command(pyspaces: Run) -> None:
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
         [
-            "pyspaces: hold: takes no command; without --hold, the command itself holds",
-            "  hold: needs a name, by which to stop it: add --name",
+            "pyspaces: --hold: takes no command; without --hold, the command itself holds",
+            "  --hold: needs a name, by which to stop it: add --name",
         ],
     )
 
@@ -297,7 +297,7 @@ def test_a_hold_takes_nothing_that_is_about_a_command(pyspaces: Run, name: str) 
     done = pyspaces("run", "--name", name, "--hold")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: hold: no new namespace to keep\n",
+        "pyspaces: --hold: no new namespace to keep\n",
     )
     assert registry.find(name) is None
 
@@ -327,7 +327,7 @@ def test_no_name_where_nobody_stays(pyspaces: Run, name: str) -> None:
     done = pyspaces("run", "--name", name, "--no-fork", "--", "true")
     assert (done.returncode, done.stderr) == (
         2,
-        "pyspaces: no-fork: cannot be combined with --name: no launcher is left to release it\n",
+        "pyspaces: --no-fork: cannot be combined with --name: no launcher is left to release it\n",
     )
     assert registry.find(name) is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conftest import SCRIPT, outcome
 from terminal import Screen
 
 from pyspaces import settings
+from pyspaces.commands import helping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,12 +189,49 @@ def test_debug_adds_tracebacks_of_both_processes(pyspaces: Run) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_help_stands_under_headings(pyspaces: Run) -> None:
-    for option in ("-h", "--help"):
-        done = pyspaces("run", option)
+def test_help_has_three_lengths(pyspaces: Run) -> None:
+    told = {}
+    for option in ("-h", "--help", "--help-all"):
+        done = pyspaces("run", option, env={**os.environ, "COLUMNS": "80"})
         assert done.returncode == 0
-        headings = [line for line in done.stdout.splitlines() if line.endswith(":")]
-        assert headings == [f"{group}:" for group in (*settings.GROUPS, "General")]
+        lines = done.stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        headings = [line[:-1] for line in lines if line.endswith(":") and line[0] != " "]
+        told[option] = headings, {line.split()[0].rstrip(",") for line in lines if "  -" in line}
+    short, usual, whole = told.values()
+    assert (short[0], usual[0]) == ([], ["Examples", *helping.WANTS])
+    assert whole[0] == ["Examples", *settings.GROUPS, "General"]
+    assert short[1] == usual[1] < whole[1]
+    assert 20 <= len(usual[1]) <= 30
+
+
+def test_every_group_is_one_that_people_want() -> None:
+    groups = [group for groups in helping.WANTS.values() for group in groups]
+    assert sorted(groups) == sorted([*settings.GROUPS, "General"])
+
+
+def test_colours_of_help(pyspaces: Run) -> None:
+    for words, environment, coloured in (
+        (["--color=always"], {}, True),
+        (["--color", "always"], {"NO_COLOR": "1"}, True),
+        (["--color=never"], {}, False),
+        ([], {}, False),
+    ):
+        done = pyspaces(*words, "run", "--help", env=os.environ | environment)
+        assert ("\x1b[1m" in done.stdout, "\x1b[36m" in done.stdout) == (coloured, coloured)
+    plain = re.sub(r"\x1b\[\d*m", "", pyspaces("--color=always", "run", "--help").stdout)
+    assert plain == pyspaces("run", "--help").stdout
+
+
+def test_help_opens_the_man_page(pyspaces: Run, tmp_path: Path) -> None:
+    (tmp_path / "man").write_text('#!/bin/sh\necho "man $*"\n')
+    (tmp_path / "man").chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = pyspaces("help", "run", env=path)
+    assert done.returncode == 0
+    assert re.fullmatch(r"man /\S+/pyspaces-run\.1\n", done.stdout)
+    assert "security" in pyspaces("help").stdout.splitlines()[-1]
+    assert pyspaces("help", "rnu").stderr.endswith("hint: did you mean run?\n")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["completion", "bash"]])

@@ -160,7 +160,8 @@ def _options_of_help(text: str) -> list[frozenset[str]]:
 
 
 def _help(*words: str) -> str:
-    command = [sys.executable, "-m", "pyspaces", *words, "--help"]
+    whole = "--help-all" if words[:1] in (("run",), ("enter",), ("check",)) else "--help"
+    command = [sys.executable, "-m", "pyspaces", *words, whole]
     wide = os.environ | {"COLUMNS": "120"}
     return outcome(command, check=True, env=wide).stdout
 

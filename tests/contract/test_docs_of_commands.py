@@ -12,7 +12,7 @@ from pyspaces import cli
 from pyspaces.commands.options import launch_options
 from pyspaces.host import check as host_check
 
-COMMANDS = [name for name in cli.COMMANDS if name not in ("run", "completion")]
+COMMANDS = [name for name in cli.COMMANDS if name not in ("run", "completion", "help")]
 
 
 def command(name: str) -> click.Command:
@@ -29,7 +29,7 @@ def own_options(name: str) -> set[frozenset[str]]:
     if name != "check":
         return found
     launch = set(_options_of_click(click.Command("launch", params=[*launch_options()])))
-    launch.discard(frozenset({"--help"}))
+    launch.discard(frozenset({"--help"}))  # click's own
     assert launch <= found, "an option of a launch is missing"
     return found - launch
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from pyspaces import settings
 from pyspaces.commands import options
+from pyspaces.commands.helping import GENERAL, help_options
 from pyspaces.commands.optional import Command, OptionalValue
 from pyspaces.commands.options import GroupedCommand
 from pyspaces.commands.run import run
@@ -172,13 +173,16 @@ def test_a_directory_is_left_to_the_shell() -> None:
 
 def test_help_stands_under_headings() -> None:
     command = GroupedCommand(
-        "x", params=[*options.launch_options(), *options.general_options()], help="Do it."
+        "x",
+        params=[*options.launch_options(), *options.general_options(), *help_options()],
+        help="Do it.",
+        add_help_option=False,
     )
-    done = CliRunner().invoke(command, ["--help"], terminal_width=100)
+    done = CliRunner().invoke(command, ["--help-all"], terminal_width=100)
     assert done.exit_code == 0
     lines = done.output.splitlines()
     headings = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == [*settings.GROUPS, options.GENERAL]
+    assert headings == [*settings.GROUPS, GENERAL]
     for group in settings.GROUPS:
         section = done.output.partition(f"\n{group}:\n")[2].partition("\n\n")[0]
         for setting in SETTINGS:

@@ -159,13 +159,20 @@ FEATURE = Feature(
         value(
             *("memory", LIMITS, "SIZE"),
             "kill the command if all its processes take more memory than this, such as 512M",
+            everyday=True,
         ),
         value(
             *("swap", LIMITS, "SIZE"),
             "how much of its memory may be swapped out, beyond --memory; none by default",
         ),
         value("pids", LIMITS, "N", "the most processes and threads of the command at a time"),
-        value("cpus", LIMITS, "N.N", "the most CPU time of the command, in CPUs, such as 1.5"),
+        value(
+            "cpus",
+            LIMITS,
+            "N.N",
+            "the most CPU time of the command, in CPUs, such as 1.5",
+            everyday=True,
+        ),
         value("io_weight", LIMITS, "N", "its share of I/O, from 1 to 10000; others have 100"),
     ),
     read=_read,

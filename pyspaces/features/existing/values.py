@@ -214,6 +214,7 @@ FEATURE = Feature(
             EXISTING,
             "NAME",
             "register NAME for `pyspaces enter`, `list` and `stop` while the command runs",
+            everyday=True,
         ),
         flag(
             "hold",

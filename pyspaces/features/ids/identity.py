@@ -156,7 +156,13 @@ FEATURE = Feature(
     name="identity",
     part=Identity,
     settings=(
-        value("setuid", IDENTITY, "USER", "run the command as this user: an ID or a name"),
+        value(
+            "setuid",
+            IDENTITY,
+            "USER",
+            "run the command as this user: an ID or a name",
+            everyday=True,
+        ),
         value("setgid", IDENTITY, "GROUP", "run the command with this group: an ID or a name"),
         many(
             "groups",

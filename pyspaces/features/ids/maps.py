@@ -250,6 +250,7 @@ FEATURE = Feature(
             IDENTITY,
             "map the caller to root inside, followed by its subordinate IDs",
             implies=_USER,
+            everyday=True,
         ),
         value(
             "setgroups",

@@ -161,6 +161,7 @@ FEATURE = Feature(
             "[ADDRESS:]OUTSIDE:INSIDE[/udp]",
             "let connections to port OUTSIDE of the host reach port INSIDE; repeatable",
             short="-P",
+            everyday=True,
         ),
         many(
             "forward",
@@ -180,6 +181,7 @@ FEATURE = Feature(
             "NAME[:PORT][,...]",
             "let the command reach these hosts by an HTTP proxy, and no others; repeatable",
             listed=True,
+            everyday=True,
         ),
     ),
     read=_read,
