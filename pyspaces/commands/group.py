@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run a command in new namespaces.",
     "enter": "Run a command in existing namespaces.",
     "check": "Check what this host allows, or whether a launch would work.",
+    "ps": "List what pyspaces has started and still runs.",
     "list": "List the namespaces of this host.",
     "stop": "Stop commands and namespaces by name.",
     "network": "Create, list and remove networks that commands share.",
@@ -36,7 +37,7 @@ COMMANDS = {
 }
 # `as` cannot be the name of a module, nor `list` that of a command.
 _MODULES = {"as": "as_"}
-_NAMES = {"as": "as_", "list": "list_"}
+_NAMES = {"as": "as_", "help": "help_", "list": "list_"}
 
 # What other programs call them, and what to write.
 _OTHERS = {
@@ -50,7 +51,7 @@ _OTHERS = {
     **dict.fromkeys(("doctor", "info", "test"), "check"),
     "inspect": "list --json",
     "lsns": "list",
-    "top": "list --watch",
+    "top": "ps --watch",
     "version": "--version",
 }
 

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from pyspaces.commands.optional import help_option
+from pyspaces.commands.say import say
 from pyspaces.commands.targets import complete_name
-from pyspaces.host import targets
+from pyspaces.host import boxes, targets
+from pyspaces.visible import visible
 
 _HELP = """Stop the command or the namespaces called NAME, and wait until they have ended.
 
-TERM is sent to the launcher of a command, which forwards it.
+TERM is sent to the launcher of a command, which forwards it. Without a pid namespace of its own,
+what was entered or left in the background continues to run, and is mentioned.
 """
+_MOST = 5  # processes that are mentioned
 
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
     for name in names:
-        targets.stop(name, grace=grace)
+        holder = targets.stop(name, grace=grace, waiting=_say_waiting)
+        # The end of process 1 ends all that is in its pid namespace.
+        if "pid" not in holder.made:
+            _say_left(name, boxes.inhabitants(holder.new_inodes()))
+
+
+def _say_waiting(pid: int, left: float) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        say(f"pyspaces: waiting for process {pid} to end; KILL is sent in {left:g} s")
+
+
+def _say_left(name: str, left: list[tuple[int, str]]) -> None:
+    if not left:
+        return
+    shown = ", ".join(f"{pid} ({visible(command[:40])})" for pid, command in left[:_MOST])
+    more = f" and {len(left) - _MOST} more" if len(left) > _MOST else ""
+    say(f"pyspaces: {name}: still runs in its namespaces: {shown}{more}")
 
 
 stop = click.Command(

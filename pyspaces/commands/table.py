@@ -12,7 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["cut", "lines", "printable", "terminal_width", "width"]
+__all__ = [
+    "cut",
+    "duration",
+    "in_units",
+    "lines",
+    "printable",
+    "terminal_height",
+    "terminal_width",
+    "width",
+]
 
 _GAP = 1
 _ELLIPSIS = "…"
@@ -24,6 +33,36 @@ def terminal_width() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def terminal_height() -> int:
+    """Return the height of the terminal on standard output; 24 if it is not a terminal."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).lines or 24
+    except (OSError, ValueError, AttributeError):
+        return 24
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units, such as 45s, 3m20s, 5h2m or 12d4h."""
+    left = int(seconds)
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        parts.append((number, unit))
+    first = next((at for at, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    shown = parts[first : first + 2]
+    return "".join(f"{n}{unit}" for at, (n, unit) in enumerate(shown) if n or not at)
+
+
+def in_units(size: int) -> str:
+    """Return a size in bytes in the largest unit that it has one of, such as 17M or 1.2G."""
+    value, unit = float(size), ""
+    for unit in ("", "K", "M", "G", "T"):
+        if value < 1000 or unit == "T":
+            break
+        value /= 1024
+    return f"{value:.1f}{unit}" if unit and value < 10 else f"{value:.0f}{unit}"
 
 
 def width(text: str) -> int:

@@ -248,7 +248,7 @@ class _Scan:
         made = {inode for holder in self._holders for inode in holder.new_inodes()}
         pids = {pid for found in self.found.values() for pid in found.pids}
         parents = {pid: procfs.parent_of(pid) for pid in pids}
-        above = {pid for pid in parents if _is_launcher(pid)}
+        above = {pid for pid in parents if is_launcher(pid)}
         below: set[int] = set()
         while more := {pid for pid, parent in parents.items() if parent in above} - below:
             below |= more
@@ -317,7 +317,7 @@ def _opened(link: str, found: _Found) -> Iterator[int | None]:
         yield place.open()
 
 
-def _is_launcher(pid: int) -> bool:
+def is_launcher(pid: int) -> bool:
     """Return whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
     words = procfs.words_of(pid)
     for at, word in enumerate(words[:6]):

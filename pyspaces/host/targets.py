@@ -18,7 +18,11 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from pyspaces.features.existing.registry import Holder
+
+_SILENT = 1.0  # seconds before it is said what is waited for
 
 
 class Target(Record):
@@ -78,11 +82,14 @@ def own_processes() -> list[tuple[int, str]]:
     return found
 
 
-def stop(name: str, *, grace: float) -> None:
-    """Stop the command or hold registered as `name`, and wait until it has ended.
+def stop(
+    name: str, *, grace: float, waiting: Callable[[int, float], object] = lambda pid, left: None
+) -> Holder:
+    """Stop the command or hold registered as `name`, wait until it has ended, and return it.
 
-    grace: seconds between SIGTERM and SIGKILL. Raises SpaceError if the name is not registered,
-    and OSError if the process cannot be signalled.
+    grace: seconds between SIGTERM and SIGKILL. waiting: is called with the process and the seconds
+    that are left if it has not ended after a second. Raises SpaceError if the name is not
+    registered, and OSError if the process cannot be signalled.
     """
     holder = holder_of(name)
     if holder.network:
@@ -97,7 +104,7 @@ def stop(name: str, *, grace: float) -> None:
         # The launcher forwards the signal, even to a process 1 that would ignore it.
         for first in opened[:1]:
             signals.send(first, constants.SIGTERM)
-        if command >= 0 and not nsfs.has_ended(command, timeout=grace):
+        if command >= 0 and not _has_ended(command, grace, lambda left: waiting(holder.pid, left)):
             signals.send(command, constants.SIGKILL)
             nsfs.has_ended(command, timeout=None)
         if launcher >= 0:
@@ -106,6 +113,16 @@ def stop(name: str, *, grace: float) -> None:
         for descriptor in opened:
             os.close(descriptor)
     registry.find(name)  # removes its file
+    return holder
+
+
+def _has_ended(pidfd: int, grace: float, waiting: Callable[[float], object]) -> bool:
+    if nsfs.has_ended(pidfd, timeout=min(grace, _SILENT)):
+        return True
+    if grace <= _SILENT:
+        return False
+    waiting(grace - _SILENT)
+    return nsfs.has_ended(pidfd, timeout=grace - _SILENT)
 
 
 def _start_of(pid: int) -> int:

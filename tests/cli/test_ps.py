@@ -1,0 +1,127 @@
+"""`pyspaces ps`: a row for each box; and what `stop` says of what is left of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import SCRIPT
+from terminal import Screen
+from test_names import name, running
+
+from pyspaces.commands import table
+from pyspaces.features.existing import registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from conftest import Run
+
+    Wait = Callable[..., None]
+
+__all__ = ["name"]
+
+
+def boxes(pyspaces: Run) -> list[dict[str, Any]]:
+    done = pyspaces("ps", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.needs("userns", "netns")
+def test_each_box_has_one_row(pyspaces: Run, name: str, wait_until: Wait) -> None:
+    with running(name, "--user", "--net", "--", "sh", "-c", "sleep 1000 & exec cat") as launcher:
+        holder = registry.find(name)
+        assert holder is not None
+        wait_until(lambda: _row(pyspaces, name)["command"] == "cat", "the shell is cat")
+        row = _row(pyspaces, name)
+        assert (row["pid"], row["network"]) == (holder.pid, "none")
+        assert row["memory"] > 100_000
+        assert 0 <= row["age"] < 86400
+        assert row["nprocs"] == 2
+        heading, *lines = pyspaces("ps").stdout.splitlines()
+        assert heading.split() == ["NAME", "PID", "AGE", "PROCS", "MEMORY", "NETWORK", "COMMAND"]
+        (line,) = [line for line in lines if line.split()[0] == name]
+        assert line.split()[1] == str(holder.pid)
+        # Those with a name stand before those without one.
+        unnamed = [box["name"] is None for box in boxes(pyspaces)]
+        assert unnamed == sorted(unnamed)
+        done = pyspaces("stop", name)
+        (left,) = done.stderr.splitlines()
+        assert left.startswith(f"pyspaces: {name}: still runs in its namespaces: ")
+        assert left.endswith(" (sleep 1000)")
+        os.kill(int(left.rpartition(": ")[2].split()[0]), signal.SIGKILL)
+        launcher.wait()
+
+
+def _row(pyspaces: Run, name: str) -> dict[str, Any]:
+    (row,) = [box for box in boxes(pyspaces) if box["name"] == name]
+    return row
+
+
+@pytest.mark.needs("userns")
+def test_a_box_without_a_name(pyspaces: Run, wait_until: Wait) -> None:
+    words = [SCRIPT, "run", "--user", "--", "sleep", "1234"]
+    with subprocess.Popen(words) as launcher:
+        try:
+
+            def rows() -> list[dict[str, Any]]:
+                return [box for box in boxes(pyspaces) if box["command"] == "sleep 1234"]
+
+            wait_until(rows, "the command runs")
+            assert [(row["name"], row["network"], row["nprocs"]) for row in rows()] == [
+                (None, "host", 1)
+            ]
+        finally:
+            launcher.kill()
+
+
+@pytest.mark.needs("userns")
+def test_stop_says_what_it_waits_for_on_a_terminal_only(pyspaces: Run, name: str) -> None:
+    with running(name, "--user", "--", "sh", "-c", "trap '' TERM; echo; cat; cat") as launcher:
+        holder = registry.find(name)
+        assert holder is not None
+        os.kill(holder.pid, signal.SIGSTOP)  # only KILL ends it now
+        screen = Screen([SCRIPT, "stop", "--grace", "2", name])
+        try:
+            screen.expect(f"pyspaces: waiting for process {holder.pid} to end; KILL".encode())
+            assert screen.end() == 0
+        finally:
+            screen.close()
+        launcher.wait()
+
+
+def test_watching_needs_a_terminal(pyspaces: Run) -> None:
+    done = pyspaces("ps", "--watch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "pyspaces: --watch: standard output is not a terminal\n"
+
+
+def test_watching_goes_on_until_it_is_interrupted() -> None:
+    screen = Screen([SCRIPT, "ps", "--watch"])
+    try:
+        for _ in range(2):
+            screen.expect(b"NAME")
+        screen.type(b"\x03")
+        assert screen.end() in (-signal.SIGINT, 128 + signal.SIGINT)
+    finally:
+        screen.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0s"), (59, "59s"), (60, "1m"), (200, "3m20s"), (7320, "2h2m"), (86400 * 12, "12d")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert table.duration(seconds) == text
+
+
+def test_sizes() -> None:
+    sizes = (0, 999, 1000, 10 << 20, 1 << 30, 5 << 40)
+    assert [table.in_units(size) for size in sizes] == ["0", "999", "1.0K", "10M", "1.0G", "5.0T"]
