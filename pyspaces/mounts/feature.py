@@ -308,7 +308,8 @@ FEATURE = Feature(
             "overlay_diff",
             MOUNTS,
             "FILE",
-            "write a list of the discarded changes to FILE; as JSON if it ends in .json",
+            "write a list of the discarded changes to FILE, as JSON if it ends in .json; - is"
+            " standard output",
         ),
         _row("ro_overlay DST", "mount a read-only overlay of two or more layers on DST"),
         _row("size BYTES", "size limit for what the next option mounts, such as 512M"),

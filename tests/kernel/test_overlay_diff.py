@@ -44,6 +44,20 @@ def changes_of(low: Path, script: str, *options: str) -> list[str]:
     return told.read_text().splitlines()
 
 
+def test_the_changes_on_standard_output(low: Path) -> None:
+    words = ["--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt", "--overlay-diff", "-"]
+    words = [SCRIPT, "run", *words, "--", "sh", "-ec", "echo said; echo x > /mnt/f"]
+    done = outcome(words, cwd=low)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "said\nadded   /mnt/f\n")
+    assert not (low / "-").exists()
+    for command, status, error in (
+        ('exec "$@" >&-', 2, "--overlay-diff: standard output: Bad file descriptor"),
+        ('exec "$@" > /dev/full', 0, "cannot write what was changed: standard output: No space"),
+    ):
+        done = outcome(["sh", "-c", command, "sh", *words[:-1], "echo x > /mnt/f"])
+        assert (done.returncode, error in done.stderr) == (status, True), done.stderr
+
+
 CASES = {
     "echo new > f": ["added   /mnt/f"],
     "mkdir d; echo x > d/f": ["added   /mnt/d", "added   /mnt/d/f"],

@@ -58,7 +58,8 @@ class Difference(Service):
 
     def open(self) -> None:
         """Try the place of the file, and clear it. Raises UsageFault if that is impossible."""
-        self._place = files.usable("overlay-diff", self.launch.plan.outputs.overlay_diff or "")
+        path = self.launch.plan.outputs.overlay_diff or ""
+        self._place = files.usable_or_standard_output("overlay-diff", path)
         try:
             # What an earlier launch left there must not be taken for the changes of this one.
             self._place.clear()

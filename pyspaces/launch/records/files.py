@@ -11,8 +11,10 @@ looked at before it is removed or replaced, and never opened.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import sys
 
 from pyspaces.errors import UsageFault
 
@@ -144,6 +146,46 @@ class Place:
         there = os.lstat(name, dir_fd=self._directory)
         if os.path.samestat(there, os.fstat(self._file)):
             os.unlink(name, dir_fd=self._directory)
+
+
+class StandardOutput:
+    """Standard output, which the command has written to as well, in the place of a file."""
+
+    name = "-"
+
+    def __init__(self) -> None:
+        # Python found it closed: the number may be that of something else by now.
+        if sys.__stdout__ is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._descriptor = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+
+    def clear(self) -> None:
+        """Leave what is there."""
+
+    def write(self, text: str) -> None:
+        """Write a text. Raises OSError naming it."""
+        data = memoryview(text.encode(errors="surrogateescape"))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def usable_or_standard_output(option: str, path: str) -> Place | StandardOutput:
+    """Do the same as `usable`, but for `-`, which is standard output. Raises UsageFault."""
+    if path != "-":
+        return usable(option, path)
+    try:
+        return StandardOutput()
+    except OSError as error:
+        raise UsageFault([f"{option}: standard output: {error.strerror}"]) from None
 
 
 def usable(option: str, path: str) -> Place:
