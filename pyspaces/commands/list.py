@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
-from pyspaces.commands import table
+from pyspaces.commands import table, watching
 from pyspaces.commands.optional import Command, OptionalValue, complete_words, help_option
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
@@ -36,6 +37,7 @@ _OF_NETWORKS = (
 )
 _SHRINKABLE = ("addresses", "ports", "files", "held", "command")
 _NOTHING = "-"
+_TOLD = "pyspaces-list-told"
 OWNER, PARENT = "owner", "parent"
 # The names of types in /proc and other tools.
 _ALIASES = {row.link: row.name for row in namespaces.NAMESPACES}
@@ -69,7 +71,20 @@ class Tree:
             yield from self.walk(child, lead + deeper)
 
 
-def _list(**options: Any) -> None:
+def _list(*, watch: bool, **options: Any) -> None:
+    if watch and options["as_json"]:
+        raise UsageFault(["--watch: cannot be combined with --json"])
+    if watch:
+        watching.repeat(lambda: _watched(options))
+    _print(options)
+
+
+def _watched(options: dict[str, Any]) -> str:
+    found, columns = _found(options)
+    return _text(found, columns, options["tree"], headings=not options["noheadings"])
+
+
+def _found(options: dict[str, Any]) -> tuple[Listing, tuple[str, ...]]:
     types = _checked("type", "namespace", options["types"], namespaces.NAMES, _ALIASES)
     columns = _checked("output", "column", options["columns"], COLUMNS)
     tests = _tests(options["filters"])
@@ -79,22 +94,54 @@ def _list(**options: Any) -> None:
     if tests:
         rows = tuple(row for row in found.rows if all(test(row) for test in tests))
         found = found.replace(rows=rows)
+    if options["as_json"]:
+        return found, columns or tuple(COLUMNS)
+    return found, columns or (_OF_NETWORKS if set(types) == {"net"} else DEFAULT)
+
+
+def _print(options: dict[str, Any]) -> None:
+    found, columns = _found(options)
     if trouble := registry.trouble():
         say(f"pyspaces: registered names are left out: {trouble}")
     if options["as_json"]:
-        put(_json(found, columns or tuple(COLUMNS), options["tree"]))
+        put(_json(found, columns, options["tree"]))
         return
-    columns = columns or (_OF_NETWORKS if set(types) == {"net"} else DEFAULT)
-    cells = _text_rows(found, columns, options["tree"])
-    if not options["noheadings"]:
+    put(_text(found, columns, options["tree"], headings=not options["noheadings"]))
+    if (notes := tuple(_notes(found))) and not _was_told():
+        for note in notes:
+            say(f"pyspaces: {note}")
+
+
+def _text(
+    found: Listing, columns: Sequence[str], relation: str | None, *, headings: bool = True
+) -> str:
+    """Return the table; rows with a name come first, sorted by it."""
+    rows = sorted(found.rows, key=lambda row: (row.name is None, row.name or ""))
+    cells = _text_rows(found.replace(rows=tuple(rows)), columns, relation)
+    if headings:
         cells.insert(0, [column.upper() for column in columns])
     # A tree is drawn in front of the first column, which is therefore left-aligned.
-    right = [COLUMNS[name] and not (options["tree"] and at == 0) for at, name in enumerate(columns)]
+    right = [COLUMNS[name] and not (relation and at == 0) for at, name in enumerate(columns)]
     shrinkable = [at for at, name in enumerate(columns) if name in _SHRINKABLE]
     shown = table.lines(cells, right=right, limit=table.terminal_width(), shrinkable=shrinkable)
-    put("".join(line + "\n" for line in shown))
-    for note in _notes(found):
-        say(f"pyspaces: {note}")
+    return "".join(line + "\n" for line in shown)
+
+
+def _was_told() -> bool:
+    """Return whether the notes have been shown before, on a terminal, since this user logged in."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return False
+    place, name = os.path.split(registry.folder())
+    if name != "pyspaces" or place == "/run":  # no directory of this user's session
+        return False
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(os.path.join(place, _TOLD), flags, 0o600))
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _checked(
@@ -217,6 +264,7 @@ list_ = Command(
         ),
         click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
         click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
+        watching.option(),
         help_option(),
     ],
 )

@@ -289,3 +289,33 @@ def test_a_reader_that_goes_ends_it_quietly() -> None:
     finally:
         os.close(writing)
     assert (done.returncode, b"Traceback" in done.stderr) == (-13, False)
+
+
+@pytest.mark.as_ordinary
+def test_what_could_not_be_read_is_told_once_on_a_terminal(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    told = []
+    for _ in range(2):
+        ours, theirs = os.openpty()
+        try:
+            environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+            words = [SCRIPT, "list", "-t", "uts"]
+            done = subprocess.run(
+                words, stdout=subprocess.DEVNULL, stderr=theirs, env=environment, check=False
+            )
+            assert done.returncode == 0
+            os.set_blocking(ours, False)
+            try:
+                told.append(os.read(ours, 4096))
+            except BlockingIOError:
+                told.append(b"")
+        finally:
+            os.close(theirs)
+            os.close(ours)
+    assert told[0].startswith(b"pyspaces: not listed: ")
+    assert told[1] == b""
+
+
+def test_watching_and_json_do_not_go_together(pyspaces: Run) -> None:
+    done = pyspaces("list", "--watch", "--json")
+    assert (done.returncode, done.stderr[:26]) == (2, "pyspaces: --watch: cannot ")

@@ -52,6 +52,10 @@ def test_each_box_has_one_row(pyspaces: Run, name: str, wait_until: Wait) -> Non
         # Those with a name stand before those without one.
         unnamed = [box["name"] is None for box in boxes(pyspaces)]
         assert unnamed == sorted(unnamed)
+        # And so they do in the list of namespaces.
+        names = pyspaces("list", "-n", "-o", "name").stdout.split()
+        assert [one == "-" for one in names] == sorted(one == "-" for one in names)
+        assert name in names
         done = pyspaces("stop", name)
         (left,) = done.stderr.splitlines()
         assert left.startswith(f"pyspaces: {name}: still runs in its namespaces: ")
