@@ -82,8 +82,8 @@ class _Scan:
         )
 
     def _network(self, pid: int, made: frozenset[int], holder: Holder | None) -> str:
-        if holder and (holder.subnet or holder.network):
-            return holder.network or holder.subnet
+        if holder and (holder.subnets or holder.network):
+            return holder.network or ",".join(holder.subnets)
         inode = dict(self.members.get(pid, ())).get("net")
         if inode is None or inode == self.own.get("net"):
             return _HOST
