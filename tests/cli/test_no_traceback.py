@@ -122,6 +122,10 @@ GOOD = {
     "ip": ["10.77.0.2", "x"],
     "dns": ["192.0.2.1", "none", "x"],
     "add_host": ["a=192.0.2.1", "a=", "x"],
+    "veth": ["lo", "no-such-bridge", "", "a/b"],
+    "gateway": ["10.77.0.1", "fd00::1", "x"],
+    "profile": ["fakeroot", "no-such-profile", "/etc/passwd", "/nonexistent.toml", "project:x", ""],
+    "bundle": ["/", "/nonexistent", ""],
     "argv0": ["name", "", "-"],
     "keep_fd": ["0", "99", "x"],
     **{

@@ -43,7 +43,7 @@ FIELDS = {
 # Where the launch has ports, allowed hosts or a cgroup: tests/kernel/test_network_*.py and tests/vm
 # look at these.
 OF_SOME = {
-    "started": {"ports", "listen", "network", "address"},
+    "started": {"ports", "listen", "network", "addresses", "interface"},
     "exited": {"lost", "refused", "cgroup"},
     "failed": set[str](),
 }

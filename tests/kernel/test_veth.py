@@ -80,12 +80,14 @@ def test_who_stays_behind_has_no_network_any_more() -> None:
     assert (code, errors, left) == (0, "", [])
 
 
-def test_a_hold_is_connected_until_it_is_stopped() -> None:
+def test_a_hold_is_connected_until_it_is_stopped(tmp_path: Path) -> None:
     name = f"veth-{os.getpid()}"
     hold = [*connected(*ADDRESSES, "--name", name), "--hold"]
     look = [SCRIPT, "list", "-t", "net", "-o", "name,network,addresses", "--json"]
     script = f'"$@" && {" ".join(look)} | tr "\\n" " "; echo; read line; "$0" stop {name}'
-    code, output, errors, there, left = on_host("sh", "-c", script, SCRIPT, *hold)
+    # Root of a user namespace has no runtime directory, and would leave one in /tmp.
+    variables = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
+    code, output, errors, there, left = on_host("sh", "-c", script, SCRIPT, *hold, env=variables)
     assert (code, errors, len(there)) == (0, "", 1)
     rows = json.loads(output)["namespaces"]
     row = {"name": name, "network": "br0", "addresses": ["10.9.0.2", "fd09::2"]}
