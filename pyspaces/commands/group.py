@@ -30,7 +30,7 @@ COMMANDS = {
     "network": "Create, list and remove networks that commands share.",
     "profile": "List and show profiles, which are settings in files.",
     "drop": "Release namespaces that are bound to files.",
-    "translate": "Print our command line for one of bwrap, unshare, nsenter or podman.",
+    "translate": "Rewrite a line of bwrap, unshare, nsenter or podman for pyspaces.",
     "as": "Do what bwrap, unshare or nsenter would do with the same words.",
     "completion": "Print or install the completion script for a shell.",
     "help": "Open the man page about a command or a topic.",

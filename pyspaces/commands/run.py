@@ -134,8 +134,8 @@ def _programs(directory: str) -> list[str]:
 
 
 _EXAMPLES = (
-    "pyspaces run --all -- make test            # in namespaces of its own",
-    "pyspaces run --throwaway -- ./install.sh   # changes are discarded",
+    "pyspaces run --all -- make test                  # in namespaces of its own",
+    "pyspaces run --user --throwaway -- ./install.sh  # changes are discarded",
     "pyspaces run --sandbox --timeout 1m -- ./program",
 )
 

@@ -20,6 +20,7 @@ from pyspaces.commands import fast, options
 from pyspaces.commands.enter import enter
 from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.run import run
+from pyspaces.errors import UsageFault
 from pyspaces.settings import BY_NAME, TOGGLE
 
 READERS = {"run": fast.line_of_run, "enter": fast.line_of_enter}
@@ -51,7 +52,8 @@ def by_click(name: str, words: list[str]) -> tuple[tuple[str, ...], dict[str, An
 
     command = copy.copy(COMMANDS[name])
     command.callback = take
-    with contextlib.suppress(click.ClickException), contextlib.redirect_stdout(io.StringIO()):
+    errors = (click.ClickException, UsageFault)
+    with contextlib.suppress(*errors), contextlib.redirect_stdout(io.StringIO()):
         command.main(words, standalone_mode=False, obj={})
     return taken[0] if taken else None
 
@@ -182,6 +184,8 @@ def test_random_lines_of_run_are_read_as_click_reads_them_or_left(words: list[st
 @example(["--setenv", "A", "--", "box", "x"])
 @example(["--target=", "box", "x"])
 @example(["box", "-t", "other", "x"])
+@example(["--allow-read", "--", "box", "-Up", "ls"])  # `--` is the value
+@example(["-N"])  # nsenter's
 def test_random_lines_of_enter_are_read_as_click_reads_them_or_left(words: list[str]) -> None:
     check("enter", words)
 

@@ -112,14 +112,18 @@ def rewritten(command: str, words: Sequence[str]) -> list[str]:
     _check_letters(items)
     line = _Line(items)
     found: list[str] = []
+    is_ours = True
     for option, values, typed in items:
         if option not in table or (typed[0] == option and table[option].values == _ATTACHED):
             found += typed
-        elif table[option].special:
+            continue
+        is_ours = False
+        if table[option].special:
             found += line.words_for(command, option, values)
         else:
             found += filled(table[option], values)
-    return [*found, *rest]
+    # As it was typed: letters in one word stay in one.
+    return [*words] if is_ours else [*found, *rest]
 
 
 def _items(
