@@ -191,6 +191,7 @@ def test_random_lines_of_enter_are_read_as_click_reads_them_or_left(words: list[
 
 
 @pytest.mark.stress
+@pytest.mark.as_root  # once is enough: who reads a line makes no difference
 @pytest.mark.parametrize("part", range(10))  # of 20,000 lines in all, each within the time limit
 @pytest.mark.parametrize("name", COMMANDS)
 def test_many_random_lines_are_read_as_click_reads_them_or_left(name: str, part: int) -> None:
