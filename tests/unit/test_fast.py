@@ -20,6 +20,7 @@ from pyspaces.commands import fast, options
 from pyspaces.commands.enter import enter
 from pyspaces.commands.optional import OptionalValue
 from pyspaces.commands.run import run
+from pyspaces.commands.words import aliases
 from pyspaces.errors import UsageFault
 from pyspaces.settings import BY_NAME, TOGGLE
 
@@ -58,9 +59,18 @@ def by_click(name: str, words: list[str]) -> tuple[tuple[str, ...], dict[str, An
     return taken[0] if taken else None
 
 
+def has_words_of_others(name: str, words: list[str]) -> bool:
+    try:
+        return aliases.rewritten(name, words) != words
+    except UsageFault:
+        return True
+
+
 def check(name: str, words: list[str]) -> None:
     """Compare both readings of a line; those of `run` in the order of the values, too."""
     expected, found = by_click(name, list(words)), READERS[name](words)
+    if found is None and has_words_of_others(name, words):
+        return  # left to click
     assert found == expected
     if name == "run" and found and expected:
         assert list(found[1]) == list(expected[1])
@@ -186,6 +196,7 @@ def test_random_lines_of_run_are_read_as_click_reads_them_or_left(words: list[st
 @example(["box", "-t", "other", "x"])
 @example(["--allow-read", "--", "box", "-Up", "ls"])  # `--` is the value
 @example(["-N"])  # nsenter's
+@example(["--wd=/", "-U", "--mount-proc=/x"])
 def test_random_lines_of_enter_are_read_as_click_reads_them_or_left(words: list[str]) -> None:
     check("enter", words)
 
