@@ -7,7 +7,7 @@ import sys
 import click
 
 from pyspaces import settings
-from pyspaces.commands import colours, nearest
+from pyspaces.commands import colours
 from pyspaces.commands.optional import complete_words
 from pyspaces.commands.options import (
     GroupedCommand,
@@ -21,6 +21,7 @@ from pyspaces.commands.say import put
 from pyspaces.commands.table import terminal_width
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.host import check as host_check
+from pyspaces.settings import nearest
 from pyspaces.visible import visible, visible_lines
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ import os
 import click
 
 from pyspaces import status
-from pyspaces.commands import colours, nearest
+from pyspaces.commands import colours
 from pyspaces.commands.optional import Group, NoSuchCommand, help_option, version_option
 from pyspaces.errors import SpaceError
 
@@ -135,6 +135,8 @@ def _of_option(error: click.NoSuchOption, hint: str, ctx: click.Context | None) 
         return hint
     known = [word for param in ctx.command.params for word in (*param.opts, *param.secondary_opts)]
     long = [word for word in known if word[:2] == "--"]
+    from pyspaces.settings import nearest  # what only an error needs
+
     if near := nearest.words(error.option_name, long):
         return f"did you mean {' or '.join(near)}? {hint}"
     if isinstance(ctx.command, LazyGroup):

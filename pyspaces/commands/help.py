@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from pyspaces.commands import nearest
 from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import put
 from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.settings import nearest
 
 _HELP = """Open the man page about TOPIC: a command, such as `run`, or `security`.
 

@@ -8,7 +8,13 @@ import sys
 import click
 
 from pyspaces.commands import table, watching
-from pyspaces.commands.optional import Command, OptionalValue, complete_words, help_option
+from pyspaces.commands.optional import (
+    Command,
+    OptionalValue,
+    complete_words,
+    help_option,
+    listing_options,
+)
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
@@ -262,8 +268,7 @@ list_ = Command(
             type=click.Choice([OWNER, PARENT]),
             help="print a tree, by owning user namespace or by parent",
         ),
-        click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
-        click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
+        *listing_options(),
         watching.option(),
         help_option(),
     ],

@@ -10,8 +10,8 @@ import os
 
 from pyspaces import status
 from pyspaces.commands import arguments as words_of
-from pyspaces.commands import nearest
 from pyspaces.errors import visible
+from pyspaces.settings import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.optional import Command, Group, help_option
+from pyspaces.commands.optional import Command, Group, help_option, listing_options
 from pyspaces.commands.say import put
 from pyspaces.host import networks
 
@@ -101,12 +101,7 @@ network = Group(
             add_help_option=False,
             callback=_list,
             params=[
-                click.Option(
-                    ["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"
-                ),
-                click.Option(
-                    ["-n", "--noheadings"], is_flag=True, help="do not print column headings"
-                ),
+                *listing_options(),
                 help_option(),
             ],
         ),

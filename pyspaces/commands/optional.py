@@ -25,6 +25,14 @@ def help_option() -> click.Option:
     return _printing(["-h", "--help"], "show this help", click.Context.get_help)
 
 
+def listing_options() -> list[click.Option]:
+    """Return --json and --noheadings, of every command that prints a table."""
+    return [
+        click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
+        click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
+    ]
+
+
 def version_option() -> click.Option:
     """Return the option --version; click's own reads the package's metadata, in 18 ms."""
     return _printing(["--version"], "show the version", lambda ctx: f"pyspaces {__version__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyspaces.commands import table
-from pyspaces.commands.optional import Command, Group, help_option
+from pyspaces.commands.optional import Command, Group, help_option, listing_options
 from pyspaces.commands.say import put, say
 from pyspaces.errors import UsageFault
 from pyspaces.settings.profiles import places, reading, writing
@@ -91,12 +91,7 @@ profile = Group(
             add_help_option=False,
             callback=_list,
             params=[
-                click.Option(
-                    ["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"
-                ),
-                click.Option(
-                    ["-n", "--noheadings"], is_flag=True, help="do not print column headings"
-                ),
+                *listing_options(),
                 help_option(),
             ],
         ),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from pyspaces.commands import table, watching
-from pyspaces.commands.optional import Command, help_option
+from pyspaces.commands.optional import Command, help_option, listing_options
 from pyspaces.commands.say import put
 from pyspaces.host import boxes
 
@@ -55,8 +53,7 @@ ps = Command(
     callback=_ps,
     params=[
         watching.option(),
-        click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
-        click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
+        *listing_options(),
         help_option(),
     ],
 )

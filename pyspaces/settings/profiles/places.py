@@ -247,7 +247,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _missing(text: str, name: str, overlooked: list[Overlooked]) -> UsageFault:
-    from pyspaces.settings.profiles.nearest import nearest
+    from pyspaces.settings import nearest
 
     known = {*_names(user_directory()), *_names(_SHIPPED)}
     for path in _OF_PROJECT:
@@ -257,6 +257,6 @@ def _missing(text: str, name: str, overlooked: list[Overlooked]) -> UsageFault:
         path = overlooked[0].path
         path = f"{path}:{name}" if path in _OF_PROJECT else path
         return fault(f"{text[:80]}: no such profile: {why}", f"to use it, name the file: {path}")
-    near = nearest(name, known)
-    hint = f"did you mean {near}?" if near else "see `pyspaces profile list`"
+    near = nearest.words(name[:80], known, most=1)
+    hint = f"did you mean {near[0]}?" if near else "see `pyspaces profile list`"
     return fault(f"{text[:80]}: no such profile", hint)

@@ -111,11 +111,11 @@ class _Reading:
         if name in refused:
             raise Misfit(refused[name])
         if name not in _table.SETTINGS:
-            from pyspaces.settings.profiles.nearest import nearest
+            from pyspaces.settings import nearest
 
             known = [one.replace("_", "-") for one in (*_table.SETTINGS, *_OWN)]
-            near = nearest(key.replace("_", "-"), known)
-            hint = f"did you mean {near}?" if near else "see pyspaces-profile(1)"
+            near = nearest.words(key[:80].replace("_", "-"), known, most=1)
+            hint = f"did you mean {near[0]}?" if near else "see pyspaces-profile(1)"
             raise places.fault(f"{self._found}: {key[:_SHOWN]}: unknown setting", hint)
 
     def _take_own(self, name: str, value: Any) -> None:
