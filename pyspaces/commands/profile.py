@@ -13,6 +13,8 @@ from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pyspaces.settings.profiles.reading import Read
 
 _HELP = """List and show profiles: settings of a launch that are kept in a file.
@@ -23,13 +25,16 @@ _LIST = (
     """List the profiles of the current directory, your own, and those that ship with pyspaces."""
 )
 _SHOW = """Show where the profile NAME was found, and its settings with those that it extends."""
+_WHICH = "NAME|FILE"
 _HEADINGS = ["NAME", "PLACE", "DESCRIPTION"]
 
 
-def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of a profile."""
-    names = {found.name for found in places.everything([])}
-    return sorted(name for name in names if name.startswith(incomplete))
+def _complete(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem] | list[str]:
+    from pyspaces.commands import values  # what only a TAB key needs
+
+    return values.completer(_WHICH)(ctx, param, incomplete)
 
 
 def _list(*, as_json: bool, noheadings: bool) -> None:
@@ -103,7 +108,7 @@ profile = Group(
             callback=_show,
             params=[
                 help_option(),
-                click.Argument(["name"], metavar="NAME|FILE", shell_complete=complete_profile),
+                click.Argument(["name"], metavar=_WHICH, shell_complete=_complete),
             ],
         ),
     },
