@@ -93,9 +93,16 @@ class Record:
             elif isinstance(value, Record):
                 yield from (f"{name}.{fault}" for fault in value.type_faults())
 
-    def to_data(self) -> dict[str, Any]:
-        """Return the record as dicts, lists, strings and numbers, ready for JSON."""
-        return {name: _to_plain(getattr(self, name)) for name in self._fields}
+    def to_data(self, *, whole: bool = True) -> dict[str, Any]:
+        """Return the record as dicts, lists, strings and numbers, ready for JSON.
+
+        whole: with the fields that have their defaults, which `from_data` does not need.
+        """
+        if whole:
+            return {name: _to_plain(getattr(self, name), whole) for name in self._fields}
+        held, defaults = self._held(), self._defaults
+        names = [name for name in held if name not in defaults or held[name] != defaults[name]]
+        return {name: _to_plain(held[name], whole) for name in names}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -117,11 +124,11 @@ class Record:
         return kind.from_data(value)
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: Any, whole: bool) -> Any:
     if isinstance(value, Record):
-        return value.to_data()
+        return value.to_data(whole=whole)
     if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
+        return [_to_plain(item, whole) for item in value]
     return value
 
 

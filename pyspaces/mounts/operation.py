@@ -37,9 +37,9 @@ class Operation(Record):
         if not cls.__name__.startswith("_"):
             KINDS[cls.__name__] = cls
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self, *, whole: bool = True) -> dict[str, Any]:
         """Return the operation as plain data, with its class as `kind`."""
-        return {"kind": type(self).__name__, **super().to_data()}
+        return {"kind": type(self).__name__, **super().to_data(whole=whole)}
 
     @classmethod
     def from_data(cls, data: Any) -> Self:

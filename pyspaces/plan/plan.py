@@ -173,9 +173,9 @@ class Plan(Record):
             return False
         return self.maps.setgroups == "deny" or not self.maps.gid_map
 
-    def to_data(self) -> dict[str, Any]:
-        """Return the plan as dicts, lists, strings and numbers, ready for JSON."""
-        return {"version": VERSION, **super().to_data()}
+    def to_data(self, *, whole: bool = True) -> dict[str, Any]:
+        """Return the plan as dicts, lists, strings and numbers, ready for JSON, as `Record` does."""
+        return {"version": VERSION, **super().to_data(whole=whole)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:

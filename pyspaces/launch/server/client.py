@@ -169,7 +169,7 @@ def _asked(
         handed = launch.handed or Handed()
         sources, targets = _given(handed)
         request = wire.Request(
-            plan=launch.plan.to_data(),
+            plan=launch.plan.to_data(whole=False),
             variables=dict(caller_environment() if launch.variables is None else launch.variables),
             mask=tuple(map(int, inherited.mask)),
             ignored=tuple(map(int, inherited.ignored)),
