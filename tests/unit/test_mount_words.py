@@ -33,7 +33,9 @@ def test_any_words_are_taken_or_refused(items: list[tuple[str, list[str]]]) -> N
     for operation in made:
         list(operation.faults())
         assert operation.describe()
-        assert Operation.from_data(json.loads(json.dumps(operation.to_data()))) == operation
+        for whole in (True, False):
+            data = json.loads(json.dumps(operation.to_data(whole=whole)))
+            assert Operation.from_data(data) == operation
     assert all("\n" not in fault for fault in faults)
 
 

@@ -70,6 +70,7 @@ def test_a_plan_comes_back_through_json(plan: Plan) -> None:
     assert back == plan
     assert hash(back) == hash(plan)
     assert back.to_data() == data
+    assert Plan.from_data(plan.to_data(whole=False)) == plan
     assert list(back.faults()) == list(plan.faults())
 
 
@@ -82,6 +83,7 @@ def test_bytes_that_are_no_utf8_come_back_through_json(plan: Plan) -> None:
 def test_the_least_plan() -> None:
     plan = Plan(command=("true",))
     plan.check()
+    assert plan.to_data(whole=False) == {"version": 2, "command": ["true"]}
     assert plan.namespaces == ()
     assert plan.mounts.propagation == "private"
     assert plan.net.loopback is True

@@ -451,6 +451,7 @@ def test_any_mapping_of_the_right_kinds_is_a_plan_or_a_usage_fault(mapping: dict
         return
     assert list(made.faults()) == []
     assert Plan.from_data(made.to_data()) == made
+    assert Plan.from_data(made.to_data(whole=False)) == made
 
 
 # Texts that settings take, each some of them.
