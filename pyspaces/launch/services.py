@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.init import Post
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Attachment, Inside
-    from pyspaces.launch.network.joining import Wire
+    from pyspaces.launch.network.wire import Wire
     from pyspaces.launch.outer.cgroup import Cgroup
     from pyspaces.launch.outer.clock import Clock
     from pyspaces.launch.outer.job import Job

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspaces.launch.inner.leading import Leading
     from pyspaces.launch.learning import Handover
     from pyspaces.launch.network.inside import Attachment, Inside
-    from pyspaces.launch.network.joining import Wire
+    from pyspaces.launch.network.wire import Wire
     from pyspaces.launch.signals import Inherited
     from pyspaces.mounts.building import Building
     from pyspaces.plan import Plan
