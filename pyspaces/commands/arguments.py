@@ -104,7 +104,8 @@ def _taken(words: list[str]) -> str:
 def _words_of(text: str, counts: dict[str, int]) -> list[str]:
     """Return the options that a descriptor holds, one word after the other with NULs between."""
     if not is_number(text, 9):
-        raise UsageFault([f"args: {visible(text[:40])!r} is not the number of a descriptor"])
+        what = f"args: {visible(text[:40])!r} is not the number of a descriptor"
+        raise UsageFault([what], hint=f"for a file: --args 3 ... 3<{visible(text[:40])}")
     words = [os.fsdecode(word) for word in _read(int(text)).removesuffix(b"\0").split(b"\0")]
     words = [] if words == [""] else words
     left = list(words)
@@ -117,6 +118,9 @@ def _words_of(text: str, counts: dict[str, int]) -> list[str]:
         size = length_of(left[0], counts)
         if size > len(left):
             raise UsageFault([f"args: {text}: ends before the value of {visible(left[0][:40])}"])
+        if not size and "\n" in left[0].partition("=")[0]:
+            what = f"args: {text}: has lines: each word has to end with a NUL byte instead"
+            raise UsageFault([what], hint="a profile has one option on each line: --profile FILE")
         if not size:  # unknown: an error, which is told as for any other line
             break
         del left[:size]

@@ -81,6 +81,10 @@ def test_the_last_nul_may_be_missing_and_there_may_be_no_words(pyspaces: Run) ->
         ([""], "'' is not an option"),
         (["--setenv", "A"], "ends before the value of --setenv"),
         (["--nonesuch"], "no such option: --nonesuch"),
+        (
+            b"--user\n--net\n",
+            "has lines: each word has to end with a NUL byte instead\nhint: a profile",
+        ),
         (b"-U\0" * (2 << 20), "has more than 4 MiB"),
     ],
 )
@@ -98,7 +102,10 @@ def test_what_is_not_an_option_is_refused(
     ("line", "error"),
     [
         (["--args"], "args: requires the number of a descriptor"),
-        (["--args", "x"], "args: 'x' is not the number of a descriptor"),
+        (
+            ["--args", "x"],
+            "'x' is not the number of a descriptor\nhint: for a file: --args 3 ... 3<x",
+        ),
         (["--args", "999", "true"], "args: 999: cannot be read: Bad file descriptor"),
         (["--nonesuch", "--args", "3", "true"], "no such option: --nonesuch"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -158,6 +159,9 @@ def test_a_foreign_id_is_refused_and_the_rule_explained(pyspaces: Run) -> None:
         f"while mapping user ids for the new user namespace (0 → {UID + 1}, count 1)" in done.stderr
     )
     assert f"0 {UID + 1} 1: not all of these outside ids are subordinate uids of" in done.stderr
+    cure = re.search(r"(--map-uid \S+) works$", done.stderr.strip())
+    assert cure
+    assert pyspaces("run", *cure[1].split(), "--", "true").returncode == 0
 
 
 @pytest.mark.as_ordinary

@@ -161,8 +161,11 @@ def _is_delegated(unit: str) -> bool:
 def _hint(needed: Collection[str]) -> str | None:
     """Return the cure, if the state of the host shows it."""
     if list(older.faults(needed)):
-        rest = "; --rlimit as=SIZE limits each process by itself" if "memory" in needed else ""
-        return f"boot with version 2 alone: systemd.unified_cgroup_hierarchy=1, with systemd{rest}"
+        first = "--rlimit as=SIZE limits each process by itself, on any host; for all together, "
+        return (
+            f"{first if 'memory' in needed else ''}boot with version 2 of cgroups alone:"
+            " systemd.unified_cgroup_hierarchy=1, with systemd"
+        )
     user = os.geteuid()
     if user and os.path.isdir(systemd.BOOTED) and not os.path.exists(systemd.socket_of_manager()):
         return f"no systemd runs for this user: as root, loginctl enable-linger {user}"

@@ -110,9 +110,11 @@ def _ids_not_owned(refusal: Refusal) -> str | None:
             continue
         if not any(first <= row.outside and last < first + n for first, n in refusal.ranges):
             have = ", ".join(f"{first} to {first + n - 1}" for first, n in refusal.ranges)
+            fit = [first for first, n in refusal.ranges if row.count <= n]
+            option = f"--map-{refusal.kind} {row.inside},{fit[0]},{row.count}" if fit else ""
             return (
                 f"{row}: not all of these outside ids are subordinate {refusal.kind}s of"
-                f" {refusal.user}, who has {have}"
+                f" {refusal.user}, who has {have}" + (f": {option} works" if fit else "")
             )
     return None
 
