@@ -136,8 +136,15 @@ MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 # include/uapi/linux/fcntl.h
+AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
+
+# include/uapi/asm-generic/mman-common.h, include/uapi/linux/mman.h
+PROT_READ = 1
+PROT_WRITE = 2
+MAP_SHARED = 1
+MAP_ANONYMOUS = 0x20
 
 # include/uapi/linux/stat.h: a bit of what is asked for, the place of its answer, the size of all
 STATX_MNT_ID = 0x1000

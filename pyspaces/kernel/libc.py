@@ -49,7 +49,7 @@ class Naming:
             raise KernelError(error.errno or 0, *self._names) from None
 
 
-_libc = ctypes.Library(None)
+_libc = LIBRARY = ctypes.Library(None)
 _int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
 _later = _libc.later
 
@@ -69,6 +69,7 @@ _sigprocmask = _later("sigprocmask", _int, _text, _pointer)
 _signalfd = _later("signalfd", _int, _text, _int)
 _socket = _later("socket", _int, _int, _int)
 _socketpair = _later("socketpair", _int, _int, _int, _pointer)
+_statx = _later("statx", _int, _text, _int, _int, _pointer)
 _umount2 = _later("umount2", _text, _int)
 _unshare = _later("unshare", _int)
 _wait4 = _later("wait4", _int, _pointer, _int, _pointer)
@@ -169,17 +170,17 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
     return checked(result, "openat2", path=path)
 
 
-def mount_id(descriptor: int) -> int | None:
+def mount_id(descriptor: int, path: bytes = b"") -> int | None:
     """Return the id of the mount of `descriptor`, or None if statx(2) does not report it.
 
-    The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no /proc.
+    path: what to look at from there. The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no
+    /proc.
     """
+    room, flags = ctypes.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
     try:
-        statx = _libc.function("statx")  # in the GNU C library since 2.28
-    except AttributeError:
-        return None
-    room = ctypes.create_string_buffer(constants.STATX_SIZE)
-    if statx(descriptor, b"", constants.AT_EMPTY_PATH, constants.STATX_MNT_ID, room) == -1:
+        if _statx(descriptor, path, flags, constants.STATX_MNT_ID, ctypes.addressof(room)) == -1:
+            return None
+    except AttributeError:  # in the GNU C library since 2.28
         return None
     if not struct.unpack_from("I", room)[0] & constants.STATX_MNT_ID:
         return None

@@ -69,10 +69,8 @@ class _Layers:
         self._namespace = -1
 
     def __enter__(self) -> _Layers:
-        root = os.open("/", _PLACE)
-        if libc.mount_id(root) is None:
+        if libc.mount_id(constants.AT_FDCWD, b"/") is None:
             self._fdinfo = os.open("/proc/self/fdinfo", os.O_RDONLY | os.O_DIRECTORY)
-        os.close(root)
         self._namespace = nsfs.pidfd_open(os.getpid())
         return self
 
@@ -108,6 +106,8 @@ class _Layers:
             raise Refusal("the launcher is in a chroot, and files outside of it could be reached")
 
     def _mount_at(self, path: str) -> int:
+        if (number := libc.mount_id(constants.AT_FDCWD, os.fsencode(path))) is not None:
+            return number
         descriptor = os.open(path, _PLACE)
         try:
             fdinfo = self._fdinfo if self._fdinfo >= 0 else None

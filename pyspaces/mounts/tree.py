@@ -47,6 +47,8 @@ class Tree:
     ) -> None:
         self.keep = keep
         self.root = root
+        # Of its mount; None if the kernel does not tell.
+        self._number = libc.mount_id(root) if root >= 0 else None
         self._empty = empty
         # The devices of the file systems that this launch has created: there, files may be created.
         self._ours: set[int] = set()
@@ -67,6 +69,7 @@ class Tree:
     def enter_inner(self) -> None:
         """Make the working directory the root of the tree."""
         self.root = os.open(".", _DIRECTORY)
+        self._number = libc.mount_id(self.root)
         if self._empty:
             self.own_inner(self.root)
 
@@ -211,7 +214,7 @@ class Tree:
 
     def cover_inner(self, point: int, source: int, attributes: int) -> None:
         """Attach a copy of what is at `source` to `point`, which is closed; `source` is not."""
-        copy = self.copy_inner(os.dup(source))
+        copy = mountapi.open_tree(source)
         self.attach_inner(copy, point, attributes)
         os.close(copy)
 
@@ -264,12 +267,15 @@ class Tree:
         From the root of the tree, ".." leads to the topmost mount at its place, which is the root
         itself if nothing covers it.
         """
+        if self._number is not None and libc.mount_id(self.root, b"..") == self._number:
+            return  # by one call: this is asked for each of 20 mounts
         top = os.open("..", _DIRECTORY, dir_fd=self.root)
         if _same_place(top, self.root):
             os.close(top)
         else:
             os.close(self.root)
             self.root = top
+            self._number = libc.mount_id(top)
 
     def _set_inner(self, top: int, attributes: int, *, recursive: bool) -> bool:
         """Set attributes with mount_setattr(2); return False if there is no such call."""

@@ -84,6 +84,7 @@ INCLUDE = Path("/usr/include")
 FOLDERS = (INCLUDE, *sorted(INCLUDE.glob(f"{os.uname().machine}-*")))
 
 SCHED, MOUNT, CAPABILITY = "linux/sched.h", "linux/mount.h", "linux/capability.h"
+MMAN = "asm-generic/mman-common.h"
 # Where each constant stands, and under which name where that is another.
 HEADERS = {
     **{
@@ -133,6 +134,10 @@ HEADERS = {
         )
     },
     "BPF_MAXINSNS": ("linux/bpf_common.h", "BPF_MAXINSNS"),
+    **{f"PROT_{name}": (MMAN, f"PROT_{name}") for name in ("READ", "WRITE")},
+    "MAP_SHARED": ("linux/mman.h", "MAP_SHARED"),
+    "MAP_ANONYMOUS": (MMAN, "MAP_ANONYMOUS"),
+    "AT_FDCWD": ("linux/fcntl.h", "AT_FDCWD"),
     "AT_EMPTY_PATH": ("linux/fcntl.h", "AT_EMPTY_PATH"),
     "AT_RECURSIVE": ("linux/fcntl.h", "AT_RECURSIVE"),
     "MNT_DETACH": ("sys/mount.h", "MNT_DETACH"),
@@ -243,6 +248,8 @@ def evaluate(text: str) -> int:
     def compute(node: ast.expr) -> int:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
             return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -compute(node.operand)
         assert isinstance(node, ast.BinOp), ast.dump(node)
         left, right = compute(node.left), compute(node.right)
         assert isinstance(node.op, ast.LShift | ast.BitOr), ast.dump(node)
@@ -255,7 +262,7 @@ def evaluate(text: str) -> int:
     ("text", "value"),
     [
         *(("0", 0), ("16", 16), ("0x10", 16), ("0x02000000", 0x02000000), ("0x0000abcdL", 0xABCD)),
-        *(("(1<<18)", 1 << 18), ("00004000", 0o4000), ("1UL << 3", 8)),
+        *(("(1<<18)", 1 << 18), ("00004000", 0o4000), ("1UL << 3", 8), ("-100", -100)),
     ],
 )
 def test_numbers_of_headers_are_read_right(text: str, value: int) -> None:
