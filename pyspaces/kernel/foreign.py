@@ -41,6 +41,7 @@ __all__ = [
     "Library",
     "addressof",
     "byref",
+    "c_char",
     "c_char_p",
     "c_int",
     "c_long",

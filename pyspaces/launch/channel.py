@@ -24,6 +24,7 @@ lives, a record of five bytes, written at once, for each stop of the command and
 The board is memory that both have. What a child does right before exec may leave it no system call
 with which it could say anything: it writes there, each message over the last, and the parent reads
 the last one at end-of-file. EXECUTING there is exec itself; after STAGE, the child died before it.
+If nobody watches the stages, all of them are written there: they would wake the parent for nothing.
 
 If the launcher itself becomes the command, it is the child of this picture, and a helper that
 ends with the launch is the parent. The helper begins at the first STAGE, and answers a FAILED (or
@@ -39,15 +40,16 @@ from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mmap import mmap
+    from pyspaces.kernel.memory import Board
 
 # What MAPPED carries: whether setgroups(2) is allowed inside.
 ALLOWED, DENIED = b"allow", b"deny"
 
 MAPPED, STAGE, EXECUTING, FAILED, GO, REFUSED = b"M", b"S", b"X", b"F", b"G", b"R"
 KEEP, KEPT, AGAIN = b"K", b"k", b"a"
-_LARGEST = 1 << 17
-_HEAD = 4  # bytes before a message on the board: its size
+# More than a report. The C library gives no memory of its own to less than 128 KiB (mallopt(3)):
+# that would be three system calls and a page fault for each message.
+_LARGEST = 1 << 16
 
 # Of process 1: a kind, and the signal that stopped the command or the word of waitpid(2).
 ENDED, STOPPED = b"E", b"S"
@@ -55,7 +57,7 @@ RECORD = "=ci"
 
 # What may come next, from the child, by what came last; the first state is before any message.
 _NEXT = {
-    b"": (STAGE, EXECUTING, FAILED),
+    b"": (STAGE, KEEP, EXECUTING, FAILED),
     STAGE: (STAGE, KEEP, EXECUTING, FAILED),
     KEEP: (STAGE, KEEP, EXECUTING, FAILED),
     EXECUTING: (STAGE, FAILED),
@@ -102,11 +104,17 @@ class Conversation:
 
 
 class Channel:
-    """One end of the dialogue; owns its descriptor. board: the memory that both ends have."""
+    """One end of the dialogue; owns its descriptor.
 
-    def __init__(self, descriptor: int, board: mmap | None = None) -> None:
+    board: the memory that both ends have. watched: whether somebody wants to hear of each stage.
+    """
+
+    def __init__(
+        self, descriptor: int, board: Board | None = None, *, watched: bool = True
+    ) -> None:
         self._descriptor = descriptor
         self._board = board
+        self._watched = watched
         self._is_mute = False
 
     def fileno(self) -> int:
@@ -115,10 +123,11 @@ class Channel:
 
     def say(self, kind: bytes, body: bytes = b"") -> None:
         """Send a message. Raises KernelError (EPIPE if the other side has gone)."""
-        if self._is_mute and self._board:
-            frame = (kind + body)[: _LARGEST - _HEAD]
-            self._board[: _HEAD + len(frame)] = len(frame).to_bytes(_HEAD, "little") + frame
+        if self._board and (self._is_mute or (kind == STAGE and not self._watched)):
+            self._board.write(kind + body)
         elif not self._is_mute or kind == FAILED:
+            if self._board and kind == EXECUTING:
+                self._board.write(kind)  # there is no stage any more in which it could die
             libc.send(self._descriptor, kind + body)
 
     def go_mute(self) -> None:
@@ -133,18 +142,17 @@ class Channel:
         try:
             frame = os.read(self._descriptor, _LARGEST)
         except ConnectionResetError:  # the other side went without reading what we had said
-            return None
+            frame = b""
         if not frame and self._board:
-            frame = self._take_board()
+            # The last message of the board, once; nothing if that is exec itself.
+            frame, self._board = self._board.read(), None
+            frame = b"" if frame[:1] == EXECUTING else frame
         return Message(kind=frame[:1], body=frame[1:]) if frame else None
 
-    def _take_board(self) -> bytes:
-        """Return the last message of the board, once; nothing if that is exec itself."""
-        assert self._board
-        size = int.from_bytes(self._board[:_HEAD], "little")
-        frame = self._board[_HEAD : _HEAD + size]
-        self._board = None
-        return b"" if frame[:1] == EXECUTING else frame
+    def stage(self) -> str:
+        """Return the stage that stands on the board; empty if none does."""
+        frame = self._board.read() if self._board else b""
+        return os.fsdecode(frame[1:]) if frame[:1] == STAGE else ""
 
     def close(self) -> None:
         """Close this end; more than once is fine."""
@@ -153,14 +161,17 @@ class Channel:
             os.close(descriptor)
 
 
-def pair(board: mmap | None = None) -> tuple[Channel, Channel]:
-    """Return the two ends of a new dialogue, both close-on-exec. Raises KernelError."""
+def pair(board: Board | None = None, *, watched: bool = True) -> tuple[Channel, Channel]:
+    """Return the two ends of a new dialogue, both close-on-exec. Raises KernelError.
+
+    board, watched: as for Channel.
+    """
     first, second = libc.socketpair()
-    return Channel(first, board), Channel(second, board)
+    return Channel(first, board), Channel(second, board, watched=watched)
 
 
-def new_board() -> mmap:
-    """Return memory for the board, with nothing on it."""
-    from mmap import mmap  # only if the command is confined
+def new_board() -> Board:
+    """Return memory for the board, with nothing on it. Raises KernelError."""
+    from pyspaces.kernel.memory import Board  # only if the command is confined
 
-    return mmap(-1, _LARGEST)
+    return Board()

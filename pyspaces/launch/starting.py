@@ -144,7 +144,8 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
             return made
         # A child that is about to be confined writes its last messages to a board.
         confines = launch.plan.holds("landlock", "limits", "seccomp")
-        ours, theirs = channel.pair(channel.new_board() if confines else None)
+        watched = launch.observe is not prepare.do_nothing
+        ours, theirs = channel.pair(channel.new_board() if confines else None, watched=watched)
         launcher = -1
         try:
             launcher = nsfs.pidfd_open(os.getpid())

@@ -81,8 +81,6 @@ LAUNCH_PATH_LIBRARY = {
     *("json", "_socket"),
     # resource, gc: in the comparison, which limits itself, and in helpers of the network.
     *("resource", "gc"),
-    # mmap: in channel, where the command is confined.
-    "mmap",
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }
@@ -331,7 +329,8 @@ def test_one_door_to_ctypes() -> None:
     assert importers_of("ctypes") == set()
     assert importers_of("_ctypes") == {"pyspaces.kernel.foreign"}
     importers = {row.importer for row in ALL_IMPORTS if row.imported == "pyspaces.kernel.foreign"}
-    assert importers == {f"pyspaces.kernel.{name}" for name in ("libc", "libseccomp", "timer")}
+    doors = ("libc", "libseccomp", "memory", "timer")
+    assert importers == {f"pyspaces.kernel.{name}" for name in doors}
 
 
 def test_who_may_know_signals() -> None:

@@ -138,7 +138,7 @@ def test_what_is_on_the_board_is_heard_at_the_end() -> None:
         ([(STAGE, b"x")], Message(kind=STAGE, body=b"x")),
         ([(STAGE, b"x"), (FAILED, b"why")], Message(kind=FAILED, body=b"why")),
         ([(STAGE, b"a longer one"), (EXECUTING, b"")], None),
-        ([(FAILED, b"y" * (1 << 20))], Message(kind=FAILED, body=b"y" * ((1 << 17) - 5))),
+        ([(FAILED, b"y" * (1 << 20))], Message(kind=FAILED, body=b"y" * ((1 << 16) - 1))),
     ):
         one, other = channel.pair(channel.new_board())
         one.say(EXECUTING)
@@ -149,6 +149,37 @@ def test_what_is_on_the_board_is_heard_at_the_end() -> None:
         assert other.hear() == Message(kind=EXECUTING)
         assert other.hear() == heard
         assert other.hear() is None
+        other.close()
+
+
+def test_stages_that_nobody_watches_are_on_the_board_until_exec_comes() -> None:
+    other, one = channel.pair(channel.new_board(), watched=False)
+    try:
+        assert other.stage() == ""
+        for stage in (b"a long one", b"two"):
+            one.say(STAGE, stage)
+            assert other.stage() == stage.decode()
+        os.set_blocking(other.fileno(), False)
+        with pytest.raises(BlockingIOError):
+            other.hear()
+        one.say(EXECUTING, b"x")
+        assert other.stage() == ""
+        one.close()
+        assert other.hear() == Message(kind=EXECUTING, body=b"x")
+        assert other.hear() is None
+    finally:
+        one.close()
+        other.close()
+    # Nor is the death of a child at a stage, or a failure there, told in other words.
+    other, one = channel.pair(channel.new_board(), watched=False)
+    try:
+        one.say(STAGE, b"three")
+        one.say(FAILED, b"why")
+        assert other.hear() == Message(kind=FAILED, body=b"why")
+        one.close()
+        assert other.hear() == Message(kind=STAGE, body=b"three")
+    finally:
+        one.close()
         other.close()
 
 

@@ -184,7 +184,7 @@ def _listen(
     for descriptor in (ends.fileno(), child.pidfd, *([reader.fileno()] if reader else [])):
         poller.register(descriptor, select.POLLIN)
     while True:
-        ready = _wait(poller, launch, talk)
+        ready = _wait(poller, launch, ends, talk)
         # Messages first. A signal is early only if the child has sent nothing new: seen before
         # its messages, one for a command that runs already would be taken for one to the set-up.
         if ends.fileno() not in ready and child.pidfd not in ready:
@@ -223,13 +223,13 @@ def answer(
         raise failure(Report.from_bytes(message.body), plan)
 
 
-def _wait(poller: select.poll, launch: Launch, talk: Conversation) -> dict[int, int]:
+def _wait(poller: select.poll, launch: Launch, ends: Channel, talk: Conversation) -> dict[int, int]:
     """Wait until there is something to hear; return what poll(2) names. Raises if it is late."""
     deadline = launch.start_by
     while True:
         left = _LONGEST_POLL if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            raise too_late(launch.plan, talk.stage or WAIT)
+            raise too_late(launch.plan, ends.stage() or talk.stage or WAIT)
         if ready := poller.poll(min(left, _LONGEST_POLL) * 1000 + 1):
             return dict(ready)
 
