@@ -54,14 +54,15 @@ def execute_confined(telling: Telling) -> NoReturn:
     context = telling.context
     make_ready(context)
     argv = words_of(context.plan)
-    path = _found(context)
-    shell = _refusal_of(FALLBACK_SHELL, context)
+    path, is_program = _found(context)
+    # An ELF program is nothing that a shell could run instead, whatever keeps the kernel from it.
+    shell = None if is_program else _refusal_of(FALLBACK_SHELL, context)
     confine(telling)
     try:
         try:
             os.execve(path, argv, context.environment)
         except OSError as error:
-            if error.errno != errno.ENOEXEC or shell:
+            if error.errno != errno.ENOEXEC or shell or is_program:
                 raise shell or error from None
             words = [FALLBACK_SHELL, path, *argv[1:]]
             os.execve(FALLBACK_SHELL, words, context.environment)
@@ -72,12 +73,13 @@ def execute_confined(telling: Telling) -> NoReturn:
         raise Refusal(text, number=error.errno or 0, path=os.fsdecode(path)) from None
 
 
-def _found(context: Context) -> bytes:
-    """Return the candidate that exec would take. Raises what it would fail by."""
+def _found(context: Context) -> tuple[bytes, bool]:
+    """Return the candidate that exec would take, and whether it is known to be an ELF program.
+
+    Raises what exec would fail by.
+    """
     denied: OSError | None = None
     for path in context.candidates:
-        if context.leading:
-            context.leading.check_inner(path)
         try:
             status = os.stat(path)
         except OSError as error:
@@ -85,8 +87,9 @@ def _found(context: Context) -> bytes:
                 raise
             denied = denied or (error if error.errno == errno.EACCES else None)
             continue
+        is_program = bool(context.leading and context.leading.check_inner(path))
         if stat.S_ISREG(status.st_mode) and os.access(path, os.X_OK, effective_ids=True):
-            return path
+            return path, is_program
         denied = denied or PermissionError(errno.EACCES, "", path)
     raise denied or FileNotFoundError(errno.ENOENT, "", context.plan.command[0])
 
