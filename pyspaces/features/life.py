@@ -78,7 +78,7 @@ def _read(given: Given, plan: Plan) -> Life:
     in_place = given.flag("no_fork")
     kill_after = _seconds(given, "kill_after")
     # Without a launcher that stays, there is no death to react to.
-    stays = not (in_place or plan.existing.hold)
+    stays = not (in_place or (plan.holds("existing") and plan.existing.hold))
     return Life(
         kill_child=_kill_child(given) if stays else None,
         init=init_wait or given.flag("init"),

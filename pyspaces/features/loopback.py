@@ -5,9 +5,9 @@ Pure, but for what ends in _inner, which runs in the child. Must not know mounts
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import fcntl
 import os
-import struct
 
 from pyspaces.feature import SETUP, Feature, Missing, Part, Probe, Step, toggle
 from pyspaces.kernel import constants, libc

@@ -5,8 +5,8 @@ Runs in any process. Off the launch path: loaded if a plan has operations on mou
 
 from __future__ import annotations
 
+import _struct as struct  # what `struct` hands on, without a file to load
 import os
-import struct
 
 from pyspaces.kernel import constants, libc
 

@@ -23,11 +23,11 @@ class Confining(Service):
     def open(self) -> None:
         """Make and compile them. Raises UsageFault and SpaceError."""
         plan = self.launch.plan
-        if plan.landlock:
+        if plan.holds("landlock") and plan.landlock:
             from pyspaces.features.confinement.ruleset import Ruleset
 
             self.launch.ruleset = Ruleset(plan.landlock)
-        if plan.seccomp:
+        if plan.holds("seccomp") and plan.seccomp:
             # The module is loaded: it has the part of the plan.
             from pyspaces.features.confinement.seccomp import ready
 

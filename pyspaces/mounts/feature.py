@@ -82,7 +82,7 @@ class Mounts(Part):
                 f" {' or '.join(propagation.INWARD)}: the mounts for it must not reach the outside"
             )
         if self.operations:
-            from pyspaces.mounts.operations import faults_of  # the plan has loaded it
+            from pyspaces.mounts.operation import faults_of  # the plan has loaded it
 
             yield from faults_of(self.operations)
             if self.mount_proc:
@@ -215,8 +215,10 @@ _MOUNT = ("mount",)
 def _row(usage: str, text: str, *, everyday: bool = False) -> Setting:
     """Return the setting of an operation. usage: its name and its words. text: its help."""
     name, _, words = usage.partition(" ")
-    row = Setting(name=name, kind=ORDERED, group=MOUNTS, metavar=words, implies=_MOUNT, help=text)
-    return row.replace(everyday=True) if everyday else row
+    more: Any = {"everyday": True} if everyday else {}  # what is the default is not kept
+    return Setting(
+        name=name, kind=ORDERED, group=MOUNTS, metavar=words, implies=_MOUNT, help=text, **more
+    )
 
 
 _TRY = "like the option without -try, but ignored if SRC does not exist"

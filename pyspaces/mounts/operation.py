@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The limit of an int in C.
 _LARGEST_DESCRIPTOR = 2**31 - 1
+# Modifiers, words which belong to the next operation. SOURCE sets its field `lower`.
+SIZE, PERMS, SOURCE, NO_EXEC = "size", "perms", "overlay-src", "noexec"
 # The operations by name, as plain data has it.
 KINDS: dict[str, type[Operation]] = {}
 

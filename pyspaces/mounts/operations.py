@@ -10,7 +10,7 @@ from pyspaces.mounts.binds import BindData as BindData
 from pyspaces.mounts.binds import BindFd as BindFd
 from pyspaces.mounts.binds import File as File
 from pyspaces.mounts.devices import Dev as Dev
-from pyspaces.mounts.devices import Mask as Mask
+from pyspaces.mounts.masks import Mask as Mask
 from pyspaces.mounts.operation import KINDS as KINDS
 from pyspaces.mounts.operation import Operation as Operation
 from pyspaces.mounts.operation import faults_of as faults_of

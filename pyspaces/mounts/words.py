@@ -7,66 +7,19 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.mounts import sets
-from pyspaces.mounts.binds import Bind, BindData, BindFd, File
-from pyspaces.mounts.devices import Dev, Mask
-from pyspaces.mounts.operation import Operation
-from pyspaces.mounts.overlays import Overlay, RoOverlay, TmpOverlay
-from pyspaces.mounts.places import (
-    Chmod,
-    Dir,
-    Mqueue,
-    Proc,
-    ReadOnly,
-    RemountRo,
-    Symlink,
-    Sysfs,
-    Tmpfs,
-)
+from pyspaces.mounts.binds import Bind
+from pyspaces.mounts.devices import Dev
+from pyspaces.mounts.operation import NO_EXEC, PERMS, SIZE, SOURCE, Operation
+from pyspaces.mounts.places import Proc, ReadOnly
 from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Container, Iterable
     from typing import Any
 
-    Words = tuple[str, ...]
-
-# Modifiers, which belong to the next operation. SOURCE sets its field `lower`.
-SIZE, PERMS, SOURCE, NO_EXEC = "size", "perms", "overlay-src", "noexec"
 MOUNT = "mount"
 HOST_RO, THROWAWAY = "host-ro", "throwaway"
-_BIND, _FD, _AT = ("source", "target"), ("fd", "target"), ("target",)
-
-# For each name: the operation, the fields that its words set, its modifiers, and other fields.
-OPERATIONS: dict[str, tuple[Callable[..., Operation], Words, Words, dict[str, bool]]] = {
-    "bind": (Bind, _BIND, (NO_EXEC,), {}),
-    "ro-bind": (Bind, _BIND, (NO_EXEC,), {"read_only": True}),
-    "dev-bind": (Bind, _BIND, (NO_EXEC,), {"dev": True}),
-    "bind-try": (Bind, _BIND, (NO_EXEC,), {"optional": True}),
-    "ro-bind-try": (Bind, _BIND, (NO_EXEC,), {"read_only": True, "optional": True}),
-    "dev-bind-try": (Bind, _BIND, (NO_EXEC,), {"dev": True, "optional": True}),
-    "bind-suid": (Bind, _BIND, (NO_EXEC,), {"suid": True}),
-    "bind-fd": (BindFd, _FD, (), {}),
-    "ro-bind-fd": (BindFd, _FD, (), {"read_only": True}),
-    "bind-data": (BindData, _FD, (PERMS,), {}),
-    "ro-bind-data": (BindData, _FD, (PERMS,), {"read_only": True}),
-    "file": (File, _FD, (PERMS,), {}),
-    "tmpfs": (Tmpfs, _AT, (SIZE, PERMS, NO_EXEC), {}),
-    "proc": (Proc, _AT, (), {}),
-    "dev": (Dev, _AT, (), {}),
-    "sysfs": (Sysfs, _AT, (), {}),
-    "mqueue": (Mqueue, _AT, (), {}),
-    "dir": (Dir, _AT, (PERMS,), {}),
-    "symlink": (Symlink, ("text", "target"), (), {}),
-    "remount-ro": (RemountRo, _AT, (), {}),
-    "read-only": (ReadOnly, (), (), {}),
-    "chmod": (Chmod, ("perms", "target"), (), {}),
-    "mask": (Mask, _AT, (), {}),
-    "overlay": (Overlay, ("upper", "work", "target"), (SOURCE,), {}),
-    "tmp-overlay": (TmpOverlay, _AT, (SOURCE, SIZE), {}),
-    "ro-overlay": (RoOverlay, _AT, (SOURCE,), {}),
-}
 
 
 class _Fault(ValueError):
@@ -104,7 +57,11 @@ def operations_from(
 
 def needs_empty_root(names: Container[str], *, user: bool) -> bool:
     """Return whether the sets of operations among `names` require an empty root."""
-    return HOST_RO in names or (THROWAWAY in names and sets.in_pieces(user=user))
+    if HOST_RO in names or THROWAWAY not in names:
+        return HOST_RO in names
+    from pyspaces.mounts import throwaway
+
+    return throwaway.in_pieces(user=user)
 
 
 def with_implied(
@@ -162,14 +119,24 @@ class _Reading:
             self._keep(name, words)
         elif name == MOUNT:
             self._take_value(words)
-        elif name == HOST_RO and not words:
-            self.operations += sets.host_ro(proc=self._proc)
-        elif name == THROWAWAY and not words:
-            self.operations += sets.throwaway(proc=self._proc, user=self._user)
+        elif name in (HOST_RO, THROWAWAY) and not words:
+            self._take_set(name)
         else:
             self._take_operation(name, words)
 
+    def _take_set(self, name: str) -> None:
+        if name == HOST_RO:
+            from pyspaces.mounts import sets
+
+            self.operations += sets.host_ro(proc=self._proc)
+        else:
+            from pyspaces.mounts import throwaway
+
+            self.operations += throwaway.operations(proc=self._proc, user=self._user)
+
     def _take_operation(self, name: str, words: list[str]) -> None:
+        from pyspaces.mounts.table import OPERATIONS  # with all of them: a set loads less
+
         waiting, self._waiting = self._waiting, {}
         if name not in OPERATIONS:
             known = ", ".join(OPERATIONS)

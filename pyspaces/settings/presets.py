@@ -40,7 +40,7 @@ def expanded(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
         if not any(found.get(other) for other in others):
             found[name] = True
     if not found.get("cap_drop"):
-        found["cap_drop"] = "all"
+        found["cap_drop"] = ["all"]
     if not (found.get("seccomp") or found.get("seccomp_learn")):
         found["seccomp"] = "default"
     return found | {"mounts": _with_root(found)}

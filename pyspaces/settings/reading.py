@@ -56,7 +56,9 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
     if given.lacking and not faults:
         raise given.lacking
     options = [name.replace("_", "-") for name, value in values.items() if value is not False]
-    plan.check(options, faults, typed="mounts" not in values)  # which may be records of programs
+    # Operations may be records of programs, whose fields can be of any type.
+    typed = all(type(one) in (list, tuple) for one in values.get("mounts", ()))
+    plan.check(options, faults, typed=typed)
     return plan
 
 
@@ -85,7 +87,7 @@ def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, 
     """Yield the values of the right type; add a fault for each of the others."""
     for name, value in given.items():
         kind = "command" if name == "command" else _kind_of(name)
-        if _fits(kind, value):
+        if _fits(name, kind, value):
             yield name, value
         elif name in _table.SETTINGS or name in ("command", "mounts"):
             from pyspaces.settings import fitting  # for programs: a command line has what fits
@@ -96,12 +98,14 @@ def _fitted(given: Mapping[str, Any], faults: list[str]) -> Iterator[tuple[str, 
                 faults.append(f"{name.replace('_', '-')}: {fault}")
 
 
-def _fits(kind: str, value: Any) -> bool:
+def _fits(name: str, kind: str, value: Any) -> bool:
     """Return whether a value has exactly the type of its kind."""
     if kind in (FLAG, TOGGLE, OPERATION):
         return value is True or value is False
     if kind == OPTIONAL and value is True:
         return True
+    if name == "mounts":  # a list of operations, which are read later
+        return type(value) in (list, tuple)
     if kind in (MANY, "command"):
         return type(value) in (list, tuple) and all(type(word) is str for word in value)
     return kind in (VALUE, OPTIONAL) and type(value) is str

@@ -57,7 +57,7 @@ OF_MORE = modules(
         "pyspaces.mounts": "feature proc propagation root",
         "pyspaces.plan": "conflicts",
     }
-) | {"pyspaces.pattern", "pyspaces.settings.fitting", "struct"}
+) | {"pyspaces.pattern", "pyspaces.settings.fitting"}
 # What the command line needs besides: no click.
 OF_COMMAND_LINE = modules({"pyspaces": "cli finding", "pyspaces.commands": "fast launching"})
 OF_ENTER = modules(

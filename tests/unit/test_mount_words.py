@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pyspaces import settings
 from pyspaces.errors import UsageFault
-from pyspaces.mounts import words
+from pyspaces.mounts import table, words
+from pyspaces.mounts.operation import NO_EXEC, PERMS, SIZE, SOURCE
 from pyspaces.mounts.operations import KINDS, Bind, Dev, Operation, Proc, Tmpfs
 from pyspaces.pattern import matches
 from pyspaces.settings import ORDERED, SETTINGS
@@ -40,10 +41,8 @@ def test_any_words_are_taken_or_refused(items: list[tuple[str, list[str]]]) -> N
 
 
 def test_every_option_is_an_operation_or_about_one() -> None:
-    known = {name.replace("-", "_") for name in words.OPERATIONS}
-    known |= {
-        name.replace("-", "_") for name in (words.SIZE, words.PERMS, words.SOURCE, words.NO_EXEC)
-    }
+    known = {name.replace("-", "_") for name in table.OPERATIONS}
+    known |= {name.replace("-", "_") for name in (SIZE, PERMS, SOURCE, NO_EXEC)}
     known |= {"host_ro", "throwaway"}
     assert known == set(NAMES)
 
@@ -56,12 +55,12 @@ def test_every_kind_can_be_written() -> None:
 def everything() -> list[Operation]:
     """Return an operation of each word."""
     made: list[Operation] = []
-    for name, (_, fields, modifiers, _) in words.OPERATIONS.items():
+    for name, (_, fields, modifiers, _) in table.OPERATIONS.items():
         first = {"chmod": "0755", "file": "0"}.get(
             name, "0" if "fd" in name or "data" in name else "/a"
         )
         given = [first, "/b", "/c"][: len(fields)]
-        layers = [["overlay-src", "/l"]] * 2 if words.SOURCE in modifiers else []
+        layers = [["overlay-src", "/l"]] * 2 if SOURCE in modifiers else []
         operations, faults = read(*layers, [name, *given])
         assert faults == [], name
         made += operations

@@ -95,7 +95,8 @@ class Privileges(Part):
 def _read(given: Given, plan: Plan) -> Privileges:
     dropped = _names(given, "cap_drop")
     # Requested, or implied if the command gives up much.
-    gives_up = bool(plan.identity.uid) or ALL in dropped or any(map(given.has, CONFINING))
+    changes_user = plan.holds("identity") and bool(plan.identity.uid)
+    gives_up = changes_user or ALL in dropped or any(map(given.has, CONFINING))
     implied = not given.flag("allow_new_privs") and gives_up
     return Privileges(
         keep_caps=given.flag("keep_caps"),

@@ -46,7 +46,7 @@ class Maps(Part):
             ("map-uid", self.uid_map, os.geteuid()),
             ("map-gid", self.gid_map, os.getegid()),
         ):
-            if extents != _default_map(own):
+            if extents not in (_default_map(own), _own_map(own)):
                 from pyspaces.features.ids import idmap
 
                 try:
@@ -62,6 +62,11 @@ def _default_map(caller: int) -> tuple[Extent, ...]:
     return (Extent(inside=0, outside=caller, count=1),)
 
 
+def _own_map(caller: int) -> tuple[Extent, ...]:
+    """Return the map of a caller to the same id inside."""
+    return (Extent(inside=caller, outside=caller, count=1),)
+
+
 def _read(given: Given, plan: Plan) -> Maps:
     if not plan.has("user") or given.has("userns_block_fd"):
         return Maps(setgroups=given.text("setgroups"))
@@ -73,6 +78,10 @@ def _read(given: Given, plan: Plan) -> Maps:
 
 
 def _maps(given: Given) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
+    if [name for name in given.values if name.startswith("map_")] == ["map_current"]:
+        # As --sandbox has it: nothing to read, so without its grammar.
+        uid, gid = os.geteuid(), os.getegid()
+        return _own_map(uid), _own_map(gid)
     words = [word for word in ("root", "current", "auto") if given.flag(f"map_{word}")]
     uids = [*words, *_items(given, "map_uid")]
     gids = [*words, *_items(given, "map_gid")]
