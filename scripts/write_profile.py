@@ -2,25 +2,25 @@
 """Write our own profile of system calls as the modules that a launch loads, from its JSON.
 
 To read JSON takes 5 ms of a launch, to compile the profile another 11: the compiled filters are
-written, too, for machines of the type of this one. With --check, only compare, the filters only if
+written, too, for machines of the types that `seccomp.READY` names; libseccomp makes those of every
+machine of the same byte order as this one. With --check, only compare, the filters only if
 libseccomp has the version that has compiled them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pprint
 import sys
 import textwrap
 from pathlib import Path
 
 from pyspaces.features.confinement.compiling import compiled
-from pyspaces.features.confinement.seccomp import DEFAULT, Seccomp
+from pyspaces.features.confinement.seccomp import DEFAULT, READY, Seccomp
 from pyspaces.kernel.libseccomp import Library
 
 ROOM = Path(__file__).parents[1] / "pyspaces" / "features" / "confinement"
-MODULE, READY = ROOM / "_default.py", ROOM / "_ready.py"
+MODULE = ROOM / "_default.py"
 HEAD = '''\
 """Our own profile of system calls, default.json; scripts/write_profile.py writes it from there."""
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 OF_READY = '''\
-"""The filters of `--seccomp default`, compiled; scripts/write_profile.py writes it.
+"""The filters of `--seccomp default` for {machine}, compiled; scripts/write_profile.py writes it.
 
-Pure. MACHINE: as uname(2) has it. VERSION: of the libseccomp that has compiled them.
+Pure. VERSION: of the libseccomp that has compiled them.
 """
 
 from __future__ import annotations
@@ -45,16 +45,22 @@ from __future__ import annotations
 '''
 
 
-def filters() -> str:
-    """Return the text of the module with the compiled filters."""
-    found = compiled(Seccomp(profile=DEFAULT), frozenset())
+def path_of(machine: str) -> Path:
+    """Return the file of the module with the filters for a machine."""
+    return ROOM / f"_ready_{machine}.py"
+
+
+def filters(machine: str) -> str:
+    """Return the text of the module with the filters for a machine."""
+    found = compiled(Seccomp(profile=DEFAULT), frozenset(), machine=machine)
     assert not any(one.flags for one in found)
     rows = []
     for one in found:
         lines = textwrap.wrap(one.program.hex(), 88)
-        rows.append("    (\n" + "".join(f'        "{line}"\n' for line in lines) + "    ),\n")
-    head = f'MACHINE = "{os.uname().machine}"\nVERSION = "{Library().version()}"\n'
-    return f"{OF_READY}{head}PROGRAMS = (\n{''.join(rows)})\n"
+        text = "".join(f'        "{line}"\n' for line in lines)
+        rows.append(f'    "{lines[0]}",\n' if len(lines) == 1 else f"    (\n{text}    ),\n")
+    head = f'{OF_READY.format(machine=machine)}VERSION = "{Library().version()}"\n'
+    return f"{head}PROGRAMS = (\n{''.join(rows)})\n"
 
 
 def main() -> None:
@@ -65,13 +71,15 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         if new != MODULE.read_text():
             raise SystemExit(f"{MODULE}: is outdated: run scripts/write_profile.py")
-        if f'VERSION = "{Library().version()}"' in READY.read_text() and (
-            READY.read_text() != filters()
-        ):
-            raise SystemExit(f"{READY}: is outdated: run scripts/write_profile.py")
+        for machine in READY:
+            path = path_of(machine)
+            text = path.read_text()
+            if f'VERSION = "{Library().version()}"' in text and text != filters(machine):
+                raise SystemExit(f"{path}: is outdated: run scripts/write_profile.py")
     else:
         MODULE.write_text(new)
-        READY.write_text(filters())
+        for machine in READY:
+            path_of(machine).write_text(filters(machine))
 
 
 if __name__ == "__main__":

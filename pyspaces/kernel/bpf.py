@@ -61,12 +61,13 @@ def assembled(rows: Iterable[tuple[int, int, int, int]]) -> bytes:
     return b"".join(_INSTRUCTION.pack(*row) for row in rows)
 
 
-def answer(program: bytes, number: int, architecture: int) -> int | None:
-    """Return the action of a program for a call whose arguments are all 0, or None if unknown.
+def answer(program: bytes, number: int, architecture: int, *arguments: int) -> int | None:
+    """Return the action of a program for a call, or None if it is unknown.
 
-    number, architecture: as in struct seccomp_data. Only what libseccomp writes is understood.
+    number, architecture: as in struct seccomp_data. arguments: the first of the call; the others
+    are 0. Only what libseccomp writes is understood.
     """
-    data = _DATA.pack(number, architecture, 0, *[0] * 6)
+    data = _DATA.pack(number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     place, value = 0, 0
     while 0 <= place < len(program) // SIZE:
         operation, yes, no, word = _INSTRUCTION.unpack_from(program, place * SIZE)

@@ -50,9 +50,13 @@ class Missing(Exception):
 
 
 class Library:
-    """The library, loaded. Raises Missing if it is not installed."""
+    """The library, loaded. Raises Missing if it is not installed.
 
-    def __init__(self, name: str = NAME) -> None:
+    target: the architecture for whose programs filters are made, of the same byte order as this
+    machine; if empty, that of this program.
+    """
+
+    def __init__(self, name: str = NAME, *, target: str = "") -> None:
         try:
             self._library = ctypes.Library(name)
         except OSError as error:
@@ -61,13 +65,16 @@ class Library:
         one = self._library.function
         self._resolve = one("seccomp_syscall_resolve_name", text)
         self._arch = one("seccomp_arch_resolve_name", text, restype=number)
-        self._native = one("seccomp_arch_native", restype=number)
+        self._own = self._target = one("seccomp_arch_native", restype=number)()
         self._init = one("seccomp_init", number, restype=pointer)
         self._add_arch = one("seccomp_arch_add", pointer, number)
+        self._remove_arch = one("seccomp_arch_remove", pointer, number)
         self._attribute = one("seccomp_attr_set", pointer, ctypes.c_int, number)
         self._add = one("seccomp_rule_add_array", pointer, number, ctypes.c_int, number, text)
         self._export = one("seccomp_export_bpf", pointer, ctypes.c_int)
         self._release = one("seccomp_release", pointer, restype=None)
+        if target:
+            self._target = self.architecture(target)
 
     def version(self) -> str:
         """Return the version of the library."""
@@ -98,9 +105,17 @@ class Library:
         found: int = self._arch(name.encode())
         return found
 
+    def number_for(self, name: str) -> int | None:
+        """Return the number of a call on the architecture of the filters, as `number` does."""
+        resolve = self._library.function(
+            "seccomp_syscall_resolve_name_arch", *(_c_uint, ctypes.c_char_p)
+        )
+        found: int = resolve(self._target, name.encode())
+        return None if found == _UNKNOWN else found
+
     def native(self) -> int:
-        """Return the number of this program's own architecture."""
-        found: int = self._native()
+        """Return the number of the architecture of the filters."""
+        found: int = self._target
         return found
 
     def filter(self, default: int, others: Sequence[int], foreign: int) -> Filter:
@@ -120,6 +135,10 @@ class Filter:
         if not self._context:
             raise KernelError(errno.EINVAL, "seccomp_init", [hex(default)])
         self._check(library._attribute(self._context, _BAD_ARCHITECTURE, foreign), "attr_set")
+        if library._target != library._own:
+            # Rules have the numbers of this machine all the same: the library translates them.
+            self._check(library._add_arch(self._context, library._target), "arch_add")
+            self._check(library._remove_arch(self._context, library._own), "arch_remove")
         for other in others:
             result = library._add_arch(self._context, other)
             if result != -errno.EEXIST:

@@ -54,15 +54,19 @@ _ALWAYS = ("@default", "execve", "exit", "exit_group", "rt_sigreturn", "sigretur
 PACKAGES = "libseccomp2 (Debian, Ubuntu), libseccomp (Fedora, Alpine, Arch)"
 
 
-def compiled(part: Seccomp, capabilities: frozenset[str]) -> tuple[Filter, ...]:
+def compiled(
+    part: Seccomp, capabilities: frozenset[str], *, machine: str = ""
+) -> tuple[Filter, ...]:
     """Return the filters of a plan, in their order.
 
-    capabilities: those of the command, CAP_*, for the conditions of a profile. Raises UsageFault
-    for an invalid profile, name or descriptor; SpaceError if libseccomp is missing.
+    capabilities: those of the command, CAP_*, for the conditions of a profile. machine: that for
+    which they are, as uname(2) has it, of the same byte order as this one, which it is if empty.
+    Raises UsageFault for an invalid profile, name or descriptor; SpaceError if libseccomp is
+    missing.
     """
     found = [Filter(program=_from_descriptor(number)) for number in part.descriptors]
     if part.profile or part.deny or part.allow or part.no_terminal_injection:
-        found += _Compiler(part, capabilities).filters()
+        found += _Compiler(part, capabilities, machine).filters()
     for one in found:
         if fault := bpf.fault(one.program):
             raise UsageFault([f"seccomp: the filter {fault}"])
@@ -86,16 +90,16 @@ def _from_descriptor(number: int) -> bytes:
 
 
 class _Compiler:
-    def __init__(self, part: Seccomp, capabilities: frozenset[str]) -> None:
+    def __init__(self, part: Seccomp, capabilities: frozenset[str], target: str) -> None:
         try:
-            self._library = Library()
+            self._library = Library(target=target)
         except Missing as error:
             raise SpaceError(
                 f"cannot compile the seccomp filter: {error}",
                 hint=f"install libseccomp: the package is {PACKAGES}",
             ) from None
         self._part = part
-        machine = os.uname().machine
+        machine = target or os.uname().machine
         family = _FAMILIES.get(machine, (machine,))
         numbers = {self._library.architecture(name): name for name in family}
         numbers.pop(0, None)
@@ -221,7 +225,7 @@ class _Compiler:
 
     def _check_exec(self, program: bytes, named: str) -> None:
         """Raise UsageFault if the filter refuses to execute the command at all."""
-        number = self._library.number("execve")
+        number = self._library.number_for("execve")
         assert number is not None
         answer = bpf.answer(program, number, self._library.native())
         if answer is not None and answer & constants.SECCOMP_RET_ACTION_FULL not in _PERMISSIVE:

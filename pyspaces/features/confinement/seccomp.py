@@ -110,6 +110,8 @@ class Seccomp(Part):
 
 
 _NOTHING = Seccomp()
+# Machines, as uname(2) has it, for which there are filters that are compiled.
+READY = ("x86_64", "aarch64", "riscv64", "ppc64le")
 # The profile as it is; with the option that it includes, or without.
 _UNCHANGED = (
     Seccomp(profile=DEFAULT),
@@ -120,15 +122,26 @@ _UNCHANGED = (
 def ready(part: Seccomp) -> tuple[Filter, ...]:
     """Return the filters of our own profile, compiled long ago; none if that is not all there is.
 
-    They are for 64-bit programs of one type of machine: those of others are compiled.
+    They are for 64-bit programs of some types of machines: those of others are compiled.
     """
-    if part not in _UNCHANGED:
+    if part not in _UNCHANGED or sys.maxsize < 1 << 32:
         return ()
-    from pyspaces.features.confinement import _ready
+    return tuple([Filter(program=bytes.fromhex(text)) for text in _programs(os.uname().machine)])
 
-    if os.uname().machine != _ready.MACHINE or sys.maxsize < 1 << 32:
+
+def _programs(machine: str) -> tuple[str, ...]:
+    """Return the compiled filters for a machine, as uname(2) has it; none if there are none."""
+    if machine == "x86_64":
+        from pyspaces.features.confinement._ready_x86_64 import PROGRAMS
+    elif machine == "aarch64":
+        from pyspaces.features.confinement._ready_aarch64 import PROGRAMS
+    elif machine == "riscv64":
+        from pyspaces.features.confinement._ready_riscv64 import PROGRAMS
+    elif machine == "ppc64le":
+        from pyspaces.features.confinement._ready_ppc64le import PROGRAMS
+    else:
         return ()
-    return tuple([Filter(program=bytes.fromhex(text)) for text in _ready.PROGRAMS])
+    return PROGRAMS
 
 
 def _word_fault(word: str, *, with_action: bool) -> str | None:

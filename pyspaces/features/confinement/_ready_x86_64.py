@@ -1,11 +1,10 @@
-"""The filters of `--seccomp default`, compiled; scripts/write_profile.py writes it.
+"""The filters of `--seccomp default` for x86_64, compiled; scripts/write_profile.py writes it.
 
-Pure. MACHINE: as uname(2) has it. VERSION: of the libseccomp that has compiled them.
+Pure. VERSION: of the libseccomp that has compiled them.
 """
 
 from __future__ import annotations
 
-MACHINE = "x86_64"
 VERSION = "2.5.4"
 PROGRAMS = (
     (
