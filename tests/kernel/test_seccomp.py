@@ -300,7 +300,7 @@ def test_of_what_could_have_killed_it_is_told_what_is_known(
 
 
 def test_without_the_library_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str = "") -> libseccomp.Library:
+    def missing(name: str = "", **options: str) -> libseccomp.Library:
         raise libseccomp.Missing("libseccomp.so.2: cannot open shared object file")
 
     with pytest.raises(libseccomp.Missing, match="libnothing"):

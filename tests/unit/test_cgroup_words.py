@@ -70,7 +70,9 @@ def test_what_is_written() -> None:
     assert written(pids=3) == {"pids.max": "3"}
     assert written(cpus=0.01) == {"cpu.max": "1000 100000"}
     assert written(cpus=1.5) == {"cpu.max": "150000 100000"}
-    assert written(io_weight=7) == {"io.weight": "default 7"}
+    for weight, of_bfq in ((1, 1), (7, 7), (100, 100), (111, 101), (10000, 1000)):
+        both = {"io.bfq.weight": str(of_bfq), "io.weight": f"default {weight}"}
+        assert written(io_weight=weight) == both
     assert written() == {}
 
 

@@ -23,6 +23,7 @@ _LARGEST = (1 << 63) - 1
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h
 _LEAST_CPUS, _MOST_CPUS = 0.01, 8192
 _LAST_WEIGHT = 10000
+_BFQ = "io.bfq.weight"
 PERIOD = 100_000  # microseconds, the default of cpu.max
 # cpu.max takes no less than 1 ms of a period, so that 0.01 is the least; and no sixth digit.
 _CPU_DIGITS = 5
@@ -31,13 +32,15 @@ _CPU_DIGITS = 5
 class Setting(Record):
     """A file of a cgroup, what is written to it, and the controller that it belongs to.
 
-    option: the one that asks for it; empty if the launch goes on without the file.
+    option: the one that asks for it; empty if the launch goes on without the file. instead: another
+    file, written before, that is enough if this one is missing.
     """
 
     controller: str
     file: str
     text: str
     option: str = ""
+    instead: str = ""
 
 
 class Resources(Part):
@@ -93,8 +96,11 @@ class Resources(Part):
             text = f"{round(self.cpus * PERIOD)} {PERIOD}"
             yield Setting(controller="cpu", file="cpu.max", text=text, option="cpus")
         if self.io_weight is not None:
-            text = f"default {self.io_weight}"
-            yield Setting(controller="io", file="io.weight", text=text, option="io-weight")
+            # Of the scheduler bfq, and of cost models: a kernel may have one, or both.
+            text = str(_weight_of_bfq(self.io_weight))
+            yield Setting(controller="io", file=_BFQ, text=text)
+            text, option = f"default {self.io_weight}", "io-weight"
+            yield Setting(controller="io", file="io.weight", text=text, option=option, instead=_BFQ)
 
     def __str__(self) -> str:
         sizes = {"memory": self.memory, "swap": self.swap}
@@ -103,6 +109,11 @@ class Resources(Part):
         plain = {"pids": self.pids, "cpus": cpus, "io-weight": self.io_weight}
         rows += [f"{name} {number}" for name, number in plain.items() if number is not None]
         return ", ".join(rows)
+
+
+def _weight_of_bfq(weight: int) -> int:
+    """Return a weight up to 10000 as bfq has it, up to 1000: 100 is the default of both."""
+    return weight if weight <= 100 else 100 + (weight - 100) * 900 // (_LAST_WEIGHT - 100)
 
 
 def _limit_text(size: int) -> str:

@@ -9,9 +9,11 @@ import errno
 import os
 import struct
 
+from pyspaces.features.cgroup import weight
 from pyspaces.features.ids import newidmap, program
 from pyspaces.host.check.trial import DEGRADED, NO, YES, Row, attempt, finding, of_trial
 from pyspaces.kernel import (
+    cgroupfs,
     constants,
     filtered,
     libc,
@@ -217,9 +219,18 @@ def cgroup() -> Row:
     works = ", ".join(f"--{n.replace('_', '-')}" for n, error in errors.items() if error is None)
     first = next(filter(None, errors.values()), None)
     if first is None:
-        return finding(YES, f"limits were set: {works}")
+        return finding(YES, f"limits were set: {works}{_of_weight()}")
     row = of_trial(first)
     return row.replace(answer=DEGRADED, evidence=f"only {works}; {row.evidence}") if works else row
+
+
+def _of_weight() -> str:
+    """Return what is to know of disks that heed no weight, for the end of the evidence."""
+    try:
+        names = weight.heedless(cgroupfs.own())
+    except KernelError:
+        names = weight.heedless("")
+    return f"; {weight.warning_of(names)}" if names else ""
 
 
 _MOUNT = {"mount": True}

@@ -56,7 +56,8 @@ class Box:
             try:
                 cgroupfs.write(self.path, one.file, one.text)
             except KernelError as error:
-                if one.option or error.errno != errno.ENOENT:
+                enough = self._limits.get(one.instead) is not None
+                if error.errno != errno.ENOENT or (one.option and not enough):
                     raise
             self._limits[one.file] = cgroupfs.read_or_none(self.path, one.file)
 

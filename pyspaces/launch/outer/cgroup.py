@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import CGROUP, Report, SpaceError
-from pyspaces.features.cgroup import older, place, systemd
+from pyspaces.features.cgroup import older, place, systemd, weight
 from pyspaces.features.cgroup.values import UNLIMITED
 from pyspaces.kernel import cgroupfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError
@@ -62,7 +62,14 @@ class Cgroup(Service):
             raise _failure(error) from error
         self.launch.cgroup = self
         if self._box:
-            self.launch.observe(f"create the cgroup {self._box.path}: {self._resources}")
+            self._tell_of_box(self._box)
+
+    def _tell_of_box(self, box: Box | OlderBox) -> None:
+        self.launch.observe(f"create the cgroup {box.path}: {self._resources}")
+        if self._resources.io_weight is None:
+            return
+        if names := weight.heedless(box.path if isinstance(box, Box) else ""):
+            self.launch.tell(weight.warning_of(names))
 
     def _created(self) -> Box | OlderBox:
         if places := older.serves(self._needed):
@@ -110,7 +117,7 @@ class Cgroup(Service):
             else:
                 with spawn.forks_held():
                     self._box = self._in_scope(child)
-                self.launch.observe(f"create the cgroup {self._box.path}: {self._resources}")
+                self._tell_of_box(self._box)
         except KernelError as error:
             raise _failure(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -137,11 +138,75 @@ def test_cpu_time_is_throttled(pyspaces: Run) -> None:
 
 def test_every_file_is_as_asked_for(pyspaces: Run) -> None:
     options = ["--memory=1G", "--pids=77", "--cpus=1.5", "--io-weight=42"]
-    files = ("memory.max", "memory.oom.group", "pids.max", "cpu.max", "io.weight")
+    files = ("memory.max", "memory.oom.group", "pids.max", "cpu.max", "io.weight", "io.bfq.weight")
     script = f"cd {ROOT}$(cut -d: -f3 /proc/self/cgroup) && cat {' '.join(files)}"
     done = pyspaces("run", *options, "--", "sh", "-c", script)
-    lines = [str(1 << 30), "1", "77", "150000 100000", "default 42"]
+    lines = [str(1 << 30), "1", "77", "150000 100000", "default 42", "default 42"]
     assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+
+
+DISK = Path("/sys/block/vda")
+
+
+READERS = " ".join(
+    f"dd if=/dev/vda of=/dev/null bs=4k iflag=direct status=none skip={place}000 &"
+    for place in range(4)
+)
+
+
+def read_in(box: Path) -> int:
+    words = [word.split("=") for word in (box / "io.stat").read_text().split() if "=" in word]
+    return sum(int(number) for name, number in words if name == "rbytes")
+
+
+@pytest.mark.as_root
+def test_a_disk_is_divided_by_weight(wait_until: Callable[..., None]) -> None:
+    """One that serves 100 reads in a second, each of two commands with four that wait for it."""
+    # Else a queue is preferred at its beginning, and the disk gets many requests at once.
+    for name, text in (("low_latency", "0"), ("strict_guarantees", "1"), ("slice_idle", "50")):
+        (DISK / "queue/iosched" / name).write_text(text)
+    with contextlib.ExitStack() as running:
+
+        def started(weight: str) -> Path:
+            others = boxes()
+            words = [SCRIPT, "run", "--io-weight", weight, "--", "sh", "-c"]
+            words.append(f"while :; do {READERS} wait; done")
+            launcher = running.enter_context(subprocess.Popen(words))
+            running.callback(launcher.terminate)
+            wait_until(lambda: len(boxes()) > len(others), "it has a cgroup")
+            (box,) = set(boxes()).difference(others)
+            wait_until(lambda: read_in(box) > 0, "it reads")
+            return box
+
+        light, heavy = started("1"), started("10000")
+        before = read_in(light), read_in(heavy)
+        wait_until(lambda: read_in(heavy) - before[1] > 300 * 4096, "the heavier one reads")
+        after = read_in(light), read_in(heavy)
+    assert after[0] - before[0] < (after[1] - before[1]) // 3
+
+
+@pytest.mark.as_root
+def test_a_weight_without_effect_is_told(pyspaces: Run) -> None:
+    costs = ROOT / "io.cost.qos"
+    number = (DISK / "dev").read_text().strip()
+
+    def told() -> str:
+        done = pyspaces("run", "--io-weight", "7", "--", "true")
+        assert done.returncode == 0
+        return done.stderr
+
+    assert told() == ""
+    (DISK / "queue/scheduler").write_text("none")
+    try:
+        assert told() == (
+            "pyspaces: io-weight: has no effect on vda: the I/O scheduler there is not bfq, and no"
+            " cost model is enabled\n"
+        )
+        costs.write_text(f"{number} enable=1")
+        assert told() == ""
+    finally:
+        costs.write_text(f"{number} enable=0")
+        (DISK / "queue/scheduler").write_text("bfq")
 
 
 def test_its_cgroup_is_the_root_of_its_namespace(pyspaces: Run) -> None:
