@@ -213,6 +213,24 @@ def test_the_usual_command_line_loads_this_and_no_click(tmp_path: Path) -> None:
     assert len(wanted) <= 42  # each costs 50 to 200 µs
 
 
+@pytest.mark.needs("userns", "pidns", "netns", "proc")
+def test_a_sandbox_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    found = loaded(tmp_path / "run.py", "run", "--sandbox", "--", "true")
+    ours = {name for name in found if name.startswith("pyspaces")}
+    assert found - ours - LIBRARY - {"gc"} == set()
+    unused = {
+        "pyspaces.features.confinement": "landlock compiling profile groups",
+        "pyspaces.features.existing": "values",
+        "pyspaces.features.ids": "idmap identity",
+        "pyspaces.mounts": "masks operations overlays table throwaway",
+        "pyspaces.settings": "fitting",
+    }
+    assert not found & {
+        f"{room}.{name}" for room, names in unused.items() for name in names.split()
+    }
+    assert len(ours) <= 76  # each costs 50 to 200 µs
+
+
 @pytest.mark.needs("userns", "pidns")
 def test_nor_does_enter(tmp_path: Path) -> None:
     found = loaded(tmp_path / "enter.py", "enter", str(os.getpid()), "--uts", "--", "true")
