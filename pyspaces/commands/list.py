@@ -35,14 +35,24 @@ _HELP = """List the namespaces of this host and the processes in them.
 Without root, processes of other users cannot be read; a message on standard error says how many.
 """
 # The columns, which are also the keys of --json, and whether they contain numbers.
-COLUMNS = {name: str(Row.__annotations__[name]).startswith("int") for name in Row._fields}
-DEFAULT = ("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "files", "held", "command")
-_OF_NETWORKS = (
-    *("ns", "nprocs", "pid", "user", "netnsid", "name", "network", "addresses", "ports"),
+_NUMBERS = ("int", "float")
+COLUMNS = {name: str(Row.__annotations__[name]).startswith(_NUMBERS) for name in Row._fields}
+DEFAULT = (
+    *("ns", "type", "nprocs", "pid", "user", "netnsid", "name", "age", "memory", "files", "held"),
     "command",
+)
+_OF_NETWORKS = (
+    *("ns", "nprocs", "pid", "user", "netnsid", "name", "age", "memory", "network", "addresses"),
+    *("ports", "command"),
+)
+# On a terminal, these are left out if they are not asked for and nothing is in them.
+_OPTIONAL = frozenset(
+    ("netnsid", "name", "age", "memory", "network", "addresses", "ports", "files", "held")
 )
 _SHRINKABLE = ("addresses", "ports", "files", "held", "command")
 _NOTHING = "-"
+# As `ps` shows them.
+_SHOWN: dict[str, Callable[[Any], str]] = {"age": table.duration, "memory": table.in_units}
 _TOLD = "pyspaces-list-told"
 OWNER, PARENT = "owner", "parent"
 # The names of types in /proc and other tools.
@@ -102,7 +112,15 @@ def _found(options: dict[str, Any]) -> tuple[Listing, tuple[str, ...]]:
         found = found.replace(rows=rows)
     if options["as_json"]:
         return found, columns or tuple(COLUMNS)
-    return found, columns or (_OF_NETWORKS if set(types) == {"net"} else DEFAULT)
+    return found, columns or _usual(found, only_networks=set(types) == {"net"})
+
+
+def _usual(found: Listing, *, only_networks: bool) -> tuple[str, ...]:
+    columns = _OF_NETWORKS if only_networks else DEFAULT
+    if table.terminal_width() is None:
+        return columns
+    empty = {name for name in _OPTIONAL if all(_cell(row, name) == _NOTHING for row in found.rows)}
+    return tuple(name for name in columns if name not in empty)
 
 
 def _print(options: dict[str, Any]) -> None:
@@ -121,8 +139,8 @@ def _print(options: dict[str, Any]) -> None:
 def _text(
     found: Listing, columns: Sequence[str], relation: str | None, *, headings: bool = True
 ) -> str:
-    """Return the table; rows with a name come first, sorted by it."""
-    rows = sorted(found.rows, key=lambda row: (row.name is None, row.name or ""))
+    """Return the table; what pyspaces has started comes first, and of that what has a name."""
+    rows = sorted(found.rows, key=lambda row: (row.name is None, row.name or "", row.age is None))
     cells = _text_rows(found.replace(rows=tuple(rows)), columns, relation)
     if headings:
         cells.insert(0, [column.upper() for column in columns])
@@ -190,6 +208,8 @@ def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> 
 
 def _cell(row: Row, column: str) -> str:
     value = getattr(row, column)
+    if value is not None and column in _SHOWN:
+        return _SHOWN[column](value)
     if column in ("addresses", "ports", "files", "held"):
         value = ",".join(value)
     return _NOTHING if value in (None, "") else table.printable(str(value))

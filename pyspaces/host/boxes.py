@@ -9,16 +9,10 @@ from __future__ import annotations
 import os
 
 from pyspaces.features.existing import registry
-from pyspaces.host import listing
+from pyspaces.host.launched import Launched, Uses, launched
 from pyspaces.kernel import nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pyspaces.features.existing.registry import Holder
 
 _ENDING = 1.0  # seconds
 _HOST, _NONE, _JOINED = "host", "none", "joined"
@@ -53,51 +47,37 @@ class _Scan:
                 self.members[pid] = frozenset(registry.members_of(pid))
             except KernelError:  # of somebody else, or ended
                 continue
-        self.own = dict(registry.members_of("self"))
-        self._now = float(procfs.read("/proc/uptime").split()[0])
-        self._ticks = os.sysconf("SC_CLK_TCK")
+        self._own = dict(registry.members_of("self"))
+        self._uses = Uses()
 
-    def age(self, pid: int) -> float:
-        """Return for how many seconds a process has been there."""
-        return round(max(0.0, self._now - (procfs.start_time(pid) or 0) / self._ticks), 2)
-
-    def inside(self, made: frozenset[int], pid: int) -> list[int]:
-        """Return the processes in one of the namespaces `made`, and process `pid`."""
-        found = {
-            other for other, rows in self.members.items() if any(inode in made for _, inode in rows)
-        }
-        return sorted(found | {pid})
-
-    def box(self, pid: int, made: frozenset[int], holder: Holder | None) -> Box:
-        """Return the box of a process."""
-        inside = self.inside(made, pid)
+    def box(self, one: Launched) -> Box:
+        """Return the box of a launch."""
+        inside, pid = one.inside(self.members), one.pid
         return Box(
-            name=holder.name if holder else None,
+            name=one.holder.name if one.holder else None,
             pid=pid,
-            age=self.age(pid),
+            age=self._uses.age(pid),
             nprocs=len(inside),
-            memory=sum(map(_resident, inside)),
-            network=self._network(pid, made, holder),
+            memory=self._uses.memory(inside),
+            network=self._network(one),
             command=" ".join(procfs.words_of(pid)) or (procfs.read_or_none(_comm(pid)) or "?"),
         )
 
-    def _network(self, pid: int, made: frozenset[int], holder: Holder | None) -> str:
+    def _network(self, one: Launched) -> str:
+        holder = one.holder
         if holder and (holder.subnets or holder.network):
             return holder.network or ",".join(holder.subnets)
-        inode = dict(self.members.get(pid, ())).get("net")
-        if inode is None or inode == self.own.get("net"):
+        inode = dict(self.members.get(one.pid, ())).get("net")
+        if inode is None or inode == self._own.get("net"):
             return _HOST
-        return _NONE if inode in made else _JOINED
+        return _NONE if inode in one.made else _JOINED
 
 
 def boxes() -> list[Box]:
     """Return the boxes of this user: those with a name first, sorted by it, then by age."""
     scan = _Scan()
-    holders = [holder for holder in registry.holders() if not holder.is_elsewhere()]
-    found = [scan.box(holder.pid, holder.new_inodes(), holder) for holder in holders]
-    known = {holder.pid for holder in holders} | {holder.launcher for holder in holders}
-    unnamed = [scan.box(pid, made, None) for pid, made in _unnamed(scan.members, known)]
-    return found + sorted(unnamed, key=lambda box: -box.age)
+    found = [scan.box(one) for one in launched(scan.members, registry.holders())]
+    return sorted(found, key=lambda box: (box.name is None, 0 if box.name else -box.age))
 
 
 def inhabitants(made: frozenset[int]) -> list[tuple[int, str]]:
@@ -119,25 +99,6 @@ def inhabitants(made: frozenset[int]) -> list[tuple[int, str]]:
         finally:
             os.close(pidfd)
     return found
-
-
-def _unnamed(
-    members: Mapping[int, frozenset[tuple[str, int]]], known: set[int]
-) -> Iterator[tuple[int, frozenset[int]]]:
-    """Yield the command of each launcher that holds no name, and its new namespaces."""
-    for launcher, rows in members.items():
-        if launcher in known or not listing.is_launcher(launcher):
-            continue
-        for child in procfs.children_of(launcher):
-            made = frozenset(inode for _, inode in members.get(child, frozenset()) - rows)
-            if made and child not in known:
-                yield child, made
-                break
-
-
-def _resident(pid: int) -> int:
-    fields = (procfs.read_or_none(f"/proc/{pid}/statm") or "").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
 def _comm(pid: int) -> str:

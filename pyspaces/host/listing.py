@@ -14,6 +14,7 @@ import pwd
 
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
+from pyspaces.host.launched import Uses, is_launcher, launched
 from pyspaces.kernel import held, mountinfo, namespaces, netnsid, netproc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
@@ -37,7 +38,9 @@ class Row(Record):
     ns: its inode number. type: a name in namespaces.NAMES. nprocs: the number of processes in
     it. pid: the lowest of their ids; ppid, uid, user and command belong to that process.
     netnsid: the id that the caller's network namespace has assigned to a network namespace.
-    name: the one registered with `run --name`. addresses: the IP addresses in a network namespace
+    name: the one registered with `run --name`. age: seconds since the command was started for which
+    pyspaces has created the namespace, and memory: the resident bytes of all processes of that
+    launch; pages that they share count for each. addresses: the IP addresses in a network namespace
     with a process, except those of the loopback and of one link. network, ports: what a network
     namespace with a name is connected by, and the ports of the host that lead there, as
     OUTSIDE:INSIDE. files:
@@ -56,6 +59,8 @@ class Row(Record):
     user: str | None = None
     netnsid: int | None = None
     name: str | None = None
+    age: float | None = None
+    memory: int | None = None
     network: str | None = None
     addresses: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
@@ -148,8 +153,9 @@ class _Scan:
         self.found: dict[int, _Found] = {}
         self.unreadable = 0
         self.unsearched = 0
-        self._readable: list[int] = []
+        self._members: dict[int, frozenset[tuple[str, int]]] = {}
         self._holders = registry.holders()
+        self._used: dict[int, dict[str, Any]] | None = None
 
     def read_processes(self) -> None:
         """Read the namespaces of every process."""
@@ -159,7 +165,7 @@ class _Scan:
             for link, inode in members:
                 self._add(inode, _BY_LINK[link]).pids.append(pid)
             if members:
-                self._readable.append(pid)
+                self._members[pid] = frozenset(members)
             self.unreadable += denied and not members
 
     def read_files(self) -> None:
@@ -171,7 +177,7 @@ class _Scan:
     def read_descriptors(self, limit: int | None, *, sockets: bool) -> None:
         """Read which namespaces the descriptors of readable processes refer to."""
         search = held.Search(_BY_LINK, sockets=sockets, limit=limit)
-        search.walk(self._readable)
+        search.walk([*self._members])
         for (link, inode), places in search.found.items():
             self._add(inode, _BY_LINK[link]).held.extend(places)
         self.unsearched = search.unsearched
@@ -215,6 +221,7 @@ class _Scan:
         names = [holder.name for holder in holders]
         of_net = holders if found.type == "net" else []
         facts = self._facts(found.pids[0]) if found.pids else {}
+        facts |= self._uses().get(inode, {})
         return Row(
             ns=inode,
             type=found.type,
@@ -230,6 +237,17 @@ class _Scan:
             parent=found.parent,
             **facts,
         )
+
+    def _uses(self) -> dict[int, dict[str, Any]]:
+        """Return age and memory of the launch by which each namespace was made."""
+        if self._used is None:
+            self._used = {}
+            uses = Uses()
+            for one in launched(self._members, self._holders):
+                memory = uses.memory(one.inside(self._members))
+                row = {"age": uses.age(one.pid), "memory": memory}
+                self._used |= dict.fromkeys(one.made, row)
+        return self._used
 
     def _facts(self, pid: int) -> dict[str, Any]:
         facts: dict[str, Any] = {"pid": pid}
@@ -315,15 +333,6 @@ def _opened(link: str, found: _Found) -> Iterator[int | None]:
         yield nsfs.open_safely(path)
     for place in found.held:
         yield place.open()
-
-
-def is_launcher(pid: int) -> bool:
-    """Return whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
-    words = procfs.words_of(pid)
-    for at, word in enumerate(words[:6]):
-        if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
-            return at == 0 or os.path.basename(words[0]).startswith("python")
-    return False
 
 
 def _hides_processes() -> bool:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from conftest import Run
 
 COLUMNS = (
-    *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "network"),
-    *("addresses", "ports", "files"),
+    *("ns", "type", "nprocs", "pid", "ppid", "uid", "user", "netnsid", "name", "age"),
+    *("memory", "network", "addresses", "ports", "files"),
     *("held", "owner", "parent", "command"),
 )
 INSIDE = ["unshare", "-Urpfmn", "--mount-proc", "--kill-child"]

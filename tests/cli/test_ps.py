@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from conftest import SCRIPT
 from terminal import Screen
+from test_list import on_terminal
 from test_names import name, running
 
 from pyspaces.commands import table
@@ -56,6 +57,25 @@ def test_each_box_has_one_row(pyspaces: Run, name: str, wait_until: Wait) -> Non
         names = pyspaces("list", "-n", "-o", "name").stdout.split()
         assert [one == "-" for one in names] == sorted(one == "-" for one in names)
         assert name in names
+        # Each of its namespaces there has the age and the memory of the box.
+        data = json.loads(pyspaces("list", "--json").stdout)["namespaces"]
+        own = [one for one in data if one["name"] == name]
+        assert [one["type"] for one in own] == ["user", "net"]
+        again = _row(pyspaces, name)
+        for one in own:
+            assert row["age"] <= one["age"] <= again["age"]
+            assert one["memory"] > 100_000
+        ours = {os.stat(f"/proc/self/ns/{kind}").st_ino for kind in ("user", "net", "mnt")}
+        rest = [one for one in data if one["ns"] in ours]
+        assert [(one["age"], one["memory"]) for one in rest] == [(None, None)] * 3
+        # On a terminal, a column with something in it is there, and one without is not.
+        shown = on_terminal("list", "-Q", f"name=='{name}'", columns=80)
+        assert all(len(line) <= 80 for line in shown)
+        words = shown[0].split()
+        assert words == ["NS", "TYPE", "NPROCS", "PID", "USER", "NAME", "AGE", "MEMORY", "COMMAND"]
+        assert "AGE" not in on_terminal("list", "-Q", "age==''", columns=80)[0]
+        words = pyspaces("list", "-Q", f"name=='{name}'").stdout.split("\n")[0].split()
+        assert words[5:8] == ["NETNSID", "NAME", "AGE"]
         done = pyspaces("stop", name)
         (left,) = done.stderr.splitlines()
         assert left.startswith(f"pyspaces: {name}: still runs in its namespaces: ")
