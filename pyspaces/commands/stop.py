@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import click
 
@@ -10,6 +10,7 @@ from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import say
 from pyspaces.commands.targets import complete_name
 from pyspaces.host import boxes, targets
+from pyspaces.launch.awaiting import SILENT, Awaited
 from pyspaces.visible import visible
 
 _HELP = """Stop the command or the namespaces called NAME, and wait until they have ended.
@@ -22,15 +23,16 @@ _MOST = 5  # processes that are mentioned
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
     for name in names:
-        holder = targets.stop(name, grace=grace, waiting=_say_waiting)
+        with Awaited() as awaited:
+            show = partial(_show_waiting, awaited)
+            holder = targets.stop(name, grace=grace, waiting=show, after=SILENT)
         # The end of process 1 ends all that is in its pid namespace.
         if "pid" not in holder.made:
             _say_left(name, boxes.inhabitants(holder.new_inodes()))
 
 
-def _say_waiting(pid: int, left: float) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        say(f"pyspaces: waiting for process {pid} to end; KILL is sent in {left:g} s")
+def _show_waiting(awaited: Awaited, pid: int, left: float) -> None:
+    awaited.show(f"waiting for process {pid} to end; KILL is sent in {left:g} s")
 
 
 def _say_left(name: str, left: list[tuple[int, str]]) -> None:

@@ -13,6 +13,7 @@ from pyspaces.features.network import subnets
 from pyspaces.features.network.between import Between
 from pyspaces.host import targets
 from pyspaces.kernel import constants, procfs
+from pyspaces.launch.awaiting import Beside
 from pyspaces.launch.network import shared
 from pyspaces.record import Record
 from pyspaces.settings import plan_from
@@ -62,7 +63,8 @@ def create(name: str, subnets_of_it: Sequence[str] = ()) -> None:
     # process of its owner has all capabilities, even one that has none here: user_namespaces(7).
     user = not procfs.has_capability(constants.CAP_SYS_ADMIN)
     plan = plan_from({"user": user, "net": True, "hold": True, "name": name})
-    launch.start(plan.replace(between=Between(subnets=texts))).close()
+    with Beside(f"creating the network {name}"):
+        launch.start(plan.replace(between=Between(subnets=texts))).close()
 
 
 def names() -> list[str]:

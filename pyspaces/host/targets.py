@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from pyspaces.features.existing.registry import Holder
 
-_SILENT = 1.0  # seconds before it is said what is waited for
-
 
 class Target(Record):
     """A target: a process and its start time, or a file; the other fields are 0 or empty."""
@@ -83,12 +81,16 @@ def own_processes() -> list[tuple[int, str]]:
 
 
 def stop(
-    name: str, *, grace: float, waiting: Callable[[int, float], object] = lambda pid, left: None
+    name: str,
+    *,
+    grace: float,
+    waiting: Callable[[int, float], object] = lambda pid, left: None,
+    after: float = 0,
 ) -> Holder:
     """Stop the command or hold registered as `name`, wait until it has ended, and return it.
 
     grace: seconds between SIGTERM and SIGKILL. waiting: is called with the process and the seconds
-    that are left if it has not ended after a second. Raises SpaceError if the name is not
+    that are left if it has not ended `after` so many. Raises SpaceError if the name is not
     registered, and OSError if the process cannot be signalled.
     """
     holder = holder_of(name)
@@ -104,7 +106,9 @@ def stop(
         # The launcher forwards the signal, even to a process 1 that would ignore it.
         for first in opened[:1]:
             signals.send(first, constants.SIGTERM)
-        if command >= 0 and not _has_ended(command, grace, lambda left: waiting(holder.pid, left)):
+        if command >= 0 and not _has_ended(
+            command, grace, after, lambda left: waiting(holder.pid, left)
+        ):
             signals.send(command, constants.SIGKILL)
             nsfs.has_ended(command, timeout=None)
         if launcher >= 0:
@@ -116,13 +120,13 @@ def stop(
     return holder
 
 
-def _has_ended(pidfd: int, grace: float, waiting: Callable[[float], object]) -> bool:
-    if nsfs.has_ended(pidfd, timeout=min(grace, _SILENT)):
+def _has_ended(pidfd: int, grace: float, after: float, waiting: Callable[[float], object]) -> bool:
+    if nsfs.has_ended(pidfd, timeout=min(grace, after)):
         return True
-    if grace <= _SILENT:
+    if grace <= after:
         return False
-    waiting(grace - _SILENT)
-    return nsfs.has_ended(pidfd, timeout=grace - _SILENT)
+    waiting(grace - after)
+    return nsfs.has_ended(pidfd, timeout=grace - after)
 
 
 def _start_of(pid: int) -> int:

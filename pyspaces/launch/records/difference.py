@@ -15,6 +15,7 @@ import resource
 
 from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
 from pyspaces.launch import rights, signals
+from pyspaces.launch.awaiting import Awaited
 from pyspaces.launch.inner.identity import drop_groups
 from pyspaces.launch.outer.ending import discard
 from pyspaces.launch.records import files
@@ -118,7 +119,10 @@ class Difference(Service):
             finally:
                 os.close(writing)
             try:
-                text = _read_all(reading, child)
+                # A library does not write to the terminal of its program.
+                in_foreground = self.launch.reader is not None
+                with Awaited("comparing what was changed", wanted=in_foreground) as awaited:
+                    text = _read_all(reading, child, awaited)
             finally:
                 discard(child)
         finally:
@@ -224,7 +228,7 @@ def _there(opened: int | OSError) -> int:
     return opened
 
 
-def _read_all(descriptor: int, child: Spawned) -> bytes:
+def _read_all(descriptor: int, child: Spawned, awaited: Awaited) -> bytes:
     """Read what the comparing process answers.
 
     What the command has left behind may have its user id, and can stop it: then nothing would ever
@@ -233,6 +237,7 @@ def _read_all(descriptor: int, child: Spawned) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
+        awaited.look()
         if not nsfs.wait_for(descriptor, _PATIENCE):
             if signals.stopped_by(child.pid):
                 raise ValueError("the process that compares was stopped")
