@@ -1,8 +1,7 @@
 """List the changes in an overlay: compare its upper directory with the ones below.
 
 Runs in a process of the launcher that has joined the user namespace of the command, and so may
-read both. Documentation/filesystems/overlayfs.rst of the kernel describes the marks in an upper
-directory.
+read both; or in the caller, for an upper directory that was kept.
 
 The command has created these files, and processes that it has left behind may still change them.
 So everything is opened by descriptor, one name at a time, without following links; what has
@@ -15,6 +14,8 @@ import errno
 import os
 import stat
 
+from pyspaces.kernel import constants, libc
+from pyspaces.mounts import marks
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -25,17 +26,16 @@ ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _PIECE = 1 << 20
-# The second is for user namespaces; the value "y" means that everything below is hidden.
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+CONTAINED = constants.RESOLVE_BENEATH | constants.RESOLVE_NO_SYMLINKS | constants.RESOLVE_NO_XDEV
 # A name has disappeared, or is not a directory any more, or is a link.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _KEPT_OPEN = 16  # levels of directories above the current one
 
 
-class _Place(Record):
+class Place(Record):
     """A directory to compare: its name, and the directory above it; None for the topmost."""
 
-    above: _Place | None
+    above: Place | None
     name: str
 
     def names(self) -> list[str]:
@@ -47,6 +47,26 @@ class _Place(Record):
         return found[::-1]
 
 
+class Entry(Record):
+    """A name in a directory: its change, if any, and what it is now; None if it was deleted."""
+
+    name: str
+    kind: str | None
+    status: os.stat_result | None
+
+    def is_directory(self) -> bool:
+        """Return whether there are names beneath it."""
+        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
+
+
+class LayerError(OSError):
+    """A directory that cannot be read. layer: 0 for the upper one, then those below."""
+
+    def __init__(self, error: OSError, path: str, layer: int) -> None:
+        super().__init__(error.errno, error.strerror, path)
+        self.layer = layer
+
+
 def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, str]]:
     """Yield each change: ADDED, CHANGED or DELETED, and the path.
 
@@ -56,34 +76,56 @@ def changes(upper: int, lower: Sequence[int], path: str) -> Iterator[tuple[str, 
     could not read them either, but could replace them.
     """
     path = path.rstrip("/")
-    with _Way(upper, lower) as way:
-        pending = [_Place(above=None, name="")]
+    for names, _, entries in walk(upper, lower):
+        base = "/".join([path, *names])
+        for entry in entries:
+            if entry.kind:
+                yield entry.kind, f"{base}/{entry.name}"
+
+
+def walk(
+    upper: int, lower: Sequence[int], *, contained: bool = False
+) -> Iterator[tuple[list[str], list[int], list[Entry]]]:
+    """Yield each directory of `upper`: the names that lead to it, its descriptors, its entries.
+
+    A directory comes before those in it. The descriptors are those of `upper` and of each of
+    `lower` that has it; they are closed later. contained: whether to stay on the file systems of
+    the topmost directories, and raise LayerError for a directory that cannot be read.
+    """
+    with Way(upper, lower, contained=contained) as way:
+        pending = [Place(above=None, name="")]
         while pending:
             place = pending.pop()
             names = place.names()
-            opened = way.go(names)
-            if opened is None:
+            here = way.go(names)
+            if here is None:
                 continue
-            base = "/".join([path, *names])
-            for name, kind, is_directory in _compared(opened[0], opened[1:]):
-                if kind:
-                    yield kind, f"{base}/{name}"
-                if is_directory:
-                    pending.append(_Place(above=place, name=name))
+            try:
+                entries = list(_compared(here[0], here[1:]))
+            except OSError as error:
+                path = "/".join([*names, os.fsdecode(error.filename or "")])
+                raise LayerError(error, path, 0) from error
+            yield names, here, entries
+            pending += [
+                Place(above=place, name=entry.name)
+                for entry in reversed(entries)
+                if entry.is_directory()
+            ]
 
 
-class _Way:
+class Way:
     """The directories from the topmost to the current one, of which the last few are open.
 
-    Each level is a list of descriptors, that of the upper directory first.
+    Each level is a list of descriptors, that of the upper directory first. contained: as in `walk`.
     """
 
-    def __init__(self, upper: int, lower: Sequence[int]) -> None:
+    def __init__(self, upper: int, lower: Sequence[int], *, contained: bool = False) -> None:
         self._top = [upper, *lower]
+        self._contained = contained
         self._names: list[str] = []
         self._levels: list[list[int]] = []  # one for each name; empty if closed again
 
-    def __enter__(self) -> _Way:
+    def __enter__(self) -> Way:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -100,7 +142,7 @@ class _Way:
             common -= 1
         self._shorten(common)
         for name in names[common:]:
-            here = _beneath(self._levels[-1] if self._levels else self._top, name)
+            here = self._beneath(self._levels[-1] if self._levels else self._top, name)
             if here is None:
                 return None
             self._names.append(name)
@@ -108,6 +150,28 @@ class _Way:
             if len(self._levels) > _KEPT_OPEN:
                 self._close(len(self._levels) - 1 - _KEPT_OPEN)
         return self._levels[-1] if self._levels else self._top
+
+    def _beneath(self, above: Sequence[int], name: str) -> list[int] | None:
+        """Open the directory `name` in the upper directory, and in those below that have it."""
+        found: list[int] = []
+        for layer, directory in enumerate(above):
+            status = _status(directory, name) if layer else None
+            # Anything but a directory hides directories of the same name below it.
+            if status and not stat.S_ISDIR(status.st_mode):
+                break
+            try:
+                here = opened(directory, name, contained=self._contained)
+            except OSError as error:
+                if layer and isinstance(error, PermissionError) and not self._contained:
+                    continue
+                for descriptor in found:
+                    os.close(descriptor)
+                raise LayerError(error, "/".join([*self._names, name]), layer) from error
+            if here is not None:
+                found.append(here)
+            elif not layer:
+                return None
+        return found
 
     def _shorten(self, length: int) -> None:
         for index in range(length, len(self._levels)):
@@ -120,45 +184,32 @@ class _Way:
         self._levels[index] = []
 
 
-def _compared(upper: int, lower: Sequence[int]) -> Iterator[tuple[str, str | None, bool]]:
-    """Yield each name in a directory, its change or None, and whether to look below it."""
-    for name in {*os.listdir(upper), *_hidden(upper, lower)}:
-        new, old = _status(upper, name), _topmost(lower, name)
-        if new is None or _is_whiteout(new):
-            yield name, None if old is None else DELETED, False
+def _compared(upper: int, lower: Sequence[int]) -> Iterator[Entry]:
+    """Yield each name in a directory."""
+    there = set(os.listdir(upper))
+    for name in sorted(there | _hidden(upper, lower)):
+        new, old = None, _topmost(lower, name)
+        if name in there:
+            try:
+                new = os.stat(name, dir_fd=upper, follow_symlinks=False)
+            except FileNotFoundError:  # not deleted by the command: that would be a mark
+                continue
+        if new is None or marks.is_whiteout(new):
+            yield Entry(name=name, kind=None if old is None else DELETED, status=None)
             continue
         kind = None
         if old is None:
             kind = ADDED
         elif _differ(upper, name, new, *old):
             kind = CHANGED
-        yield name, kind, stat.S_ISDIR(new.st_mode)
+        yield Entry(name=name, kind=kind, status=new)
 
 
-def _beneath(above: Sequence[int], name: str) -> list[int] | None:
-    """Open the directory `name` in the upper directory, and in those below that have it."""
-    first = _opened(above[0], name)
-    if first is None:
-        return None
-    opened = [first]
-    for directory in above[1:]:
-        status = _status(directory, name)
-        if status is None:
-            continue
-        # Anything but a directory hides directories of the same name below it.
-        if not stat.S_ISDIR(status.st_mode):
-            break
-        try:
-            below = _opened(directory, name)
-        except PermissionError:
-            continue
-        if below is not None:
-            opened.append(below)
-    return opened
-
-
-def _opened(directory: int, name: str) -> int | None:
+def opened(directory: int, name: str, *, contained: bool) -> int | None:
+    """Open a directory in another; None if it is none any more. contained: as in `walk`."""
     try:
+        if contained:
+            return libc.openat2(directory, name, _DIRECTORY, CONTAINED)
         return os.open(name, _DIRECTORY, dir_fd=directory)
     except OSError as error:
         if error.errno not in _GONE:
@@ -167,17 +218,10 @@ def _opened(directory: int, name: str) -> int | None:
 
 
 def _hidden(upper: int, lower: Sequence[int]) -> set[str]:
-    """Return the names below a directory that hides them all: it was deleted and created again."""
-    if not any(_attribute(upper, name) == b"y" for name in _OPAQUE):
+    """Return the names below a directory that hides them all."""
+    if not marks.is_opaque(upper):
         return set()
     return {name for directory in lower for name in os.listdir(directory)}
-
-
-def _attribute(directory: int, name: str) -> bytes | None:
-    try:
-        return os.getxattr(directory, name)
-    except OSError:  # no such attribute, or the file system has none
-        return None
 
 
 def _status(directory: int, name: str) -> os.stat_result | None:
@@ -191,12 +235,8 @@ def _topmost(lower: Sequence[int], name: str) -> tuple[int, os.stat_result] | No
     """Return the topmost directory that has `name`, and its status; None if it was hidden."""
     for directory in lower:
         if status := _status(directory, name):
-            return None if _is_whiteout(status) else (directory, status)
+            return None if marks.is_whiteout(status) else (directory, status)
     return None
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _differ(upper: int, name: str, new: os.stat_result, lower: int, old: os.stat_result) -> bool:
@@ -204,6 +244,8 @@ def _differ(upper: int, name: str, new: os.stat_result, lower: int, old: os.stat
         return True
     if stat.S_ISREG(new.st_mode):
         return new.st_size != old.st_size or not _same_content(upper, lower, name)
+    if stat.S_ISDIR(new.st_mode):
+        return not _same_attributes(upper, lower, name)
     if stat.S_ISLNK(new.st_mode):
         try:
             return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=lower)
@@ -213,18 +255,32 @@ def _differ(upper: int, name: str, new: os.stat_result, lower: int, old: os.stat
 
 
 def _same_content(upper: int, lower: int, name: str) -> bool:
-    opened: list[int] = []
+    both: list[int] = []
     try:
         for directory in (upper, lower):
-            opened.append(os.open(name, _FILE, dir_fd=directory))
-            if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
+            both.append(os.open(name, _FILE, dir_fd=directory))
+            if not stat.S_ISREG(os.fstat(both[-1]).st_mode):
                 return False
-        while (piece := os.read(opened[0], _PIECE)) == os.read(opened[1], _PIECE):
+        while (piece := os.read(both[0], _PIECE)) == os.read(both[1], _PIECE):
             if not piece:
-                return True
+                return marks.attributes(both[0]) == marks.attributes(both[1])
         return False
     except OSError:  # one cannot be read, or has disappeared
         return False
     finally:
-        for descriptor in opened:
+        for descriptor in both:
+            os.close(descriptor)
+
+
+def _same_attributes(upper: int, lower: int, name: str) -> bool:
+    """Return whether two directories have the same attributes, or one cannot be read."""
+    both: list[int] = []
+    try:
+        both.append(os.open(name, _DIRECTORY, dir_fd=upper))
+        both.append(os.open(name, _DIRECTORY, dir_fd=lower))
+        return marks.attributes(both[0]) == marks.attributes(both[1])
+    except OSError:
+        return True
+    finally:
+        for descriptor in both:
             os.close(descriptor)

@@ -114,6 +114,7 @@ HEADERS = {
         for name in (
             *("CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_NICE", "CAP_SETGID", "CAP_SETUID"),
             *("CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_RESOURCE", "CAP_NET_BIND_SERVICE"),
+            "CAP_CHOWN",
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
@@ -144,7 +145,7 @@ HEADERS = {
     "UMOUNT_NOFOLLOW": ("sys/mount.h", "UMOUNT_NOFOLLOW"),
     **{
         f"RESOLVE_{name}": ("linux/openat2.h", f"RESOLVE_{name}")
-        for name in ("NO_MAGICLINKS", "NO_SYMLINKS", "BENEATH", "IN_ROOT")
+        for name in ("NO_XDEV", "NO_MAGICLINKS", "NO_SYMLINKS", "BENEATH", "IN_ROOT")
     },
     **{
         f"SYS_{name}": ("asm-generic/unistd.h", f"__NR_{name}")

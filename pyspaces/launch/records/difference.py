@@ -18,7 +18,7 @@ from pyspaces.launch import rights, signals
 from pyspaces.launch.awaiting import Awaited
 from pyspaces.launch.inner.identity import drop_groups
 from pyspaces.launch.outer.ending import discard
-from pyspaces.launch.records import files
+from pyspaces.launch.records import files, listed
 from pyspaces.launch.service import Service
 from pyspaces.mounts import changes
 from pyspaces.mounts.operations import TmpOverlay
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 _PATIENCE = 0.5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_MAX = 4096
-# What a command can make costs it little: so many bytes of paths are told, and no more, by a
+# What a command can make costs it little: no more than listed.MOST bytes of paths are told, by a
 # process that takes so many bytes more than it has, in an answer of so many.
-_MOST_PATHS, _MOST_MEMORY, _MOST_ANSWER = 1 << 26, 1 << 31, 1 << 29
-VERSION = 1  # of the JSON
+_MOST_MEMORY, _MOST_ANSWER = 1 << 31, 1 << 29
 
 
 class Difference(Service):
@@ -97,7 +96,8 @@ class Difference(Service):
         """Compare, and write the file; print a message if that fails."""
         try:
             found = self._answered()
-            text = _as_json(found) if self._place.name.endswith(".json") else _as_text(found)
+            form = listed.as_json if self._place.name.endswith(".json") else listed.as_text
+            text = form(found)
             self._write(text)
         except (OSError, ValueError, MemoryError) as error:
             self._say(f"cannot tell what was changed: {_told(error)}")
@@ -163,19 +163,14 @@ class Difference(Service):
         lower = {target: [*map(_opened, paths)] for target, paths in self._lower.items()}
         self._join(writing, *(fd for row in lower.values() for fd in row if isinstance(fd, int)))
         found: list[tuple[str, str]] = []
-        size = 0
         for target, descriptor in self._uppers:
             # By a name of its own: it was opened with O_PATH, and cannot be listed.
             upper = os.open(".", _FOLDER, dir_fd=descriptor)
             if os.listdir(upper):
                 beneath = [fd for fd in map(_there, lower[target]) if fd >= 0]
-                for change in changes.changes(upper, beneath, target):
-                    size += len(change[1])
-                    if size > _MOST_PATHS:
-                        raise ValueError(f"the paths have more than {_MOST_PATHS >> 20} MiB")
-                    found.append(change)
+                found += listed.limited(changes.changes(upper, beneath, target), found)
             os.close(upper)
-        return sorted(found, key=lambda change: change[1])
+        return listed.in_order(found)
 
     def _join(self, *kept: int) -> None:
         """Become a process that may read the command's files, and holds nothing of use to it."""
@@ -249,23 +244,3 @@ def _read_all(descriptor: int, child: Spawned, awaited: Awaited) -> bytes:
         size += len(piece)
         if size > _MOST_ANSWER:
             raise ValueError("the answer is too long")
-
-
-def _as_json(found: list[tuple[str, str]]) -> str:
-    kinds = (changes.ADDED, changes.CHANGED, changes.DELETED)
-    rows = {kind: [path for each, path in found if each == kind] for kind in kinds}
-    return json.dumps({"version": VERSION, **rows}, indent=2) + "\n"
-
-
-def _as_text(found: list[tuple[str, str]]) -> str:
-    return "".join(f"{kind:<7} {_visible(path)}\n" for kind, path in found)
-
-
-def _visible(path: str) -> str:
-    """Return a path in one line: what cannot be shown, and a backslash, as \\xNN for each byte."""
-    return "".join(
-        char
-        if char.isprintable() and char != "\\"
-        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
-        for char in path
-    )

@@ -50,7 +50,7 @@ class Place:
         try:
             if fault := self._fault_of(self._look()):
                 return fault
-            trial = _temporary()
+            trial = temporary_name()
             os.close(os.open(trial, _NEW, 0o600, dir_fd=self._directory))
             os.unlink(trial, dir_fd=self._directory)
         except OSError as error:
@@ -67,7 +67,7 @@ class Place:
     def write(self, text: str) -> None:
         """Write the file. Raises OSError, also if somebody else's is there by now."""
         self._text = text.encode()
-        temporary = _temporary()
+        temporary = temporary_name()
         try:
             self._file = os.open(temporary, _NEW, 0o666, dir_fd=self._directory)
             try:
@@ -206,7 +206,7 @@ def told(error: OSError) -> str:
     return f"{where}{error.strerror}"
 
 
-def _temporary() -> str:
+def temporary_name() -> str:
     """Return a name that nobody can predict."""
     return f".pyspaces-{os.urandom(8).hex()}"
 
