@@ -55,6 +55,8 @@ def test_words_in_bash() -> None:
         ("pyspaces run --user unshar", {"unshare"}),
         ("pyspaces run --user -- unshar", {"unshare"}),
         ("pyspaces list --tr", {"--tree", "--tree=owner", "--tree=parent"}),
+        ("pyspaces overlay ", {"diff", "apply"}),
+        ("pyspaces overlay apply --dr", {"--dry-run"}),
         ("pyspaces list --tree --tree", set()),
         ("pyspaces list --tree ow", set()),
         ("pyspaces list --tree --ou", {"--ours", "--output"}),
@@ -64,10 +66,11 @@ def test_words_in_bash() -> None:
 
 @pytest.mark.needs("bash")
 def test_the_arguments_of_the_command_are_files_in_bash() -> None:
-    lines = ("run --user -- ls fi", "run --user ls -l -- fi", "run ./fi", "run --workdir /")
-    *files, workdir = in_bash(*(f"pyspaces {line}" for line in lines))
-    assert all("compopt -o default" in told for told in files)
-    assert "compopt -o dirnames" in workdir
+    files = ("run --user -- ls fi", "run --user ls -l -- fi", "run ./fi")
+    directories = ("run --workdir /", "overlay diff u", "overlay apply up lo")
+    found = in_bash(*(f"pyspaces {line}" for line in (*files, *directories)))
+    assert all("compopt -o default" in told for told in found[: len(files)])
+    assert all("compopt -o dirnames" in told for told in found[len(files) :])
 
 
 @pytest.mark.needs("fish")

@@ -35,7 +35,7 @@ ROOMS = {
     "hints": {"kernel", "features"},
     "launch": {"kernel", "features", "mounts", "plan", "hints"},
     "library": {"kernel", "features", "mounts", "plan", "settings", "launch"},
-    "host": {"kernel", "features", "plan", "settings", "hints", "launch"},
+    "host": {"kernel", "features", "mounts", "plan", "settings", "hints", "launch"},
     # "": the package itself, for its version.
     "commands": {"", "features", "plan", "settings", "launch", "library", "host"},
 }
