@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _OPTIONS = {
     "keep": "keep-fd",
     "info": "info-fd",
+    "json_status": "json-status-fd",
     "block": "block-fd",
     "userns_block": "userns-block-fd",
     "sync": "sync-fd",
@@ -30,7 +31,8 @@ class Descriptors(Part):
     """What the command inherits, and what the launcher and its caller do at the same time.
 
     close: whether the command gets no descriptors but its streams and those of `keep`. info: where
-    the process id and the namespaces of the child are written, once they exist. userns_block: what
+    the process id and the namespaces of the child are written, once they exist. json_status: the
+    same, and the exit status once the command has ended. userns_block: what
     the launch waits for before the new user namespace is used, whose maps somebody else writes.
     block: what it waits for right before exec. sync: what the launcher keeps open while the command
     runs. locks: files, by their paths inside, that have a read lock meanwhile.
@@ -43,6 +45,7 @@ class Descriptors(Part):
     close: bool = False
     keep: tuple[int, ...] = ()
     info: int | None = None
+    json_status: int | None = None
     block: int | None = None
     userns_block: int | None = None
     sync: int | None = None
@@ -76,6 +79,7 @@ def _read(given: Given, plan: Plan) -> Descriptors:
         close=given.flag("close_fds"),
         keep=given.each("keep_fd", descriptor_of),
         info=given.parsed("info_fd", descriptor_of),
+        json_status=given.parsed("json_status_fd", descriptor_of),
         block=given.parsed("block_fd", descriptor_of),
         userns_block=given.parsed("userns_block_fd", descriptor_of),
         sync=given.parsed("sync_fd", descriptor_of),
@@ -106,6 +110,10 @@ FEATURE = Feature(
             "write process ID and namespaces to FD, as JSON, once they exist",
         ),
         value(
+            *("json_status_fd", DESCRIPTORS, "FD"),
+            "write the same to FD, in one line, and a line with the exit status at the end",
+        ),
+        value(
             *("block_fd", DESCRIPTORS, "FD"),
             "wait, with everything set up, until FD has something to read",
         ),
@@ -125,7 +133,7 @@ FEATURE = Feature(
     options={"close": "close-fds", "locks": "lock-file", **_OPTIONS},
     quiet=("locks",),
     no_equivalent={
-        **dict.fromkeys(("info", "block", "userns_block", "sync"), _NONE),
+        **dict.fromkeys(("info", "json_status", "block", "userns_block", "sync"), _NONE),
         **dict.fromkeys(("close", "keep"), "unshare(1) passes on what is open"),
         "locks": "unshare(1) locks no files; flock(1) does",
     },

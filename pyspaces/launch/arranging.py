@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pyspaces.features.descriptors import Descriptors
     from pyspaces.kernel.spawn import Spawned
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
 
 # struct flock of fcntl(2): the whole file. A lock of the open file description, not of the process:
@@ -52,7 +53,7 @@ class Arranging(Service):
             if option != "keep-fd" and number > 2:
                 os.set_inheritable(number, False)
                 self._ours.append(number)
-        # The reader of --info-fd and --sync-fd sees the end only if no child has them.
+        # Who reads them, or waits for --sync-fd, sees the end only if no child has them.
         self.launch.not_for_others.append(self._forget)
         self.launch.map = self._map
         if self._wanted.close:
@@ -78,8 +79,10 @@ class Arranging(Service):
 
     def _inform(self, child: Spawned) -> None:
         if self._wanted.info is not None:
-            waiting.inform(self.launch, child, self._wanted.info)
+            waiting.inform(self.launch, child, "info-fd", self._wanted.info)
             self._close(self._wanted.info)
+        if self._wanted.json_status is not None:
+            waiting.inform(self.launch, child, "json-status-fd", self._wanted.json_status)
 
     def _close(self, number: int) -> None:
         if number in self._ours:
@@ -91,6 +94,17 @@ class Arranging(Service):
         if self.launch.plan.holds("network"):
             count = len(self.launch.plan.network.listen)
             yield from range(LISTEN_FDS_START, LISTEN_FDS_START + count)
+
+    def ended(self, ended: Ended) -> None:
+        """Write the exit status for --json-status-fd, whose reader may have gone."""
+        try:
+            if self._wanted.json_status is not None:
+                waiting.tell_end(self._wanted.json_status, ended.shell_code)
+        except OSError as error:
+            number = self._wanted.json_status
+            self.launch.tell(f"json-status-fd: {number}: cannot be written: {error.strerror}")
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Close what is to be open, or locked, only while the command runs."""
@@ -169,7 +183,7 @@ def _faults(wanted: Descriptors) -> Iterator[str]:
         except (OSError, OverflowError):
             yield f"{option}: {number}: is not open"
             continue
-        if option == "info-fd" and mode == os.O_RDONLY:
+        if option in ("info-fd", "json-status-fd") and mode == os.O_RDONLY:
             yield f"{option}: {number}: is not open for writing"
         if option in ("block-fd", "userns-block-fd") and mode == os.O_WRONLY:
             yield f"{option}: {number}: is not open for reading"

@@ -54,6 +54,7 @@ REFUSED = {
         "the program that starts it can do this itself: launch.start(hold=...)",
     ),
     **dict.fromkeys(("sync_fd", "lock_file"), "the program that starts it can hold this itself"),
+    "json_status_fd": _TOLD,
     "keep_fd": "requires close_fds, which a function cannot have",
     "close_fds": "a function has the descriptors of its interpreter",
     "timeout": _NO_CLOCK,
@@ -79,7 +80,8 @@ REFUSED_FOR_COMMAND = {
     "timeout": "use the time limits of run(), wait() and communicate()",
     "kill_after": "use the time limits of run(), wait() and communicate()",
     **dict.fromkeys(
-        ("status_fd", "status_file", "pid_file", "report"), "use pid, status and usage"
+        ("status_fd", "status_file", "pid_file", "report", "json_status_fd"),
+        "use pid, status and usage",
     ),
     "listen": "bind a socket in the program, and give it to the command by pass_fds",
     "keep_fd": "use pass_fds",

@@ -137,6 +137,7 @@ SETTINGS = {
     "close_fds": ("flag", "descriptors", "", 0, ""),
     "keep_fd": ("many", "descriptors", "", 1, ""),
     "info_fd": ("value", "descriptors", "", 1, ""),
+    "json_status_fd": ("value", "descriptors", "", 1, ""),
     "block_fd": ("value", "descriptors", "", 1, ""),
     "userns_block_fd": ("value", "descriptors", "user", 1, ""),
     "sync_fd": ("value", "descriptors", "", 1, ""),
@@ -161,7 +162,8 @@ ENTER = (
     "--ionice --memory --swap --pids --cpus --io-weight --publish -P --forward --listen "
     "--setenv --unsetenv --clearenv --keep-env --kill-child --no-kill-child --no-fork -F "
     "--die-with-parent --argv0 --timeout --kill-after --pty --new-session --close-fds --keep-fd "
-    "--info-fd --block-fd --sync-fd --lock-file --status-fd --status-file --report --workdir -w "
+    "--info-fd --json-status-fd --block-fd --sync-fd --lock-file --status-fd --status-file "
+    "--report --workdir -w "
 )
 OF_ENTER = {
     "-t": ("target", 1, "one"),

@@ -130,7 +130,7 @@ GOOD = {
     "keep_fd": ["0", "99", "x"],
     **{
         name: ["0", "1", "99", "x"]
-        for name in ("info_fd", "block_fd", "userns_block_fd", "sync_fd")
+        for name in ("info_fd", "json_status_fd", "block_fd", "userns_block_fd", "sync_fd")
     },
     "lock_file": ["/etc/passwd", "/nonexistent", ""],
 }

@@ -40,12 +40,15 @@ BOTH = pytest.mark.parametrize(
 
 @contextlib.contextmanager
 def running(
-    words: Sequence[str], *descriptors: int, end: int | None = 0
+    words: Sequence[str],
+    *descriptors: int,
+    end: int | None = 0,
+    stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a launcher that inherits descriptors; at the end it has to have exited so."""
     with subprocess.Popen(
         words,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -120,6 +123,8 @@ def test_what_cannot_be_meant_is_a_usage_error() -> None:
         (["--keep-fd", "0"], "keep-fd: requires --close-fds"),
         (["--sync-fd", "999"], "sync-fd: 999: is not open"),
         (["--info-fd", "0"], "info-fd: 0: is not open for writing"),
+        (["--json-status-fd", "0"], "json-status-fd: 0: is not open for writing"),
+        (["--json-status-fd", "1", "--hold"], "hold: cannot be combined with --json-status-fd"),
         (["--block-fd", "x"], "block-fd: 'x' is not the number of a descriptor"),
         (["--block-fd", "0", "--sync-fd", "0"], "sync-fd: 0: is the descriptor of --block-fd alr"),
         (["--block-fd", "0", "--no-fork"], "no-fork: cannot be combined with --block-fd"),
@@ -172,6 +177,46 @@ def test_the_namespaces_are_all_that_are_new(
     assert facts.pop("child-pid") > 0
     found = [f"{key.removesuffix('-namespace')}:[{number}]" for key, number in facts.items()]
     assert sorted(found) == sorted(done.stdout.split())
+
+
+@pytest.mark.needs("userns")
+@BOTH
+def test_lines_say_what_the_child_is_and_how_it_ended(
+    launcher: list[str], pipe: Callable[[], tuple[int, int]]
+) -> None:
+    """With the same words for bwrap."""
+    (told, tell), (wait, go) = pipe(), pipe()
+    words = [*launcher, "--json-status-fd", str(tell), "--block-fd", str(wait)]
+    with running([*words, "sh", "-c", "exit 7"], tell, wait, end=7):
+        os.close(tell)
+        with open(told, closefd=False) as lines:
+            facts = json.loads(lines.readline())  # while it waits
+            assert Path(f"/proc/{facts.pop('child-pid')}").exists()
+            assert launcher[0] != SCRIPT or [*facts] == ["user-namespace"]
+            os.write(go, b"x")
+            assert [json.loads(line) for line in lines] == [{"exit-code": 7}]
+    # How it ended: by a signal, or not at all, since it could not be executed.
+    for command, ends in (("kill -9 $$", ['{ "exit-code": 137 }']), (None, [])):
+        told, tell = pipe()
+        rest = ["sh", "-c", command] if command else ["/"]
+        outcome([*launcher, "--json-status-fd", str(tell), *rest], pass_fds=(tell,))
+        assert everything(told, tell).decode().splitlines()[1:] == ends
+
+
+def test_a_status_that_nobody_reads_changes_nothing(
+    pipe: Callable[[], tuple[int, int]],
+) -> None:
+    told, tell = pipe()
+    words = ("run", "--json-status-fd", str(tell), "--block-fd", "0", "--", "sh", "-c", "exit 7")
+    with running([SCRIPT, *words], tell, end=None, stdin=subprocess.PIPE) as process:
+        os.close(tell)
+        assert os.read(told, 1) == b"{"
+        os.close(told)
+        assert process.stdin is not None
+        process.stdin.write("x")
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (7, "")
+    assert errors == f"pyspaces: json-status-fd: {tell}: cannot be written: Broken pipe\n"
 
 
 @pytest.mark.parametrize("option", ["--block-fd", "--userns-block-fd"])

@@ -23,7 +23,6 @@ ANSWERS: dict[str, tuple[str, str]] = {
     ),
     "--userns2": (BWRAP, "write --no-nested-users to prevent user namespaces inside"),
     "--pidns": (BWRAP, "write --join pid=/proc/self/fd/FD"),
-    "--json-status-fd": (BWRAP, "write --status-fd FD; its objects are in pyspaces-run(1)"),
     "--exec-label": (BWRAP, _SELINUX),
     "--file-label": (BWRAP, _SELINUX),
     "--level-prefix": (BWRAP, "leave it out"),

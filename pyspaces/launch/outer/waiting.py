@@ -11,6 +11,7 @@ import time
 
 from pyspaces.errors import SpaceError
 from pyspaces.kernel import namespaces, nsfs, procfs
+from pyspaces.launch import patience
 from pyspaces.launch.outer import prepare
 
 TYPE_CHECKING = False
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _KEYS = {row.name: f"{row.link}-namespace" for row in namespaces.NAMESPACES}
 
 
-def inform(launch: Launch, child: Spawned, number: int) -> None:
+def inform(launch: Launch, child: Spawned, option: str, number: int) -> None:
     """Write what the child is, as bwrap(1) does: its process id, and its new namespaces.
 
-    number: the descriptor. Raises SpaceError.
+    number: the descriptor. option: whose it is; for json-status-fd, it is one line. Raises
+    SpaceError.
     """
     process = procfs.pid_of_pidfd(child.pidfd)
     rows: dict[str, int | None] = {"child-pid": child.pid}
@@ -33,13 +35,18 @@ def inform(launch: Launch, child: Spawned, number: int) -> None:
         # A time namespace is made later.
         if row.name != "time" and launch.plan.has(row.name):
             rows[_KEYS[row.name]] = nsfs.inode_or_none(f"/proc/{process}/ns/{row.link}")
-    lines = [f'    "{key}": {value}' for key, value in rows.items() if value]
-    data = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    facts = [f'"{key}": {value}' for key, value in rows.items() if value]
+    is_line = option == "json-status-fd"
+    text = "{ " + ", ".join(facts) + " }" if is_line else "{\n    " + ",\n    ".join(facts) + "\n}"
     try:
-        while data:
-            data = data[os.write(number, data) :]
+        patience.write(number, f"{text}\n".encode())
     except OSError as error:
-        raise SpaceError(f"info-fd: {number}: cannot be written: {error.strerror}") from error
+        raise SpaceError(f"{option}: {number}: cannot be written: {error.strerror}") from error
+
+
+def tell_end(number: int, status: int) -> None:
+    """Write the exit status, as bwrap(1) does. Raises OSError."""
+    patience.write(number, f'{{ "exit-code": {status} }}\n'.encode())
 
 
 def take_maps(launch: Launch, child: Spawned, number: int) -> bool:

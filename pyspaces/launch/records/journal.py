@@ -10,12 +10,12 @@ import errno
 import fcntl
 import json
 import os
-import select
 import time
 
 from pyspaces.errors import Interrupted, SpaceError, UsageFault
 from pyspaces.kernel import namespaces, procfs
 from pyspaces.kernel.libc import KernelError
+from pyspaces.launch import patience
 from pyspaces.launch.records import files
 from pyspaces.launch.service import Service, members_of
 from pyspaces.status import signal_name
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.records.files import Place
     from pyspaces.launch.services import Launch
-
-# What a pipe takes whole without blocking: PIPE_BUF of pipe(7).
-_PIECE = 4096
-# How long a reader may leave a pipe full before the record is given up, in milliseconds.
-_PATIENCE = 2000
 
 
 class Journal(Service):
@@ -135,7 +130,7 @@ class Journal(Service):
         self._lines.append(line)
         if self._outputs.status_fd is not None:
             try:
-                _write_patiently(self._outputs.status_fd, line.encode())
+                patience.write(self._outputs.status_fd, line.encode())
             except OSError as error:
                 self._say(f"cannot write the status record: {files.told(error)}")
 
@@ -205,19 +200,6 @@ def _descriptor_fault(descriptor: int | None) -> str | None:
     except (OSError, OverflowError):
         return "is not open"
     return "is not open for writing" if mode == os.O_RDONLY else None
-
-
-def _write_patiently(descriptor: int, data: bytes) -> None:
-    """Write to a descriptor that others share, and whose reader may have gone to sleep."""
-    poller = select.poll()
-    poller.register(descriptor, select.POLLOUT)
-    while data:
-        if not poller.poll(_PATIENCE):
-            raise OSError(errno.EAGAIN, "its reader does not read")
-        try:
-            data = data[os.write(descriptor, data[:_PIECE]) :]
-        except BlockingIOError:
-            continue
 
 
 def _landlock(launch: Launch) -> dict[str, Any] | None:

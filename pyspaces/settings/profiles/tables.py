@@ -32,7 +32,8 @@ REFUSED = {
     **dict.fromkeys(
         ("seccomp_fd", "keep_fd", "info_fd", "block_fd", "userns_block_fd", "sync_fd"), _DESCRIPTOR
     ),
-    **dict.fromkeys(("status_fd", "bind_fd", "ro_bind_fd", "file", "bind_data"), _DESCRIPTOR),
+    **dict.fromkeys(("json_status_fd", "status_fd"), _DESCRIPTOR),
+    **dict.fromkeys(("bind_fd", "ro_bind_fd", "file", "bind_data"), _DESCRIPTOR),
     "ro_bind_data": _DESCRIPTOR,
 }
 # What no profile of a project has: the launcher writes these with the rights of the caller, and
