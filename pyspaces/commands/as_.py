@@ -5,6 +5,7 @@ A link to our script that is named like the tool leads here, too.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -40,7 +41,8 @@ def carry_out(tool: str, words: Sequence[str]) -> int:
         raise click.UsageError(f"{tool!r}: choose from {', '.join(translating.CALLED)}")
     if words and words[0] in _ASK.get(tool, _ASK_SHORT):
         return _describe(tool, translating.TABLES[tool], version=words[0][-1:] in "nV")
-    found = translating.of([tool, *words], translating.this_caller())
+    caller = translating.this_caller().replace(program=_this_program())
+    found = translating.of([tool, *words], caller)
     if found.missing:
         raise translating.refusal(tool, found)
     if sys.stderr is not None and sys.stderr.isatty():  # and not in the log of a program
@@ -59,6 +61,12 @@ def _launch(words: list[str]) -> int:
     from pyspaces.commands import group  # what few lines need
 
     return group.main(words, click.get_current_context().obj)
+
+
+def _this_program() -> tuple[str, ...]:
+    """Return the words by which the command can start us again, if it can see our files."""
+    path = os.path.realpath(sys.argv[0])
+    return (path,) if os.access(path, os.X_OK) else (sys.executable, "-m", "pyspaces")
 
 
 def _describe(tool: str, table: Mapping[str, Word], *, version: bool) -> int:

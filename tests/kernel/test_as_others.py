@@ -154,6 +154,11 @@ def test_a_link_with_the_name_of_a_tool_does_what_the_tool_does(
     assert outcome([tmp_path / "unshare", "-r", "sh", "-c", "exit 33"]).returncode == 33
     assert outcome([tmp_path / "bwrap", "--help"]).stdout.startswith(f"usage: {tmp_path}/bwrap [")
     assert pyspaces("as", "unshare", "-V").stdout.rstrip().endswith("as unshare")
+    # What bwrap calls itself, so that another sandbox can be made inside.
+    root = ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-add", "ALL", "--bind", "/", "/"]
+    line = [*root, "--bind", "/proc", "/proc", "--", "/proc/self/exe", "--unshare-all"]
+    done = outcome([tmp_path / "bwrap", *line, "--ro-bind", "/", "/", "id", "-u"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
     # Where something has no counterpart, nothing is run.
     done = outcome([tmp_path / "bwrap", "--exec-label", "a", "--ro-bind", "/", "/", "echo", "ran"])
     assert (done.returncode, done.stdout) == (2, "")

@@ -26,6 +26,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
     "--exec-label": (BWRAP, _SELINUX),
     "--file-label": (BWRAP, _SELINUX),
     "--level-prefix": (BWRAP, "leave it out"),
+    "--not-a-security-boundary": (BWRAP, "leave it out: what cannot be set up is an error"),
     "--owner": (UNSHARE, "leave it out: the owner is the caller"),
     "--mount-binfmt": (UNSHARE, _BINFMT),
     "--load-interp": (UNSHARE, _BINFMT),

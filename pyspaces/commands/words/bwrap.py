@@ -1,4 +1,4 @@
-"""bwrap(1): its options, and what a command line of it becomes. Written for bubblewrap 0.11."""
+"""bwrap(1): its options, and what a command line of it becomes. Written for bubblewrap 0.12."""
 
 from __future__ import annotations
 
@@ -47,7 +47,12 @@ TABLE: dict[str, Word] = {
     **same("--new-session --die-with-parent"),
     **special("--as-pid-1"),
     **special("--cap-add --cap-drop --args", 1),
-    "--level-prefix": none("messages have no prefix for their level here"),
+    **special("--level-prefix --not-a-security-boundary"),
+}
+# What changes only what bwrap says or forgives.
+_NOTED = {
+    "--level-prefix": "messages have no prefix for their level here",
+    "--not-a-security-boundary": "here, the launch fails if anything cannot be set up",
 }
 _TARGETS = {
     **dict.fromkeys(("--proc", "--dev", "--tmpfs", "--mqueue", "--dir", "--remount-ro"), 0),
@@ -58,6 +63,7 @@ _TARGETS = {
     "--overlay": 2,
 }
 _MOST = 4 << 20  # bytes of --args
+_ITSELF = "/proc/self/exe"  # of the process that becomes the command: bwrap
 
 
 def translate(words: Sequence[str], caller: Caller) -> Translation:
@@ -160,6 +166,8 @@ class _Line(Line):
             self.filter = values[0]
         elif option == "--add-seccomp-fd":
             self.filters.append(values[0])
+        elif option in _NOTED:
+            self.notes.append(f"{option}: {_NOTED[option]}")
         else:
             namespace = {"--userns": "user", "--pidns": "pid"}[option]
             self.joins |= namespace == "user"
@@ -180,6 +188,8 @@ class _Line(Line):
         for number in [self.filter] if self.filter else self.filters:
             self.add("--seccomp-fd", number)
         self._environment()
+        if command[:1] == [_ITSELF]:
+            command = [*self.caller.program, "as", NAME, *command[1:]]
         return self.ended("run", first, command)
 
     def _identity(self) -> list[str]:

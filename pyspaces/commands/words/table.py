@@ -67,12 +67,14 @@ def filled(word: Word, values: Sequence[str]) -> list[str]:
 class Caller(Record):
     """Who would run a command line: the effective ids, and their subordinate ids.
 
-    subordinate: returns the first range of `uid` or `gid`, a start and a count, or None.
+    subordinate: returns the first range of `uid` or `gid`, a start and a count, or None. program:
+    the words that pyspaces is started by.
     """
 
     uid: int
     gid: int
     subordinate: Callable[[str], tuple[int, int] | None] = lambda kind: None
+    program: tuple[str, ...] = ("pyspaces",)
 
     @property
     def is_root(self) -> bool:
