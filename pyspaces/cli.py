@@ -26,7 +26,7 @@ def run() -> NoReturn:
     """Run the command line of this process, and exit with its status."""
     arguments = sys.argv[1:]
     # A link to the script with one of these names.
-    if (name := sys.argv[0].rpartition("/")[2]) in ("bwrap", "unshare", "nsenter"):
+    if (name := sys.argv[0].rpartition("/")[2]) in ("bwrap", "unshare", "nsenter", "lsns"):
         arguments = ["as", name, *arguments]
     # Nothing of ours waits for an exit handler; taking the interpreter apart costs 5 ms.
     os._exit(main(arguments))

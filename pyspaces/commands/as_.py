@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyspaces.commands.words.table import Word
 
-_HELP = """Run a command line of bwrap, unshare or nsenter: what `pyspaces translate` makes of it.
+_HELP = """Run a command line of bwrap, unshare, nsenter or lsns, as `pyspaces translate` prints it.
 
 \b
 pyspaces as bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib64 /lib64 ls /
@@ -77,7 +77,8 @@ def _describe(tool: str, table: Mapping[str, Word], *, version: bool) -> int:
     rows = "".join(f"    {name}\n" for name, word in table.items() if not word.why)
     # As what it was called, by a link.
     name = sys.argv[0] if sys.argv[0].rpartition("/")[2] == tool else f"pyspaces as {tool}"
-    put(f"usage: {name} [OPTIONS...] [--] COMMAND [ARGS...]\n\n{rows}")
+    behind = "[NAMESPACE]" if tool == "lsns" else "[--] COMMAND [ARGS...]"
+    put(f"usage: {name} [OPTIONS...] {behind}\n\n{rows}")
     return 0
 
 

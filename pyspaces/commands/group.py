@@ -31,8 +31,8 @@ COMMANDS = {
     "overlay": "List or apply the changes that an overlay has kept.",
     "profile": "List and show profiles, which are settings in files.",
     "drop": "Release namespaces that are bound to files.",
-    "translate": "Rewrite a line of bwrap, unshare, nsenter or podman for pyspaces.",
-    "as": "Do what bwrap, unshare or nsenter would do with the same words.",
+    "translate": "Rewrite a line of bwrap, unshare, nsenter, lsns or podman for pyspaces.",
+    "as": "Do what bwrap, unshare, nsenter or lsns would do with the same words.",
     "completion": "Print or install the completion script for a shell.",
     "help": "Open the man page about a command or a topic.",
 }

@@ -90,6 +90,10 @@ class Tree:
 def _list(*, watch: bool, **options: Any) -> None:
     if watch and options["as_json"]:
         raise UsageFault(["--watch: cannot be combined with --json"])
+    if options["raw"] and (options["as_json"] or options["tree"]):
+        raise UsageFault(
+            [f"--raw: cannot be combined with --{'json' if options['as_json'] else 'tree'}"]
+        )
     if watch:
         watching.repeat(lambda: _watched(options))
     _print(options)
@@ -97,7 +101,7 @@ def _list(*, watch: bool, **options: Any) -> None:
 
 def _watched(options: dict[str, Any]) -> str:
     found, columns = _found(options)
-    return _text(found, columns, options["tree"], headings=not options["noheadings"])
+    return _shown(found, columns, options)
 
 
 def _found(options: dict[str, Any]) -> tuple[Listing, tuple[str, ...]]:
@@ -125,15 +129,35 @@ def _usual(found: Listing, *, only_networks: bool) -> tuple[str, ...]:
 
 def _print(options: dict[str, Any]) -> None:
     found, columns = _found(options)
-    if trouble := registry.trouble():
+    if not options["quiet"] and (trouble := registry.trouble()):
         say(f"pyspaces: registered names are left out: {trouble}")
     if options["as_json"]:
         put(_json(found, columns, options["tree"]))
         return
-    put(_text(found, columns, options["tree"], headings=not options["noheadings"]))
-    if (notes := tuple(_notes(found))) and not _was_told():
+    put(_shown(found, columns, options))
+    if not options["quiet"] and (notes := tuple(_notes(found))) and not _was_told():
         for note in notes:
             say(f"pyspaces: {note}")
+
+
+def _shown(found: Listing, columns: Sequence[str], options: dict[str, Any]) -> str:
+    headings = not options["noheadings"]
+    if options["raw"]:
+        return _raw(found, columns, headings=headings)
+    return _text(found, columns, options["tree"], headings=headings)
+
+
+def _raw(found: Listing, columns: Sequence[str], *, headings: bool) -> str:
+    """Return the cells, for programs: one space between them, and none inside."""
+    lines = [[column.upper() for column in columns]] if headings else []
+    lines += [[_raw_cell(row, column) for column in columns] for row in found.rows]
+    return "".join(" ".join(line) + "\n" for line in lines)
+
+
+def _raw_cell(row: Row, column: str) -> str:
+    value = _value(row, column)
+    text = "" if value is None else str(value).replace("\\", "\\x5c")
+    return table.printable(text).replace(" ", "\\x20")
 
 
 def _text(
@@ -207,12 +231,15 @@ def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> 
 
 
 def _cell(row: Row, column: str) -> str:
-    value = getattr(row, column)
+    value = _value(row, column)
     if value is not None and column in _SHOWN:
         return _SHOWN[column](value)
-    if column in ("addresses", "ports", "files", "held"):
-        value = ",".join(value)
     return _NOTHING if value in (None, "") else table.printable(str(value))
+
+
+def _value(row: Row, column: str) -> object:
+    value = getattr(row, column)
+    return ",".join(value) if column in ("addresses", "ports", "files", "held") else value
 
 
 def _json(found: Listing, columns: Sequence[str], relation: str | None) -> str:
@@ -289,6 +316,12 @@ list_ = Command(
             help="print a tree, by owning user namespace or by parent",
         ),
         *listing_options(),
+        click.Option(
+            ["-r", "--raw"],
+            is_flag=True,
+            help="print one space between cells, and spaces in them as \\x20, for programs",
+        ),
+        click.Option(["--quiet"], is_flag=True, help="do not say what could not be read"),
         watching.option(),
         help_option(),
     ],

@@ -8,8 +8,8 @@ from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import put, say
 from pyspaces.visible import visible
 
-_HELP = """Print the command line of pyspaces that does what one of bwrap, unshare, nsenter or
-`podman run` does.
+_HELP = """Print the command line of pyspaces that does what one of bwrap, unshare, nsenter,
+lsns or `podman run` does.
 
 \b
 pyspaces translate -- bwrap --ro-bind / / --unshare-net make

@@ -193,8 +193,25 @@ def test_no_such_process(pyspaces: Run) -> None:
     )
 
 
+@pytest.mark.needs("userns")
+def test_raw_rows_are_words_of_a_shell() -> None:
+    with process_with("a  b\\\n") as (_, _, pid, *_):
+        words = ("-p", pid, "-t", "user", "-r", "-o", "pid,netnsid,command,nprocs")
+        done = subprocess.run([SCRIPT, "list", *words], capture_output=True, text=True, check=True)
+    row = f"{pid}  sh\\x20-c\\x20echo;\\x20read\\x20a\\x20a\\x20\\x20b\\x5c\\x0a 1"
+    assert done.stdout.splitlines() == ["PID NETNSID COMMAND NPROCS", row]
+
+
+def test_raw_is_for_a_table_only(pyspaces: Run) -> None:
+    for other in ("--json", "--tree"):
+        done = pyspaces("list", "--raw", other)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"pyspaces: --raw: cannot be combined with {other}\n"
+
+
 @pytest.mark.as_ordinary
 def test_what_could_not_be_read_is_said_once(pyspaces: Run) -> None:
+    assert pyspaces("list", "--quiet").stderr == ""
     done = pyspaces("list")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1

@@ -40,7 +40,7 @@ def test_what_has_no_counterpart_is_named_and_left_out(pyspaces: Run) -> None:
         assert (done.returncode, done.stdout) == (2, "")
     done = pyspaces("as", "podman", "run", "alpine")
     assert done.returncode == 2
-    assert "'podman': choose from bwrap, unshare, nsenter" in done.stderr
+    assert "'podman': choose from bwrap, unshare, nsenter, lsns" in done.stderr
 
 
 def test_a_translation_is_quoted_so_that_nothing_is_said_to_the_terminal(pyspaces: Run) -> None:

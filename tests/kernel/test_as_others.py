@@ -145,7 +145,7 @@ def test_a_command_is_where_nsenter_would_put_it() -> None:
 def test_a_link_with_the_name_of_a_tool_does_what_the_tool_does(
     tmp_path: Path, pyspaces: Run
 ) -> None:
-    for name in ("bwrap", "unshare", "nsenter"):
+    for name in ("bwrap", "unshare", "nsenter", "lsns"):
         (tmp_path / name).symlink_to(SCRIPT)
     word = ["--ro-bind", "/", "/", "--unshare-user", "--dev", "/dev", "id", "-u"]
     done = outcome([tmp_path / "bwrap", *word])
@@ -153,6 +153,7 @@ def test_a_link_with_the_name_of_a_tool_does_what_the_tool_does(
     assert outcome([tmp_path / "unshare", "-r", "id", "-u"]).stdout == "0\n"
     assert outcome([tmp_path / "unshare", "-r", "sh", "-c", "exit 33"]).returncode == 33
     assert outcome([tmp_path / "bwrap", "--help"]).stdout.startswith(f"usage: {tmp_path}/bwrap [")
+    assert outcome([tmp_path / "lsns", "-n", "-o", "ns"]).returncode == 0
     assert pyspaces("as", "unshare", "-V").stdout.rstrip().endswith("as unshare")
     # What bwrap calls itself, so that another sandbox can be made inside.
     root = ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-add", "ALL", "--bind", "/", "/"]

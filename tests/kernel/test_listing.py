@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+AS_LSNS = [SCRIPT, "as", "lsns"]
 LSNS = ["lsns", "--json", "--list", "-o", "NS,TYPE,NPROCS,PID,PPID,UID,USER,COMMAND"]
 LINKS = {row.link: row.name for row in namespaces.NAMESPACES}
 
@@ -88,6 +89,24 @@ def test_the_same_rows_as_lsns() -> None:
     rows = comparable([row for row in ours["namespaces"] if row["nprocs"]])
     assert rows == comparable(theirs["namespaces"])
     assert len([row for row in rows.values() if row["command"] == "sleep 1000"]) == 12
+
+
+@pytest.mark.needs("userns", "pidns", "netns", "lsns")
+def test_the_same_words_print_the_same_as_lsns() -> None:
+    with sandbox("-Urn") as pid:
+        inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+        lines = (
+            f"-n -r -t net -p {pid} -o NS,TYPE,NPROCS,PID,PPID,UID",
+            f"--noheadings --list -t user --task={pid} -o NS,PNS,ONS",
+            f"-rntnet -p{pid} -oCOMMAND,NSFS",
+        )
+        for line in lines:
+            theirs, ours = (outcome([*tool, *line.split()]) for tool in (["lsns"], AS_LSNS))
+            assert (ours.stdout.split(), ours.stderr) == (theirs.stdout.split(), "")
+            assert len(ours.stdout.splitlines()) == 1
+        # A namespace by its number: it, and not what is in it.
+        done = outcome([*AS_LSNS, "-n", "-o", "ns", str(inode)])
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{inode}\n", "")
 
 
 @pytest.mark.needs("lsns")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.commands.words import bwrap, ids, nsenter, podman, unshare
+from pyspaces.commands.words import bwrap, ids, lsns, nsenter, podman, unshare
 from pyspaces.commands.words.table import Caller, Translation
 from pyspaces.errors import UsageFault
 
@@ -17,8 +17,9 @@ CALLED = {
     bwrap.NAME: bwrap.translate,
     unshare.NAME: unshare.translate,
     nsenter.NAME: nsenter.translate,
+    lsns.NAME: lsns.translate,
 }
-TABLES = {bwrap.NAME: bwrap.TABLE, unshare.NAME: unshare.TABLE, nsenter.NAME: nsenter.TABLE}
+TABLES = {tool.NAME: tool.TABLE for tool in (bwrap, unshare, nsenter, lsns)}
 _ENGINES = ("podman", "docker")
 TOOLS = (*CALLED, *_ENGINES)
 
