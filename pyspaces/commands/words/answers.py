@@ -27,6 +27,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
     "--file-label": (BWRAP, _SELINUX),
     "--level-prefix": (BWRAP, "leave it out"),
     "--not-a-security-boundary": (BWRAP, "leave it out: what cannot be set up is an error"),
+    "--whitelist-env": (UNSHARE, "write --keep-env VAR,VAR..."),
     "--owner": (UNSHARE, "leave it out: the owner is the caller"),
     "--mount-binfmt": (UNSHARE, _BINFMT),
     "--load-interp": (UNSHARE, _BINFMT),

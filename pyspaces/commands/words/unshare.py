@@ -1,4 +1,4 @@
-"""unshare(1): its options, and what a command line of it becomes. Written for util-linux 2.42."""
+"""unshare(1): its options, and what a command line of it becomes. Written for util-linux 2.43."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ TABLE: dict[str, Word] = {
     **special("--setuid --setgid", 1),
     **same("--monotonic --boottime", 1),
     "--clear-env": ours("--clearenv"),
+    "--whitelist-env": ours("--keep-env {0}", 1),
     "--mount-binfmt": none(_BINFMT, OPTIONAL),
     "--load-interp": none(_BINFMT, 1),
 }
