@@ -73,11 +73,13 @@ def test_what_the_tool_itself_would_refuse_is_a_usage_error() -> None:
     refused = {
         "bwrap --no-such ls": "bwrap: --no-such: unknown option",
         "bwrap --bind /a": "bwrap: --bind: requires 2 words",
+        "bwrap --cap-add CAP_X ls": "bwrap: --cap-add: 'CAP_X' is not a capability",
         "bwrap --args x ls": "bwrap: --args: 'x' is not the number of a descriptor",
         "bwrap --args 999 ls": "bwrap: --args: 999: cannot be read: Bad file descriptor",
         "unshare --no-such": "unshare: --no-such: unknown option",
         "unshare --map": "unshare: --map: ambiguous option",
         "unshare --map-users 1,2": "unshare: '1,2' is not INSIDE:OUTSIDE:COUNT",
+        "unshare --map-user=nobody-at-all ls": "unshare: 'nobody-at-all': no such user",
         "unshare -Y": "unshare: -Y: unknown option",
         "unshare --wd": "unshare: --wd: requires 1 more word",
         "unshare --fork=no": "unshare: --fork: takes no value",

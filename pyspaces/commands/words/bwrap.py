@@ -7,6 +7,7 @@ import os
 from pyspaces.commands.words.table import Line, Translation, Word, none, ours, same, special
 from pyspaces.errors import UsageFault
 from pyspaces.feature import is_number
+from pyspaces.features.ids import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,11 +150,18 @@ class _Line(Line):
         elif option in ("--uid", "--gid"):
             self.ids[option] = values[0]
         elif option in ("--cap-add", "--cap-drop"):
-            self.caps.append((option, values[0]))
+            self._take_capability(option, values[0])
         elif word.special:
             self._look_further(option, values)
         else:
             self.take(option, word, values)
+
+    def _take_capability(self, option: str, text: str) -> None:
+        """Take a capability; one that does not exist must not be one that is simply there."""
+        name = capabilities.canonical(text)
+        if name not in (capabilities.ALL, *capabilities.NAMES):
+            raise UsageFault([f"{NAME}: {option}: {text!r} is not a capability"])
+        self.caps.append((option, name))
 
     def _look_further(self, option: str, values: tuple[str, ...]) -> None:
         if option == "--clearenv":
@@ -218,12 +226,12 @@ class _Line(Line):
         some: list[str] = []  # those that are not like the others
         for option, name in self.caps:
             add = option == "--cap-add"
-            if name.upper() == "ALL":
+            if name == capabilities.ALL:
                 everything, some = add, []
             elif add == everything:
-                some = [one for one in some if one != name.upper()]
+                some = [one for one in some if one != name]
             else:
-                some.append(name.upper())
+                some.append(name)
         if not everything:
             return ["--cap-drop", "all", *(["--cap-add", ",".join(some)] if some else [])]
         dropped = ["--cap-drop", ",".join(some)] if some else []

@@ -100,9 +100,12 @@ def _maps(
     if set(asked) == {"--map-current-user"}:
         return ["--map-current", *deny]
     user, group = ids.Map("uid", line.caller.uid), ids.Map("gid", line.caller.gid)
-    for option, values in given:
-        if option in _MAPS:
-            ids.take(option, values, user, group)
+    try:
+        for option, values in given:
+            if option in _MAPS:
+                ids.take(option, values, user, group)
+    except ValueError as fault:  # an unknown name
+        raise UsageFault([f"{NAME}: {fault}"]) from None
     if set(asked) == {"--map-root-user", "--map-auto"}:
         # As many records as here, but for the range: unshare(1) takes the first one alone.
         return ["--map-auto"]
