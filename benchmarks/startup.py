@@ -3,7 +3,7 @@
     python benchmarks/startup.py [ROUNDS [LAUNCHER...]]
 
 Runs the console script beside this interpreter (and others, to compare versions) against the bare
-interpreter, the interpreter with click, and unshare(1). In turns, so that a machine whose speed
+interpreter, the interpreter with click, and unshare(1) and bwrap(1). In turns, so that a machine whose speed
 drifts slows all of them alike; the ratio is taken round by round. Where other processes compete for
 the CPUs, the time that the CPUs spent is steadier than the time that passed. Where
 PYTHONDONTWRITEBYTECODE is set, every start of an installation in editable mode compiles it anew:
@@ -25,6 +25,7 @@ LAUNCHER = str(Path(sys.executable).with_name("pyspaces"))
 WORDS = ["run", "--user", "--pid", "--"]
 OWN_USR = ["--user", "--mount", "--ro-bind", "/usr", "/usr"]
 BARE = "python -c pass"
+BWRAP = "bwrap --unshare-user --unshare-pid --bind / / true"
 CROWD = 100
 # What confinement costs over the plain launch.
 CONFINEMENTS = (
@@ -108,6 +109,7 @@ def main() -> None:
             for words in (*CONFINEMENTS, *([CGROUP] if works(CGROUP) else []))
         },
         "unshare -Urpf true": ["unshare", "-Urpf", "true"],
+        BWRAP: BWRAP.split(),
     }
     times = {name: Times(words) for name, words in commands.items() if shutil.which(words[0])}
     for _ in range(rounds + 1):

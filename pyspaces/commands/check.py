@@ -195,7 +195,7 @@ _OWN = (
         multiple=True,
         metavar="ROW",
         shell_complete=complete_words(host_check.NAMES, listed=False),
-        help="fail unless the answer of ROW is yes, and print nothing else; repeatable",
+        help="fail unless the answer of ROW is yes; print nothing else; repeatable",
     ),
 )
 

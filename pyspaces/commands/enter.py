@@ -99,7 +99,7 @@ _COMMAND = (
     click.Option(
         ["--preserve-credentials"],
         is_flag=True,
-        help="keep the caller's user, group and supplementary groups instead of becoming root",
+        help="keep the caller's user and groups; do not become root",
     ),
     click.Option(["--env-of-target"], is_flag=True, help="start with TARGET's environment"),
     click.Option(["--join-cgroup"], is_flag=True, help="move to TARGET's cgroups"),

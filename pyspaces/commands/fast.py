@@ -96,6 +96,8 @@ def read(words: Sequence[str], options: Options) -> Line | None:
             missing = 0 if kind in ("optional", "operation") else count - len(attached)
             if missing < 0 or at + missing > len(words):
                 return None
+            if "--" in words[at : at + missing]:  # which ends the options, and was not meant
+                return None
             _put(given, place, kind, (*attached, *words[at : at + missing]))
             at += missing
     if at < len(words) and words[at] == "--":

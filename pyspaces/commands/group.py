@@ -52,6 +52,7 @@ _OTHERS = {
     **dict.fromkeys(("doctor", "info", "test"), "check"),
     "commit": "overlay apply UPPER DIR",
     "diff": "overlay diff UPPER DIR",
+    **dict.fromkeys(("build", "images", "load", "pull"), "run --root DIR -- COMMAND"),
     "inspect": "list --json",
     "lsns": "list",
     "top": "ps --watch",

@@ -1,7 +1,8 @@
 """The help of the commands that have the options of a launch, in three lengths.
 
--h: the options of every day, a line each. --help: the same with examples, in groups by what people
-want. --help-all: every option, under the headings of the README and the man page.
+-h: the options of every day, with as many clauses of their texts as fit in a line. --help: the
+same with all of their texts and examples, in groups by what people want. --help-all: every option,
+under the headings of the README and the man page.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _GENERAL = ("dry_run", "verbose", "help_all")
 SHORT, USUAL, WHOLE = "-h", "--help", "--help-all"
 _LENGTH = "pyspaces.help"
 _FIRST = 26  # the width of the first column of -h
+_CLAUSE_ENDS = (";", " (")
 
 
 def help_options() -> list[click.Option]:
@@ -106,11 +108,18 @@ def _write_short(
     records = [record for _, record in _records(command, ctx, everyday=True)]
     formatter.write_paragraph()
     for words, text in records:
-        indent = max(_FIRST, len(words) + 3)
-        line = table.cut(text, formatter.width - indent)
-        formatter.write(f"  {_coloured(words)}{' ' * (indent - 2 - len(words))}{line}\n")
+        gap = " " * (_FIRST - 2 - len(words)) if len(words) < _FIRST - 3 else f"\n{' ' * _FIRST}"
+        line = _clauses(text, formatter.width - _FIRST)
+        formatter.write(f"  {_coloured(words)}{gap}{line}\n")
     formatter.write_paragraph()
     formatter.write_text(_more(ctx))
+
+
+def _clauses(text: str, width: int) -> str:
+    """Return as many whole clauses of a text as fit; if none does, the text, cut."""
+    ends = [at for at in range(len(text)) if text.startswith(_CLAUSE_ENDS, at)]
+    fitting = [text[:at] for at in (*ends, len(text)) if at <= width]
+    return fitting[-1] if fitting else table.cut(text, width)
 
 
 def _more(ctx: click.Context) -> str:

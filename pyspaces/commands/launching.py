@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
     from pyspaces.plan import Plan
 
+# Programs that show, or signal, the processes that /proc shows.
+_READERS_OF_PROC = (
+    *("ps", "pstree", "top", "htop", "btop", "atop", "glances", "lsof", "fuser", "w"),
+    *("pgrep", "pidof", "pidwait", "pkill", "killall", "skill", "slabtop"),
+)
+
 
 def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
     """Return the plan of a command line of `run`; without a command, that of the user's shell.
@@ -30,12 +36,30 @@ def plan_of(command: tuple[str, ...], mapping: Mapping[str, Any]) -> Plan:
     command = command or mapping.get("command", ())
     if not command and not mapping.get("hold"):
         command = default_command()
-    if mapping.get("mounts") and sys.stderr is not None and sys.stderr.isatty():
+    if mapping.get("mounts") and _at_terminal():
         from pyspaces.commands.words import moot  # which few launches have a use for
 
         if text := moot.warning(mapping):
             tell(f"warning: {visible(text)}")
-    return reading.plan_from({**mapping, "command": command})
+    plan = reading.plan_from({**mapping, "command": command})
+    if (name := _reader_of_proc(plan)) and _at_terminal():
+        tell(f"warning: {name} reads /proc, which shows the host's processes: add --mount-proc")
+    return plan
+
+
+def _reader_of_proc(plan: Plan) -> str | None:
+    """Return the name of a command that looks at processes, if they are the host's.
+
+    With --mount, a new /proc comes along, or has been refused by an option.
+    """
+    if not plan.has("pid") or plan.has("mount") or plan.joining() is not None:
+        return None
+    name = "".join(plan.command[:1]).rpartition("/")[2]
+    return name if name in _READERS_OF_PROC else None
+
+
+def _at_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def expanded(mapping: Mapping[str, Any]) -> dict[str, Any]:

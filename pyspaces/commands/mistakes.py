@@ -10,7 +10,7 @@ import os
 
 from pyspaces import status
 from pyspaces.commands import arguments as words_of
-from pyspaces.errors import visible
+from pyspaces.errors import UsageFault, visible
 from pyspaces.settings import nearest
 
 TYPE_CHECKING = False
@@ -26,6 +26,13 @@ _NOT_INTERACTIVE = (
 )
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
+
+# What the default network of other tools is called.
+_LEADS_OUT = ("bridge", "default", "private")
+_IMAGES = (
+    *("almalinux", "alpine", "archlinux", "centos", "debian", "fedora", "hello-world", "mysql"),
+    *("nginx", "postgres", "redis", "rockylinux", "ubuntu"),
+)
 
 _OPTIONAL = {"--net": "--net={}", "--mount": "--mount=type={},dst=/PATH"}
 
@@ -80,7 +87,33 @@ def explain(error: SpaceError, words: Sequence[str]) -> None:
         error.details = tuple(_as_typed(detail, line) for detail in error.details)
         error.hint = _of_usage(error.message, line) or error.hint
     elif not error.hint:
-        error.hint = _of_command(line)
+        error.hint = _of_command(_as_read(line, words))
+
+
+def _as_read(line: Line, words: Sequence[str]) -> Line:
+    """Return the line as it was read, if it has options of other tools."""
+    if line.dashes or "".join(line.command)[:1] != "-":
+        return line
+    from pyspaces.commands.words import aliases
+
+    return Line(words[0], aliases.rewritten(words[0], [*words[1:]]))
+
+
+def refuse_dashes(name: str, words: Sequence[str]) -> None:
+    """Raise UsageFault if an option has taken `--`, which ends the options, as its value.
+
+    The value of --setenv, and the text of --symlink, may be any word; so may one behind `=`.
+    """
+    for option, *values in Line(name, words).options:
+        if "--" in values[option == "--symlink" :] and option != "--setenv":
+            from pyspaces import settings
+
+            rows = {row.option: row.metavar for row in settings.SETTINGS}
+            rows |= {row.short: row.metavar for row in settings.SETTINGS if row.short}
+            usage = f"{option} {rows.get(option, 'VALUE')}"
+            raise UsageFault(
+                [f"{option} took -- as its value"], hint=f"its value comes before --: {usage}"
+            )
 
 
 def _as_typed(text: str, line: Line) -> str:
@@ -98,19 +131,59 @@ def _of_usage(message: str, line: Line) -> str | None:
             return _write(f"{option} {source} {target.partition(':')[0]}", "with a blank between")
         if line.known.get(option) == 2 and "=" in first and option == "--setenv":
             return _write(f"{option} {first.replace('=', ' ', 1)}", "with a blank between")
-        if values[-1:] == ["--"]:
-            return f"{option} took -- as its value; write the value before --"
-    if message.startswith("--net: "):
-        return _of_network(message)
+        if first[2:] and first[:2] == "--" and message.startswith(f"{option}: "):
+            return f"{option} took {visible(first)} as its value"
+        if hint := _of_value(message, *_parts(option, first)):
+            return hint
     if message.startswith(_NO_COMMAND) and len(line.last) > 1:
         return f"{line.last[0]} took {visible(line.last[-1])!r} as its value"
     return None
 
 
-def _of_network(message: str) -> str | None:
-    name = message.split(": ")[1]
+def _parts(option: str, value: str) -> tuple[str, str]:
+    name, equals, attached = option.partition("=")
+    return (name, attached) if equals else (option, value)
+
+
+def _of_value(message: str, option: str, value: str) -> str | None:
+    """Return what to write instead of a value that other tools have."""
+    if f"{option} takes no value" in message:
+        if value == "host":
+            return f"leave {option} out, and the command has that of the host"
+        return f"to run as another user: {_as_user(value)}" if option == "--user" else None
+    hint = None
+    if not message.startswith(f"{option}: "):
+        pass
+    elif option == "--net":
+        hint = _of_network(value)
+    elif option == "--setuid" and ":" in value:
+        hint = f"write {_as_user(value)}"
+    elif option == "--seccomp" and value == "unconfined":
+        hint = "leave --seccomp out, and no filter is installed"
+    elif option == "--seccomp" and value.lstrip("@").replace("_", "").replace("-", "").isalnum():
+        hint = f"to refuse a system call, or a group of them: --seccomp-deny {visible(value)}"
+    return hint
+
+
+def _as_user(text: str) -> str:
+    user, colon, group = visible(text).partition(":")
+    return f"--setuid {user} --setgid {group}" if colon else f"--setuid {user}"
+
+
+def _of_network(name: str) -> str | None:
     if name == "host":
         return "leave --net out, and the command has the network of the host"
+    if name in _LEADS_OUT:
+        return "to reach what the host reaches: --net=user"
+    if name not in ("", ".", "..") and "/" not in name:
+        interface = os.path.join("/sys/class/net", name)
+        if os.path.isdir(os.path.join(interface, "bridge")):
+            return f"{visible(name)} is a bridge of the host: --net --veth {visible(name)}"
+        if os.path.isdir(interface):
+            return (
+                f"{visible(name)} is an interface of the host:"
+                " to reach what the host reaches, write --net=user"
+            )
     near = nearest.words(name, _NETWORKS, most=1)
     return f"did you mean --net={near[0]}?" if near else None
 
@@ -126,6 +199,11 @@ def _answers(line: Line, command: str) -> Iterator[str]:
         yield "options come before --"
     elif command[:1] in _DASHES:
         yield f"{command[0]} is not a hyphen: write --{command.strip(_DASHES + '-')}"
+    elif _is_image(command):
+        yield (
+            f"{command} is an image, of which there are none here:"
+            " --root DIR runs a command in a directory tree"
+        )
     elif not line.dashes or line.command[1:2] == ["--"]:
         if option and not values and "=" not in option:
             yield _of_flag(option, command)
@@ -139,16 +217,40 @@ def _answers(line: Line, command: str) -> Iterator[str]:
         yield f"the command and its arguments are words of their own: -- {command}"
 
 
-def _of_flag(option: str, command: str) -> str:
-    """Return what to write for a flag that something was given to as a value."""
+def _of_letter(option: str, command: str) -> str | None:
+    """Return what to write for a letter that means something else to other tools."""
+    hint = None
     if option == "-v" and ":" in command:
         source, _, target = command.partition(":")
-        return f"-v is --verbose; to mount: --bind {source} {target.partition(':')[0]}"
-    if option == "-p" and ":" in command:
-        return f"-p is --pid; to publish a port: --net --publish {command}"
+        hint = f"-v is --verbose; to mount: --bind {source} {target.partition(':')[0]}"
+    elif option == "-p" and ":" in command:
+        hint = f"-p is --pid; to publish a port: --net --publish {command}"
+    elif option == "-p" and "=" in command:
+        hint = "-p is --pid; what systemd-run has as properties are options: --memory, --cpus"
+    elif option == "-u" and command.replace(":", "").isdecimal():
+        hint = f"-u is --uts; to run as another user: {_as_user(command)}"
+    elif option == "-t" and command.isdecimal():
+        hint = f"-t is --pty; to enter a process: pyspaces enter {command}"
+    return hint
+
+
+def _of_flag(option: str, command: str) -> str:
+    """Return what to write for a flag that something was given to as a value."""
+    if hint := _of_letter(option, command):
+        return hint
+    if option == "--mount" and "=" in command:
+        return f"a value of --mount follows =: --mount={command}"
     if option in _OPTIONAL:
         return f"a value of {option} follows =: {_OPTIONAL[option].format(command)}"
     return f"{option} takes no value, so {command} was taken for the command"
+
+
+def _is_image(command: str) -> bool:
+    """Return whether a command that is none can only be the name of an image."""
+    name, _, tag = command.rpartition(":")
+    host, slash, _ = command.partition("/")
+    tagged = bool(name and tag) and "/" not in tag and name.rpartition("/")[2] in _IMAGES
+    return command in _IMAGES or tagged or (bool(slash) and host.endswith((".io", ".com", ".org")))
 
 
 def _write(words: str, why: str) -> str:

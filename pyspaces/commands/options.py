@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 from pyspaces import settings
-from pyspaces.commands import helping
+from pyspaces.commands import arguments, helping
 from pyspaces.commands.helping import GENERAL
 from pyspaces.commands.optional import (
     Command,
@@ -218,9 +218,13 @@ def rewritten(ctx: click.Context, args: list[str]) -> list[str]:
     """Return the words of a line with ours in the place of those of other tools."""
     if ctx.resilient_parsing:  # of completion, which has no errors
         return args
+    from pyspaces.commands import mistakes
     from pyspaces.commands.words import aliases  # which many lines of click's do without
 
-    return aliases.rewritten(str(ctx.command.name), args)
+    words = aliases.rewritten(str(ctx.command.name), args)
+    if "--" in words and ctx.command.name in arguments.COMMANDS:
+        mistakes.refuse_dashes(str(ctx.command.name), words)
+    return words
 
 
 def used(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ FEATURE = Feature(
             kind=PAIRS,
             group=ENVIRONMENT,
             metavar="VAR VALUE",
-            help="set a variable; repeatable, takes precedence over the other three",
+            help="set an environment variable; repeatable",
             everyday=True,
         ),
         many("unsetenv", ENVIRONMENT, "VAR", "unset a variable; repeatable"),

@@ -221,7 +221,7 @@ FEATURE = Feature(
         flag(
             "pty",
             TERMINAL,
-            "run the command in a new session with a terminal of its own",
+            "give the command a session and terminal of its own",
             short="-t",
             everyday=True,
         ),

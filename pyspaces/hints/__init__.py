@@ -64,6 +64,8 @@ RULES: tuple[Rule, ...] = (
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,
+    mounts.tilde,
+    mounts.hidden_outside,
     mounts.namespace_of_its_own,
     creation.clock_range,
     # A filter is proved by another call; AppArmor is blamed only if no other rule applies.

@@ -25,6 +25,7 @@ class Case(Record):
 
     namespaces: the types that are created. uids, gids: the id maps. joined: the types of existing
     namespaces that are joined. limits_files: whether Landlock limits what can be executed.
+    from_empty: whether the root began empty. shown: the directories of the host that are in it.
     """
 
     report: Report
@@ -33,6 +34,8 @@ class Case(Record):
     gids: tuple[Extent, ...] = ()
     joined: tuple[str, ...] = ()
     limits_files: bool = False
+    from_empty: bool = False
+    shown: tuple[str, ...] = ()
 
 
 def after(

@@ -5,9 +5,10 @@ Only reads /proc; runs in the parent, after a failure only.
 
 from __future__ import annotations
 
+import os
 from errno import ENOENT, ENOTDIR, EPERM
 
-from pyspaces.errors import PROC
+from pyspaces.errors import EXECUTE, PROC, WORKDIR, visible
 from pyspaces.hints.case import after
 from pyspaces.kernel import mountinfo
 
@@ -41,6 +42,42 @@ def no_proc_directory(case: Case) -> Iterator[str]:
 def missing_source(case: Case) -> Iterator[str]:
     """Name the options that ignore a missing source."""
     yield "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
+
+
+@after(ENOENT, codes=(EXECUTE.code, WORKDIR.code))
+def hidden_outside(case: Case) -> Iterator[str]:
+    """Name what is on the host, but in no directory that a root that began empty shows."""
+    if not case.from_empty:
+        return
+    path = _outside(case.report.path, is_command=case.report.code == EXECUTE.code)
+    if path is None or any(_is_below(path, top) for top in case.shown):
+        return
+    text = visible(path)
+    yield f"{text} is not shown inside: add --ro-bind {text} {text}, or --bind to write to it"
+
+
+@after(ENOENT, codes=(EXECUTE.code, WORKDIR.code))
+def tilde(case: Case) -> Iterator[str]:
+    """bash(1), tilde expansion: only at the beginning of a word."""
+    if case.report.path[:1] == "~":
+        yield "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
+
+
+def _outside(text: str, *, is_command: bool) -> str | None:
+    """Return where a path, or a command in PATH, is for this process; None if there is none."""
+    if "/" in text or not is_command:
+        places = [os.getcwd()]
+    else:
+        places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    paths = (os.path.normpath(os.path.join(place or ".", text)) for place in places)
+    fits = (lambda path: os.access(path, os.X_OK)) if is_command else os.path.isdir
+    return next((os.path.abspath(path) for path in paths if fits(path)), None)
+
+
+def _is_below(path: str, top: str) -> bool:
+    """Return whether a path, or where links have it lead to, is `top` or below it."""
+    prefix = f"{os.path.normpath(top).rstrip('/')}/"
+    return f"{path}/".startswith(prefix) or f"{os.path.realpath(path)}/".startswith(prefix)
 
 
 @after(EPERM, calls=("mount",))

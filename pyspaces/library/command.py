@@ -90,6 +90,11 @@ class Popen(subprocess.Popen[Any]):
         self._usage: Usage | None = None
         self._status: Status | None = None
         self.args, self.returncode = args, None
+        if callable(args):
+            raise TypeError(
+                f"args: takes a command, and is {told(args)}:"
+                " pyspaces.Container(function) runs a function"
+            )
         settings, rest = split(keywords)
         self._settings = _checked_settings(settings, rest, plan)
         self._plan = plan

@@ -257,18 +257,18 @@ FEATURE = Feature(
         ),
         _row(
             "host_ro",
-            "show the host's programs and /etc read-only, with /dev, /proc and /tmp, on an empty"
-            " root",
+            "show the host's programs and /etc read-only, with /dev, /proc and an empty /tmp, and"
+            " nothing else: no home directory; --bind or --ro-bind adds to it",
         ),
         _row(
             "throwaway",
-            "show the host's file systems, and discard all changes at the end",
+            "show the host's files and discard changes at the end",
             everyday=True,
         ),
         _row("read_only", "make everything mounted so far read-only, including submounts"),
         _row(
             "bind SRC DST",
-            "bind mount SRC on DST, including what is mounted below it",
+            "bind mount SRC on DST, and what is mounted below it",
             everyday=True,
         ),
         _row("ro_bind SRC DST", "like --bind, read-only", everyday=True),
@@ -295,7 +295,7 @@ FEATURE = Feature(
         _row("chmod MODE DST", "change the mode of DST, which an earlier option has created"),
         _row(
             "mask PATH",
-            "hide PATH: files read empty, directories appear empty; * and ? match",
+            "hide PATH: files and directories appear empty; * and ? match",
             everyday=True,
         ),
         _row(

@@ -50,7 +50,7 @@ SETTINGS: tuple[Setting, ...] = (
     _namespace("cgroup", "-C"),
     _namespace("time", "-T"),
     flag(
-        *("all", NAMESPACES, "create every type of namespace that the kernel supports"),
+        *("all", NAMESPACES, "create every type of namespace that the kernel has"),
         short="-a",
         everyday=True,
     ),
@@ -61,7 +61,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     flag(
         *("sandbox", CONFINEMENT),
-        "confine the command as far as this can be done in one word; what it needs is added",
+        "confine the command as far as one option can; what it needs is added",
         everyday=True,
     ),
     *(setting for feature in FEATURES for setting in feature.settings),

@@ -65,3 +65,17 @@ def test_binds_without_a_root_of_their_own_are_told_on_a_terminal(
     shell.tells_status(0)
     shell.type(f"{SCRIPT} run --user --empty-root --bind / / true; echo en'd'\n".encode())
     assert b"warning" not in shell.expect(b"end\r\n")
+
+
+@pytest.mark.needs("userns", "pidns")
+def test_a_reader_of_the_hosts_proc_is_told_on_a_terminal(shell: Shell, pyspaces: Run) -> None:
+    words = "run --user --pid pidof -V"
+    told = b"warning: pidof reads /proc, which shows the host's processes: add --mount-proc"
+    assert "warning" not in pyspaces(*words.split()).stderr
+    shell.type(f"{SCRIPT} {words} >/dev/null\n".encode())
+    shell.expect(told)
+    for more in ("--mount-proc --dry-run", "--no-mount-proc --mount --dry-run"):
+        shell.type(f"{SCRIPT} run --user --pid {more} /bin/pidof; echo en'd'\n".encode())
+        assert b"warning" not in shell.expect(b"end\r\n")
+    shell.type(f"{SCRIPT} run --user --pid -- true; echo en'd'\n".encode())
+    assert b"warning" not in shell.expect(b"end\r\n")

@@ -84,6 +84,28 @@ def test_with_a_new_root(tmp_path: Path) -> None:
     assert told(*bare, *there, cwd="/mnt", pwd="/mnt") == "/src"
 
 
+def test_what_a_new_root_hides_is_named(pyspaces: Run, tmp_path: Path) -> None:
+    program = tmp_path / "hidden-program"
+    program.write_text("#!/bin/sh\necho ran\n")
+    program.chmod(0o755)
+    bare = ("run", "--user", "--pid", "--host-ro", "--setenv", "PATH", f"/usr/bin:/bin:{tmp_path}")
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{tmp_path}"}
+    told = f"hint: {program} is not shown inside: add --ro-bind {program} {program}, or --bind"
+    for word in (program.name, str(program), f"./{program.name}"):
+        done = pyspaces(*bare, "--", word, cwd=tmp_path, env=environment)
+        assert (done.returncode, told in done.stderr) == (127, True), done.stderr
+    shown = ("--ro-bind", str(program), str(program))
+    for word in (program.name, str(program), f"./{program.name}"):
+        done = pyspaces(*bare, *shown, "--", word, cwd=tmp_path, env=environment)
+        assert done.stdout == "ran\n", done.stderr
+    done = pyspaces(*bare, "--workdir", str(tmp_path), "--", "true")
+    assert f"hint: {tmp_path} is not shown inside" in done.stderr
+    # What is nowhere, and what is shown but has no interpreter, is not hidden.
+    assert "hint" not in pyspaces(*bare, "--", "./no-such-program", cwd=tmp_path).stderr
+    program.write_text("#!/no/such/interpreter\n")
+    assert "not shown" not in pyspaces(*bare, *shown, "--", str(program)).stderr
+
+
 def test_nothing_that_was_said_is_changed() -> None:
     there = ("--user", "--workdir", "/usr")
     assert told("--user", pwd="/stale") == "/stale", "nothing changes the directory"

@@ -69,6 +69,8 @@ HINTS = {
     "masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
     "no_proc_directory": ("the new root has no directory proc",),
     "missing_source": ("to ignore a missing source, use the option with -try",),
+    "tilde": ("a shell leaves ~ as it is",),
+    "hidden_outside": ("is not shown inside: add",),
     "namespace_of_its_own": ("procfs can be mounted only for a new pid namespace",),
     "clock_range": ("a clock cannot be negative or exceed 146 years",),
     "foreign_process": ("only that user or root may enter it",),

@@ -22,7 +22,7 @@ def test_every_word_that_is_taken_or_answered_is_listed_and_no_other() -> None:
         }
         for title, body in zip(sections[1::2], sections[2::2], strict=True)
     }
-    assert [*listed] == ["UNSHARE", "NSENTER", "BWRAP", "PODMAN", "FIREJAIL"]
+    assert [*listed] == ["UNSHARE", "NSENTER", "BWRAP", "PODMAN", "FIREJAIL", "SYSTEMD-RUN"]
     of_enter = listed.pop("NSENTER")
     assert set().union(*listed.values()) == (
         # Of these two, `run` has values of its own.

@@ -44,6 +44,14 @@ def test_a_command_in_namespaces_talks_through_pipes() -> None:
     assert 0 < done.usage.wall < 60
 
 
+def test_a_function_is_refused_with_what_runs_one() -> None:
+    for start in (pyspaces.run, pyspaces.Popen):
+        with pytest.raises(
+            TypeError, match=r"is of type function: pyspaces\.Container\(function\)"
+        ):
+            start(lambda: None, user=True)  # type: ignore[arg-type]
+
+
 def test_check_and_timeout_raise_what_subprocess_raises() -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         pyspaces.run(["sh", "-c", "echo out; exit 4"], stdout=PIPE, check=True, user=True)

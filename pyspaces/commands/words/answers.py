@@ -8,6 +8,7 @@ from __future__ import annotations
 
 BWRAP, UNSHARE, NSENTER = "bubblewrap", "unshare", "nsenter"
 PODMAN, FIREJAIL = "podman", "firejail"
+SYSTEMD, CHROOT = "systemd-run", "chroot"
 
 _SELINUX = "labels of SELinux are not set here; runcon(1) sets one"
 _BINFMT = "mount -t binfmt_misc inside does it"
@@ -53,6 +54,14 @@ ANSWERS: dict[str, tuple[str, str]] = {
     "--platform": (PODMAN, _ENGINE),
     "--replace": (PODMAN, _ENGINE),
     "--stop-timeout": (PODMAN, "give `pyspaces stop` a time"),
+    "--gpus": (PODMAN, "write --dev-bind PATH PATH for each of their device files"),
+    "--link": (PODMAN, "start both on a network: --net=NETWORK"),
+    "--log-driver": (PODMAN, "leave it out: the command writes where the caller would"),
+    "--cgroupns": (PODMAN, "write --cgroup for a namespace of its own, and nothing for host"),
+    "--userspec": (CHROOT, "write --setuid USER --setgid GROUP"),
+    "--property": (SYSTEMD, "write the option: --memory, --cpus, --pids, --timeout"),
+    "--unit": (SYSTEMD, "write --name NAME"),
+    "--slice": (SYSTEMD, "leave it out; --memory and the like find a place themselves"),
     "--private": (FIREJAIL, 'write --tmpfs "$HOME"'),
     "--private-home": (FIREJAIL, 'write --tmpfs "$HOME", then --bind for each file of it'),
     "--private-bin": (FIREJAIL, "write --allow-exec PATH"),
@@ -62,6 +71,19 @@ ANSWERS: dict[str, tuple[str, str]] = {
     "--shell": (FIREJAIL, "write the shell as the command"),
     "--whitelist": (FIREJAIL, "write --host-ro, then --bind PATH PATH"),
     "--noblacklist": (FIREJAIL, "leave it out: nothing is hidden unless --mask is given"),
+    "--quiet": (FIREJAIL, "leave it out: nothing is printed without a reason"),
+    "--nogroups": (FIREJAIL, "write --groups none"),
+    "--seccomp.drop": (FIREJAIL, "write --seccomp-deny CALL,CALL"),
+    "--seccomp.keep": (FIREJAIL, "write --seccomp-allow CALL,CALL"),
+    "--rlimit-as": (FIREJAIL, "write --rlimit as=SIZE"),
+    "--rlimit-cpu": (FIREJAIL, "write --rlimit cpu=SECONDS"),
+    "--rlimit-fsize": (FIREJAIL, "write --rlimit fsize=SIZE"),
+    "--rlimit-nofile": (FIREJAIL, "write --rlimit nofile=NUMBER"),
+    "--rlimit-nproc": (FIREJAIL, "write --rlimit nproc=NUMBER"),
+    "--disable-mnt": (FIREJAIL, "write --mask /mnt --mask /media"),
+    "--netfilter": (FIREJAIL, "write --allow-host NAME for each host that may be reached"),
+    "--trace": (FIREJAIL, "write --seccomp-learn FILE, which lists what the command calls"),
+    "--join-or-start": (FIREJAIL, "write `pyspaces enter NAME`, or --name NAME"),
     "--nosound": (FIREJAIL, "write --mask for the sockets in $XDG_RUNTIME_DIR"),
     "--x11": (FIREJAIL, "an X server of its own has to be started before"),
     "--appimage": (FIREJAIL, "run the file as the command"),

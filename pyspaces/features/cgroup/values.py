@@ -169,7 +169,7 @@ FEATURE = Feature(
     settings=(
         value(
             *("memory", LIMITS, "SIZE"),
-            "kill the command if all its processes take more memory than this, such as 512M",
+            "the most memory of the command, such as 512M; it is killed if it takes more",
             everyday=True,
         ),
         value(
@@ -181,7 +181,7 @@ FEATURE = Feature(
             "cpus",
             LIMITS,
             "N.N",
-            "the most CPU time of the command, in CPUs, such as 1.5",
+            "the most CPUs that the command uses, such as 1.5",
             everyday=True,
         ),
         value("io_weight", LIMITS, "N", "its share of I/O, from 1 to 10000; others have 100"),

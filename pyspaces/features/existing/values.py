@@ -213,7 +213,7 @@ FEATURE = Feature(
             "name",
             EXISTING,
             "NAME",
-            "register NAME for `pyspaces enter`, `list` and `stop` while the command runs",
+            "register NAME for `enter`, `list`, `stop`, networks",
             everyday=True,
         ),
         flag(

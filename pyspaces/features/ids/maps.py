@@ -257,7 +257,7 @@ FEATURE = Feature(
         flag(
             "map_auto",
             IDENTITY,
-            "map the caller to root inside, followed by its subordinate IDs",
+            "map the caller to root inside, with subordinate IDs",
             implies=_USER,
             everyday=True,
         ),

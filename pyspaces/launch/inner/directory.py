@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.errors import WORKDIR
 from pyspaces.feature import Step
 from pyspaces.mounts import root
 
@@ -71,7 +72,7 @@ def _first_that_leads_here(*paths: bytes) -> bytes:
 
 
 CHANGE = Step(
-    title="change to the working directory",
+    title=WORKDIR,
     applies=lambda plan: plan.workdir is not None or plan.builds_tree(),
     act=_change,
     detail=lambda plan: plan.workdir,

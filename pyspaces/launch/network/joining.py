@@ -7,7 +7,7 @@ are.
 
 from __future__ import annotations
 
-from pyspaces.features.network import subnets
+from pyspaces.features.network import between, subnets
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.network import shared
 from pyspaces.launch.network.wire import Connected, Wire, failure
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyspaces.kernel.rtnetlink import Interfaces
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.shared import Member, SharedNetwork
+    from pyspaces.plan import Plan
 
 
 class Membership(Connected):
@@ -38,13 +39,14 @@ class Membership(Connected):
     def _connect(self, interfaces: Interfaces, namespace: int, pid: int) -> str:
         plan, network = self.launch.plan, self._other
         assert network
-        hostname = (plan.uts.hostname if plan.holds("uts") else None) or ""
+        hostname, given_as = _name_on_network(plan)
         with network:
             self._member = network.add(
                 namespace,
                 pid,
                 wanted=plan.between.addresses,
                 hostname=hostname,
+                given_as=given_as,
                 token=self._token,
             )
             interfaces.bring_up(shared.INSIDE)
@@ -70,6 +72,17 @@ class Membership(Connected):
                     network.write_names()
         finally:
             self._close()
+
+
+def _name_on_network(plan: Plan) -> tuple[str, str]:
+    """Return what the others call a command, and by which option: its host name, or its name.
+
+    Both are empty if it has neither, or a name that cannot be that of a host.
+    """
+    if plan.holds("uts") and plan.uts.hostname:
+        return plan.uts.hostname, "hostname"
+    name = plan.existing.name if plan.holds("existing") else None
+    return ("", "") if not name or between.host_fault(name) else (name, "name")
 
 
 class Bridge(Service):

@@ -142,18 +142,29 @@ class SharedNetwork:
         return [member for member in found if member]
 
     def add(
-        self, network: int, pid: int, *, wanted: Sequence[str], hostname: str, token: str
+        self,
+        network: int,
+        pid: int,
+        *,
+        wanted: Sequence[str],
+        hostname: str,
+        given_as: str,
+        token: str,
     ) -> Member:
         """Connect a network namespace, and return what it has become. While it is locked.
 
         network: a descriptor of the namespace. pid: of the command. wanted: its addresses; of each
-        subnet in which it wants none, it gets the next free one. hostname: empty for none. token:
-        that of its file of names.
+        subnet in which it wants none, it gets the next free one. hostname: empty for none.
+        given_as: the option that it comes from. token: that of its file of names.
         """
         self.check_alive()
         members = self.members()
-        if other := next((one for one in members if hostname and _same(one, hostname)), None):
-            raise SpaceError(f"hostname: {hostname}: is in use on {self.name}: {other}")
+        others = [one for one in members if hostname and _same(one, hostname)]
+        # A registered name is free before the kernel has removed the interface of a killed command.
+        if given_as == "name":
+            others = [one for one in others if os.path.exists(f"/proc/{one.pid}")]
+        if others:
+            raise SpaceError(f"{given_as}: {hostname}: is in use on {self.name}: {others[0]}")
         addresses = self._addresses(wanted, members)
         member = Member(addresses=addresses, hostname=hostname, pid=pid, token=token)
         name = f"{_PREFIX}{token[:12]}"

@@ -131,8 +131,19 @@ def _hint(report: Report, plan: Plan) -> str | None:
         gids=plan.maps.gid_map,
         joined=joining.names() if joining else (),
         limits_files=plan.holds("landlock") and plan.landlock.limits_files,
+        from_empty=plan.holds("mounts") and plan.mounts.empty_root,
+        shown=_shown(plan) if plan.holds("mounts") else (),
     )
     return hints.explain(case)
+
+
+def _shown(plan: Plan) -> tuple[str, ...]:
+    """Return where the command sees files of the host, if its root began empty."""
+    return tuple(
+        operation.target
+        for operation in plan.mounts.operations
+        if any(hasattr(operation, name) for name in ("source", "lower"))
+    )
 
 
 def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
