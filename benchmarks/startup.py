@@ -3,9 +3,9 @@
     python benchmarks/startup.py [ROUNDS [LAUNCHER...]]
 
 Runs the console script beside this interpreter (and others, to compare versions) against the bare
-interpreter, the interpreter with click, and unshare(1) and bwrap(1). In turns, so that a machine whose speed
-drifts slows all of them alike; the ratio is taken round by round. Where other processes compete for
-the CPUs, the time that the CPUs spent is steadier than the time that passed. Where
+interpreter, the interpreter with click, unshare(1) and bwrap(1). In turns, so that a machine whose
+speed drifts slows all of them alike; the ratio is taken round by round. Where other processes
+compete for the CPUs, the time that the CPUs spent is steadier than the time that passed. Where
 PYTHONDONTWRITEBYTECODE is set, every start of an installation in editable mode compiles it anew:
 unset it.
 """

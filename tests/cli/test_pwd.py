@@ -12,6 +12,10 @@ from conftest import SCRIPT, outcome, processes_of
 
 from pyspaces import Container
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from conftest import Run
+
 WHERE = ("readlink", "/proc/self/cwd")
 
 pytestmark = pytest.mark.needs("userns", "pidns")

@@ -114,6 +114,20 @@ def test_who_comes_later_is_known_to_those_before() -> None:
             assert early.line() == "10.77.0.99"
 
 
+def test_without_a_host_name_a_command_is_known_by_its_name() -> None:
+    with network() as name:
+        known = f"{name}-web"
+        with server(name, "--name", known):
+            assert members(name) == {"10.77.0.2": known}
+            assert ask(name, known) != ["unknown"]
+            words = ["run", *own(name, "--hostname", known.upper()), "--", "true"]
+            done = outcome([SCRIPT, *words])
+            assert f"hostname: {known.upper()}: is in use on {name}" in done.stderr
+        with server(name, "--name", known, "--hostname", "other"):
+            assert members(name) == {"10.77.0.2": "other"}
+        assert run("run", *own(name, "--name", "localhost"), "--", "id", "-u") == "0\n"
+
+
 def test_the_address_is_free_as_soon_as_the_command_has_ended() -> None:
     stay = "import os\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\nos.close(1)\n"
     stay += "os.close(2)\nimport signal\nsignal.pause()"
