@@ -17,8 +17,10 @@ def words(typed: str, known: Iterable[str], *, most: int = 3) -> list[str]:
     """
     found = []
     for word in known:
-        distance = _distance(typed, word)
-        if distance <= max(len(typed), len(word)) // 3:
+        most_that_differ = max(len(typed), len(word)) // 3
+        # At least as many as one is longer than the other: a word of many pages is nobody's slip.
+        apart = abs(len(typed) - len(word))
+        if apart <= most_that_differ and (distance := _distance(typed, word)) <= most_that_differ:
             found.append((distance, word))
         elif len(typed.strip("-")) > 1 and word.startswith(typed):
             found.append((len(typed), word))
