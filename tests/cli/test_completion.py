@@ -131,7 +131,7 @@ VALUES = [
 
 def answered(*words: str) -> list[str]:
     """Return the answers to zsh, which has a line for the kind and one for the help."""
-    around = {
+    around = os.environ | {
         "PATH": PATH,
         "_PYSPACES_COMPLETE": "zsh_complete",
         "COMP_WORDS": " ".join(["pyspaces", *words]),

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, outcome
 
 TABLE = Path(__file__).with_name("mistakes.txt")
 PROMPT = "$ pyspaces"
@@ -18,14 +18,7 @@ PROMPT = "$ pyspaces"
 
 def answer(line: str) -> str:
     """Return what a command line is answered, in the form of the table."""
-    done = subprocess.run(
-        [SCRIPT, *shlex.split(line)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    done = outcome([SCRIPT, *shlex.split(line)], stdin=subprocess.DEVNULL)
     assert done.stdout == "", line
     lines = done.stderr.splitlines()
     told = [one.removeprefix("pyspaces: ") for one in lines if one.startswith("pyspaces: ")]

@@ -132,7 +132,7 @@ def test_what_cannot_be_meant_is_a_usage_error() -> None:
         (["--userns-block-fd", "0", "--map-root"], "userns-block-fd: cannot be combined with --m"),
         (["--lock-file", ""], "lock-file: "),
     ]
-    assert_refused(rows, input="")  # a pipe, open for reading only
+    assert_refused(rows, text="")  # a pipe, open for reading only
 
 
 # --- the word of the caller -------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_a_missing_command_is_named_as_it_was_given(pyspaces: Run) -> None:
 def test_a_plan_has_the_name() -> None:
     shown, read = said(
         [["run", "--argv0", "x", "--dry-run", "--json", "--", "true"], ["run", "--plan", "-"]],
-        input=json.dumps(plan_with("a\0b")),
+        text=json.dumps(plan_with("a\0b")),
     )
     assert json.loads(shown[1])["life"]["argv0"] == "x"
     assert read[0] == 2

@@ -25,7 +25,9 @@ LAUNCHES = [
     ["--user", "--uts", "--join", f"net=/proc/{os.getpid()}/ns/net"],
     ["--user", *MANY, "--timeout", "30"],
 ]
-each_launch = pytest.mark.parametrize("words", LAUNCHES, ids=" ".join)
+each_launch = pytest.mark.parametrize(
+    "words", LAUNCHES, ids=lambda words: " ".join(words).replace(f"/{os.getpid()}/", "/PID/")
+)
 
 
 @pytest.mark.crossed(1)

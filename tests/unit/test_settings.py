@@ -465,21 +465,26 @@ _VALUES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "others",
-    [
-        {},
-        {"user": True, "name": "box", "command": []},
-        {"all": True},
-        {"mounts": [["tmpfs", "/x"]]},
-    ],
-)
+# What is there besides: each value is read beside one of them, and, as `stress`, beside each.
+_OTHERS: list[dict[str, Any]] = [
+    {},
+    {"user": True, "name": "box", "command": []},
+    {"all": True},
+    {"mounts": [["tmpfs", "/x"]]},
+]
+
+
+@pytest.mark.parametrize("every", [len(_OTHERS), pytest.param(1, marks=pytest.mark.stress)])
 def test_to_read_what_is_asked_for_gives_the_same_as_to_read_everything(
-    others: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table says which features read a setting; it leaves none out that would matter."""
+    values = [(row.name, value) for row in SETTINGS for value in _VALUES.get(row.kind, ())]
     mappings = [
-        {**others, row.name: value} for row in SETTINGS for value in _VALUES.get(row.kind, ())
+        {**others, name: value}
+        for place, (name, value) in enumerate(values)
+        for number, others in enumerate(_OTHERS)
+        if (place - number) % every == 0
     ]
     told = [outcome_of(mapping) for mapping in mappings]
     monkeypatch.setattr(Plan, "involves", lambda plan, name: True)
