@@ -103,6 +103,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "crossed(strength=2): a cross product; what a plain run takes of it has each pair of values"
         " (1: each value) at least once, and the rest is `stress`",
     )
+    config.addinivalue_line(
+        "markers", "anyone: the same whoever runs it; of `stress`, .ci/run has it once"
+    )
     config.addinivalue_line("markers", "as_root: only root can provoke this")
     config.addinivalue_line("markers", "as_ordinary: only an ordinary user can provoke this")
 
@@ -126,6 +129,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave most cases of a cross product that is marked `crossed` to `stress`."""
     products: dict[str, list[pytest.Function]] = {}
     for item in items:
+        if item.path.parent.name in ("contract", "unit"):
+            item.add_marker(pytest.mark.anyone)
         if isinstance(item, pytest.Function) and item.get_closest_marker("crossed"):
             products.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in products.values():

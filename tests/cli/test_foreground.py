@@ -34,6 +34,7 @@ def need(program: str) -> None:
         pytest.skip(f"this host lacks: {program}")
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @SPACES
 @pytest.mark.parametrize("interpreter", ["bash", "dash", "zsh"])
@@ -72,8 +73,9 @@ def test_make_ends_at_ctrl_c(shell: Shell, options: str, tmp_path: Path) -> None
     assert b"nterrupt" in shown or b"*** wait: No child processes" in shown
 
 
+@pytest.mark.anyone
 @SPACES
-@pytest.mark.parametrize("number_of_try", again(1, 20))
+@pytest.mark.parametrize("number_of_try", again(1, 10))
 @pytest.mark.needs("less")
 def test_a_pager_behind_the_command_has_the_terminal(
     shell: Shell, options: str, number_of_try: int

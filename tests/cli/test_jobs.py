@@ -163,6 +163,7 @@ def test_a_signal_by_kill_reaches_a_handler_once(
 FORKS = "sh -c 'echo up; while :; do /bin/true; echo turn; done'"
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("options", [["--user", "--pid"], ["--user", "--init"]])
 def test_a_shell_that_forks_all_the_time_stops_at_any_moment(

@@ -134,6 +134,7 @@ def test_a_filter_chooses_rows_of_every_form(pyspaces: Run) -> None:
     assert pyspaces("list", *words, "--filter=type==uts").stdout == "NS\n"
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.stress)])
 def test_a_filter_says_the_same_as_the_columns(pyspaces: Run, every: int) -> None:
     texts, wanted = [], []

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.needs("userns", "pidns")
 WORDS = [SCRIPT, "run", "--user", "--pid", "--"]
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("count", [16, pytest.param(100, marks=pytest.mark.stress)])
 def test_many_at_once(count: int) -> None:
     processes = [subprocess.Popen([*WORDS, "sh", "-c", f"exit {n}"]) for n in range(count)]
@@ -25,6 +26,7 @@ def test_many_at_once(count: int) -> None:
             process.wait()
 
 
+@pytest.mark.anyone
 @pytest.mark.stress
 def test_five_hundred_in_a_row() -> None:
     for _ in range(50):
@@ -36,6 +38,7 @@ def test_five_hundred_in_a_row() -> None:
             assert running.wait(60).ok
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.stress)])
 def test_launches_from_eight_threads(times: int) -> None:
     plan = settings.plan_from({"user": True, "pid": True, "command": ["sh", "-c", "exit 3"]})

@@ -94,7 +94,7 @@ def third(pieces: list[tuple[str, ...]]) -> list[object]:
 
 
 @settings(
-    max_examples=settings().max_examples // 2,
+    max_examples=settings().max_examples // 4,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

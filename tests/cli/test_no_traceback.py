@@ -215,6 +215,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("empty")
 
 
+@pytest.mark.anyone
 @settings(
     max_examples=settings().max_examples,
     deadline=None,
@@ -272,6 +273,7 @@ def test_command_lines_that_came_to_mind(tmp_path: Path) -> None:
         check(subprocess.CompletedProcess(words, status, b"", told.encode(errors="replace")))
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("times", [8, pytest.param(100, marks=pytest.mark.stress)])
 def test_ctrl_c_while_the_program_is_loaded(times: int) -> None:
     """The script gives Ctrl-C its default action first; what comes before that is Python's own."""

@@ -157,6 +157,7 @@ def test_ctrl_c_and_ctrl_backslash_are_for_the_inside(wait_until: Callable[..., 
         assert one.end() == 6
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x1c", 131), (b"\x18", 130)])
 @pytest.mark.parametrize("modes", ["stty intr ^C", "stty noflsh", "stty raw isig", "stty istrip"])

@@ -46,6 +46,7 @@ def link(tmp_path: Path) -> Path:
     return tmp_path / "link"
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @pytest.mark.parametrize("more", [(), ("--no-fork",), ("--pid",), ("--pid", "--init")], ids=str)
 @pytest.mark.parametrize(

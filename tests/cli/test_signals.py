@@ -58,7 +58,8 @@ def test_a_command_without_a_handler_ends_and_the_launcher_dies_of_it(
         assert process.wait(60) == -number
 
 
-@pytest.mark.parametrize("number_of_try", again(1, 10))
+@pytest.mark.anyone
+@pytest.mark.parametrize("number_of_try", again(1, 5))
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_a_command_with_a_handler_decides_itself(
@@ -85,6 +86,7 @@ def test_usr1_reaches_the_command() -> None:
         assert process.wait(60) == 8
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.stress)])
 def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None], step: int) -> None:
     """At moments from before the first line of ours to after exec: nothing is left."""
@@ -97,7 +99,8 @@ def test_a_signal_during_set_up_ends_the_launch(wait_until: Callable[..., None],
     wait_until(lambda: not processes_with(token), "every command gone")
 
 
-@pytest.mark.parametrize("number_of_try", again(1, 10))
+@pytest.mark.anyone
+@pytest.mark.parametrize("number_of_try", again(1, 5))
 @pytest.mark.parametrize("options", [["--user"], ["--user", "--pid"]])
 def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: int) -> None:
     """And the launcher dies of it, whichever of the two is seen first: the death or the signal."""
@@ -108,7 +111,8 @@ def test_ctrl_c_ends_a_command_at_a_terminal(options: list[str], number_of_try: 
         assert one.end() == -signal.SIGINT
 
 
-@pytest.mark.parametrize("number_of_try", again(3, 100))
+@pytest.mark.anyone
+@pytest.mark.parametrize("number_of_try", again(3, 40))
 def test_ctrl_c_ends_a_shell_that_is_about_to_execute_a_program(number_of_try: int) -> None:
     """In the middle of execve(2), process 1 has the shell's handler, which will not run."""
     words = ["sh", "-c", "echo up; exec sleep 1000"]
@@ -166,6 +170,7 @@ def test_ctrl_backslash_ends_a_command_at_a_terminal(options: list[str]) -> None
         assert one.end() == -signal.SIGQUIT
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("batches", [3, pytest.param(25, marks=pytest.mark.stress)])
 def test_launches_are_ended_at_any_moment(wait_until: Callable[..., None], batches: int) -> None:
     """TERM between 0 and 50 ms after the start: the launcher ends by that signal, and nothing is

@@ -98,6 +98,7 @@ class Killer:
             nsfs.has_ended(self.child.pidfd, timeout=None)
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @pytest.mark.parametrize("waits", [True, False], ids=["seen", "raced"])
 @pytest.mark.parametrize("point", POINTS)

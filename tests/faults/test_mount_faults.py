@@ -45,6 +45,7 @@ OPERATIONS = {
 CALLS = {"open_tree": 428, "move_mount": 429, "mount_setattr": 442, "openat2": 437}
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @pytest.mark.parametrize("call", [*CALLS, "mount"])
 @pytest.mark.parametrize("operation", OPERATIONS)

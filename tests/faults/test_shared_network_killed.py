@@ -24,6 +24,7 @@ def lab() -> Iterator[str]:
         yield name
 
 
+@pytest.mark.anyone
 @pytest.mark.stress
 @pytest.mark.parametrize("number", range(10))
 def test_a_list_while_networks_come_and_go(number: int) -> None:
@@ -40,6 +41,7 @@ def test_a_list_while_networks_come_and_go(number: int) -> None:
     assert [one.returncode for one in loops] == [0] * 2
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("number", again(2, 100))
 def test_a_launcher_that_is_killed(lab: str, number: int, wait_until: Wait) -> None:
     chance = random.Random(number)

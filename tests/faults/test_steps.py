@@ -174,6 +174,7 @@ def test_a_refused_call_is_reported_whole(
     )
 
 
+@pytest.mark.anyone
 @each(usual=6)
 def test_so_it_is_beneath_a_process_1_of_ours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
@@ -184,6 +185,7 @@ def test_so_it_is_beneath_a_process_1_of_ours(
     )
 
 
+@pytest.mark.anyone
 @each(usual=6)
 def test_a_fault_of_ours_is_reported_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int
@@ -198,6 +200,7 @@ def test_a_fault_of_ours_is_reported_with_its_traceback(
     assert "ValueError: a fault of ours" in error.report.trace
 
 
+@pytest.mark.anyone
 @each(usual=6)
 def test_a_child_that_ends_without_a_word_is_noticed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: int

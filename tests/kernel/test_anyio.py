@@ -162,6 +162,7 @@ def test_the_interface_of_asyncio_works_under_uvloop() -> None:
     anyio.run(body, backend=backend, backend_options=options)
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.stress)])
 def test_many_at_once(in_loop: Any, count: int) -> None:
     async def body() -> None:

@@ -274,6 +274,7 @@ def test_a_cancelled_task_ends_the_command_and_all_beneath_it() -> None:
     in_loop(body)
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("count", [8, pytest.param(1000, marks=pytest.mark.stress)])
 def test_many_at_once_leave_nothing_behind(count: int) -> None:
     async def one(number: int) -> bytes:

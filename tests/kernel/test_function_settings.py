@@ -77,6 +77,7 @@ def end(how: str) -> None:
     time.sleep(1000)
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @INITS
 @pytest.mark.parametrize(
@@ -218,6 +219,7 @@ def variables_of(output: str) -> dict[str, str]:
     return {row.partition("=")[0]: row.partition("=")[2] for row in output.split("\0") if row}
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @INITS
 @pytest.mark.parametrize(

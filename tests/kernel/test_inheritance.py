@@ -156,6 +156,7 @@ def _blocked() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMIN])
 
 
+@pytest.mark.anyone
 @pytest.mark.crossed(1)
 @pytest.mark.parametrize("prepare", [_nothing, _nohup, _background, _no_children, _blocked])
 @pytest.mark.parametrize("options", [["--user"], ["--all"], []])

@@ -604,6 +604,7 @@ def grows(launches: int, wait_until: Callable[..., None]) -> tuple[int, int]:
     return after[0] - before[0], after[1] - before[1]
 
 
+@pytest.mark.anyone
 @pytest.mark.usefixtures("no_fork")
 @pytest.mark.parametrize("launches", [40, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_a_server_does_not_grow(launches: int, wait_until: Callable[..., None]) -> None:
