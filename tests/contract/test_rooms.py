@@ -6,7 +6,7 @@ Every room imports only from the rooms beneath it. A new module in a room needs 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -126,13 +126,14 @@ def is_for_type_checkers(node: ast.AST) -> bool:
 
 def running(node: ast.AST) -> Iterator[ast.AST]:
     """Walk what runs: everything but the bodies of `if TYPE_CHECKING:`."""
-    yield node
-    children: Iterator[ast.AST] = ast.iter_child_nodes(node)
-    if is_for_type_checkers(node):
-        assert isinstance(node, ast.If)
-        children = iter(node.orelse)
-    for child in children:
-        yield from running(child)
+    left = [node]
+    while left:
+        yield (node := left.pop())
+        children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+        if is_for_type_checkers(node):
+            assert isinstance(node, ast.If)
+            children = node.orelse
+        left += reversed([*children])
 
 
 def imports_of(module: str, tree: ast.AST | None = None) -> list[Import]:
@@ -421,7 +422,9 @@ def acts() -> Iterator[tuple[str, int]]:
     """Yield the lines of what the steps of features do, each of which the child takes."""
     for module in PATHS:
         for node in ast.walk(tree_of(module)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Step":
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            if node.func.id == "Step":
                 for keyword in node.keywords:
                     if keyword.arg == "act":
                         yield from ((module, line) for line in lines_of(keyword.value))
