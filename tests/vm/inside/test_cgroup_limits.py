@@ -161,7 +161,7 @@ def read_in(box: Path) -> int:
 
 @pytest.mark.as_root
 def test_a_disk_is_divided_by_weight(wait_until: Callable[..., None]) -> None:
-    """One that serves 100 reads in a second, each of two commands with four that wait for it."""
+    """One that serves 50 reads in a second, each of two commands with four that wait for it."""
     # Else a queue is preferred at its beginning, and the disk gets many requests at once.
     for name, text in (("low_latency", "0"), ("strict_guarantees", "1"), ("slice_idle", "50")):
         (DISK / "queue/iosched" / name).write_text(text)
