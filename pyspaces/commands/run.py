@@ -91,8 +91,12 @@ def _save(values: dict[str, Any]) -> int:
     found = launching.expanded(_typed(values))
     # What is wrong with them is told now, and not when the profile is used.
     settings.plan_from({**found, "command": () if found.get("hold") else ("true",)})
-    writing.save(values["save_profile"], found)
-    launching.tell(f"{visible(values['save_profile'])}: written; nothing was run")
+    file = values["save_profile"]
+    writing.save(file, found)
+    # A word alone is the name of a profile, and not of a file.
+    is_path = "/" in file or file.endswith(".toml")
+    path = visible(file if is_path else f"./{file}")
+    launching.tell(f"{visible(file)}: written; nothing was run; to use it: --profile {path}")
     return 0
 
 

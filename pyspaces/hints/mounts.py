@@ -65,13 +65,15 @@ def tilde(case: Case) -> Iterator[str]:
 
 def _outside(text: str, *, is_command: bool) -> str | None:
     """Return where a path, or a command in PATH, is for this process; None if there is none."""
-    if "/" in text or not is_command:
-        places = [os.getcwd()]
-    else:
-        places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    paths = (os.path.normpath(os.path.join(place or ".", text)) for place in places)
-    fits = (lambda path: os.access(path, os.X_OK)) if is_command else os.path.isdir
-    return next((os.path.abspath(path) for path in paths if fits(path)), None)
+    in_path = is_command and "/" not in text
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep) if in_path else [os.getcwd()]
+    for place in places:
+        path = os.path.abspath(os.path.join(place or ".", text))
+        # A file that was named may lack the permission to be executed: that is told next.
+        is_found = os.access(path, os.X_OK) if in_path else os.path.isfile(path)
+        if is_found if is_command else os.path.isdir(path):
+            return path
+    return None
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -130,6 +130,20 @@ def _text(settings: dict[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
+def test_a_file_without_an_ending_is_told_how_to_be_named(pyspaces: Run) -> None:
+    done = pyspaces("run", "--clearenv", "--save-profile", "mine")
+    assert "to use it: --profile ./mine\n" in done.stderr
+    done = pyspaces("run", "--profile", "mine", "--", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pyspaces: --profile: mine: no such profile\nhint: write ./mine to name the file\n",
+    )
+    assert pyspaces("run", "--profile", "./mine", "--", "true").returncode == 0
+    Path("lab.toml").write_text("user = true\n")
+    done = pyspaces("run", "--profile", "lab", "--", "true")
+    assert done.stderr.endswith("hint: write ./lab.toml to name the file\n")
+
+
 @pytest.mark.needs("userns")
 def test_a_command_line_is_saved_and_not_run(pyspaces: Run, tmp_path: Path) -> None:
     Path("sub").mkdir()
@@ -139,7 +153,7 @@ def test_a_command_line_is_saved_and_not_run(pyspaces: Run, tmp_path: Path) -> N
         done = pyspaces("run", *line, "--save-profile", file, "--", "touch", "never")
         assert (done.returncode, done.stderr) == (
             0,
-            f"pyspaces: {file}: written; nothing was run\n",
+            f"pyspaces: {file}: written; nothing was run; to use it: --profile {file}\n",
         )
         assert tomllib.loads(Path(file).read_text()) == {
             "user": True,

@@ -257,9 +257,9 @@ def _missing(text: str, name: str, overlooked: list[Overlooked]) -> UsageFault:
         path = overlooked[0].path
         path = f"{path}:{name}" if path in _OF_PROJECT else path
         return fault(f"{text[:80]}: no such profile: {why}", f"to use it, name the file: {path}")
-    file = f"./{name[:80]}{_ENDING}"
-    if text == name and os.path.isfile(file):
-        return fault(f"{text[:80]}: no such profile", f"write {file} to name the file")
+    for file in (f"./{name[:80]}{_ENDING}", f"./{name[:80]}"):
+        if text == name and os.path.isfile(file):
+            return fault(f"{text[:80]}: no such profile", f"write {file} to name the file")
     near = nearest.words(name[:80], known, most=1)
     hint = f"did you mean {near[0]}?" if near else "see `pyspaces profile list`"
     return fault(f"{text[:80]}: no such profile", hint)
