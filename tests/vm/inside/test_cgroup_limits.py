@@ -286,11 +286,13 @@ def test_threads_launch_side_by_side() -> None:
 def test_a_command_that_enters_is_limited_too(pyspaces: Run) -> None:
     holding = [SCRIPT, "run", "--user", "--pid", "--", "sh", "-c", "echo; exec sleep 1000"]
     with subprocess.Popen(holding, stdout=subprocess.PIPE, text=True) as target:
-        assert target.stdout is not None
-        target.stdout.readline()
-        (child,) = Path(f"/proc/{target.pid}/task/{target.pid}/children").read_text().split()
-        done = pyspaces("enter", child, "--memory", "64M", "--", *EAT)
-        target.terminate()
+        try:
+            assert target.stdout is not None
+            target.stdout.readline()
+            (child,) = Path(f"/proc/{target.pid}/task/{target.pid}/children").read_text().split()
+            done = pyspaces("enter", child, "--memory", "64M", "--", *EAT)
+        finally:
+            target.terminate()
     assert done.returncode == 137
     assert "killed: out of memory (limit 64M)" in done.stderr
 
