@@ -82,7 +82,7 @@ def in_foreground(plan: Plan, *, verbose: bool) -> int:
     """Run the command of a plan and wait for it; return the exit status."""
     if plan.holds("life") and plan.life.in_place:
         # This process seals imports, and may have to say why it could not become the command.
-        from pyspaces.commands import mistakes, say  # noqa: F401
+        from pyspaces.commands import say  # noqa: F401
     ended = launch.run(
         plan, observe=observe if verbose else None, forget_environment=True, tell=tell
     )

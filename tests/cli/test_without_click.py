@@ -64,7 +64,7 @@ LINES = {
     "no command": ("--user",),
     "a name that is none": ("--user", "--name", "a b", "true"),
     "a directory that is not there": ("--user", "-w/no/such/directory", "true"),
-    "in place": ("--user", "-F", "no-such-command-anywhere"),
+    "in place": ("--user", "-F", "--", "no-such-command-anywhere"),
     "not ascii": ("--user", "--root", "/no/\u00fc/\udcff\x1b[31m", "true"),
 }
 ENTER = {
