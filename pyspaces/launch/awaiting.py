@@ -5,6 +5,7 @@ Runs in the process that works, or waits. The line is gone when that is over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -82,7 +83,8 @@ class Beside:
     def __exit__(self, *error: object) -> None:
         if self._process:
             # Not its end alone: what was started meanwhile may have a copy.
-            os.write(self._ours, b"x")
+            with contextlib.suppress(BrokenPipeError):  # somebody has ended it
+                os.write(self._ours, b"x")
             os.close(self._ours)
             os.close(self._process.pidfd)
             spawn.reap(self._process.pid)
