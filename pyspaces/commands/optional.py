@@ -25,10 +25,17 @@ def help_option() -> click.Option:
     return _printing(["-h", "--help"], "show this help", click.Context.get_help)
 
 
+def json_option() -> click.Option:
+    """Return --json, of every command that prints what it has found."""
+    return click.Option(
+        ["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"
+    )
+
+
 def listing_options() -> list[click.Option]:
     """Return --json and --noheadings, of every command that prints a table."""
     return [
-        click.Option(["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"),
+        json_option(),
         click.Option(["-n", "--noheadings"], is_flag=True, help="do not print column headings"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyspaces.commands.optional import Command, Group, complete_path, help_option
+from pyspaces.commands.optional import Command, Group, complete_path, help_option, json_option
 from pyspaces.commands.say import put
 from pyspaces.errors import SpaceError
 from pyspaces.host.overlay import applying
@@ -78,9 +78,7 @@ overlay = Group(
             add_help_option=False,
             callback=_diff,
             params=[
-                click.Option(
-                    ["as_json", "-J", "--json"], is_flag=True, help="print JSON with stable keys"
-                ),
+                json_option(),
                 help_option(),
                 *_arguments(),
             ],

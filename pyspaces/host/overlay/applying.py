@@ -46,15 +46,8 @@ def apply(kept: Kept) -> int:
     return writing.done
 
 
-class _Begun(Record):
-    """A directory whose entries are being written: its names, and which file it is."""
-
-    names: list[str]
-    identity: Identity
-
-
-class _Written(Record):
-    """A file that was written, or found as it should be: its names, and which file it is."""
+class _Known(Record):
+    """A directory that was begun, or a file that was written: its names, and which file it is."""
 
     names: list[str]
     identity: Identity
@@ -69,10 +62,10 @@ class _Writing:
         self._last = ""
         self._kept = kept
         self._finishing = finishing
-        self._begun: list[_Begun] = []
+        self._begun: list[_Known] = []
         self._made: dict[tuple[str, ...], Identity] = {}
         # Where the first name of a file with several names was written.
-        self._links: dict[Identity, _Written] = {}
+        self._links: dict[Identity, _Known] = {}
 
     def told(self, total: int) -> str:
         """Return what was done up to now, for people."""
@@ -96,7 +89,7 @@ class _Writing:
         identity = _identity(os.fstat(_lower(here)))
         if self._made.pop((*names,), identity) != identity:
             raise OSError(errno.EBUSY, _REPLACED)
-        self._begun.append(_Begun(names=names, identity=identity))
+        self._begun.append(_Known(names=names, identity=identity))
 
     def _finish(self, names: list[str]) -> None:
         """Give all directories that do not lead to `names` what belongs to them, deepest first.
@@ -137,9 +130,7 @@ class _Writing:
         else:
             written = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
         if is_linked:
-            self._links.setdefault(
-                identity, _Written(names=self.names, identity=_identity(written))
-            )
+            self._links.setdefault(identity, _Known(names=self.names, identity=_identity(written)))
 
     def _link(self, directory: int, identity: Identity, name: str) -> bool:
         """Make `name` another name of a file that was written; return whether that was possible."""
