@@ -5,7 +5,6 @@ Runs in the process that works, or waits. The line is gone when that is over.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
@@ -83,8 +82,7 @@ class Beside:
     def __exit__(self, *error: object) -> None:
         if self._process:
             # Not its end alone: what was started meanwhile may have a copy.
-            with contextlib.suppress(BrokenPipeError):  # somebody has ended it
-                os.write(self._ours, b"x")
+            _write("x", self._ours)
             os.close(self._ours)
             os.close(self._process.pidfd)
             spawn.reap(self._process.pid)
@@ -105,8 +103,9 @@ def _can_erase() -> bool:
     return os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _write(text: str) -> None:
+def _write(text: str, descriptor: int = 2) -> None:
+    """Write a text, if anybody can read it: that is not what the work depends on."""
     try:
-        os.write(2, text.encode(errors="replace"))
+        os.write(descriptor, text.encode(errors="replace"))
     except OSError:
         return
