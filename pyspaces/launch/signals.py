@@ -317,6 +317,15 @@ def has_terminal() -> bool:
     return True
 
 
+def is_of_command_alone(number: int) -> bool:
+    """Return whether a stop by this signal is the command's alone, unless it was asked for.
+
+    SIGSTOP is, if there is no shell: its sender does not know of the launcher, and will continue,
+    or kill, only the command.
+    """
+    return number == STOP and not has_terminal()
+
+
 def has_job_control() -> bool | None:
     """Return whether a shell would continue this process group: it is not orphaned, setpgid(2).
 

@@ -32,7 +32,7 @@ def state_of(pid: int) -> str:
     """Return the letter of its state; that of a zombie for one that is gone altogether."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end between open and read
         return "Z"
 
 
@@ -40,7 +40,7 @@ def is_ours(pid: int) -> bool:
     """Tell whether it is the process beside a launcher that sees what the terminal sends."""
     try:
         return Path(f"/proc/{pid}/comm").read_text() == "pyspaces-tty\n"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -239,6 +239,41 @@ def test_a_stop_of_the_launcher_alone(
     wait_until(lambda: count.stat().st_size > before, "the command goes on")
     shell.type(b"\x03")
     shell.tells_status(130)
+
+
+# Starts a job in a group of its own, as a shell does.
+JOB = "import subprocess as s, sys; s.run(sys.argv[1:], process_group=0, close_fds=False)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGKILL])
+def test_a_stop_of_a_command_that_has_not_started(
+    number: int, wait_until: Callable[..., None]
+) -> None:
+    """Whoever sends SIGSTOP to it continues or kills it, and does not know of the launcher."""
+    reading, writing = os.pipe()
+    words = [SCRIPT, "run", "--user", "--block-fd", str(reading), "--", "echo", "ran"]
+    with (
+        open(reading, "rb"),
+        open(writing, "wb", buffering=0) as word,
+        Child[bytes](
+            [sys.executable, "-c", JOB, *words],
+            pass_fds=[reading],
+            start_new_session=True,  # without a terminal
+            stdout=subprocess.PIPE,
+        ) as shell,
+    ):
+        wait_until(lambda: processes_of(shell.pid), "the launcher")
+        (launcher,) = processes_of(shell.pid)
+        wait_until(lambda: processes_of(launcher), "the child")
+        (child,) = processes_of(launcher)
+        os.kill(child, signal.SIGSTOP)
+        wait_until(lambda: state_of(child) == "T", "the child stopped")
+        time.sleep(0.1)
+        assert state_of(launcher) == "S"
+        os.kill(child, number)
+        if number == signal.SIGCONT:
+            word.write(b"x")
+        assert shell.communicate(timeout=60)[0] == (b"ran\n" if number == signal.SIGCONT else b"")
 
 
 @EVERY_PROCESS_1

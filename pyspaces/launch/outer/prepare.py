@@ -312,7 +312,7 @@ def receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> 
         raise Interrupted(signal.number)
     if signal.number != signals.CHLD:
         reader.keep(signal)
-    elif signals.stopped_by(child.pid):
+    elif (number := signals.stopped_by(child.pid)) and not signals.is_of_command_alone(number):
         # Ctrl-Z during the set-up, which blocks it, stops the child right before exec.
         signals.stop_self()
 

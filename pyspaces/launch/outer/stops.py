@@ -157,16 +157,12 @@ class Stops:
             signals.send(self._child.pidfd, signals.CONT)
 
     def follow(self, number: int) -> None:
-        """Stop as the command has, so that the shell which waits for us sees its job stopped.
-
-        Not if SIGSTOP was for the command alone and there is no shell: its sender, who will
-        continue the command, does not know of us.
-        """
+        """Stop as the command has, so that the shell which waits for us sees its job stopped."""
         stopped_by_terminal = self._group and number in signals.STOPPING
         if stopped_by_terminal and signals.has_job_control() is False:
             self._continue_group()
             return
-        if number == signals.STOP and not self.was_asked and not signals.has_terminal():
+        if not self.was_asked and signals.is_of_command_alone(number):
             return
         self._halt()
 
