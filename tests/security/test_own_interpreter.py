@@ -177,6 +177,20 @@ def test_and_by_the_shell_of_a_script_without_a_first_line(pyspaces: Run, tree: 
     assert f"/bin/sh: {LEADS}" in done.stderr
 
 
+@pytest.mark.needs("userns", "pidns", "netns", "proc")
+def test_a_program_for_another_machine_is_not_given_to_the_shell(
+    pyspaces: Run, tmp_path: Path
+) -> None:
+    program = tmp_path / "foreign"
+    program.write_bytes(elf(b"/lib/x")[:18] + struct.pack("=H", 0x7777) + elf(b"/lib/x")[20:])
+    program.chmod(0o755)
+    bind = ("--ro-bind", str(program), "/tmp/foreign")
+    done = pyspaces("run", "--sandbox", *bind, "--", "/tmp/foreign")
+    assert (done.returncode, done.stdout) == (126, "")
+    told = "pyspaces: cannot execute the command: /tmp/foreign: Exec format error\n"
+    assert done.stderr.startswith(told)
+
+
 @pytest.mark.needs("userns")
 def test_one_that_cannot_be_read(pyspaces: Run, tree: Path, victim: Path) -> None:
     """Exec needs no right to read; a look into it does."""
