@@ -42,6 +42,8 @@ SERVER = os.environ.get("PYSPACES_TESTS_SERVER") == "1"
 MUST_RUN = os.environ.get("PYSPACES_TESTS_MUST_RUN") == "1"
 # For the virtual machine that tests/vm/run starts, which has all controllers of cgroups.
 collect_ignore = [] if os.environ.get("PYSPACES_TESTS_IN_VM") == "1" else ["vm/inside"]
+# The functions that a plain `pytest` leaves out: scripts/write_slow.py.
+SLOW = Path(__file__).with_name("slow.txt")
 LIMIT = 240
 IS_ROOT = os.geteuid() == 0
 SCRIPT = str(Path(sys.executable).with_name("pyspaces"))
@@ -125,8 +127,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave most cases of a cross product that is marked `crossed` to `stress`."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, and leave most cases of a product that is `crossed` to `stress`."""
+    # Whoever names files wants all that is in them.
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    if not (named and "not slow" in config.option.markexpr):
+        slow = frozenset(SLOW.read_text().split())
+        for item in items:
+            if item.nodeid.partition("[")[0] in slow:
+                item.add_marker(pytest.mark.slow)
     products: dict[str, list[pytest.Function]] = {}
     for item in items:
         if item.path.parent.name in ("contract", "unit"):
