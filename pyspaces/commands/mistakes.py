@@ -126,8 +126,9 @@ def _as_typed(text: str, line: Line) -> str:
 def _of_usage(message: str, line: Line) -> str | None:
     for option, *values in line.options:
         first = values[0] if values else ""
-        if line.known.get(option) == 2 and first[:1] == "/" and ":" in first:
-            source, _, target = first.partition(":")
+        source, _, target = first.partition(":")
+        takes_two = line.known.get(option) == 2 and option not in ("--setenv", "--symlink")
+        if takes_two and source and target[:1] == "/":
             return _write(f"{option} {source} {target.partition(':')[0]}", "with a blank between")
         if line.known.get(option) == 2 and "=" in first and option == "--setenv":
             return _write(f"{option} {first.replace('=', ' ', 1)}", "with a blank between")
