@@ -30,6 +30,14 @@ class Child(subprocess.Popen[AnyStr]):
         super().__exit__(kind, value, trace)
 
 
+def state_of(pid: int) -> str:
+    """Return the letter of its state; that of a zombie for one that is gone altogether."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # it may end between open and read
+        return "Z"
+
+
 def program_of(pid: int) -> str:
     """Return the name of what a process executes; nothing for one that has gone."""
     with contextlib.suppress(OSError):

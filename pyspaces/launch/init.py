@@ -39,13 +39,15 @@ class Post(Record):
     area: where /proc reads the command line and environment of this process from, as (start, end).
     link: the descriptor by which it reports. wait_all: whether it outlives the command, until every
     process of the namespace has ended. own_session: whether the command leads a session.
-    shares_memory: whether the command is a function of this interpreter, and no program.
+    own_terminal: whether it has a terminal of its own there. shares_memory: whether the command is
+    a function of this interpreter, and no program.
     """
 
     area: tuple[tuple[int, int], ...]
     link: int
     wait_all: bool
     own_session: bool
+    own_terminal: bool
     shares_memory: bool = False
 
     def serve_inner(
@@ -88,8 +90,16 @@ class _Server:
                 os.kill(0, received.number)
             elif received.number == signals.CONT:
                 self._continue_inner(received.mark)
-            elif received.from_process or self._post.own_session:
+            elif received.from_process or self._is_for_session(received.number):
                 self._pass_on_inner(received.number)
+
+    def _is_for_session(self, number: int) -> bool:
+        """Return whether the command is to have what the kernel has sent to the launcher's group.
+
+        Not a change of the caller's window: the kernel tells of that of the command's own once it
+        has the new size. Told before, the command would read the old one.
+        """
+        return self._post.own_session and not (self._post.own_terminal and number == signals.WINCH)
 
     def _reap_inner(self) -> None:
         """Reap all processes that have ended; one SIGCHLD may stand for several."""
@@ -182,6 +192,7 @@ def make_post(life: Life, link: int, *, shares_memory: bool) -> Post:
         link=link,
         wait_all=life.init_wait,
         own_session=life.own_session,
+        own_terminal=life.pty,
         shares_memory=shares_memory,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from children import Child
+from children import Child, state_of
 from conftest import SCRIPT, processes_of
 
 TYPE_CHECKING = False
@@ -26,14 +26,6 @@ EVERY_PROCESS_1 = pytest.mark.parametrize(
     "options", [["--user"], ["--user", "--pid"], ["--user", "--pid", "--init"]]
 )
 TICK = """sh -c 'echo up; while read line; do echo "got $line"; done'"""
-
-
-def state_of(pid: int) -> str:
-    """Return the letter of its state; that of a zombie for one that is gone altogether."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):  # it may end between open and read
-        return "Z"
 
 
 def is_ours(pid: int) -> bool:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from children import names_below
+from children import names_below, state_of
 from conftest import SCRIPT, outcome, processes_of, processes_with
 from terminal import Screen
 
@@ -106,6 +106,23 @@ def test_a_new_window_size_arrives(legs: list[str]) -> None:
         one.expect(b"up\r\n")
         fcntl.ioctl(one.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         one.expect(b"40 120\r\n")
+        assert one.end() == 0
+
+
+@LEGS
+def test_no_window_size_arrives_before_the_launcher_has_passed_it_on(
+    legs: list[str], wait_until: Callable[..., None]
+) -> None:
+    """Process 1 of --init is in the caller's group, and is told of the caller's window as well."""
+    script = "trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done"
+    with screen(SCRIPT, "run", *legs, "-t", "--", "sh", "-c", script) as one:
+        one.expect(b"up\r\n")
+        os.kill(one.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(one.pid) == "T", "the launcher stopped")
+        fcntl.ioctl(one.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        time.sleep(0.1)
+        os.kill(one.pid, signal.SIGCONT)
+        assert one.expect(b"40 120\r\n") == b""
         assert one.end() == 0
 
 
