@@ -5,6 +5,9 @@ Pure. A remedy of a row is for whoever starts containers; these are for who has 
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +58,9 @@ def here(row: Row, facts: Mapping[str, object]) -> str | None:
 
     facts: `container` and `runner`, as `where.facts` has them.
     """
+    # A device that is there, and closed by its mode, does not come from how the container is run.
+    if row.name == "tun" and os.strerror(errno.EACCES) in row.evidence:
+        return None
     service, container = str(facts["runner"]), str(facts["container"])
     if found := _OF_SERVICE.get(service, {}).get(row.name):
         return found
