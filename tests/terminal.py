@@ -7,6 +7,8 @@ import pty
 import select
 import signal
 
+import pytest
+
 LIMIT = 60  # seconds for what comes at once on an idle machine
 
 
@@ -32,7 +34,10 @@ class Screen:
         while text not in self._unread:
             ready = select.select([self.terminal], [], [], LIMIT)[0]
             assert ready, f"{text!r} did not come after {self._unread!r}"
-            self._unread += os.read(self.terminal, 4096)
+            try:
+                self._unread += os.read(self.terminal, 4096)
+            except OSError:  # EIO: nobody has the terminal open any more
+                pytest.fail(f"the program ended; {text!r} did not come after {self._unread!r}")
         before, _, self._unread = self._unread.partition(text)
         return before
 
