@@ -74,8 +74,10 @@ def test_the_same_rows_as_lsns() -> None:
         for flags in -n -m '-u -i' -U -C; do
             unshare $flags sleep 1000 & unshare $flags sleep 1000 &
         done
-        # Not by their names, which they have before the kernel has their words in /proc.
-        until [ "$(grep -l ^sleep /proc/[0-9]*/cmdline 2>/dev/null | wc -l)" = 10 ]; do :; done
+        # Not by their names, which they have before the kernel has their words in /proc. And not
+        # by grep, for which a word of `unshare $flags sleep` begins a line: it takes NUL for one.
+        ready() {{ sed -sn '1{{/^sleep/F}}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l; }}
+        until [ "$(ready)" = 10 ]; do :; done
         {" ".join(LSNS)}
         {SCRIPT} list --json -o ns,type,nprocs,pid,ppid,uid,user,command
     """
