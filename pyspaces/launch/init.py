@@ -90,10 +90,10 @@ class _Server:
                 os.kill(0, received.number)
             elif received.number == signals.CONT:
                 self._continue_inner(received.mark)
-            elif received.from_process or self._is_for_session(received.number):
+            elif received.from_process or self._is_for_session_inner(received.number):
                 self._pass_on_inner(received.number)
 
-    def _is_for_session(self, number: int) -> bool:
+    def _is_for_session_inner(self, number: int) -> bool:
         """Return whether the command is to have what the kernel has sent to the launcher's group.
 
         Not a change of the caller's window: the kernel tells of that of the command's own once it
