@@ -117,12 +117,14 @@ def test_who_comes_later_is_known_to_those_before() -> None:
 def test_without_a_host_name_a_command_is_known_by_its_name() -> None:
     with network() as name:
         known = f"{name}-web"
-        with server(name, "--name", known):
+        with server(name, "--name", known) as running:
             assert members(name) == {"10.77.0.2": known}
             assert ask(name, known) != ["unknown"]
             words = ["run", *own(name, "--hostname", known.upper()), "--", "true"]
             done = outcome([SCRIPT, *words])
             assert f"hostname: {known.upper()}: is in use on {name}" in done.stderr
+            # One that is killed leaves its address to the kernel, which takes its time.
+            running.end()
         with server(name, "--name", known, "--hostname", "other"):
             assert members(name) == {"10.77.0.2": "other"}
         assert run("run", *own(name, "--name", "localhost"), "--", "id", "-u") == "0\n"
