@@ -22,7 +22,7 @@ NAME = "pyspaces-server"
 PROLOGUE = """\
 import os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[1])
-from served import look, seen, servers, start
+from served import children, look, seen, servers, start
 from pyspaces import launch, settings
 launch.use_server(True)
 """

@@ -68,14 +68,17 @@ class Inherited(Record):
     ignored: frozenset[int]
 
     @classmethod
-    def capture(cls, *, alone: bool = False, with_python: bool = False) -> Inherited:
+    def capture(
+        cls, *, alone: bool = False, with_python: bool = False, ignored_bits: str | None = None
+    ) -> Inherited:
         """Read the state of this process, before the launcher changes any of it.
 
         alone: whether nothing but the interpreter, at its start, can have looked at signals here:
         then it knows what is ignored, and the kernel need not be asked. with_python: whether what
-        Python itself ignores, SIGPIPE and SIGXFSZ, stays ignored.
+        Python itself ignores, SIGPIPE and SIGXFSZ, stays ignored. ignored_bits: the row SigIgn of
+        /proc/self/status, if it has been read.
         """
-        ignored = _ignored_by_python() if alone else _ignored()
+        ignored = _ignored_by_python() if alone else _ignored(ignored_bits)
         return cls(
             mask=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             ignored=frozenset(ignored.difference(() if with_python else _IGNORED_BY_PYTHON)),
@@ -103,13 +106,13 @@ def _ignored_by_python() -> set[int]:
     return {number for number in _KNOWN if signal.getsignal(number) == signal.SIG_IGN}
 
 
-def _ignored() -> set[int]:
+def _ignored(bits: str | None) -> set[int]:
     """Return what this process ignores, even if a library outside of Python has set that."""
-    text = procfs.status_field("self", "SigIgn")
+    text = bits or procfs.status_field("self", "SigIgn")
     if text is None:
         return _ignored_by_python()
-    bits = int(text, 16)
-    return {number for number in _KNOWN if bits >> (number - 1) & 1}
+    ignored = int(text, 16)
+    return {number for number in _KNOWN if ignored >> (number - 1) & 1}
 
 
 class Group(Record):

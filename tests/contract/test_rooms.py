@@ -69,7 +69,10 @@ OFF_THE_LAUNCH_PATH = {
     "pyspaces.features.confinement.profile",
     "pyspaces.settings.bundle.config",
     *(f"pyspaces.settings.profiles.{name}" for name in ("files", "nearest")),
-    *(f"pyspaces.launch.server.{name}" for name in ("choice", "client", "serving", "wire")),
+    *(
+        f"pyspaces.launch.server.{name}"
+        for name in ("choice", "client", "process", "serving", "wire")
+    ),
 }
 LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),

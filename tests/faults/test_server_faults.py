@@ -17,7 +17,7 @@ from served import children, facts_of, program, seen, servers, start
 
 from pyspaces import launch
 from pyspaces.launch import rights
-from pyspaces.launch.server import client, wire
+from pyspaces.launch.server import client, process, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def impatient(
     monkeypatch: pytest.MonkeyPatch, seconds: float, hangs: Callable[[Any], bool]
 ) -> None:
     """Wait for a server no longer than that where it hangs, and as long as it takes otherwise."""
-    real = client._heard
+    real = process._heard
 
     def heard(socket: Any) -> tuple[bytes, list[int]]:
         with monkeypatch.context() as changed:
-            changed.setattr(client, "_PATIENCE", seconds if hangs(socket) else 60.0)
+            changed.setattr(process, "_PATIENCE", seconds if hangs(socket) else 60.0)
             return real(socket)
 
-    monkeypatch.setattr(client, "_heard", heard)
+    monkeypatch.setattr(process, "_heard", heard)
 
 
 def runs() -> None:
@@ -123,7 +123,7 @@ def test_the_child_of_one_that_could_not_tell_of_it_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dying = "rights.send = lambda s, d, f: os._exit(9) if d[:1] == wire.CREATED else real(s, d, f)"
-    monkeypatch.setattr(client, "_MAIN", FAULTY.format(dying))
+    monkeypatch.setattr(process, "_MAIN", FAULTY.format(dying))
     with start("sleep", "60") as running:
         # Twice there was a child; this one is forked.
         assert children() == [running.pid]
@@ -233,7 +233,7 @@ def test_an_answer_that_is_none_of_ours_ends_the_server(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lying = f"serving._answer = lambda s, d, f: (rights.close(f), real(s, {answer!r}, []))"
-    monkeypatch.setattr(client, "_MAIN", FAULTY.format(lying))
+    monkeypatch.setattr(process, "_MAIN", FAULTY.format(lying))
     runs()
     assert servers() == [] or answer[:1] == wire.UNABLE
 
@@ -242,7 +242,7 @@ def test_one_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.M
     # Each says hello first.
     impatient(monkeypatch, 0.5, lambda socket: client._State.server is not None)
     slow = "serving._answer = lambda s, d, f: time.sleep(1000)"
-    monkeypatch.setattr(client, "_MAIN", FAULTY.format(slow))
+    monkeypatch.setattr(process, "_MAIN", FAULTY.format(slow))
     runs()
     assert children() == []
 
@@ -256,7 +256,7 @@ def test_one_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.M
         "os.write(3, b'hello'); time.sleep(1000)",
         "wire.program = lambda: (0, 0)",
         "wire.program = lambda: 5",
-        "serving.facts = lambda: ({}, 0)",
+        "serving.facts = lambda rows: {}",
         "rights.send = lambda s, d, f: real(s, d, [])",
         "os.write(3, b'x' * 100_000); time.sleep(1000)",
     ],
@@ -265,10 +265,10 @@ def test_one_that_does_not_greet_as_ours_do_is_not_used(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient(monkeypatch, 0.5, lambda _: text == "time.sleep(1000)")
-    monkeypatch.setattr(client, "_MAIN", FAULTY.format(text))
+    monkeypatch.setattr(process, "_MAIN", FAULTY.format(text))
     runs()
     assert children() == []
-    monkeypatch.setattr(client, "_start", lambda: pytest.fail("another was tried"))
+    monkeypatch.setattr(process, "start", lambda: pytest.fail("another was tried"))
     runs()
 
 
@@ -354,7 +354,7 @@ def four(**changes: object) -> list[int]:
 @pytest.mark.parametrize("what", WRONG)
 def test_a_request_that_is_none_of_ours_ends_the_dialogue(what: str) -> None:
     word, descriptors = WRONG[what]
-    server = client._start()
+    server = process.start()
     sent = descriptors()
     try:
         rights.send(server._socket, word, sent)
@@ -372,7 +372,7 @@ def test_a_request_that_is_none_of_ours_ends_the_dialogue(what: str) -> None:
 def test_an_interrupted_launch_leaves_no_answer_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = client._heard
+    real = process._heard
     turns = iter(range(3))
 
     def interrupted(socket: Any) -> tuple[bytes, list[int]]:
@@ -380,7 +380,7 @@ def test_an_interrupted_launch_leaves_no_answer_for_the_next(
             raise KeyboardInterrupt
         return real(socket)
 
-    monkeypatch.setattr(client, "_heard", interrupted)
+    monkeypatch.setattr(process, "_heard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start("true")
     assert children() == []

@@ -314,6 +314,8 @@ def test_a_caller_that_has_changed_gets_a_new_server(changes: tuple[str, ...]) -
     assert look() == plain == before
     exec(change)
     after, between = look(), servers()
+    # One that the server had created before it was known to differ has gone.
+    assert children() == between, (children(), between)
     client._State.not_before = 0.0  # a second later
     new = look(), servers()
     launch.use_server(False)
@@ -341,6 +343,21 @@ def test_a_root_that_has_moved_gets_a_new_server() -> None:
     assert len(old) == len(new[1]) == 1 and old != new[1], (old, new)
     """
     assert facts_of(changed_one_by_one(changes, text)) == ""
+
+
+@pytest.mark.as_root
+def test_what_has_the_ids_of_before_ends_though_it_cannot_be_killed() -> None:
+    text = """
+    from pyspaces.kernel import libc, procfs
+    assert seen("id", "-u") == "0\\n"
+    (server,) = servers()
+    os.setresuid(3, 3, 3)
+    libc.set_dumpable(dumpable=True)
+    for _ in range(20):
+        assert seen("sh", "-c", "cat /proc/self/uid_map").split() == ["0", "3", "1"]
+        assert procfs.children_of(os.getpid()) == [server]
+    """
+    assert facts_of(text) == ""
 
 
 @pytest.mark.as_root

@@ -13,6 +13,10 @@ import struct
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # Of /proc/PID/status: credentials, filters and processors belong to a thread, not to a process.
 _OF_STATUS = (
     *("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"),
@@ -30,17 +34,23 @@ _SESSION_KEYRING = -3  # linux/keyctl.h: KEY_SPEC_SESSION_KEYRING
 _GET_KEYRING_ID = 0
 
 
-def facts() -> tuple[dict[str, str | None], int]:
-    """Return what this thread passes on to its children, by name, and its umask. Raises OSError.
+def status_rows() -> dict[str, str]:
+    """Return the rows of /proc/thread-self/status: facts, and what can be sent. Raises OSError."""
+    text = _read(None, "/proc/thread-self/status")
+    rows = dict([line.partition(":")[::2] for line in text.split("\n")])
+    if "Umask" not in rows:  # Linux before 4.7
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    return rows
 
-    The umask is not among the facts: it can be sent. By few system calls, since each launch asks.
+
+def facts(rows: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what this thread passes on to its children, by name. Raises OSError.
+
+    rows: its status. By few system calls, since each launch asks.
     """
+    found = {name: rows.get(name) for name in _OF_STATUS}
     folder = os.open("/proc/thread-self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        rows = dict(line.partition(":")[::2] for line in _read(folder, "status").split("\n"))
-        found = {name: rows.get(name) for name in _OF_STATUS}
-        if "Umask" not in rows:  # Linux before 4.7
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         stat = _read(folder, "stat").rpartition(")")[2].split()
         for name in ("limits", "cgroup"):
             found[name] = _read(folder, name)
@@ -53,10 +63,10 @@ def facts() -> tuple[dict[str, str | None], int]:
     found["root"] = _root()
     found["securebits"] = str(libc.secure_bits())
     found["keyring"] = _keyring()
-    return found, int(rows["Umask"], 8)
+    return found
 
 
-def _read(folder: int, name: str) -> str:
+def _read(folder: int | None, name: str) -> str:
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         data = os.read(descriptor, _FULL)

@@ -20,7 +20,7 @@ from pyspaces.launch.channel import Channel
 from pyspaces.launch.command import context_of
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.server import wire
-from pyspaces.launch.server.facts import facts
+from pyspaces.launch.server.facts import facts, status_rows
 from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
 from pyspaces.plan import Plan
@@ -42,7 +42,7 @@ def serve() -> NoReturn:
     _keep_only(wire.SOCKET, wire.CALLER)
     os.chdir("/")
     socket = _socket.socket(fileno=wire.SOCKET)
-    hello = wire.Hello(program=wire.program(), facts=facts()[0])
+    hello = wire.Hello(program=wire.program(), facts=facts(status_rows()))
     own = nsfs.pidfd_open(os.getpid())
     rights.send(socket, wire.packed(hello), [own])
     os.close(own)
