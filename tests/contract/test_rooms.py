@@ -84,6 +84,8 @@ LAUNCH_PATH_LIBRARY = {
     *("json", "_socket"),
     # resource, gc: in the comparison, which limits itself, and in helpers of the network.
     *("resource", "gc"),
+    # array: in accepting alone, which is loaded for sockets that listen.
+    "array",
     # pwd, grp: in accounts alone, which is loaded where a setting names a user.
     *("pwd", "grp"),
 }

@@ -10,6 +10,7 @@ import os
 
 from pyspaces.errors import NETWORK, Report, UsageFault
 from pyspaces.features.network.values import LISTEN_FDS_START
+from pyspaces.kernel import accepting
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.network import sockets
 from pyspaces.launch.outer import prepare
@@ -49,6 +50,8 @@ class Activation(Service):
         """Return a socket with a number from `end` on, and its port."""
         own = sockets.bound(address, port, protocol)
         try:
+            if protocol != "udp":
+                accepting.let_accept_only(own)
             descriptor = fcntl.fcntl(own.fileno(), fcntl.F_DUPFD_CLOEXEC, end)
             self._descriptors.append(descriptor)
             return descriptor, sockets.port_of(own)
