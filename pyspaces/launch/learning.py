@@ -39,6 +39,9 @@ _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
 _CONTINUE = 1
 _CALL = struct.Struct("=Ii")  # of an answer: the architecture, and the number
 _MOST_ANSWER = 1 << 16
+# Numbers that a command makes up, of which there are millions: so many are noted.
+_MOST_UNNAMED = 16
+_NEWER = {number: name for name, number in NEW.items()}
 # High, so that a descriptor of the command with this number is not taken for ours.
 _FIRST_DESCRIPTOR = 250
 # What a command needs though it may not have been seen: to end, and to go on after a signal.
@@ -128,6 +131,8 @@ class Learning(Service):
         try:
             self._ours.send(b"\0")
             answer = self._ours.recv(_MOST_ANSWER)
+            if not answer:
+                raise OSError(errno.EPIPE, "the process that watches has died")
             self._place.write(self._profile(answer))
         except OSError as error:
             self.launch.tell(f"cannot write the profile: {files.told(error)}")
@@ -146,15 +151,16 @@ class Learning(Service):
             self._watcher = None
 
     def _profile(self, answer: bytes) -> str:
-        newer = {number: name for name, number in NEW.items()}
         names, architectures = set(_ALWAYS), set()
-        for architecture, number in _CALL.iter_unpack(answer):
-            name = self._library.name(architecture, number) or newer.get(number)
+        for architecture, number in _CALL.iter_unpack(answer[1:]):
+            name = _name_of(self._library, architecture, number)
             if name is None:
                 self.launch.tell(f"call {number} has no name here: the profile lacks it")
             else:
                 names.add(name)
                 architectures.add(self._library.name_of_architecture(architecture))
+        if answer[0]:
+            self.launch.tell("more calls have no name here: the profile lacks them")
         others = sorted(name for name in architectures if name)
         profile = {
             "defaultAction": "SCMP_ACT_ERRNO",
@@ -180,7 +186,7 @@ def _watch(receiving: int, telling: int) -> None:
     watcher.serve(until=telling)
     # Without that byte, no answer is wanted; left unread, it would make sending one fail.
     if os.read(telling, 1):
-        os.write(telling, b"".join(_CALL.pack(*call) for call in watcher.seen))
+        os.write(telling, watcher.told())
     os.close(telling)
     if not watcher.is_alone():
         spawn.spawn_alone(lambda: watcher.serve(until=None))
@@ -192,8 +198,10 @@ class _Watcher:
     def __init__(self, listener: int) -> None:
         self._listener = listener
         self._runs = False
-        self._numbers = [Library().number(name) for name in ("execve", "execveat")]
-        self.seen: dict[tuple[int, int], None] = {}
+        self._library = Library()
+        self._numbers = [self._library.number(name) for name in ("execve", "execveat")]
+        self._seen: dict[tuple[int, int], None] = {}
+        self._unnamed = 0
 
     def serve(self, *, until: int | None) -> None:
         """Answer calls until a descriptor can be read, or until no process is left."""
@@ -209,6 +217,11 @@ class _Watcher:
                 return
             elif events:
                 poller.unregister(self._listener)  # POLLHUP: nobody is left
+
+    def told(self) -> bytes:
+        """Return the answer: whether there were calls that are not in it, and the others."""
+        calls = b"".join(_CALL.pack(*call) for call in self._seen)
+        return bytes([self._unnamed > _MOST_UNNAMED]) + calls
 
     def is_alone(self) -> bool:
         """Return whether no process is left whose calls come here."""
@@ -228,12 +241,26 @@ class _Watcher:
         # What comes before is our own child, on its way to exec.
         self._runs = self._runs or call in self._numbers
         if self._runs:
-            self.seen[architecture, call] = None
+            self._note(architecture, call)
         try:
             fcntl.ioctl(self._listener, _SEND, _RESPONSE.pack(number, 0, 0, _CONTINUE))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def _note(self, architecture: int, call: int) -> None:
+        """Note a call: those that have a name are few, and are all noted."""
+        if (architecture, call) in self._seen:
+            return
+        if _name_of(self._library, architecture, call) is None:
+            self._unnamed += 1
+            if self._unnamed > _MOST_UNNAMED:
+                return
+        self._seen[architecture, call] = None
+
+
+def _name_of(library: Library, architecture: int, number: int) -> str | None:
+    return library.name(architecture, number) or _NEWER.get(number)
 
 
 def _received(receiving: int) -> int:
