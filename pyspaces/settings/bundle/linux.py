@@ -95,7 +95,8 @@ def _resources(node: Node) -> dict[str, Any]:
         found["pids"] = str(most)
     quota, period = cpu.take("quota", int, 0), cpu.take("period", int, 0) or 100_000
     if quota > 0:
-        found["cpus"] = f"{quota / period:.5f}"
+        whole, rest = divmod(quota * 100_000 // period, 100_000)  # of any size, unlike a float
+        found["cpus"] = f"{whole}.{rest:05}"
     if cpus := cpu.take("cpus", str, ""):
         found["cpu_list"] = cpus
     for part in (memory, pids, cpu):
