@@ -22,8 +22,9 @@ from pyspaces.mounts.changes import LayerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
@@ -105,18 +106,48 @@ def _copy_attributes(here: str, there: str) -> None:
 
 def _make(source: int, directory: int, name: str) -> os.stat_result:
     """Create a copy of a file, under a name that is not there yet; return its status."""
-    kind = os.fstat(source).st_mode
-    if stat.S_ISREG(kind):
-        target = os.open(name, _NEW, 0o600, dir_fd=directory)
-    else:
-        if stat.S_ISLNK(kind):
-            os.symlink(os.readlink("", dir_fd=source), name, dir_fd=directory)
-        else:
-            made = stat.S_IFMT(kind) | 0o600
-            os.mknod(name, made, os.fstat(source).st_rdev, dir_fd=directory)
-        target = _held(directory, name)
+    if stat.S_ISREG(os.fstat(source).st_mode):
+        return _completed(source, os.open(name, _NEW, 0o600, dir_fd=directory))
+    # No descriptor comes with these, so that they are looked up: where nobody has replaced them.
+    with _private(directory, name) as own:
+        _make_special(source, own, name)
+        status = _completed(source, _held(own, name))
+        os.rename(name, name, src_dir_fd=own, dst_dir_fd=directory)
+        return status
+
+
+@contextlib.contextmanager
+def _private(directory: int, name: str) -> Iterator[int]:
+    """Create a directory for nobody else, in which `name` is made and from which it is moved."""
+    temporary = temporary_name()
+    status = new_directory(directory, temporary)
+    own = os.open(temporary, _DIRECTORY, dir_fd=directory)
     try:
-        there = os.fstat(target)
+        if not os.path.samestat(os.fstat(own), status):
+            raise OSError(errno.EBUSY, _REPLACED)
+        yield own
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=own)
+        os.close(own)
+        with contextlib.suppress(OSError):
+            os.rmdir(temporary, dir_fd=directory)
+
+
+def _make_special(source: int, directory: int, name: str) -> None:
+    """Create a link, a device, a FIFO or a socket, which is nobody else's for now."""
+    status = os.fstat(source)
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink("", dir_fd=source), name, dir_fd=directory)
+    else:
+        made = stat.S_IFMT(status.st_mode) | 0o600
+        os.mknod(name, made, status.st_rdev, dir_fd=directory)
+
+
+def _completed(source: int, target: int) -> os.stat_result:
+    """Give a new file what the source has, and close it; return its status."""
+    try:
+        kind, there = os.fstat(source).st_mode, os.fstat(target)
         if there.st_nlink != 1 or stat.S_IFMT(there.st_mode) != stat.S_IFMT(kind):
             raise OSError(errno.EBUSY, _REPLACED)
         if stat.S_ISREG(kind):
