@@ -173,8 +173,8 @@ def _replace_inner(path: str, change: Callable[[bytes], bytes | None]) -> None:
     /run does in a sandbox.
     """
     try:
-        point = _point_inner(path)
-        text = change(_contents_inner(path))
+        point, is_readable = _opened_inner(path)
+        text = change(_contents_inner(point) if is_readable else b"")
         if text is not None:
             mount = _file_inner(os.path.dirname(path), text)
             mountapi.move_mount(mount, point)
@@ -184,24 +184,26 @@ def _replace_inner(path: str, change: Callable[[bytes], bytes | None]) -> None:
         raise Refusal(number=error.errno or 0, path=path) from error
 
 
-def _point_inner(path: str) -> int:
+def _opened_inner(path: str) -> tuple[int, bool]:
+    """Open what is to be covered; return also whether it can be read.
+
+    Once: what is read has to be what is covered. With two looks, the owner of the tree could let
+    the first one find a file of his, and the second one a file of the host by a link in /proc.
+    """
     try:
-        return os.open(path, os.O_PATH)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), True
     except FileNotFoundError:
-        return os.open(path, os.O_PATH | os.O_NOFOLLOW)
-
-
-def _contents_inner(path: str) -> bytes:
-    """Return what is in a file; nothing if it is not one that could be read to its end."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        return os.open(path, os.O_PATH | os.O_NOFOLLOW), False
     except OSError:
-        return b""
+        return os.open(path, os.O_PATH), False
+
+
+def _contents_inner(descriptor: int) -> bytes:
+    """Return what is in a file; nothing if it is not one that could be read to its end."""
     found = b""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         while (piece := os.read(descriptor, _LARGEST)) and len(found) < _LARGEST:
             found += piece
-    os.close(descriptor)
     return found if found.endswith(b"\n") or not found else found + b"\n"
 
 
