@@ -6,6 +6,7 @@ not know processes beyond their number.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Of 30 mount namespaces, 13 could not be bound from outside of the first one (Linux 6.18).
 _TRIES = 64
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check(keeps: Sequence[Keep]) -> None:
@@ -69,13 +71,32 @@ class Kept:
         for keep in self._keeps:
             if keep.path in self._bound:
                 continue
-            if not os.path.lexists(keep.path):
-                _create(keep.path)
-                self._created.append(keep.path)
+            place = self._opened(keep.path)
             link = next(row.link for row in namespaces.NAMESPACES if row.name == keep.namespace)
             source = f"/proc/{process}/ns/{link}"
-            libc.mount(source, keep.path, None, constants.MS_BIND)
+            try:
+                with Naming("mount", keep.path):
+                    libc.mount(source, f"/proc/self/fd/{place}", None, constants.MS_BIND)
+            finally:
+                os.close(place)
             self._bound.append(keep.path)
+
+    def _opened(self, path: str) -> int:
+        """Open the file, or create it; it is known by the descriptor from then on.
+
+        Whoever may write to its directory could put a link there meanwhile, to a file which the
+        namespace would cover for the whole host.
+        """
+        with Naming("open", path):
+            if not os.path.lexists(path):
+                created = os.open(path, _NEW, 0o444)
+                self._created.append(path)
+                return created
+            found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                os.close(found)
+                raise OSError(errno.ELOOP, "")
+            return found
 
     def may_try_again(self) -> bool:
         """Return whether binding a mount namespace may succeed if tried again after EINVAL.
@@ -147,9 +168,3 @@ def _file_fault(path: str, taken: set[str]) -> str | None:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return None if stat.S_ISREG(mode) else f"{path}: is there, and no regular file"
-
-
-def _create(path: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with Naming("open", path):
-        os.close(os.open(path, flags, 0o444))
