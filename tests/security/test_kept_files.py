@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from conftest import IS_ROOT
 
-from pyspaces.features.existing.keeping import Kept
+from pyspaces.features.existing.keeping import Kept, drop
 from pyspaces.features.existing.values import Keep
+from pyspaces.kernel import libc
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root binds a namespace to a file")
 # In a mount namespace of its own: puts a link in the place of the file as soon as that is there.
@@ -20,8 +21,21 @@ CODE = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
 import test_kept_files
-test_kept_files.race(sys.argv[1], sys.argv[2])
+getattr(test_kept_files, sys.argv[4])(sys.argv[1], sys.argv[2])
 """
+
+
+def run(way: str, *paths: Path) -> list[str]:
+    """Run a function of this file in a mount namespace of its own; return the lines it prints."""
+    here = Path(__file__)
+    places = [str(here.parent), way, str(here.parent.parent)]
+    words = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", CODE]
+    done = subprocess.run(
+        [*words, *map(str, paths), *places],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.splitlines()
 
 
 def race(path: str, victim: str) -> None:
@@ -50,11 +64,30 @@ def test_a_link_in_the_place_of_the_file_leads_nowhere(tmp_path: Path, exists: b
     victim.touch()
     if exists:
         path.touch()
-    here = Path(__file__)
-    words = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", CODE]
-    done = subprocess.run(
-        [*words, str(path), str(victim), str(here.parent), str(here.parent.parent)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert run("race", path, victim)[-1] == "[]"
+
+
+def race_of_drop(path: str, other: str) -> None:
+    """Drop a namespace while its directory gives its name to another one; print what is left."""
+    Kept([Keep(namespace="net", path=path)]).bind_outer(os.getpid())
+    libc.mount("tmpfs", other, "tmpfs", 0)
+    really, folder = libc.umount, os.path.dirname(path)
+
+    def lose(*words: Any) -> None:
+        if not os.path.islink(folder):
+            os.rename(folder, f"{folder}-moved")
+            os.symlink(os.path.dirname(other), folder)
+        really(*words)
+
+    libc.umount = lose  # type: ignore[assignment]
+    try:
+        drop([path])
+    except OSError as error:
+        print("refused", error.errno)
+    print(os.path.ismount(other), os.path.lexists(f"{folder}-moved/net"))
+
+
+def test_what_is_dropped_is_what_was_looked_at(tmp_path: Path) -> None:
+    for name in ("theirs", "other/net"):
+        (tmp_path / name).mkdir(parents=True)
+    assert run("race_of_drop", tmp_path / "theirs/net", tmp_path / "other/net") == ["True False"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Of 30 mount namespaces, 13 could not be bound from outside of the first one (Linux 6.18).
 _TRIES = 64
+_MISSING = "there is no such file"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -132,17 +133,54 @@ def drop(paths: Sequence[str]) -> None:
     All files are checked before the first is released. Raises SpaceError naming a file without a
     namespace, or KernelError.
     """
-    taken = {point for _, _, point in mountinfo.namespace_files()}
-    for path in paths:
-        if _place(path) not in taken:
-            why = "no namespace is kept there" if os.path.lexists(path) else "there is no such file"
-            raise SpaceError(f"cannot drop {path}: {why}")
-    for path in paths:
-        # Several namespaces may be bound there, one over the other.
-        while _place(path) in {point for _, _, point in mountinfo.namespace_files()}:
-            libc.umount(path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
-        with Naming("unlink", path):
-            os.unlink(path)
+    folders: list[int] = []
+    try:
+        for path in paths:
+            folders.append(_folder_of(path))
+            if not _is_kept(folders[-1], _name_of(path)):
+                why = "no namespace is kept there" if os.path.lexists(path) else _MISSING
+                raise SpaceError(f"cannot drop {path}: {why}")
+        for path, folder in zip(paths, folders, strict=True):
+            _release(folder, path)
+    finally:
+        for folder in folders:
+            os.close(folder)
+
+
+def _folder_of(path: str) -> int:
+    """Open the directory of a file: others may rename it, but what was found is released there."""
+    folder, _ = os.path.split(_place(path))
+    try:
+        return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        raise SpaceError(f"cannot drop {path}: {_MISSING}") from None
+
+
+def _name_of(path: str) -> str:
+    return os.path.basename(os.path.abspath(path))
+
+
+def _is_kept(folder: int, name: str) -> bool:
+    """Return whether a namespace is bound to a file of a directory."""
+    try:
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        return mountinfo.kind_of(found) == "nsfs"
+    finally:
+        os.close(found)
+
+
+def _release(folder: int, path: str) -> None:
+    name = _name_of(path)
+    # Several namespaces may be bound there, one over the other.
+    while _is_kept(folder, name):
+        with Naming("umount2", path):
+            flags = constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW
+            libc.umount(f"/proc/self/fd/{folder}/{name}", flags)
+    with Naming("unlink", path):
+        os.unlink(name, dir_fd=folder)
 
 
 def is_on_shared_mount(path: str) -> bool:
