@@ -171,6 +171,17 @@ def test_a_command_that_is_missing_is_what_subprocess_raises() -> None:
     assert caught.value.filename == "/no-such-directory"
 
 
+def test_a_failed_launch_says_why_though_something_else_reaps_its_child() -> None:
+    action = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(FileNotFoundError, match="cannot execute the command: no-such"):
+            pyspaces.run(["no-such-command"], user=True)
+        with pytest.raises(NotADirectoryError, match="working directory: /etc/passwd"):
+            pyspaces.run(["true"], user=True, cwd="/etc/passwd")
+    finally:
+        signal.signal(signal.SIGCHLD, action)
+
+
 @pytest.mark.as_ordinary
 def test_a_refusal_by_the_kernel_is_an_os_error() -> None:
     with pytest.raises(PermissionError, match=r"hint: .*user=True") as caught:

@@ -23,10 +23,13 @@ class StatusLost(SpaceError):
     """How a child ended cannot be known: something else has reaped it."""
 
 
-def end_child(child: Spawned) -> Status:
-    """Kill the child, wait until it has ended, and reap it."""
+def end_child(child: Spawned) -> Status | None:
+    """Kill the child, wait until it has ended, and reap it. None if something else reaped it."""
     _kill(child)
-    return reap(child.pid)[0]
+    try:
+        return reap(child.pid)[0]
+    except StatusLost:
+        return None
 
 
 def discard(child: Spawned) -> None:

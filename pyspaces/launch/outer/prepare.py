@@ -317,12 +317,15 @@ def receive_early(child: Spawned, reader: Reader | None, *, executing: bool) -> 
         signals.stop_self()
 
 
-def _death(talk: Conversation, ended: Status) -> SpaceError:
-    stage = talk.stage or WAIT
-    how = f"was killed by {status.signal_name(ended.signal)}" if ended.signal else str(ended)
+def _death(talk: Conversation, ended: Status | None) -> SpaceError:
+    stage, how = talk.stage or WAIT, str(ended)
+    if ended is None:
+        how = "has ended, and something else in this process has reaped it"
+    elif ended.signal:
+        how = f"was killed by {status.signal_name(ended.signal)}"
     return SpaceError(
         f"cannot {stage}: the new process {how}",
-        report=Report(stage=stage, text=str(ended)),
+        report=Report(stage=stage, text=str(ended or how)),
     )
 
 
