@@ -6,6 +6,8 @@ only how the process is created, waited for and signalled is ours.
 
 from __future__ import annotations
 
+import errno
+import operator
 import os
 import subprocess
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Unpack
 
     from pyspaces.launch import Running
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 # Keywords of subprocess.Popen that a setting replaces, and which.
 _REPLACED = {"group": "setgid", "extra_groups": "groups"}
 _SHELL = "/bin/sh"
+_INTS = 1 << 31  # a C int is below
 # The arguments of subprocess.Popen._execute_child, in their order, in CPython 3.11 to 3.13.
 _GIVEN = (
     *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env"),
@@ -129,12 +132,13 @@ class Popen(subprocess.Popen[Any]):
         if given.preexec_fn is not None:
             raise UsageFault(["preexec_fn: cannot run in the new namespaces: use a Container"])
         words = _words(given.args, shell=given.shell)
+        umask, process_group = _c_int(given.umask), _c_int(given.process_group)
         handed = Handed(
-            streams=(given.p2cread, given.c2pwrite, given.errwrite),
-            kept=tuple(given.pass_fds) if given.close_fds else None,
+            streams=_streams(given.p2cread, given.c2pwrite, given.errwrite),
+            kept=_kept(given.pass_fds) if given.close_fds else None,
             executable=_executable(given.executable, shell=given.shell),
-            umask=given.umask if given.umask >= 0 else None,
-            process_group=given.process_group if given.process_group >= 0 else None,
+            umask=umask if umask >= 0 else None,
+            process_group=process_group if process_group >= 0 else None,
         )
         if given.shell and given.executable is not None:
             words[0] = os.fsdecode(given.executable)
@@ -325,6 +329,32 @@ def _executable(executable: Path | None, *, shell: bool) -> str | None:
     if executable is None:
         return _SHELL if shell else None
     return os.fsdecode(executable)
+
+
+def _c_int(value: Any) -> int:
+    """Return a number that the kernel can take. Raises TypeError and OverflowError."""
+    number = operator.index(value)
+    if not -_INTS <= number < _INTS:
+        raise OverflowError("signed integer is out of range")
+    return number
+
+
+def _kept(descriptors: Iterable[Any]) -> tuple[int, ...]:
+    kept = tuple(map(int, descriptors))
+    if not all(0 <= descriptor < _INTS for descriptor in kept):
+        raise ValueError("pass_fds: has a number that is not a descriptor")
+    return kept
+
+
+def _streams(*descriptors: int) -> tuple[int, int, int]:
+    """Return the descriptors of the standard streams; -1 for the caller's.
+
+    Raises OSError for another negative number, such as STDOUT for a stream that is not stderr.
+    """
+    if any(descriptor < -1 for descriptor in descriptors):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    stdin, stdout, stderr = descriptors
+    return stdin, stdout, stderr
 
 
 def _variables(env: Mapping[Any, Any] | None) -> dict[bytes, bytes] | None:

@@ -200,6 +200,30 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+NUMBERS: list[tuple[dict[str, Any], type[Exception]]] = [
+    ({"pass_fds": ["a"]}, ValueError),
+    ({"pass_fds": [-1]}, ValueError),
+    ({"pass_fds": [1 << 40]}, ValueError),
+    ({"process_group": "a"}, TypeError),
+    ({"process_group": 1.5}, TypeError),
+    ({"process_group": 1 << 40}, OverflowError),
+    ({"umask": 1 << 40}, OverflowError),
+    ({"stdout": subprocess.STDOUT}, OSError if sys.version_info < (3, 13) else ValueError),
+    ({"stdin": -7}, OSError),
+]
+
+
+@ONCE
+@pytest.mark.parametrize(("words", "kind"), NUMBERS)
+def test_numbers_that_are_none_raise_what_subprocess_raises(
+    words: dict[str, Any], kind: type[Exception]
+) -> None:
+    for run in (subprocess.run, pyspaces.run):
+        with pytest.raises(kind) as caught:
+            run(["true"], **words)
+        assert not isinstance(caught.value, SpaceError)
+
+
 @ONCE
 @pytest.mark.parametrize(("words", "text"), WRONG)
 def test_settings_that_cannot_be_meant(words: dict[str, Any], text: str) -> None:
