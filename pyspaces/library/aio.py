@@ -15,6 +15,7 @@ from asyncio import subprocess as aio_subprocess
 from typing import Any
 
 from pyspaces.library.command import Popen
+from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 16  # bytes that a StreamReader buffers, as in asyncio
 # When to check, in seconds after a signal, whether a process 1 has ended: see Popen.send_signal.
 _LOOKS = (0.01, 0.05, 0.25)
+# What asyncio takes for the sake of subprocess.Popen, if it changes nothing.
 _NOT_FOR_STREAMS = ("universal_newlines", "text", "encoding", "errors", "bufsize")
 
 
@@ -39,6 +41,7 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
 
     command: Popen
     _loop: asyncio.AbstractEventLoop
+    _watched = -1
 
     def _start(self, args: Any, shell: bool, *streams: Any, **keywords: Any) -> None:
         named = dict(zip(("stdin", "stdout", "stderr", "bufsize"), streams, strict=False))
@@ -53,6 +56,13 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
             os.close(self._watched)
             self._watched = -1
             self._process_exited(code)
+
+    def __del__(self, *given: Any) -> None:
+        super().__del__(*given)
+        # The loop was closed before the end was noticed.
+        if self._watched >= 0:
+            os.close(self._watched)
+            self._watched = -1
 
     def send_signal(self, signal: int) -> None:
         self._check_proc()
@@ -122,8 +132,10 @@ async def create_subprocess_exec(
     program, args, stdin, stdout, stderr, limit: as there. Further keywords: as for `Popen`, but
     for those that decode text. Returns a Process; its streams are asyncio's.
     """
+    if keywords.pop("shell", False):  # type: ignore[typeddict-item]
+        raise ValueError("shell: create_subprocess_shell starts a shell")
     return await _create(
-        (program, *args), (stdin, stdout, stderr), limit, {"plan": plan, **keywords}
+        (program, *args), False, (stdin, stdout, stderr), limit, {"plan": plan, **keywords}
     )
 
 
@@ -141,21 +153,22 @@ async def create_subprocess_shell(
 
     cmd: the text for /bin/sh. The rest as for `create_subprocess_exec`.
     """
-    return await _create(
-        cmd, (stdin, stdout, stderr), limit, {"plan": plan, "shell": True, **keywords}
-    )
+    if not isinstance(cmd, str | bytes):
+        raise ValueError(f"cmd: takes the text for a shell, and is {told(cmd)}")
+    if not keywords.pop("shell", True):  # type: ignore[typeddict-item]
+        raise ValueError("shell: create_subprocess_exec starts a command without one")
+    return await _create(cmd, True, (stdin, stdout, stderr), limit, {"plan": plan, **keywords})
 
 
 async def _create(
-    args: Any, streams: tuple[Any, Any, Any], limit: int, keywords: dict[str, Any]
+    args: Any, shell: bool, streams: tuple[Any, Any, Any], limit: int, keywords: dict[str, Any]
 ) -> Process:
     for name in _NOT_FOR_STREAMS:
-        if keywords.get(name):
+        if keywords.pop(name, None):
             raise ValueError(f"{name}: the streams of asyncio carry bytes")
     loop = asyncio.get_running_loop()
     protocol = aio_subprocess.SubprocessStreamProtocol(limit=limit, loop=loop)
     connected = loop.create_future()
-    shell = keywords.pop("shell", False)
     transport = _Transport(loop, protocol, args, shell, *streams, 0, waiter=connected, **keywords)
     try:
         await connected

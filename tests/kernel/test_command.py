@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -218,10 +219,9 @@ NUMBERS: list[tuple[dict[str, Any], type[Exception]]] = [
 def test_numbers_that_are_none_raise_what_subprocess_raises(
     words: dict[str, Any], kind: type[Exception]
 ) -> None:
-    for run in (subprocess.run, pyspaces.run):
-        with pytest.raises(kind) as caught:
-            run(["true"], **words)
-        assert not isinstance(caught.value, SpaceError)
+    with pytest.raises(kind) as caught:
+        pyspaces.run(["true"], **words)
+    assert not isinstance(caught.value, SpaceError)
 
 
 @ONCE
@@ -294,6 +294,43 @@ def test_asyncio_streams_signals_and_errors() -> None:
             await pyspaces.create_subprocess_exec("true", text=True)  # type: ignore[call-arg]
 
     in_loop(body)
+
+
+# What asyncio takes, and what it refuses, for the sake of `subprocess`.
+MOOT = {"text": False, "encoding": None, "errors": None, "universal_newlines": False, "bufsize": 0}
+
+
+@ONCE
+def test_asyncio_takes_and_refuses_what_asyncio_does() -> None:
+    async def of(module: Any) -> None:
+        start, start_shell = module.create_subprocess_exec, module.create_subprocess_shell
+        assert await (await start("true", **MOOT, shell=False)).wait() == 0
+        assert await (await start_shell("exit 3", **MOOT, shell=True)).wait() == 3
+        refused: list[Callable[[], Any]] = [
+            lambda: start("true", shell=True),
+            lambda: start("true", bufsize=1),
+            lambda: start_shell("true", shell=False),
+            lambda: start_shell(["true"]),
+        ]
+        for call in refused:
+            with pytest.raises(ValueError, match=r"shell|bufsize|cmd"):
+                await call()
+
+    in_loop(lambda: of(asyncio))
+    in_loop(lambda: of(pyspaces))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own, of its transport
+def test_a_loop_that_is_closed_early_leaves_no_descriptor() -> None:
+    async def body() -> int:
+        return (await pyspaces.create_subprocess_exec("sleep", "1000", user=True)).pid
+
+    pid = asyncio.run(body())
+    gc.collect()
+    # Nobody has the transport any more, so the command is killed; the next Popen sees to the rest.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    pyspaces.run(["true"], user=True)
 
 
 def test_a_cancelled_task_ends_the_command_and_all_beneath_it() -> None:
