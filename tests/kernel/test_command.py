@@ -167,6 +167,11 @@ def test_a_command_that_is_missing_is_what_subprocess_raises() -> None:
     assert (again.errno, again.filename, str(again)) == (2, "no-such-command", str(caught.value))
     with pytest.raises(PermissionError):
         pyspaces.run(["/etc"], user=True)
+    with pytest.raises(
+        FileNotFoundError, match="cannot execute the command: /no/such: No"
+    ) as caught:
+        pyspaces.run(["true"], executable="/no/such", user=True)
+    assert caught.value.filename == "/no/such"
     with pytest.raises(FileNotFoundError) as caught:
         pyspaces.run(["true"], user=True, cwd="/no-such-directory")
     assert caught.value.filename == "/no-such-directory"

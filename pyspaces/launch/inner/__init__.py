@@ -199,7 +199,7 @@ def execute(context: Context) -> NoReturn:
                 denied = denied or failure
             elif failure.errno not in (errno.ENOENT, errno.ENOTDIR) or os.path.lexists(path):
                 raise
-    raise denied or error or FileNotFoundError(errno.ENOENT, "", context.plan.command[0])
+    raise denied or error or FileNotFoundError(errno.ENOENT, "", context.program())
 
 
 def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:
@@ -227,7 +227,7 @@ def _path_of(error: BaseException, context: Context) -> str:
         return ""  # a Refusal says it all
     name = os.fsdecode(error.filename)
     missing = error.errno == errno.ENOENT and not os.path.lexists(name)
-    return context.plan.command[0] if missing and os.fsencode(name) in context.candidates else name
+    return context.program() if missing and os.fsencode(name) in context.candidates else name
 
 
 def _text_of(error: BaseException) -> str:

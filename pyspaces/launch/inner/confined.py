@@ -91,7 +91,7 @@ def _found(context: Context) -> tuple[bytes, bool]:
         if stat.S_ISREG(status.st_mode) and os.access(path, os.X_OK, effective_ids=True):
             return path, is_program
         denied = denied or PermissionError(errno.EACCES, "", path)
-    raise denied or FileNotFoundError(errno.ENOENT, "", context.plan.command[0])
+    raise denied or FileNotFoundError(errno.ENOENT, "", context.program())
 
 
 def _refusal_of(path: bytes, context: Context) -> Refusal | None:

@@ -116,6 +116,10 @@ class Context(Record):
         """Tell the parent what is about to be done, for the text of a failure."""
         self.channel.say(channel.STAGE, os.fsencode(text))
 
+    def program(self) -> str:
+        """Return what is to be executed, as the caller wrote it."""
+        return (self.handed and self.handed.executable) or self.plan.command[0]
+
 
 def words_of(plan: Plan) -> list[bytes]:
     """Return the words that the command sees."""
