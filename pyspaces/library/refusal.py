@@ -52,4 +52,5 @@ class _Refused(SpaceError):
     """A SpaceError with an errno; pickled as its parts, since its class is made when needed."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuilt, (_fields(self), *vars(self)["_rest"]))
+        notes = {name: value for name, value in vars(self).items() if name == "__notes__"}
+        return (_rebuilt, (_fields(self), *vars(self)["_rest"]), notes or None)

@@ -161,17 +161,19 @@ def test_a_command_that_is_missing_is_what_subprocess_raises() -> None:
     assert isinstance(caught.value, SpaceError)
     assert (caught.value.errno, caught.value.filename) == (2, "no-such-command")
     assert caught.value.report is not None
+    caught.value.add_note("while it was tried")
     again = pickle.loads(pickle.dumps(caught.value))
+    assert again.__notes__ == ["while it was tried"]
     assert isinstance(again, FileNotFoundError)
     assert isinstance(again, SpaceError)
     assert (again.errno, again.filename, str(again)) == (2, "no-such-command", str(caught.value))
-    with pytest.raises(PermissionError):
-        pyspaces.run(["/etc"], user=True)
     with pytest.raises(
         FileNotFoundError, match="cannot execute the command: /no/such: No"
     ) as caught:
         pyspaces.run(["true"], executable="/no/such", user=True)
     assert caught.value.filename == "/no/such"
+    with pytest.raises(PermissionError):
+        pyspaces.run(["/etc"], user=True)
     with pytest.raises(FileNotFoundError) as caught:
         pyspaces.run(["true"], user=True, cwd="/no-such-directory")
     assert caught.value.filename == "/no-such-directory"
