@@ -122,7 +122,7 @@ class FunctionProcess(multiprocessing.Process):
         if daemonic and not self._ends_with_parent():
             raise UsageFault([_DAEMONIC], hint=_DAEMONIC_HINT)
         # A file in memory, not a pipe: the child never waits for a reader, whatever the size.
-        record = os.memfd_create("pyspaces-result")
+        record, before = os.memfd_create("pyspaces-result"), self._record
         try:
             self._record = record
             if daemonic:
@@ -130,7 +130,7 @@ class FunctionProcess(multiprocessing.Process):
             else:
                 super().start()
         except BaseException:
-            self._record = -1
+            self._record = before  # of a process that has been started already
             os.close(record)
             raise
 

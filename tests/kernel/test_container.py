@@ -87,6 +87,15 @@ class Odd(Exception):
     pass
 
 
+def test_a_second_start_is_refused_and_loses_nothing(no_leaks: None) -> None:
+    container = Container(facts, user=True, hostname="box")
+    container.start()
+    with pytest.raises(AssertionError, match="cannot start a process twice"):
+        container.start()
+    assert container.result(60)[2] == "box"
+    container.close()
+
+
 def fail() -> None:
     raise Odd("in the child")
 
