@@ -153,6 +153,7 @@ class Sandbox:
         try:
             return guest.result()
         finally:
+            guest.kill()  # if this was interrupted, by Ctrl-C for example: else it has ended
             guest.join()
             guest.close()
 

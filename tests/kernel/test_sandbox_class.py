@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,28 @@ def test_the_end_ends_everything_inside() -> None:
     box.close()
     with pytest.raises(ValueError, match="not running"):
         box.run(["true"])
+
+
+def test_an_interrupted_call_ends_its_function() -> None:
+    class Late(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Late
+
+    with Sandbox(user=True) as box:
+        previous = signal.signal(signal.SIGUSR1, interrupt)
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(Late):
+                box.call(time.sleep, 1000)
+        finally:
+            timer.join()
+            signal.signal(signal.SIGUSR1, previous)
+        assert time.monotonic() - began < 60
+        assert text(box, "echo usable") == "usable\n"
 
 
 def test_orphans_are_reaped(wait_until: Callable[..., None]) -> None:
