@@ -112,7 +112,9 @@ def _started(launch: Launch, services: Services) -> Spawned:
             ends.close()
         _tell_of_start(launch, services, child)
     except BaseException:
-        os.close(child.pidfd)
+        from pyspaces.launch.outer.ending import discard
+
+        discard(child)  # it has ended, but if a signal has interrupted this at an odd moment
         raise
     return child
 
@@ -189,14 +191,22 @@ def _spawn(
         inner.run_inner(context)
 
     before, until = services.before(), launch.start_by
+    child: Spawned | None = None
     try:
         with signals.Blocked():
-            return spawn.spawn(
+            child = spawn.spawn(
                 start_inner, flags=flags, before=before, deadline=until, cgroup=cgroup
             )
+    except BaseException:
+        if child:  # a signal that had to wait has a handler that raises, as Ctrl-C has
+            from pyspaces.launch.outer.ending import discard
+
+            discard(child)
+        raise
     finally:
         if cgroup >= 0:
             os.close(cgroup)
+    return child
 
 
 def _tell_of_start(launch: Launch, services: Services, child: Spawned) -> None:

@@ -78,6 +78,23 @@ def test_a_time_limit_is_kept_while_one_waits_or_polls() -> None:
         assert running.watch.ended.timed_out
 
 
+def test_a_signal_during_the_creation_leaves_no_child(no_leaks: None) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGUSR1, lambda *_: interrupt())
+    plan = settings.plan_from({"command": ["sleep", "1000"], "user": True})
+    caller = os.getpid()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            # It has to wait there until the child has been created.
+            launch.start(plan, before=lambda: os.kill(caller, signal.SIGUSR1))
+        with pytest.raises(KeyboardInterrupt):
+            launch.start(plan, hold=lambda _: interrupt())
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
 def test_any_thread_may_wait_and_signal() -> None:
     with start("sleep", "1000", pid=True) as running:
         found: list[object] = []

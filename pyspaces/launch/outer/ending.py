@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import libc, nsfs, spawn
+from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.status import Status, Usage
@@ -33,10 +33,15 @@ def end_child(child: Spawned) -> Status | None:
 
 
 def discard(child: Spawned) -> None:
-    """Reap a helper process, killed if it has not ended by itself, and close its pidfd."""
+    """Reap a child, killed if it has not ended by itself, and close its pidfd."""
     _kill(child)
-    os.close(child.pidfd)
-    spawn.reap(child.pid)
+    try:
+        # By its pidfd: whoever has reaped it already has released its number.
+        os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+    except ChildProcessError:
+        pass
+    finally:
+        os.close(child.pidfd)
 
 
 def _kill(child: Spawned) -> None:
