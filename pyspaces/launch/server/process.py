@@ -156,9 +156,17 @@ def _executed(words: Sequence[str], copies: Sequence[int]) -> int:
     # A loader that finds its libraries by this only; the rest is none of the server's business.
     path = os.environb.get(b"LD_LIBRARY_PATH")
     variables = {} if path is None else {b"LD_LIBRARY_PATH": path}
-    with signals.Blocked():  # as the server stays
-        numbers = (wire.SOCKET, wire.CALLER)
-        return spawn.execute(words, variables, dict(zip(numbers, copies, strict=True)))
+    numbers = (wire.SOCKET, wire.CALLER)
+    pid = 0
+    try:
+        with signals.Blocked():  # as the server stays
+            pid = spawn.execute(words, variables, dict(zip(numbers, copies, strict=True)))
+    except BaseException:
+        if pid:  # a signal that had to wait has a handler that raises, as Ctrl-C has
+            os.kill(pid, constants.SIGKILL)
+            spawn.reap(pid)
+        raise
+    return pid
 
 
 def _greeted(pid: int, socket: _socket.socket) -> Server:
