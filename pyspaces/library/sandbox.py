@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pyspaces import launch, settings
-from pyspaces.errors import SpaceError, UsageFault
+from pyspaces.errors import PREPARE, Report, SpaceError, UsageFault
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, nsfs, spawn
@@ -98,9 +98,11 @@ class Sandbox:
             if os.read(reading, 1) != b"1":
                 self.close()
                 raise SpaceError("cannot start the sandbox: its process 1 has ended")
-        except SpaceError as error:
+        except BaseException as error:
             self.close()
-            raise space.explained(error) from error.__cause__
+            if isinstance(error, SpaceError):
+                raise space.explained(error) from error.__cause__
+            raise
         finally:
             for descriptor in (reading, writing, caller):
                 os.close(descriptor)
@@ -110,7 +112,11 @@ class Sandbox:
         for row in namespaces.NAMESPACES:
             if row.name in self._plan.namespaces:
                 path = f"/proc/{child.pid}/ns/{row.link}"
-                self._names[row.name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    self._names[row.name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    report = Report.of(PREPARE, error)
+                    raise SpaceError(report.sentence(), report=report) from error
 
     def popen(self, args: Args, bufsize: int = -1, **keywords: Unpack[kw.Command]) -> Popen:
         """Start a command in the sandbox; arguments as for `pyspaces.Popen`.

@@ -174,6 +174,23 @@ def test_settings_that_cannot_be_meant() -> None:
             box.run(["no-such-command"])
 
 
+def refused_inside() -> tuple[str, bool]:
+    """Return the error of a Sandbox here, whose process 1 nobody may look at; and what is left."""
+    before = os.listdir("/dev/fd")
+    try:
+        Sandbox(user=True).start()
+    except SpaceError as error:
+        return str(error), os.listdir("/dev/fd") == before
+    return "", False
+
+
+def test_namespaces_that_cannot_be_opened_leave_nothing() -> None:
+    with Sandbox(user=True, mount=True) as box:
+        told, is_clean = box.call(refused_inside)
+    assert told.endswith("/ns/user: Permission denied")
+    assert is_clean
+
+
 @pytest.mark.as_ordinary
 def test_a_launch_that_fails_leaves_nothing() -> None:
     with pytest.raises(SpaceError, match="user=True"), Sandbox(net=True):
