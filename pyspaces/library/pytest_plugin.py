@@ -156,8 +156,11 @@ def _run_inner(item: pytest.Item, body: Callable[[], object]) -> _Outcome:
     records = _Records()
     logging.getLogger().addHandler(records)
     kind, text, error, shown = "", "", None, None
+    subtests = _Subtests()
+    item.config.pluginmanager.register(subtests)
     try:
         body()
+        _raise_recorded(item, subtests)
     except tuple(_OUTCOMES.values()) as outcome:
         kind = next(name for name, cls in _OUTCOMES.items() if isinstance(outcome, cls))
         text = str(outcome.msg)
@@ -169,6 +172,29 @@ def _run_inner(item: pytest.Item, body: Callable[[], object]) -> _Outcome:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return _Outcome(kind, text, error, shown, records.found, _coverage())
+
+
+def _raise_recorded(item: pytest.Item, subtests: _Subtests) -> None:
+    """Raise what was recorded, in this process only, and not raised."""
+    # pytest's item of a unittest.TestCase collects all outcomes, skips among them.
+    for recorded in getattr(item, "_excinfo", None) or ():
+        raise recorded.value
+    if subtests.failed:
+        count = len(subtests.failed)
+        texts = [f"contains {count} failed subtest{'s' if count > 1 else ''}", *subtests.failed]
+        pytest.fail("\n\n".join(texts), pytrace=False)
+
+
+class _Subtests:
+    """Collects the texts of subtests that fail: nothing else is reported during a test."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of the report of a subtest."""
+        if report.failed:
+            self.failed.append(report.longreprtext)
 
 
 class _Records(logging.Handler):

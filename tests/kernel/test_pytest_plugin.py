@@ -98,6 +98,61 @@ def test_outcomes_come_home(tmp_path: Path) -> None:
     assert_all_came_home(run_suite(tmp_path, SUITE))
 
 
+RECORDED = """
+import unittest, pytest
+
+@pytest.mark.namespaces()
+class TestCase(unittest.TestCase):
+    def test_ok(self):
+        pass
+    def test_bad(self):
+        self.assertEqual("mine", "yours")
+    def test_error(self):
+        raise KeyError("key")
+    def test_skip(self):
+        self.skipTest("the reason")
+    def test_sub(self):
+        for number in range(3):
+            with self.subTest(number=number):
+                self.assertNotEqual(number, 1)
+    @unittest.expectedFailure
+    def test_expected(self):
+        self.fail()
+    @unittest.expectedFailure
+    def test_unexpected(self):
+        pass
+
+@pytest.mark.namespaces()
+def test_subtests(subtests):
+    for number in range(3):
+        with subtests.test(number=number):
+            assert number != 1
+"""
+
+
+def test_what_is_recorded_and_not_raised_comes_home(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, RECORDED)
+    found = re.findall(
+        r"^([A-Z]+) test_it\.py::(?:TestCase::)?test_(\w+)", done.stdout, re.MULTILINE
+    )
+    assert sorted(found) == [
+        ("FAILED", "bad"),
+        ("FAILED", "error"),
+        ("FAILED", "sub"),
+        ("FAILED", "subtests"),
+        ("FAILED", "unexpected"),
+        ("PASSED", "ok"),
+        ("XFAIL", "expected"),
+    ]
+    for text in (
+        "'mine' != 'yours'",
+        "KeyError: 'key'",
+        "contains 1 failed subtest",
+        ": the reason",
+    ):
+        assert text in done.stdout
+
+
 @pytest.mark.stress
 def test_outcomes_come_home_from_processes_of_xdist(tmp_path: Path) -> None:
     assert_all_came_home(run_suite(tmp_path, SUITE, "-n", "2", beside=None))
