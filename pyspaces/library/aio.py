@@ -58,11 +58,13 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
             self._process_exited(code)
 
     def __del__(self, *given: Any) -> None:
-        super().__del__(*given)
-        # The loop was closed before the end was noticed.
-        if self._watched >= 0:
-            os.close(self._watched)
-            self._watched = -1
+        try:
+            super().__del__(*given)  # with -W error, its warning is an exception
+        finally:
+            # The loop was closed before the end was noticed.
+            if self._watched >= 0:
+                os.close(self._watched)
+                self._watched = -1
 
     def send_signal(self, signal: int) -> None:
         self._check_proc()
