@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _REPLACED = {"group": "setgid", "extra_groups": "groups"}
 _SHELL = "/bin/sh"
 _INTS = 1 << 31  # a C int is below
+_NUMBERS = ("umask", "process_group")
 # The arguments of subprocess.Popen._execute_child, in their order, in CPython 3.11 to 3.13.
 _GIVEN = (
     *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env"),
@@ -132,7 +133,7 @@ class Popen(subprocess.Popen[Any]):
         if given.preexec_fn is not None:
             raise UsageFault(["preexec_fn: cannot run in the new namespaces: use a Container"])
         words = _words(given.args, shell=given.shell)
-        umask, process_group = _c_int(given.umask), _c_int(given.process_group)
+        umask, process_group = (_c_int(name, getattr(given, name)) for name in _NUMBERS)
         handed = Handed(
             streams=_streams(given.p2cread, given.c2pwrite, given.errwrite),
             kept=_kept(given.pass_fds) if given.close_fds else None,
@@ -331,11 +332,11 @@ def _executable(executable: Path | None, *, shell: bool) -> str | None:
     return os.fsdecode(executable)
 
 
-def _c_int(value: Any) -> int:
-    """Return a number that the kernel can take. Raises TypeError and OverflowError."""
+def _c_int(name: str, value: Any) -> int:
+    """Return a number that the kernel can take. Raises TypeError and UsageFault."""
     number = operator.index(value)
     if not -_INTS <= number < _INTS:
-        raise OverflowError("signed integer is out of range")
+        raise UsageFault([f"{name}: {told(value)} is too large"])
     return number
 
 
@@ -346,14 +347,10 @@ def _kept(descriptors: Iterable[Any]) -> tuple[int, ...]:
     return kept
 
 
-def _streams(*descriptors: int) -> tuple[int, int, int]:
-    """Return the descriptors of the standard streams; -1 for the caller's.
-
-    Raises OSError for another negative number, such as STDOUT for a stream that is not stderr.
-    """
-    if any(descriptor < -1 for descriptor in descriptors):
+def _streams(stdin: int, stdout: int, stderr: int) -> tuple[int, int, int]:
+    """Return the descriptors. Raises OSError for a negative one, but -1, which is the caller's."""
+    if min(stdin, stdout, stderr) < -1:  # such as STDOUT for standard output
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    stdin, stdout, stderr = descriptors
     return stdin, stdout, stderr
 
 
