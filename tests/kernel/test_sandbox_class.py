@@ -187,7 +187,7 @@ def refused_inside() -> tuple[str, bool]:
 def test_namespaces_that_cannot_be_opened_leave_nothing() -> None:
     with Sandbox(user=True, mount=True) as box:
         told, is_clean = box.call(refused_inside)
-    assert told.endswith("/ns/user: Permission denied")
+    assert "Permission denied" in told  # of the namespaces, or of the id maps for an ordinary user
     assert is_clean
 
 
