@@ -91,12 +91,13 @@ def _row(pyspaces: Run, name: str) -> dict[str, Any]:
 
 @pytest.mark.needs("userns")
 def test_a_box_without_a_name(pyspaces: Run, wait_until: Wait) -> None:
-    words = [SCRIPT, "run", "--user", "--", "sleep", "1234"]
-    with subprocess.Popen(words) as launcher:
+    # Root sees those of others, too, who may test the same at the same time.
+    command = f"sleep 1234.{os.getpid():07}"
+    with subprocess.Popen([SCRIPT, "run", "--user", "--", *command.split()]) as launcher:
         try:
 
             def rows() -> list[dict[str, Any]]:
-                return [box for box in boxes(pyspaces) if box["command"] == "sleep 1234"]
+                return [box for box in boxes(pyspaces) if box["command"] == command]
 
             wait_until(rows, "the command runs")
             assert [(row["name"], row["network"], row["nprocs"]) for row in rows()] == [
