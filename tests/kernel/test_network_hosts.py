@@ -28,7 +28,7 @@ Answers = dict[str, tuple[int, list[str], str]]
 def in_world(folder: Path, lines: list[list[str]], own: tuple[str, ...] = ("--user",)) -> Told:
     """Run command lines in a world of their own; return status, lines and errors of each."""
     resolv = folder / "resolv.conf"
-    resolv.write_text("nameserver 11.0.0.1\noptions timeout:1 attempts:2\n")
+    resolv.write_text("nameserver 11.0.0.1\noptions timeout:5 attempts:5\n")
     hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
     binds = [word for path in (resolv, hosts) for word in ("--ro-bind", str(path))]
