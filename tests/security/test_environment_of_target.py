@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -41,11 +40,16 @@ def target(*words: str) -> Iterator[int]:
     with subprocess.Popen(
         ["unshare", *words, "python3", "-c", script, *variables],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            while Path(f"/proc/{process.pid}/comm").read_text() != "cat\n":
-                assert process.poll() is None
+            # It has its name before the kernel has its environment where /proc finds it.
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"\n"
             yield process.pid
         finally:
             process.kill()
