@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pyspaces.library import progress as module
 from pyspaces.library.progress import Progress
 
 
-def test_it_is_written_over_and_left_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_written_over_and_left_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SHOWN_EVERY", 3600.0)  # on a machine with much else to do
     numbers = iter(range(9))
     progress = Progress(lambda: f"{next(numbers)} done", wanted=True)
     progress.clear()  # nothing is there yet
