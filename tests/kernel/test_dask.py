@@ -193,8 +193,9 @@ with cluster(2) as client:
     for result in results:
         found.append(result)
         if len(found) == 30:  # all but the first
-            # It may have been begun last, and be on its way yet.
-            while not (those := parents() & workers):
+            # It may have been begun last, and be on its way yet: before it has left its mark, it
+            # would be the next one that sleeps.
+            while not os.path.isdir(marker) or not (those := parents() & workers):
                 pass
             (worker,) = those
             os.kill(worker, signal.SIGKILL)
