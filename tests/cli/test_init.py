@@ -93,7 +93,9 @@ def test_what_is_left_is_killed_with_the_command(
 
 
 def test_init_wait_waits_for_all(pyspaces: Launch) -> None:
-    script = "(setsid sh -c 'sleep 0.3; echo late' &); echo early; exit 2"
+    # The command is process 2: it comes after that one's end, however long that takes.
+    late = "while kill -0 2 2>/dev/null; do sleep 0.05; done; echo late"
+    script = f"(setsid sh -c '{late}' &); echo early; exit 2"
     done = pyspaces("run", "--user", "--init-wait", "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (2, "early\nlate\n")
 
@@ -173,6 +175,9 @@ def test_a_continue_that_comes_late_is_not_passed_on(wait_until: Callable[..., N
     def state(process: int) -> str:
         return (procfs.status_field(process, "State") or "?")[0]
 
+    def turns(process: int) -> int:
+        return int(procfs.status_field(process, "voluntary_ctxt_switches") or 0)
+
     def is_idle(process: int) -> bool:
         pending = procfs.status_field(process, "ShdPnd") or "0"
         return int(pending, 16) == 0 and state(process) == "S"
@@ -189,8 +194,12 @@ def test_a_continue_that_comes_late_is_not_passed_on(wait_until: Callable[..., N
         pidfd = os.pidfd_open(init)
         try:
             for stop in range(1, 4):
+                wait_until(lambda: is_idle(init), "process 1 has nothing to do")
+                before = turns(init)
                 os.kill(command, signal.SIGSTOP)
                 wait_until(lambda: state(command) == "T", "stopped")
+                # It is told a moment later, and counts stops by what it is told.
+                wait_until(lambda: turns(init) > before and is_idle(init), "process 1 knows")  # noqa: B023
                 signals.send_marked(pidfd, signal.SIGCONT, stop - 1)
                 wait_until(lambda: is_idle(init), "process 1 has read it")
                 assert state(command) == "T"
