@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, outcome, without
+from conftest import SCRIPT, has_ended, outcome, without
 
 import pyspaces as spaces
 from pyspaces import launch, settings
@@ -222,10 +222,10 @@ def test_without_clone3_it_is_moved_before_anything_else(pyspaces: Run) -> None:
     assert (done.stdout, done.stderr) == ("0::/\n", "")
 
 
-def test_what_is_left_behind_is_killed(pyspaces: Run, wait_until: Callable[..., None]) -> None:
+def test_what_is_left_behind_is_killed(pyspaces: Run) -> None:
     script = "sleep 1000 >/dev/null 2>&1 & echo $!"
     done = pyspaces("run", "--pids", "9", "--", "sh", "-c", script)
-    assert not Path(f"/proc/{int(done.stdout)}").exists()
+    assert has_ended(int(done.stdout))
 
 
 def test_a_killed_launcher_leaves_what_the_next_one_sweeps(
