@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
+import fcntl
 import gc
 import itertools
 import os
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -73,6 +75,23 @@ def _interrupt(number: int, frame: object) -> None:
     raise TimeoutError(f"the test took more than {LIMIT} s")
 
 
+def _leave_terminal() -> None:
+    """Have no controlling terminal, which launches in the foreground of one have a process for.
+
+    Ctrl-C still comes, to the process group; and what is open of the terminal stays open.
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return
+    # The leader of a session is sent it then, as all in the foreground are.
+    action = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    signal.signal(signal.SIGHUP, action)
+    os.close(terminal)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     if not config.option.basetemp:
@@ -81,6 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_PLACE] = tempfile.mkdtemp(prefix="pyspaces-tests-")
         config.option.basetemp = f"{config.stash[_PLACE]}/pytest"
     launch.use_server(SERVER)
+    _leave_terminal()
     # nohup, or a shell that starts a job in the background, has them ignored: what is tested here
     # would inherit it, and rightly keep it.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
