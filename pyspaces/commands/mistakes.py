@@ -36,6 +36,10 @@ _IMAGES = (
 
 _OPTIONAL = {"--net": "--net={}", "--mount": "--mount=type={},dst=/PATH"}
 
+# What only a shell knows: characters that it takes, and commands that are part of it.
+_SHELLS = {*";&|<>$`*?~"}
+_BUILTIN = ("alias", "cd", "eval", "exec", "export", "set", "source", "ulimit", "umask", "unset")
+
 
 class Line:
     """The words of a command line, as they were read.
@@ -195,7 +199,6 @@ def _of_command(line: Line) -> str | None:
 
 
 def _answers(line: Line, command: str) -> Iterator[str]:
-    option, *values = line.last
     if command[:1] == "-":
         yield "options come before --"
     elif command[:1] in _DASHES:
@@ -205,17 +208,41 @@ def _answers(line: Line, command: str) -> Iterator[str]:
             f"{command} is an image, of which there are none here:"
             " --root DIR runs a command in a directory tree"
         )
+    elif " " in command and len(line.command) == 1:
+        yield _of_line(command)
+    elif command in _BUILTIN:
+        yield f"{command} is part of a shell: -- sh -c {_quoted(' '.join(line.command))}"
     elif not line.dashes or line.command[1:2] == ["--"]:
-        if option and not values and "=" not in option:
-            yield _of_flag(option, command)
-        if values and command.isdecimal():
-            yield f"{option} takes one value: put its numbers in one word, with commas between"
-        if f"--{command}" in line.known:
-            yield f"did you mean --{command}?"
-        if "=" in command:
-            yield f"to set a variable: --setenv {command.replace('=', ' ', 1)}"
-    if " " in command and len(line.command) == 1:
-        yield f"the command and its arguments are words of their own: -- {command}"
+        yield from _among_options(line, command)
+
+
+def _among_options(line: Line, command: str) -> Iterator[str]:
+    """Yield what to write for a word that was to belong to the options before it."""
+    option, *values = line.last
+    if option and not values and "=" not in option:
+        yield _of_flag(option, command)
+    if values and command.isdecimal():
+        yield f"{option} takes one value: put its numbers in one word, with commas between"
+    if f"--{command}" in line.known:
+        yield f"did you mean --{command}?"
+    if "=" in command:
+        yield f"to set a variable: --setenv {command.replace('=', ' ', 1)}"
+
+
+def _of_line(command: str) -> str:
+    """Return what to write for a line in one word.
+
+    Without quotes, the caller's shell would take what is for a shell, and run the rest outside.
+    """
+    if _SHELLS & {*command}:
+        return f"a line for a shell is run by one: -- sh -c {_quoted(command)}"
+    return f"the command and its arguments are words of their own: -- {command}"
+
+
+def _quoted(text: str) -> str:
+    import shlex  # what only this error needs
+
+    return shlex.quote(text)
 
 
 def _of_letter(option: str, command: str) -> str | None:
