@@ -108,10 +108,11 @@ def refuse_dashes(name: str, words: Sequence[str]) -> None:
 
     The value of --setenv, and the text of --symlink, may be any word; so may one behind `=`.
     """
-    for option, *values in Line(name, words).options:
-        if "--" in values[option == "--symlink" :] and option != "--setenv":
+    for word, *values in Line(name, words).options:
+        if "--" in values[word == "--symlink" :] and word != "--setenv":
             from pyspaces import settings
 
+            option = word.partition("=")[0]
             rows = {row.option: row.metavar for row in settings.SETTINGS}
             rows |= {row.short: row.metavar for row in settings.SETTINGS if row.short}
             usage = f"{option} {rows.get(option, 'VALUE')}"
@@ -128,8 +129,8 @@ def _as_typed(text: str, line: Line) -> str:
 
 
 def _of_usage(message: str, line: Line) -> str | None:
-    for option, *values in line.options:
-        first = values[0] if values else ""
+    for word, *values in line.options:
+        option, first = _parts(word, values[0] if values else "")
         source, _, target = first.partition(":")
         takes_two = line.known.get(option) == 2 and option not in ("--setenv", "--symlink")
         if takes_two and source and target[:1] == "/":
@@ -138,7 +139,7 @@ def _of_usage(message: str, line: Line) -> str | None:
             return _write(f"{option} {first.replace('=', ' ', 1)}", "with a blank between")
         if first[2:] and first[:2] == "--" and message.startswith(f"{option}: "):
             return f"{option} took {visible(first)} as its value"
-        if hint := _of_value(message, *_parts(option, first)):
+        if hint := _of_value(message, option, first):
             return hint
     if message.startswith(_NO_COMMAND) and len(line.last) > 1:
         return f"{line.last[0]} took {visible(line.last[-1])!r} as its value"
