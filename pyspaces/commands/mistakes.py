@@ -83,13 +83,14 @@ def explain(error: SpaceError, words: Sequence[str]) -> None:
         return
     line = Line(words[0], words[1:])
     if error.report and error.exit_status != status.NOT_FOUND:
-        if {"-it", "-ti"} & {word for word, *_ in line.options}:
-            error.hint = _NOT_INTERACTIVE
+        hint = _of_letters(error.message, line) or _of_launch(error.message, line)
+        error.hint = hint or error.hint
         return
     if error.exit_status != status.NOT_FOUND:
         error.message = _as_typed(error.message, line)
         error.details = tuple(_as_typed(detail, line) for detail in error.details)
-        error.hint = _of_usage(error.message, line) or error.hint
+        hint = _of_letters(error.message, line) or _of_usage(error.message, line)
+        error.hint = hint or error.hint
     elif not error.hint:
         error.hint = _of_command(_as_read(line, words))
 
@@ -126,6 +127,41 @@ def _as_typed(text: str, line: Line) -> str:
     name, colon, rest = text.partition(": ")
     typed = line.typed(f"--{name}") if name.replace("-", "").isalnum() else None
     return f"{typed}{colon}{rest}" if typed else text
+
+
+def _of_launch(message: str, line: Line) -> str | None:
+    """Return what to write instead of what could be read, and could not be done."""
+    for word, *values in line.options:
+        if word in ("-it", "-ti"):
+            return _NOT_INTERACTIVE
+        option, value = _parts(word, values[0] if values else "")
+        if option == "--tmpfs" and ":" in value and visible(value) in message:
+            return _of_tmpfs(value)
+    return None
+
+
+def _of_tmpfs(value: str) -> str | None:
+    """Return what to write for podman's TARGET:OPTION,..."""
+    from pyspaces.commands.words import volumes
+
+    try:
+        return f"write {visible(' '.join(volumes.tmpfs(value)))}"
+    except volumes.Unknown:
+        return None
+
+
+def _of_letters(message: str, line: Line) -> str | None:
+    """Return what to write for a letter and a value with = between, as in -w=DIR."""
+    for word in (*(word for word, *_ in line.options), *line.command[:1]):
+        letter, equals, value = word[:2], word[2:3], word[3:]
+        if equals != "=" or letter[:1] != "-" or letter == "--":
+            continue
+        if message.endswith("no such option: -="):
+            long = {"-n": "--net", "-m": "--mount"}.get(letter)
+            return f"write {long}={visible(value)}" if long else f"{letter} takes no value"
+        if f"={visible(value)}" in message:
+            return _write(f"{letter} {value}", "without =")
+    return None
 
 
 def _of_usage(message: str, line: Line) -> str | None:
