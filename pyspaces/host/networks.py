@@ -11,6 +11,7 @@ from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import registry
 from pyspaces.features.network import subnets
 from pyspaces.features.network.between import Between
+from pyspaces.features.network.uplink import WORDS
 from pyspaces.host import targets
 from pyspaces.kernel import constants, procfs
 from pyspaces.launch.awaiting import Beside
@@ -57,6 +58,8 @@ def create(name: str, subnets_of_it: Sequence[str] = ()) -> None:
         texts = tuple(map(str, subnets.subnets_of(subnets_of_it or (SUBNET,))))
     except ValueError as error:
         raise UsageFault([f"subnet: {error}"]) from None
+    if name in WORDS:
+        raise UsageFault([f"network: {name}: no command could join it: --net={name} has a meaning"])
     if (holder := registry.find(name)) and holder.subnets:
         raise SpaceError(f"network: {name}: exists already")
     # Without CAP_SYS_ADMIN, it takes a user namespace. With it, there must be none: in there, every

@@ -52,6 +52,8 @@ def test_what_cannot_be_created(pyspaces: Run) -> None:
     told = refused(pyspaces, "network", "create", "x", "--subnet", "10.1.1.1/24", code=2)
     assert "subnet: 10.1.1.1/24: does not begin there: did you mean 10.1.1.0/24?" in told
     assert "is made of letters" in refused(pyspaces, "network", "create", "a/b", code=2)
+    told = refused(pyspaces, "network", "create", "none", code=2)
+    assert "network: none: no command could join it: --net=none has a meaning" in told
     assert "missing command" in refused(pyspaces, "network", code=2)
     assert "no such command: x" in refused(pyspaces, "network", "x", code=2)
 
