@@ -263,7 +263,27 @@ def _among_options(line: Line, command: str) -> Iterator[str]:
     if f"--{command}" in line.known:
         yield f"did you mean --{command}?"
     if "=" in command:
-        yield f"to set a variable: --setenv {command.replace('=', ' ', 1)}"
+        yield _of_assignment(option, command)
+    if values and line.command[1:2] == ["--"]:
+        its = "its value" if len(values) == 1 else "its values"
+        yield f"{option} has {its}, so {command} was taken for the command{_more(option)}"
+
+
+def _of_assignment(option: str, command: str) -> str:
+    if option == "--rlimit":
+        return f"--rlimit has its value: for another, write --rlimit {command}"
+    return f"to set a variable: --setenv {command.replace('=', ' ', 1)}"
+
+
+def _more(option: str) -> str:
+    """Return what to write for one more value of an option."""
+    from pyspaces import settings
+
+    row = next((row for row in settings.SETTINGS if option in (row.option, row.short)), None)
+    if row and row.listed:
+        return "; its values are one word, with commas between"
+    is_many = row and row.kind == settings.MANY
+    return f"; for another, write {option} once more" if is_many else ""
 
 
 def _of_line(command: str) -> str:
