@@ -10,6 +10,7 @@ import os
 
 from pyspaces import status
 from pyspaces.commands import arguments as words_of
+from pyspaces.commands.words import meant
 from pyspaces.errors import UsageFault, visible
 from pyspaces.settings import nearest
 
@@ -25,10 +26,6 @@ _NOT_INTERACTIVE = (
     " gives a terminal"
 )
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
-_NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
-
-# What the default network of other tools is called.
-_LEADS_OUT = ("bridge", "default", "private")
 _IMAGES = (
     *("almalinux", "alpine", "archlinux", "centos", "debian", "fedora", "hello-world", "mysql"),
     *("nginx", "postgres", "redis", "rockylinux", "ubuntu"),
@@ -175,7 +172,7 @@ def _of_usage(message: str, line: Line) -> str | None:
             return _write(f"{option} {first.replace('=', ' ', 1)}", "with a blank between")
         if first[2:] and first[:2] == "--" and message.startswith(f"{option}: "):
             return f"{option} took {visible(first)} as its value"
-        if hint := _of_value(message, option, first):
+        if hint := meant.of_value(message, option, first):
             return hint
     if message.startswith(_NO_COMMAND) and len(line.last) > 1:
         return f"{line.last[0]} took {visible(line.last[-1])!r} as its value"
@@ -185,49 +182,6 @@ def _of_usage(message: str, line: Line) -> str | None:
 def _parts(option: str, value: str) -> tuple[str, str]:
     name, equals, attached = option.partition("=")
     return (name, attached) if equals else (option, value)
-
-
-def _of_value(message: str, option: str, value: str) -> str | None:
-    """Return what to write instead of a value that other tools have."""
-    if f"{option} takes no value" in message:
-        if value == "host":
-            return f"leave {option} out, and the command has that of the host"
-        return f"to run as another user: {_as_user(value)}" if option == "--user" else None
-    hint = None
-    if not message.startswith(f"{option}: "):
-        pass
-    elif option == "--net":
-        hint = _of_network(value)
-    elif option == "--setuid" and ":" in value:
-        hint = f"write {_as_user(value)}"
-    elif option == "--seccomp" and value == "unconfined":
-        hint = "leave --seccomp out, and no filter is installed"
-    elif option == "--seccomp" and value.lstrip("@").replace("_", "").replace("-", "").isalnum():
-        hint = f"to refuse a system call, or a group of them: --seccomp-deny {visible(value)}"
-    return hint
-
-
-def _as_user(text: str) -> str:
-    user, colon, group = visible(text).partition(":")
-    return f"--setuid {user} --setgid {group}" if colon else f"--setuid {user}"
-
-
-def _of_network(name: str) -> str | None:
-    if name == "host":
-        return "leave --net out, and the command has the network of the host"
-    if name in _LEADS_OUT:
-        return "to reach what the host reaches: --net=user"
-    if name not in ("", ".", "..") and "/" not in name:
-        interface = os.path.join("/sys/class/net", name)
-        if os.path.isdir(os.path.join(interface, "bridge")):
-            return f"{visible(name)} is a bridge of the host: --net --veth {visible(name)}"
-        if os.path.isdir(interface):
-            return (
-                f"{visible(name)} is an interface of the host:"
-                " to reach what the host reaches, write --net=user"
-            )
-    near = nearest.words(name, _NETWORKS, most=1)
-    return f"did you mean --net={near[0]}?" if near else None
 
 
 def _of_command(line: Line) -> str | None:
@@ -313,7 +267,7 @@ def _of_letter(option: str, command: str) -> str | None:
     elif option == "-p" and "=" in command:
         hint = "-p is --pid; what systemd-run has as properties are options: --memory, --cpus"
     elif option == "-u" and command.replace(":", "").isdecimal():
-        hint = f"-u is --uts; to run as another user: {_as_user(command)}"
+        hint = f"-u is --uts; to run as another user: {meant.as_user(command)}"
     elif option == "-t" and command.isdecimal():
         hint = f"-t is --pty; to enter a process: pyspaces enter {command}"
     return hint

@@ -1,0 +1,99 @@
+"""Values of our options that other tools have: what to write instead.
+
+Loaded only for an error.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyspaces.errors import visible
+from pyspaces.settings import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
+
+# What the default network of other tools is called.
+_LEADS_OUT = ("bridge", "default", "private")
+
+
+def of_value(message: str, option: str, value: str) -> str | None:
+    """Return what to write instead of a value that other tools have."""
+    if f"{option} takes no value" in message:
+        return _of_no_value(option, value)
+    if not message.startswith(f"{option}: "):
+        return None
+    if "is not a namespace" in message and "mnt" in value.replace("=", ",").split(","):
+        return "mnt is called mount here"
+    return _READERS[option](value) if option in _READERS else None
+
+
+def _of_no_value(option: str, value: str) -> str | None:
+    kind, _, name = visible(value).partition(":")
+    if value == "host":
+        return f"leave {option} out, and the command has that of the host"
+    if option == "--user":
+        return f"to run as another user: {as_user(value)}"
+    if option == "--read-only":
+        path = visible(value)
+        return f"--read-only is for all that is mounted so far; for one: --ro-bind {path} {path}"
+    return f"to join that of {name}: --join {option[2:]}={name}" if kind == "container" else None
+
+
+def _of_added_host(text: str) -> str | None:
+    name, colon, address = visible(text).partition(":")
+    return f"write --add-host {name}={address}" if colon and "=" not in text else None
+
+
+def _of_allowed_host(text: str) -> str | None:
+    _, slashes, rest = text.partition("://")
+    name = visible(rest.partition("/")[0])
+    return f"write the host alone: --allow-host {name}" if slashes else None
+
+
+def _of_user(text: str) -> str | None:
+    return f"write {as_user(text)}" if ":" in text else None
+
+
+def _of_filter(text: str) -> str | None:
+    if text == "unconfined":
+        return "leave --seccomp out, and no filter is installed"
+    if text.lstrip("@").replace("_", "").replace("-", "").isalnum():
+        return f"to refuse a system call, or a group of them: --seccomp-deny {visible(text)}"
+    return None
+
+
+def as_user(text: str) -> str:
+    """Return what to write for USER or USER:GROUP."""
+    user, colon, group = visible(text).partition(":")
+    return f"--setuid {user} --setgid {group}" if colon else f"--setuid {user}"
+
+
+def _of_network(name: str) -> str | None:
+    if name == "host":
+        return "leave --net out, and the command has the network of the host"
+    if name in _LEADS_OUT:
+        return "to reach what the host reaches: --net=user"
+    if name not in ("", ".", "..") and "/" not in name:
+        interface = os.path.join("/sys/class/net", name)
+        if os.path.isdir(os.path.join(interface, "bridge")):
+            return f"{visible(name)} is a bridge of the host: --net --veth {visible(name)}"
+        if os.path.isdir(interface):
+            return (
+                f"{visible(name)} is an interface of the host:"
+                " to reach what the host reaches, write --net=user"
+            )
+    near = nearest.words(name, _NETWORKS, most=1)
+    return f"did you mean --net={near[0]}?" if near else None
+
+
+_READERS: Mapping[str, Callable[[str], str | None]] = {
+    "--add-host": _of_added_host,
+    "--allow-host": _of_allowed_host,
+    "--net": _of_network,
+    "--seccomp": _of_filter,
+    "--setuid": _of_user,
+}
