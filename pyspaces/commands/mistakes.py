@@ -86,8 +86,9 @@ def explain(error: SpaceError, words: Sequence[str]) -> None:
     if error.exit_status != status.NOT_FOUND:
         error.message = _as_typed(error.message, line)
         error.details = tuple(_as_typed(detail, line) for detail in error.details)
-        hint = _of_letters(error.message, line) or _of_usage(error.message, line)
-        error.hint = hint or error.hint
+        readers = (_of_letters, _of_tilde, _of_usage)
+        found = (reader(error.message, line) for reader in readers)
+        error.hint = next(filter(None, found), error.hint)
     elif not error.hint:
         error.hint = _of_command(_as_read(line, words))
 
@@ -158,6 +159,16 @@ def _of_letters(message: str, line: Line) -> str | None:
             return f"write {long}={visible(value)}" if long else f"{letter} takes no value"
         if f"={visible(value)}" in message:
             return _write(f"{letter} {value}", "without =")
+    return None
+
+
+def _of_tilde(message: str, line: Line) -> str | None:
+    for word, *values in line.options:
+        paths = (text.rpartition("=")[2] for text in (word, *values))
+        if any(path[:1] == "~" and visible(path) in message for path in paths):
+            from pyspaces.hints import mounts
+
+            return mounts.TILDE
     return None
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from pyspaces.hints.case import Case
 
+TILDE = "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
+
 
 @after(EPERM, calls=("mount",), codes=(PROC.code,))
 def masked_proc(case: Case) -> Iterator[str]:
@@ -41,7 +43,8 @@ def no_proc_directory(case: Case) -> Iterator[str]:
 @after(ENOENT, ENOTDIR, calls=("source",), codes=("mount-bind",))
 def missing_source(case: Case) -> Iterator[str]:
     """Name the options that ignore a missing source."""
-    yield "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
+    if case.report.path[:1] != "~":  # tilde() says what is wrong
+        yield "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
 
 
 @after(ENOENT, codes=(EXECUTE.code, WORKDIR.code))
@@ -56,11 +59,11 @@ def hidden_outside(case: Case) -> Iterator[str]:
     yield f"{text} is not shown inside: add --ro-bind {text} {text}, or --bind to write to it"
 
 
-@after(ENOENT, codes=(EXECUTE.code, WORKDIR.code))
+@after(ENOENT)
 def tilde(case: Case) -> Iterator[str]:
     """bash(1), tilde expansion: only at the beginning of a word."""
     if case.report.path[:1] == "~":
-        yield "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
+        yield TILDE
 
 
 def _outside(text: str, *, is_command: bool) -> str | None:
