@@ -58,7 +58,12 @@ def find(text: str) -> Target:
         return Target(pid=int(text), start=_start_of(int(text)))
     if "/" in text:
         return Target(path=text)
-    holder = ready_holder_of(text)
+    try:
+        holder = ready_holder_of(text)
+    except SpaceError as error:
+        if os.path.isfile(text):
+            error.hint = f"write ./{text} to name the file"
+        raise
     return Target(pid=holder.pid, start=holder.start)
 
 

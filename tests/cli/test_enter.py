@@ -110,6 +110,14 @@ def test_what_cannot_be_a_target(pyspaces: Run, tmp_path: object) -> None:
         assert done.stderr.startswith(f"pyspaces: {text}"), done.stderr
 
 
+def test_a_file_is_named_with_a_slash(pyspaces: Run, tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    done = pyspaces("enter", "kept", "true", cwd=tmp_path)
+    assert done.returncode == 125
+    assert "name: kept: is not registered\n" in done.stderr
+    assert done.stderr.endswith("hint: write ./kept to name the file\n")
+
+
 def test_a_file_of_another_type(pyspaces: Run) -> None:
     done = pyspaces("enter", "--uts-file=/proc/self/ns/net", "true")
     assert (done.returncode, done.stderr) == (
