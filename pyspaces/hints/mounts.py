@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from errno import ENOENT, ENOTDIR, EPERM
 
-from pyspaces.errors import EXECUTE, PROC, WORKDIR, visible
+from pyspaces.errors import EXECUTE, LANDLOCK, PROC, WORKDIR, visible
 from pyspaces.hints.case import after
 from pyspaces.kernel import mountinfo
 
@@ -47,12 +47,12 @@ def missing_source(case: Case) -> Iterator[str]:
         yield "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
 
 
-@after(ENOENT, codes=(EXECUTE.code, WORKDIR.code))
+@after(ENOENT, codes=(EXECUTE.code, LANDLOCK.code, WORKDIR.code))
 def hidden_outside(case: Case) -> Iterator[str]:
     """Name what is on the host, but in no directory that a root that began empty shows."""
     if not case.from_empty:
         return
-    path = _outside(case.report.path, is_command=case.report.code == EXECUTE.code)
+    path = _outside(case.report.path, case.report.code)
     if path is None or any(_is_below(path, top) for top in case.shown):
         return
     text = visible(path)
@@ -66,23 +66,26 @@ def tilde(case: Case) -> Iterator[str]:
         yield TILDE
 
 
-def _outside(text: str, *, is_command: bool) -> str | None:
+def _outside(text: str, code: str) -> str | None:
     """Return where a path, or a command in PATH, is for this process; None if there is none."""
-    in_path = is_command and "/" not in text
+    in_path = code == EXECUTE.code and "/" not in text
     places = os.environ.get("PATH", os.defpath).split(os.pathsep) if in_path else [os.getcwd()]
+    # A file that was named may lack the permission to be executed: that is told next.
+    kinds = {EXECUTE.code: os.path.isfile, WORKDIR.code: os.path.isdir}
     for place in places:
         path = os.path.abspath(os.path.join(place or ".", text))
-        # A file that was named may lack the permission to be executed: that is told next.
-        is_found = os.access(path, os.X_OK) if in_path else os.path.isfile(path)
-        if is_found if is_command else os.path.isdir(path):
+        is_found = os.access(path, os.X_OK) if in_path else kinds.get(code, os.path.exists)(path)
+        if is_found:
             return path
     return None
 
 
 def _is_below(path: str, top: str) -> bool:
-    """Return whether a path, or where links have it lead to, is `top` or below it."""
+    """Return whether a path, or where links have its directory lead to, is `top` or below it."""
     prefix = f"{os.path.normpath(top).rstrip('/')}/"
-    return f"{path}/".startswith(prefix) or f"{os.path.realpath(path)}/".startswith(prefix)
+    # Not what the path itself leads to: python of a virtual environment is a link to one in /usr.
+    place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return f"{path}/".startswith(prefix) or f"{place}/".startswith(prefix)
 
 
 @after(EPERM, calls=("mount",))

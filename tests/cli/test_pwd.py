@@ -105,6 +105,12 @@ def test_what_a_new_root_hides_is_named(pyspaces: Run, tmp_path: Path) -> None:
         assert done.stdout == "ran\n", done.stderr
     done = pyspaces(*bare, "--workdir", str(tmp_path), "--", "true")
     assert f"hint: {tmp_path} is not shown inside" in done.stderr
+    # As python of a virtual environment: what the link leads to is shown, but not the link.
+    link = tmp_path / "link"
+    link.symlink_to("/usr/bin/true")
+    done = pyspaces(*bare, "--", str(link))
+    assert f"hint: {link} is not shown inside" in done.stderr
+    assert pyspaces(*bare, "--ro-bind", str(link), str(link), "--", str(link)).returncode == 0
     # What is nowhere, and what is shown but has no interpreter, is not hidden.
     assert "hint" not in pyspaces(*bare, "--", "./no-such-program", cwd=tmp_path).stderr
     program.write_text("#!/no/such/interpreter\n")

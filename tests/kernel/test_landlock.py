@@ -217,6 +217,9 @@ def test_a_path_that_is_not_there(pyspaces: Run, tmp_path: Path) -> None:
     done = pyspaces("run", *words, "--", "touch", str(tmp_path / "ran"))
     assert done.returncode == 125
     assert "cannot restrict access by Landlock: /nonexistent: No such file" in done.stderr
+    assert "hint" not in done.stderr
+    done = pyspaces("run", "--sandbox", "--allow-read", str(tmp_path), "--", "true")
+    assert f"hint: {tmp_path} is not shown inside: add --ro-bind {tmp_path}" in done.stderr
     assert not (tmp_path / "ran").exists()
 
 
