@@ -77,8 +77,13 @@ def _explain(error: SpaceError, arguments: Sequence[str]) -> None:
 
 
 def _is_of_others(word: str) -> bool:
-    """Return whether a word looks like podman's -it or its TARGET:OPTION, or like -w=DIR."""
-    return word in ("-it", "-ti") or ":" in word or (word[:1] == "-" and word[2:3] == "=")
+    """Return whether a word looks like podman's -it, TARGET:OPTION, -w=DIR or a number alone."""
+    return (
+        word in ("-it", "-ti")
+        or ":" in word
+        or (word[:1] == "-" and word[2:3] == "=")
+        or word.isdecimal()
+    )
 
 
 def _report(error: SpaceError, *, debug: bool) -> int:

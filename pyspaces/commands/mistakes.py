@@ -133,9 +133,19 @@ def _of_launch(message: str, line: Line) -> str | None:
         if word in ("-it", "-ti"):
             return _NOT_INTERACTIVE
         option, value = _parts(word, values[0] if values else "")
+        if option in ("--map-uid", "--map-gid", "-M", "-G") and _is_number(line.command[:1]):
+            return _of_numbers(option)
         if option == "--tmpfs" and ":" in value and visible(value) in message:
             return _of_tmpfs(value)
     return None
+
+
+def _is_number(words: Sequence[str]) -> bool:
+    return bool(words) and words[0].isdecimal()
+
+
+def _of_numbers(option: str) -> str:
+    return f"{option} takes one value: put its numbers in one word, with commas between"
 
 
 def _of_tmpfs(value: str) -> str | None:
@@ -224,7 +234,7 @@ def _among_options(line: Line, command: str) -> Iterator[str]:
     if option and not values and "=" not in option:
         yield _of_flag(option, command)
     if values and command.isdecimal():
-        yield f"{option} takes one value: put its numbers in one word, with commas between"
+        yield _of_numbers(option)
     if f"--{command}" in line.known:
         yield f"did you mean --{command}?"
     if "=" in command:
@@ -324,4 +334,5 @@ def command_hint(typed: str, known: Iterable[str], others: Mapping[str, str], pa
 
 def _is_program(name: str) -> bool:
     places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return any(os.access(os.path.join(place, name), os.X_OK) for place in places)
+    paths = [os.path.join(place, name) for place in places]
+    return any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths)

@@ -35,3 +35,14 @@ def test_each_mistake_gets_its_answer() -> None:
     lines = [first.removeprefix(f"{PROMPT} ").removeprefix(PROMPT) for first, _, _ in rows]
     told = dict(zip(lines, map(answer, lines), strict=True))
     assert told == dict(zip(lines, (rest for _, _, rest in rows), strict=True))
+
+
+@pytest.mark.as_ordinary
+@pytest.mark.needs("userns")
+def test_the_numbers_of_a_map_are_one_word() -> None:
+    # For root, the first number alone is a map, and the command is missing, as in the table.
+    told = answer("run --map-uid 0 1000 1 -- id")
+    assert told.startswith("125 cannot write the id maps: ")
+    assert told.endswith(
+        "hint: --map-uid takes one value: put its numbers in one word, with commas between"
+    )
