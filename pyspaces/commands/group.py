@@ -55,6 +55,7 @@ _OTHERS = {
     **dict.fromkeys(("build", "images", "load", "pull"), "run --root DIR -- COMMAND"),
     "inspect": "list --json",
     "lsns": "list",
+    "man": "help TOPIC",
     "top": "ps --watch",
     "version": "--version",
 }
