@@ -127,6 +127,8 @@ def _wrong_usage(error: click.ClickException) -> SpaceError:
         text = text.replace("Option ", "", 1).replace("'", "", 2)
         text = text.replace("an argument", "a value").replace("arguments", "values")
         text = text.replace("does not take a value", "takes no value")
+    for kind in ("integer", "float"):  # a range is nothing that anybody has typed
+        text = text.replace(f"is not a valid {kind} range", "is not a number")
     message = text[:1].lower() + text[1:]
     message = f"{where}: {message}" if where else message
     return SpaceError(message, hint=hint, exit_status=status.USAGE)
