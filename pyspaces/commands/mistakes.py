@@ -135,6 +135,8 @@ def _of_launch(message: str, line: Line) -> str | None:
         option, value = _parts(word, values[0] if values else "")
         if option in ("--map-uid", "--map-gid", "-M", "-G") and _is_number(line.command[:1]):
             return _of_numbers(option)
+        if option == "--net" and value[:4] == "ns:/":
+            return meant.of_joined(value)
         if option == "--tmpfs" and ":" in value and visible(value) in message:
             return _of_tmpfs(value)
     return None

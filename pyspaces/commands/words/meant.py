@@ -19,6 +19,9 @@ _NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
 # What the default network of other tools is called.
 _LEADS_OUT = ("bridge", "default", "private")
 
+# The types of --mount that have an option of their own, which takes nothing but a target.
+_TYPES = ("tmpfs", "proc", "sysfs", "mqueue", "dev")
+
 
 def of_value(message: str, option: str, value: str) -> str | None:
     """Return what to write instead of a value that other tools have."""
@@ -72,7 +75,27 @@ def as_user(text: str) -> str:
     return f"--setuid {user} --setgid {group}" if colon else f"--setuid {user}"
 
 
+def _of_mount(text: str) -> str | None:
+    kind, comma, _ = text.partition(",")
+    source, colon, target = kind.partition(":")
+    if comma and kind in ("bind", *_TYPES):
+        return f"write --mount=type={visible(text)}"
+    if kind in _TYPES:
+        return f"write --{kind} DST"
+    if source in _TYPES and target[:1] == "/":
+        return f"write --{source} {visible(target)}"
+    return f"write --bind {visible(source)} {visible(target)}" if colon else None
+
+
+def of_joined(text: str) -> str | None:
+    """Return what to write for podman's container:NAME and ns:PATH as a network."""
+    kind, _, name = visible(text).partition(":")
+    return f"write --net={name}" if kind in ("container", "ns") and name else None
+
+
 def _of_network(name: str) -> str | None:
+    if hint := of_joined(name):
+        return hint
     if name == "host":
         return "leave --net out, and the command has the network of the host"
     if name in _LEADS_OUT:
@@ -93,6 +116,7 @@ def _of_network(name: str) -> str | None:
 _READERS: Mapping[str, Callable[[str], str | None]] = {
     "--add-host": _of_added_host,
     "--allow-host": _of_allowed_host,
+    "--mount": _of_mount,
     "--net": _of_network,
     "--seccomp": _of_filter,
     "--setuid": _of_user,
