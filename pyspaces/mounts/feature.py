@@ -130,7 +130,11 @@ def _operations(
         user=user,
         shared_pids="pid" not in (*given.namespaces, *given.joined),
     )
-    empty_root = empty_root or words.needs_empty_root(names, user=user)
+    if not empty_root and words.needs_empty_root(names, user=user):
+        empty_root = not given.has("root")
+        if not empty_root:
+            name = words.HOST_RO if words.HOST_RO in names else words.THROWAWAY
+            given.faults.append(f"{name}: cannot be combined with --root: it has a root of its own")
     return empty_root, words.with_implied(operations, empty_root=empty_root, proc=proc)
 
 
