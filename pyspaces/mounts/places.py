@@ -5,11 +5,13 @@ Plain data, created in the parent; functions ending in `_inner` run in the child
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from pyspaces.errors import Refusal
 from pyspaces.kernel import constants, mountinfo
+from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts.operation import Operation
 from pyspaces.mounts.tree import PLAIN, READ_ONLY, remount_inner
 
@@ -145,7 +147,13 @@ class RemountRo(Operation):
 
     def apply_inner(self, tree: Tree, found: tuple[int, ...]) -> None:
         top = tree.top_inner(self.target)
-        tree.restrict_inner(top, READ_ONLY, recursive=False)
+        try:
+            tree.restrict_inner(top, READ_ONLY, recursive=False)
+        except KernelError as error:
+            # fs/namespace.c, do_mount_setattr(): only the root of a mount has attributes.
+            if error.errno == errno.EINVAL:
+                raise Refusal("is not a mount point", path=self.target) from error
+            raise
         os.close(top)
 
 

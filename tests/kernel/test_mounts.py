@@ -576,6 +576,7 @@ def test_remount_ro_is_about_one_mount() -> None:
     options = ["--tmpfs", "/mnt", "--dir", "/mnt/a", "--tmpfs", "/mnt/a", "--remount-ro", "/mnt"]
     script = "touch /mnt/a/x; touch /mnt/x 2>&1 || true"
     assert "Read-only file system" in inside(script, *options)
+    assert "/mnt: is not a mount point" in refused("--remount-ro", "/mnt")
 
 
 # --- roots -----------------------------------------------------------------------------------
