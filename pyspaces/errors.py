@@ -235,6 +235,7 @@ class Report(Record):
         return ": ".join(part for part in (f"cannot {self.stage}", what, why) if part)
 
 
+TILDE = "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
 REPORT_BUG = "this is a bug in pyspaces: please report it, with the output of --debug"
 # A message must fit the socket buffer whole; paths end at 4,096 bytes anyway.
 _LONGEST_FIELD = 8192

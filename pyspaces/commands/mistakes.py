@@ -11,7 +11,7 @@ import os
 from pyspaces import status
 from pyspaces.commands import arguments as words_of
 from pyspaces.commands.words import meant
-from pyspaces.errors import UsageFault, visible
+from pyspaces.errors import TILDE, UsageFault, visible
 from pyspaces.settings import nearest
 
 TYPE_CHECKING = False
@@ -178,9 +178,7 @@ def _of_tilde(message: str, line: Line) -> str | None:
     for word, *values in line.options:
         paths = (text.rpartition("=")[2] for text in (word, *values))
         if any(path[:1] == "~" and visible(path) in message for path in paths):
-            from pyspaces.hints import mounts
-
-            return mounts.TILDE
+            return TILDE
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from errno import ENOENT, ENOTDIR, EPERM
 
-from pyspaces.errors import EXECUTE, LANDLOCK, PROC, WORKDIR, visible
+from pyspaces.errors import EXECUTE, LANDLOCK, PROC, TILDE, WORKDIR, visible
 from pyspaces.hints.case import after
 from pyspaces.kernel import mountinfo
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.hints.case import Case
-
-TILDE = "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
 
 
 @after(EPERM, calls=("mount",), codes=(PROC.code,))

@@ -18,7 +18,7 @@ import click
 import pytest
 from conftest import MUST_RUN, outcome
 
-from pyspaces import cli, hints, settings, status
+from pyspaces import cli, errors, hints, settings, status
 from pyspaces.commands.run import run as run_command
 from pyspaces.features.existing import keeping
 from pyspaces.features.ids import accounts, newidmap
@@ -250,7 +250,7 @@ def _hints_of_the_page() -> dict[str, str]:
 
 @pytest.mark.parametrize("rule", HINTS)
 def test_every_hint_has_its_section_in_the_reference(rule: str) -> None:
-    modules = (confinement, creation, ids, joining, mounts, network)
+    modules = (confinement, creation, errors, ids, joining, mounts, network)
     source = "".join(map(inspect.getsource, modules))
     section = _hints_of_the_page()[rule.replace("_", "-")]
     for phrase in HINTS[rule]:
