@@ -10,7 +10,7 @@ import os
 
 from pyspaces import status
 from pyspaces.commands import arguments as words_of
-from pyspaces.commands.words import meant
+from pyspaces.commands import meant
 from pyspaces.errors import TILDE, UsageFault, visible
 from pyspaces.settings import nearest
 
