@@ -65,9 +65,7 @@ class Overlay(_Layers):
                 "is not on the same file system as the directory for changes", path=self.work
             )
         if os.path.sameopenfile(upper, work):
-            raise Refusal(
-                "is the directory for changes, and has to be one besides it", path=self.work
-            )
+            raise Refusal("cannot be the directory for changes as well", path=self.work)
         return (_mounted_inner(tree, lower, upper, work),)
 
 

@@ -800,7 +800,7 @@ def test_overlays_that_cannot_be(src: Path) -> None:
     told = refused(*lower, "--overlay", str(src), "/dev/shm", "/mnt")
     assert "is not on the same file system as the directory for changes" in told
     told = refused(*lower, "--overlay", "/dev/shm", "/dev/shm", "/mnt")
-    assert "/dev/shm: is the directory for changes, and has to be one besides it" in told
+    assert "/dev/shm: cannot be the directory for changes as well" in told
     nested = [SCRIPT, "run", "--user", *lower, "--tmp-overlay", "/mnt", "--"]
     for _ in range(2):
         nested += [SCRIPT, "run", "--user", "--overlay-src", "/mnt", "--tmp-overlay", "/mnt", "--"]
