@@ -139,7 +139,9 @@ def _of_launch(message: str, line: Line) -> str | None:
             return meant.of_joined(value)
         if option == "--tmpfs" and ":" in value and visible(value) in message:
             return _of_tmpfs(value)
-    return None
+    option, *values = line.last
+    is_meant = not values and line.command[1:2] == ["--"]  # as the value of a letter
+    return _of_letter(option, visible(line.command[0])) if is_meant else None
 
 
 def _is_number(words: Sequence[str]) -> bool:

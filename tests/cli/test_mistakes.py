@@ -46,3 +46,18 @@ def test_the_numbers_of_a_map_are_one_word() -> None:
     assert told.endswith(
         "hint: --map-uid takes one value: put its numbers in one word, with commas between"
     )
+
+
+@pytest.mark.as_ordinary
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("run --net -p 8080:80 -- id", "-p is --pid; to publish a port: --net --publish 8080:80"),
+        ("run -u 1000:1000 -- id", "-u is --uts; to run as another user: --setuid 1000 --setgid 1000"),
+    ],
+)  # fmt: skip
+def test_a_letter_that_was_meant_otherwise_is_told_first(line: str, hint: str) -> None:
+    """Root gets as far as the command; without --user, another hint would be about a namespace."""
+    told = answer(line)
+    assert told.startswith("125 cannot create the namespaces: ")
+    assert told.endswith(f"hint: {hint}")
