@@ -3,6 +3,9 @@
 Runs in any process. Loaded only for sockets that a command is given. A socket stays in the network
 in which it was made: who holds one that listens can end that by connect(2) with AF_UNSPEC, and
 connect it to anything there; so it is with those that it accepts.
+
+A TCP socket takes the filter of root alone: without CAP_NET_ADMIN in its network, the kernel
+refuses it (seen with Linux 6.18), while sockets of other kinds take one of anybody.
 """
 
 from __future__ import annotations
@@ -43,12 +46,15 @@ _PROGRAM = bpf.assembled(
 def let_accept_only(own: socket) -> None:
     """Keep a TCP socket, and those that it accepts, from ever being connected. Raises KernelError.
 
-    They inherit the filter, and nobody who holds one can take it away.
+    They inherit the filter, and nobody who holds one can take it away. Does nothing for a caller
+    who may not filter.
     """
     code = array.array("B", _PROGRAM)
     head = struct.pack("HP", len(_PROGRAM) // bpf.SIZE, code.buffer_info()[0])  # struct sock_fprog
     try:
         own.setsockopt(_socket.SOL_SOCKET, _ATTACH_FILTER, head)
         own.setsockopt(_socket.SOL_SOCKET, _LOCK_FILTER, 1)
+    except PermissionError:
+        return
     except OSError as error:
         raise KernelError(error.errno or 0, "setsockopt", ["SO_ATTACH_FILTER"]) from None

@@ -53,7 +53,7 @@ def test_the_numbers_of_a_map_are_one_word() -> None:
     ("line", "hint"),
     [
         ("run --net -p 8080:80 -- id", "-p is --pid; to publish a port: --net --publish 8080:80"),
-        ("run -u 1000:1000 -- id", "-u is --uts; to run as another user: --setuid 1000 --setgid 1000"),
+        ("run -u 5:5 -- id", "-u is --uts; to run as another user: --setuid 5 --setgid 5"),
     ],
 )  # fmt: skip
 def test_a_letter_that_was_meant_otherwise_is_told_first(line: str, hint: str) -> None:

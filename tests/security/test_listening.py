@@ -36,9 +36,13 @@ print(*found, flush=True)
 """
 
 
+@pytest.mark.as_root
 @pytest.mark.parametrize(("version", "address"), [("4", "127.0.0.1"), ("6", "::1")])
 def test_they_and_what_they_accept_can_be_connected_to_nothing(version: str, address: str) -> None:
-    """Not to a port that is open, and not even to learn which ones are."""
+    """Not to a port that is open, and not even to learn which ones are.
+
+    SECURITY.md says that this is so for root: no TCP socket takes the filter of anybody else.
+    """
     family = socket.AF_INET6 if version == "6" else socket.AF_INET
     with socket.socket(family) as server, socket.socket(family) as closed:
         server.bind((address, 0))
