@@ -13,6 +13,7 @@ from conftest import IS_ROOT
 
 from pyspaces.host.overlay.applying import apply
 from pyspaces.host.overlay.kept import Kept
+from pyspaces.kernel import libc
 
 OWNER = 65534
 
@@ -43,6 +44,7 @@ def test_what_takes_the_place_of_a_new_file_stays_who_it_was(
                 os.rename("of-root", name, src_dir_fd=around, dst_dir_fd=dir_fd)
         finally:
             os.seteuid(0)
+            libc.set_dumpable(dumpable=True)  # which a change of ids takes away
 
     monkeypatch.setattr(os, call, make_and_lose)
     with Kept(str(upper), str(directory), "apply") as kept:
