@@ -224,6 +224,8 @@ def _answers(line: Line, command: str) -> Iterator[str]:
         )
     elif " " in command and len(line.command) == 1:
         yield _of_line(command)
+    elif "/" not in command and os.path.isfile(line.command[0]):
+        yield f"to execute the file that is here: ./{command}"
     elif command in _BUILTIN:
         yield f"{command} is part of a shell: -- sh -c {_quoted(' '.join(line.command))}"
     elif not line.dashes or line.command[1:2] == ["--"]:

@@ -21,9 +21,11 @@ _HELP = """List and show profiles: settings of a launch that are kept in a file.
 
 `pyspaces run --profile NAME` begins with them.
 """
-_LIST = (
-    """List the profiles of the current directory, your own, and those that ship with pyspaces."""
-)
+_LIST = """List the profiles that have a name.
+
+They are tables of .pyspaces.toml and pyproject.toml in the current directory, files
+~/.config/pyspaces/NAME.toml, and those that ship with pyspaces.
+"""
 _SHOW = """Show where the profile NAME was found, and its settings with those that it extends."""
 _WHICH = "NAME|FILE"
 _HEADINGS = ["NAME", "PLACE", "DESCRIPTION"]

@@ -83,7 +83,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
 
 def _save(values: dict[str, Any]) -> int:
     """Write the settings of a command line to a new file, those of its profiles among them."""
-    from pyspaces.settings.profiles import writing
+    from pyspaces.settings.profiles import places, writing
 
     for name, option in (("plan_file", "--plan"), ("dry_run", "--dry-run")):
         if values[name]:
@@ -93,10 +93,8 @@ def _save(values: dict[str, Any]) -> int:
     settings.plan_from({**found, "command": () if found.get("hold") else ("true",)})
     file = values["save_profile"]
     writing.save(file, found)
-    # A word alone is the name of a profile, and not of a file.
-    is_path = "/" in file or file.endswith(".toml")
-    path = visible(file if is_path else f"./{file}")
-    launching.tell(f"{visible(file)}: written; nothing was run; to use it: --profile {path}")
+    word = visible(places.word_for(file))
+    launching.tell(f"{visible(file)}: written; nothing was run; to use it: --profile {word}")
     return 0
 
 

@@ -48,6 +48,17 @@ def test_the_numbers_of_a_map_are_one_word() -> None:
     )
 
 
+@pytest.mark.needs("userns")
+def test_a_file_that_is_here_is_executed_by_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("it.sh").touch()
+    told = answer("run --user it.sh")
+    assert told.startswith("127 cannot execute the command: it.sh: No such file or directory")
+    assert told.endswith("hint: to execute the file that is here: ./it.sh")
+
+
 @pytest.mark.as_ordinary
 @pytest.mark.parametrize(
     ("line", "hint"),

@@ -145,7 +145,7 @@ def test_a_file_without_an_ending_is_told_how_to_be_named(pyspaces: Run) -> None
 
 
 @pytest.mark.needs("userns")
-def test_a_command_line_is_saved_and_not_run(pyspaces: Run, tmp_path: Path) -> None:
+def test_a_command_line_is_saved_and_not_run(pyspaces: Run, tmp_path: Path, config: Path) -> None:
     Path("sub").mkdir()
     (tmp_path / "other").mkdir()
     line = ("--user", "--profile", "fakeroot", "--setenv", "A", "x\ny", "--bind", "sub", "/mnt")
@@ -164,6 +164,18 @@ def test_a_command_line_is_saved_and_not_run(pyspaces: Run, tmp_path: Path) -> N
         done = pyspaces("run", "--profile", file, "printenv", "A")
         assert done.stdout == "x\ny\n", done.stderr
     assert not Path("never").exists()
+    # It is found by its name there.
+    done = pyspaces("run", *line, "--save-profile", f"{config}/quiet.toml")
+    assert done.stderr.endswith("to use it: --profile quiet\n")
+    assert pyspaces("run", "--profile", "quiet", "--", "true").returncode == 0
+    done = pyspaces("run", *line, "--save-profile", f"{config}/quiet")
+    assert done.stderr.endswith(f"to use it: --profile {config}/quiet\n")
+    done = pyspaces("run", *line, "--save-profile", "no/such/x.toml")
+    assert (done.returncode, done.stderr) == (
+        125,
+        "pyspaces: --save-profile: no/such/x.toml: No such file or directory\n"
+        "hint: create its directory: mkdir -p no/such\n",
+    )
     for words, fault in (
         (("--status-fd", "2"), "save-profile: status-fd: is the number of an open descriptor"),
         (("--hostname", "a" * 99), "hostname: "),

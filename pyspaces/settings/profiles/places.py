@@ -146,6 +146,16 @@ def user_directory() -> str:
     return os.path.join(base, "pyspaces")
 
 
+def word_for(path: str) -> str:
+    """Return by which word `find` finds the profile in a file."""
+    directory, file = os.path.split(os.path.abspath(path))
+    name = file.removesuffix(_ENDING)
+    if name != file and directory == user_directory() and not name_fault(name):
+        return name
+    # A word alone is a name.
+    return path if "/" in path or path.endswith(_ENDING) else f"./{path}"
+
+
 def fault(text: str, hint: str | None = None) -> UsageFault:
     """Return the error about a profile."""
     return UsageFault([f"profile: {text}"], hint=hint)

@@ -14,6 +14,7 @@ from pyspaces.settings import _table
 from pyspaces.settings.profiles.layers import MOUNTS
 from pyspaces.settings.profiles.paths import Paths
 from pyspaces.settings.profiles.tables import REFUSED
+from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ def save(path: str, settings: Mapping[str, Any]) -> None:
         with open(descriptor, "wb") as file:
             file.write(data)
     except OSError as error:
-        raise SpaceError(f"save-profile: {path}: {error.strerror}") from error
+        directory = os.path.dirname(path)
+        is_lacking = directory and not os.path.lexists(directory)
+        hint = f"create its directory: mkdir -p {visible(directory)}" if is_lacking else None
+        raise SpaceError(f"save-profile: {path}: {error.strerror}", hint=hint) from error
 
 
 def as_typed(settings: Mapping[str, Any], *, absolute: bool) -> dict[str, Any]:
