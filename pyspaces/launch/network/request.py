@@ -149,10 +149,14 @@ def _is_kept(name: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def answer(status: str, text: str) -> bytes:
-    """Return an answer of our own, after which the connection ends."""
+    """Return an answer of our own, after which the connection ends.
+
+    text: without control characters. It is in the first line too: of the answer to CONNECT, clients
+    show nothing else.
+    """
     body = f"pyspaces: {text}\n".encode()
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status} (pyspaces: {text})\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body
