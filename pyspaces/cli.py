@@ -65,25 +65,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _explain(error: SpaceError, arguments: Sequence[str]) -> None:
     """Add what the command line shows about an error for which it may be wrong."""
-    # A report is about the launch, unless there was no such command; or a word was meant otherwise.
-    refused = error.report and error.exit_status != status.NOT_FOUND
-    if refused and not any(map(_is_of_others, arguments)):
-        return
     try:
         from pyspaces.commands import mistakes
     except ImportError:  # this process was about to become the command, and imports are sealed
         return
     mistakes.explain(error, arguments)
-
-
-def _is_of_others(word: str) -> bool:
-    """Return whether a word looks like podman's -it, TARGET:OPTION, -w=DIR or a number alone."""
-    return (
-        word in ("-it", "-ti")
-        or ":" in word
-        or (word[:1] == "-" and word[2:3] == "=")
-        or word.isdecimal()
-    )
 
 
 def _report(error: SpaceError, *, debug: bool) -> int:

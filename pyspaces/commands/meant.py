@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import visible
+from pyspaces.features.network.uplink import WORDS
 from pyspaces.settings import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-_NETWORKS = ("none", "user", "pasta", "slirp4netns", "host")
 
 # What the default network of other tools is called.
 _LEADS_OUT = ("bridge", "default", "private")
@@ -109,7 +108,7 @@ def _of_network(name: str) -> str | None:
                 f"{visible(name)} is an interface of the host:"
                 " to reach what the host reaches, write --net=user"
             )
-    near = nearest.words(name, _NETWORKS, most=1)
+    near = nearest.words(name, (*WORDS, "host"), most=1)
     return f"did you mean --net={near[0]}?" if near else None
 
 

@@ -205,6 +205,17 @@ def reap(pid: int) -> None:
         return
 
 
+def reap_by_pidfd(pidfd: int) -> None:
+    """Wait for a child whose status does not matter, and for no other that has its number by now.
+
+    One that somebody else has reaped is no error.
+    """
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return
+
+
 def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
     poller = select.poll()
     poller.register(reading, select.POLLIN)

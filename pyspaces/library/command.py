@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _REPLACED = {"group": "setgid", "extra_groups": "groups"}
 _SHELL = "/bin/sh"
 _INTS = 1 << 31  # a C int is below
-_NUMBERS = ("umask", "process_group")
 # The arguments of subprocess.Popen._execute_child, in their order, in CPython 3.11 to 3.13.
 _GIVEN = (
     *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env"),
@@ -133,7 +132,8 @@ class Popen(subprocess.Popen[Any]):
         if given.preexec_fn is not None:
             raise UsageFault(["preexec_fn: cannot run in the new namespaces: use a Container"])
         words = _words(given.args, shell=given.shell)
-        umask, process_group = (_c_int(name, getattr(given, name)) for name in _NUMBERS)
+        umask = _c_int("umask", given.umask)
+        process_group = _c_int("process_group", given.process_group)
         handed = Handed(
             streams=_streams(given.p2cread, given.c2pwrite, given.errwrite),
             kept=_kept(given.pass_fds) if given.close_fds else None,

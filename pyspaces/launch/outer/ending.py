@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel import libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.status import Status, Usage
@@ -36,10 +36,7 @@ def discard(child: Spawned) -> None:
     """Reap a child, killed if it has not ended by itself, and close its pidfd."""
     _kill(child)
     try:
-        # By its pidfd: whoever has reaped it already has released its number.
-        os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
-    except ChildProcessError:
-        pass
+        spawn.reap_by_pidfd(child.pidfd)
     finally:
         os.close(child.pidfd)
 

@@ -112,7 +112,7 @@ def _end_waiting(child: Spawned | None) -> None:
         return
     _kill(child.pidfd)
     nsfs.has_ended(child.pidfd, timeout=None)
-    process.reap(child.pidfd)
+    spawn.reap_by_pidfd(child.pidfd)
     os.close(child.pidfd)
 
 
@@ -131,7 +131,7 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
     opened: list[int] = []
     try:
         rows = status_rows()
-        server = _State.server or _server_like(facts(rows))
+        server = _State.server or _started_like(facts(rows))
         opened.append(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         first = [theirs.fileno(), *opened, *([launch.post.link] if launch.post else [])]
         sources, targets = _given(launch.handed or Handed())
@@ -144,13 +144,15 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
     finally:
         rights.close(opened)
     is_alike = _is_like(server, rows)
-    answer = server.answer()
-    if is_alike:
-        return _child_of(*answer)
     try:
-        raise _Changed(_child_of(*answer))
+        child = _child_of(*server.answer())
     except (Unable, KernelError):
+        if is_alike:
+            raise
         raise _Changed(None) from None
+    if not is_alike:
+        raise _Changed(child)
+    return child
 
 
 def _request(launch: Launch, rows: Mapping[str, str], **more: Any) -> wire.Request:
@@ -262,7 +264,7 @@ os.register_at_fork(after_in_child=_forget)
 atexit.register(_forget)
 
 
-def _server_like(own: dict[str, str | None]) -> Server:
+def _started_like(own: dict[str, str | None]) -> Server:
     """Start a server that is as this thread. Raises Unable, and what a start raises."""
     now = time.monotonic()
     if now < _State.not_before:

@@ -78,16 +78,8 @@ class Server:
         if self.is_asked or not nsfs.has_ended(self._pidfd, timeout=1):
             signals.send(self._pidfd, constants.SIGKILL)
             nsfs.has_ended(self._pidfd, timeout=None)
-        reap(self._pidfd)
+        spawn.reap_by_pidfd(self._pidfd)
         os.close(self._pidfd)
-
-
-def reap(pidfd: int) -> None:
-    """Reap a child that has ended, and no other that has its number by now."""
-    try:
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:  # somebody waits for any child
-        return
 
 
 def start() -> Server:
