@@ -59,17 +59,18 @@ def short_of(option: str) -> str:
     """Return the short form of an option of a launch; empty if it has none."""
     from pyspaces.settings import _table
 
-    row = _table.SETTINGS.get(option[2:].replace("-", "_"))
-    return row[-1] if row else ""
+    row = _table.OPTIONS.get(option)
+    words = [word for word, other in _table.OPTIONS.items() if other == row]
+    return next((word for word in words if word != option), "")
 
 
 def value_counts(name: str) -> dict[str, int]:
     """Return how many words follow each option of a command."""
-    known = fast.options_of_run()
-    if name == "enter":
-        from pyspaces.settings import _table
+    from pyspaces.settings import _table
 
-        known |= _table.OF_ENTER
+    known = _table.OPTIONS
+    if name == "enter":
+        known = known | _table.OF_ENTER
         known = {word: known[word] for word in _table.ENTER.split()}
     found = {
         word: 0 if kind in ("optional", "operation") else count

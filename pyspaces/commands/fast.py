@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from pyspaces import finding
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
 
     Options = Mapping[str, tuple[str, int, str]]
     Line = tuple[tuple[str, ...], dict[str, Any]]
-
-# How the value of an option is put among the others, by the kind of its setting.
-_KINDS = {"flag": "on", "toggle": "on", "value": "one", "pairs": "many"}
-_KINDS |= {"many": "many", "ordered": "ordered", "optional": "optional", "operation": "operation"}
 
 
 def launch(arguments: Sequence[str]) -> int | None:
@@ -31,9 +29,11 @@ def launch(arguments: Sequence[str]) -> int | None:
     # The variable by which the scripts of `pyspaces completion` ask click.
     if name not in ("run", "enter") or os.environ.get("_PYSPACES_COMPLETE"):
         return None
+    finding.load(finding.OF_LAUNCH)
     line = line_of_run(words) if name == "run" else line_of_enter(words)
     if line is None:
         return None
+    finding.load(modules_for(line[1]))
     from pyspaces.commands import launching
 
     if name == "run":
@@ -43,16 +43,25 @@ def launch(arguments: Sequence[str]) -> int | None:
     return launching.carry_out(entering.plan_of(*line))
 
 
+def modules_for(values: Mapping[str, Any]) -> str:
+    """Return the modules that are known to be needed for these values of settings."""
+    from pyspaces.settings import _table
+
+    return " ".join([text for name, text in _table.MODULES.items() if not name or name in values])
+
+
 def line_of_run(words: Sequence[str]) -> Line | None:
     """Return the command and the values of a command line of `run`; None: it is click's."""
-    return read(words, options_of_run())
+    from pyspaces.settings import _table
+
+    return read(words, _table.OPTIONS)
 
 
 def line_of_enter(words: Sequence[str]) -> Line | None:
     """Return the same of one of `enter`, its target among the values."""
     from pyspaces.settings import _table
 
-    known = options_of_run() | _table.OF_ENTER
+    known = _table.OPTIONS | _table.OF_ENTER
     options = {word: known[word] for word in _table.ENTER.split()}
     line = read(words, options)
     if line is None:
@@ -61,21 +70,6 @@ def line_of_enter(words: Sequence[str]) -> Line | None:
 
     command, values = line
     return read(entering.with_target([*words], len(command), values), options)
-
-
-def options_of_run() -> dict[str, tuple[str, int, str]]:
-    """Return the options of `run`: the key, the number of values and the kind of each."""
-    from pyspaces.settings import _table
-
-    found = {}
-    for name, (kind, _, _, count, short) in _table.SETTINGS.items():
-        option = "--" + name.replace("_", "-")
-        found[option] = (name, count, _KINDS[kind])
-        if short:
-            found[short] = found[option]
-        if kind == "toggle":
-            found["--no-" + option[2:]] = (name, count, "off")
-    return found
 
 
 def read(words: Sequence[str], options: Options) -> Line | None:
@@ -102,7 +96,7 @@ def read(words: Sequence[str], options: Options) -> Line | None:
             at += missing
     if at < len(words) and words[at] == "--":
         at += 1
-    order = [place for place, _, _ in options.values()]
+    order, _, _ = zip(*options.values(), strict=True)
     mounts = {"mounts": given.pop("mounts")} if "mounts" in given else {}
     values = {place: given[place] for place in sorted(given, key=order.index)}
     return tuple(words[at:]), {**values, **mounts}

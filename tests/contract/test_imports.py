@@ -185,23 +185,65 @@ def test_one_with_all_that_there_is_loads_what_it_asks_for(
     assert found == EXPECTED | OF_USER | OF_MORE
 
 
+COMMAND_LINE = """
+import sys
+before = set(sys.modules)
+import os
+sys.path[:0] = {places}
+leave = os._exit
+asked = []
+
+def tell_and_leave(code):
+    print(*asked, "-", *(set(sys.modules) - before), file=sys.stderr)
+    leave(code)
+
+os._exit = tell_and_leave
+from pyspaces import __main__, finding
+find = finding.Finder.find_spec
+
+def find_and_note(name, path=None, target=None):
+    spec = find(name, path)
+    asked.extend([name] if spec else [])
+    return spec
+
+finding.Finder.find_spec = find_and_note
+__main__.main()
+"""
+
+
+def told(script: Path, *words: str) -> tuple[set[str], set[str]]:
+    """Return which of our modules a command line imports one by one, and all that it loads."""
+    places = [str(ROOT), str(Path(click.__file__).parents[1])]
+    script.write_text(COMMAND_LINE.format(places=places))
+    done = outcome([sys.executable, "-I", "-S", str(script), *words], stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    asked, _, found = done.stderr.splitlines()[-1].partition("-")
+    return set(asked.split()), set(found.split())
+
+
 def loaded(script: Path, *words: str) -> set[str]:
     """Return what an interpreter loads for a command line, beyond what a bare one loads."""
-    places = [str(ROOT), str(Path(click.__file__).parents[1])]
-    script.write_text(
-        f"import sys; sys.path[:0] = {places}\nfrom pyspaces.__main__ import main\nmain()\n"
-    )
-    told = []
-    for rest in (["-c", ""], [str(script), *words]):
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-X", "importtime", *rest],
-            capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-            errors="replace",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-        told.append({line.rpartition("|")[2].strip() for line in lines})
-    return told[1] - told[0]
+    return told(script, *words)[1]
+
+
+# Imported while the child sets itself up, which takes longer.
+MEANWHILE = {
+    "pyspaces.launch.running",
+    "pyspaces.launch.outer.watch",
+    "pyspaces.launch.outer.ending",
+}
+
+
+@pytest.mark.needs("userns", "pidns", "netns", "proc")
+@pytest.mark.parametrize(
+    "words", ["--user --pid", "--user --net", "--user --ro-bind /usr /usr", "--sandbox"]
+)
+def test_modules_of_every_day_are_loaded_at_once(tmp_path: Path, words: str) -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT / "pyspaces")], check=True)
+    asked, found = told(tmp_path / "run.py", "run", *words.split(), "--", "true")
+    assert len(found) > 40
+    ready = {name for name in asked if "._ready" in name}
+    assert asked - ready <= MEANWHILE
 
 
 @pytest.mark.needs("userns", "pidns")

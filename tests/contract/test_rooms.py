@@ -36,8 +36,8 @@ ROOMS = {
     "launch": {"kernel", "features", "mounts", "plan", "hints"},
     "library": {"kernel", "features", "mounts", "plan", "settings", "launch"},
     "host": {"kernel", "features", "mounts", "plan", "settings", "hints", "launch"},
-    # "": the package itself, for its version.
-    "commands": {"", "features", "plan", "settings", "launch", "library", "host"},
+    # "": the package itself, for its version. finding: to load a launch's modules at once.
+    "commands": {"", "finding", "features", "plan", "settings", "launch", "library", "host"},
 }
 # The names of the namespaces are everybody's words too.
 EVERYBODYS = {"pyspaces.kernel.namespaces"}

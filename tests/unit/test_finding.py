@@ -6,6 +6,7 @@ import importlib.util
 import marshal
 import os
 import py_compile
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,70 @@ def test_so_is_one_that_is_cut_short_or_has_none(module: Path) -> None:
 def test_so_is_what_is_not_ours(module: Path) -> None:
     assert Finder.find_spec("one", [str(module.parent)]) is None
     assert Finder.find_spec("pyspaces", None) is None
+
+
+ATTRIBUTES = """
+import sys
+from importlib.util import module_from_spec
+from pyspaces import finding
+
+def of(module):
+    names = "__name__ __package__ __file__ __loader__ __path__ __cached__ __doc__".split()
+    return [getattr(module, name, None) for name in names]
+
+finding.install()
+for name in ("pyspaces.kernel", "pyspaces.kernel.libc"):
+    module = sys.modules[name]
+    empty = module_from_spec(module.__spec__)
+    empty.__doc__ = module.__doc__
+    assert of(module) == of(empty), (of(module), of(empty))
+    assert vars(empty).keys() <= vars(module).keys(), vars(empty).keys() - vars(module).keys()
+    above, _, stem = name.rpartition(".")
+    assert getattr(sys.modules[above], stem) is module
+from pyspaces.kernel import libc
+import pyspaces.kernel.libc as again
+assert libc is again is module
+"""
+
+
+def run(script: str, root: Path = ROOT) -> None:
+    """Run a script in an interpreter of its own that finds the package in this directory."""
+    done = outcome(
+        [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {[str(root.parent)]}\n{script}"]
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_loaded_at_once_is_as_importlib_makes_it() -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT)], check=True)
+    run(ATTRIBUTES)
+
+
+@pytest.mark.parametrize("spoil", ["errors.py", "kernel/__init__.py", None])
+def test_what_is_not_found_is_left_to_python(tmp_path: Path, spoil: str | None) -> None:
+    """With all that was to be loaded at once: a package without its code would be half a one."""
+    root = tmp_path / "pyspaces"
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(root)], check=True)
+    if spoil:
+        os.utime(root / spoil, (1, 1))
+    run(
+        "from pyspaces import finding\n"
+        "finding.install()\n"
+        f"assert ('pyspaces.errors' in sys.modules) is {not spoil}\n"
+        f"assert ('pyspaces.kernel' in sys.modules) is {not spoil}\n"
+        "from pyspaces import errors\n"
+        "assert errors.SpaceError and errors.KernelError",
+        root,
+    )
+
+
+def test_nothing_is_loaded_at_once_without_the_finder() -> None:
+    run(
+        "from pyspaces import finding\n"
+        "finding.load(finding.FIRST)\n"
+        "assert 'pyspaces.errors' not in sys.modules"
+    )
 
 
 PRINT = (
