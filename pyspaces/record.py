@@ -17,6 +17,10 @@ else:
         return lambda cls: cls
 
 
+# What else a record may annotate.
+_NO_FIELDS = frozenset({"_nested"})
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Record:
     """A frozen record whose fields are the annotations of its class.
@@ -28,29 +32,33 @@ class Record:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[Mapping[str, Any]] = {}
-    _required: ClassVar[tuple[str, ...]] = ()
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
+    # All fields, and those without a default, for one comparison of sets in place of a loop.
+    _known: ClassVar[frozenset[str]] = frozenset()
+    _required: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
-        own = cls.__dict__
-        names = [name for name in cls.__annotations__ if name[0] != "_"]
-        cls._fields = (*(name for name in cls._fields if name not in names), *names)
-        cls._defaults = {
-            **cls._defaults,
-            **{name: own[name] for name in cls._fields if name in own},
-        }
-        required = (*cls._required, *names)
-        cls._required = tuple([name for name in required if name not in cls._defaults])
+        fields = {**dict.fromkeys(cls._fields), **cls.__annotations__}
+        for name in _NO_FIELDS & fields.keys():
+            del fields[name]
+        own = {name: cls.__dict__[name] for name in fields.keys() & cls.__dict__.keys()}
+        cls._fields = tuple(fields)
+        cls._defaults = {**cls._defaults, **own}
+        cls._known = frozenset(fields)
+        cls._required = cls._known - cls._defaults.keys()
 
     def __init__(self, **values: Any) -> None:
+        if not self._required <= values.keys() <= self._known:
+            raise TypeError(f"{type(self).__name__}: {self._fault_of(values)}")
         self.__dict__.update(self._defaults)
         self.__dict__.update(values)
+
+    def _fault_of(self, values: Mapping[str, Any]) -> str:
+        """Return which field a record with these values would have too many, or too few."""
         for name in values:
-            if name not in self._fields:
-                raise TypeError(f"{type(self).__name__}: unknown field {name!r}")
-        for name in self._required:
-            if name not in values:
-                raise TypeError(f"{type(self).__name__}: missing field {name!r}")
+            if name not in self._known:
+                return f"unknown field {name!r}"
+        return f"missing field {next(n for n in self._fields if n in self._required - {*values})!r}"
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
