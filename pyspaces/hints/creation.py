@@ -186,7 +186,7 @@ def not_in_kernel(case: Case) -> Iterator[str]:
         )
 
 
-@after(EAGAIN, calls=CREATION)
+@after(EAGAIN, calls=(*CREATION, "fork"))
 def process_limit(case: Case) -> Iterator[str]:
     """clone(2): EAGAIN at RLIMIT_NPROC or pids.max."""
     yield "a limit on processes is reached: see `ulimit -u` and pids.max of this cgroup"

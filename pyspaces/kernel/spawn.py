@@ -22,7 +22,7 @@ import sys
 import time
 
 from pyspaces.kernel import constants, libc, nsfs, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -159,8 +159,15 @@ def _spawn_through_fork(
     deadline: float | None,
     cgroup: int,
 ) -> Spawned:
-    reading, writing = os.pipe()
-    middle = _fork_with_threads()
+    with Naming("pipe"):
+        reading, writing = os.pipe()
+    try:
+        with Naming("fork"):
+            middle = _fork_with_threads()
+    except BaseException:
+        os.close(reading)
+        os.close(writing)
+        raise
     if middle == 0:
         os.close(reading)
         _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before, cgroup))
@@ -174,7 +181,7 @@ def _spawn_through_fork(
         os.close(reading)
         reap(middle)
     if not answer:
-        raise KernelError(errno.EAGAIN, "fork", ["the process between us and the child died"])
+        raise KernelError(errno.ECHILD, "fork", ["the process between us and the child died"])
     pid, number, call, path = answer.split(b"\0")
     if int(number):
         raise KernelError(int(number), call.decode(), [hex(flags)], os.fsdecode(path) or None)

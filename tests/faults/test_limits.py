@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import sys
 
 import pytest
 from conftest import SCRIPT, outcome, without
@@ -89,6 +90,36 @@ def test_too_many_processes(pyspaces: Run) -> None:
     assert done.returncode == 125
     assert "clone3: Resource temporarily unavailable" in done.stderr
     assert "hint: a limit on processes is reached" in done.stderr
+
+
+IN_A_THREAD = """
+import os, resource, threading
+from pyspaces import launch, settings
+from pyspaces.errors import SpaceError
+stop = threading.Event()
+threading.Thread(target=stop.wait).start()
+plan = settings.plan_from({"user": True, "command": ("true",)})
+launch.start(plan).wait()
+before = os.listdir("/proc/self/fd")
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    launch.start(plan)
+except SpaceError as error:
+    print(error, error.report.call, os.listdir("/proc/self/fd") == before, sep="\\n")
+stop.set()
+"""
+
+
+@pytest.mark.as_ordinary
+def test_too_many_processes_in_a_program_with_threads() -> None:
+    done = outcome([sys.executable, "-c", IN_A_THREAD])
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "cannot create the namespaces: fork: Resource temporarily unavailable",
+        "hint: a limit on processes is reached: see `ulimit -u` and pids.max of this cgroup",
+        "fork",
+        "True",
+    ]
 
 
 @pytest.mark.as_ordinary
