@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -217,14 +218,16 @@ def test_a_hold_keeps_until_it_is_stopped(pyspaces: Run, name: str) -> None:
 
 
 @pytest.mark.needs("userns")
-def test_a_hold_takes_nothing_of_its_caller_with_it(
-    pyspaces: Run, name: str, wait_until: Wait
-) -> None:
+def test_a_hold_takes_nothing_of_its_caller_with_it(name: str, wait_until: Wait) -> None:
     reading, writing = os.pipe()
+    # More than the limit on descriptors allows, which may have been lowered since it was opened.
+    high = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 200)
     try:
-        words = ("run", "--name", name, "--user", "--hold")
-        assert pyspaces(*words, pass_fds=[writing], cwd="/usr").returncode == 0
+        limited = ("sh", "-c", 'ulimit -n 100; exec "$@"', "sh")
+        words = (*limited, SCRIPT, "run", "--name", name, "--user", "--hold")
+        assert outcome(words, pass_fds=[writing, high], cwd="/usr").returncode == 0
         os.close(writing)
+        os.close(high)
         assert os.read(reading, 1) == b""  # end of file: nobody else has it
         holder = registry.find(name)
         assert holder is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import libc, procfs
+from pyspaces.kernel import libc, procfs, spawn
 from pyspaces.launch import signals
 
 TYPE_CHECKING = False
@@ -35,5 +35,5 @@ def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
         os.chdir("/")
     os.setsid()
     # Last: a program that waits for the end of a pipe then finds the rest done.
-    os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+    spawn.close_others()
     signals.wait_for_ending_inner()
