@@ -111,12 +111,13 @@ class Crossing(Service):
 
     def ended(self, ended: Ended) -> None:
         """Wait for the helpers, which end with the command, and read the report of the proxy."""
+        ours = [one.what for one in self._helpers]
         try:
             if self._proxy:
                 self._tell_of_refusals(self._proxy)
         finally:
             self._end()
-        if ended.lost:
+        if ended.lost in ours:  # and not the program that leads out
             self.launch.last_facts["lost"] = ended.lost
             self.launch.tell(f"{ended.lost} died: the command was killed")
 
