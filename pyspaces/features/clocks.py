@@ -66,7 +66,7 @@ def parse(text: str) -> Offset:
     digits = whole + fraction
     if len(text) - len(text.lstrip("+-")) > 1 or not (digits.isascii() and digits.isdecimal()):
         raise ValueError(f"{text[:40]!r} is not a number of seconds, or one with s, m, h or d")
-    seconds = int(whole[:13] or "0") * (_UNITS[unit] if unit else 1)
+    seconds = int(whole.lstrip("0")[:13] or "0") * (_UNITS[unit] if unit else 1)
     if len(fraction) > 9 or seconds >= _LARGEST:
         raise ValueError(f"{text[:40]}: a clock counts whole nanoseconds, up to 292 years")
     part = int(fraction.ljust(9, "0")) * (_UNITS[unit] if unit else 1)
