@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pyspaces import settings
 from pyspaces.errors import UsageFault
+from pyspaces.features.cgroup import systemd
 from pyspaces.features.cgroup.values import Resources, cpus_of
 from pyspaces.sizes import size_of, size_text
 
@@ -109,3 +110,8 @@ def test_a_plan_of_it_survives_as_data() -> None:
     plan = settings.plan_from({**given, "command": ["true"]})
     assert type(plan).from_data(plan.to_data()) == plan
     assert str(plan.resources) == "memory 512M, swap unlimited, pids 64, cpus 1.5, io-weight 10"
+
+
+def test_the_name_of_a_unit_is_a_part_of_an_object_path_as_systemd_has_it() -> None:
+    """A digit is replaced where the name begins, and nowhere else."""
+    assert systemd._escaped("1a-1.scope") == "_31a_2d1_2escope"

@@ -173,12 +173,11 @@ def is_delegated(unit: str) -> bool:
 
 def _escaped(name: str) -> str:
     """Return the name of a unit as a part of an object path: sd_bus_path_encode(3)."""
-    first = name[:1]
     return "".join(
         char
-        if char.isascii() and char.isalnum() and (char is not first or not char.isdecimal())
+        if char.isascii() and (char.isalpha() or (place and char.isdecimal()))
         else "".join(f"_{byte:02x}" for byte in os.fsencode(char))
-        for char in name
+        for place, char in enumerate(name)
     )
 
 
