@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from _socket import socket
 
 _ATTACH_FILTER, _LOCK_FILTER = 26, 44  # SO_* of include/uapi/asm-generic/socket.h
-_LOAD_WORD, _LOAD_BYTE, _AND, _EQUAL, _ANY, _RETURN = 0x20, 0x30, 0x54, 0x15, 0x45, 0x06
 _DROPPED, _WHOLE = 0, 0xFFFFFFFF
 # Of a TCP header (RFC 9293): the places of the sequence number and of the flags, and these.
 _SEQUENCE, _FLAGS = 4, 13
@@ -31,14 +30,14 @@ _SYN, _RST, _ACK = 0x02, 0x04, 0x10
 # a port that is open looks like any other. A reset of a connection that is there has its number.
 _PROGRAM = bpf.assembled(
     (
-        (_LOAD_BYTE, 0, 0, _FLAGS),
-        (_ANY, 2, 0, _RST),
-        (_AND, 0, 0, _SYN | _ACK),
-        (_EQUAL, 2, 3, _SYN | _ACK),
-        (_LOAD_WORD, 0, 0, _SEQUENCE),
-        (_EQUAL, 0, 1, 0),
-        (_RETURN, 0, 0, _DROPPED),
-        (_RETURN, 0, 0, _WHOLE),
+        (bpf.LOAD_BYTE, 0, 0, _FLAGS),
+        (bpf.ANY_BIT, 2, 0, _RST),
+        (bpf.AND, 0, 0, _SYN | _ACK),
+        (bpf.EQUAL, 2, 3, _SYN | _ACK),
+        (bpf.LOAD_WORD, 0, 0, _SEQUENCE),
+        (bpf.EQUAL, 0, 1, 0),
+        (bpf.RETURN, 0, 0, _DROPPED),
+        (bpf.RETURN, 0, 0, _WHOLE),
     )
 )
 

@@ -1,4 +1,4 @@
-"""Programs of seccomp filters: classic BPF over struct seccomp_data, as seccomp(2) describes it.
+"""Programs of classic BPF, above all seccomp filters over struct seccomp_data: seccomp(2).
 
 Pure; runs in any process. Off the launch path: loaded only for a filter.
 """
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 # include/uapi/linux/bpf_common.h: the class, and what it does.
-_LOAD_WORD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
+LOAD_WORD, LOAD_BYTE, AND, RETURN = 0x20, 0x30, 0x54, 0x06
+EQUAL, ANY_BIT = 0x15, 0x45
+_JUMP, _ABOVE, _AT_LEAST = 0x05, 0x25, 0x35
 _JUMPS: dict[int, Callable[[int, int], bool]] = {
-    0x15: lambda a, k: a == k,
-    0x25: lambda a, k: a > k,
-    0x35: lambda a, k: a >= k,
-    0x45: lambda a, k: bool(a & k),
+    EQUAL: lambda a, k: a == k,
+    _ABOVE: lambda a, k: a > k,
+    _AT_LEAST: lambda a, k: a >= k,
+    ANY_BIT: lambda a, k: bool(a & k),
 }
 _INSTRUCTION = struct.Struct("HBBI")
 SIZE = _INSTRUCTION.size
@@ -45,15 +47,15 @@ def by_number(answers: Mapping[int, int]) -> bytes:
     answers: SECCOMP_RET_* by number; every other call is allowed. For numbers from
     424 on, which mean the same everywhere.
     """
-    rows = [(_LOAD_WORD, 0, 0, 0), (_AND, 0, 0, ~_X32 & 0xFFFFFFFF)]
+    rows = [(LOAD_WORD, 0, 0, 0), (AND, 0, 0, ~_X32 & 0xFFFFFFFF)]
     for number, answer in answers.items():
-        rows += [(0x15, 0, 1, number), (_RETURN, 0, 0, answer)]
-    return assembled([*rows, (_RETURN, 0, 0, constants.SECCOMP_RET_ALLOW)])
+        rows += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
+    return assembled([*rows, (RETURN, 0, 0, constants.SECCOMP_RET_ALLOW)])
 
 
 def constant(answer: int) -> bytes:
     """Return a program with the same action for every call."""
-    return assembled([(_RETURN, 0, 0, answer)])
+    return assembled([(RETURN, 0, 0, answer)])
 
 
 def assembled(rows: Iterable[tuple[int, int, int, int]]) -> bytes:
@@ -72,11 +74,11 @@ def answer(program: bytes, number: int, architecture: int, *arguments: int) -> i
     while 0 <= place < len(program) // SIZE:
         operation, yes, no, word = _INSTRUCTION.unpack_from(program, place * SIZE)
         place += 1
-        if operation == _LOAD_WORD and word % 4 == 0 and word < len(data):
+        if operation == LOAD_WORD and word % 4 == 0 and word < len(data):
             value = int.from_bytes(data[word : word + 4], sys.byteorder)
-        elif operation == _AND:
+        elif operation == AND:
             value &= word
-        elif operation == _RETURN:
+        elif operation == RETURN:
             return int(word)
         elif operation == _JUMP:
             place += word

@@ -68,17 +68,16 @@ class Handover:
 
 def _program(architecture: int, sendmsg: int, descriptor: int) -> bytes:
     """Return the filter: every call is reported, but sendmsg(2) on one descriptor."""
-    load, equal, answer = 0x20, 0x15, 0x06
     first_word = 16 if sys.byteorder == "little" else 20  # of the first argument, its low half
     rows = (
-        (load, 0, 0, 4),
-        (equal, 0, 5, architecture),
-        (load, 0, 0, 0),
-        (equal, 0, 3, sendmsg),
-        (load, 0, 0, first_word),
-        (equal, 0, 1, descriptor),
-        (answer, 0, 0, constants.SECCOMP_RET_ALLOW),
-        (answer, 0, 0, constants.SECCOMP_RET_USER_NOTIF),
+        (bpf.LOAD_WORD, 0, 0, 4),
+        (bpf.EQUAL, 0, 5, architecture),
+        (bpf.LOAD_WORD, 0, 0, 0),
+        (bpf.EQUAL, 0, 3, sendmsg),
+        (bpf.LOAD_WORD, 0, 0, first_word),
+        (bpf.EQUAL, 0, 1, descriptor),
+        (bpf.RETURN, 0, 0, constants.SECCOMP_RET_ALLOW),
+        (bpf.RETURN, 0, 0, constants.SECCOMP_RET_USER_NOTIF),
     )
     return bpf.assembled(rows)
 
