@@ -358,7 +358,7 @@ def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
     With SECCOMP_FILTER_FLAG_* bits, by seccomp(2); for NEW_LISTENER, returns the descriptor.
     """
     code = ctypes.create_string_buffer(program, len(program))
-    head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
+    head = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     room = ctypes.create_string_buffer(head, len(head))
     if not flags:
         return _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
