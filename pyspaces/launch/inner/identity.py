@@ -5,7 +5,6 @@ Runs in the new process only.
 
 from __future__ import annotations
 
-import _struct as struct  # what `struct` hands on, without a file to load
 import errno
 import os
 
@@ -66,8 +65,8 @@ def drop_groups() -> None:
         return
 
 
-# ENOSYS: a kernel without keys; EPERM, EACCES: a filter; EDQUOT: this user has 200 already. systemd
-# goes on in the same cases.
+# ENOSYS: a kernel without keys, or an unknown machine; EPERM, EACCES: a filter; EDQUOT: this user
+# has 200 already. systemd goes on in the same cases.
 _NO_KEYRING = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EDQUOT)
 
 
@@ -76,10 +75,8 @@ def leave_session_keyring() -> None:
 
     A process possesses the keys of its keyring in every user namespace. Raises KernelError.
     """
-    number = constants.SYS_keyctl.get((os.uname().machine, struct.calcsize("P")))
-    if number is None:
-        return
     try:
+        number = libc.number_of(constants.SYS_keyctl, "keyctl")
         libc.call("keyctl", number, constants.KEYCTL_JOIN_SESSION_KEYRING, None)
     except KernelError as error:
         if error.errno not in _NO_KEYRING:

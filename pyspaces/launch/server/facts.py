@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 
 from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
@@ -103,10 +102,8 @@ def _root() -> str:
 
 def _keyring() -> str | None:
     """Return the session keyring of this thread, whose children possess its keys: keyrings(7)."""
-    number = constants.SYS_keyctl.get((os.uname().machine, struct.calcsize("P")))
-    if number is None:
-        return None
     try:
+        number = libc.number_of(constants.SYS_keyctl, "keyctl")
         return str(libc.call("keyctl", number, _GET_KEYRING_ID, _SESSION_KEYRING, 0))
     except KernelError:
         return None
