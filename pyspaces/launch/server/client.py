@@ -90,15 +90,18 @@ def _create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Ch
     ours, theirs = channel.pair()
     try:
         child = _asked(launch, services, flags, theirs)
-    except BaseException as error:
-        if isinstance(error, _Changed):
-            ours.close()
-            _end_waiting(error.child)
-        elif not isinstance(error, KernelError | Unable):
-            # Nobody knows whether there is a child. Before our end is closed: it would end by
-            # itself then, and be a zombie without descriptors by which to know it.
-            end()
-            _end_stray(theirs)
+    except _Changed as changed:
+        ours.close()
+        _end_waiting(changed.child)
+        raise
+    except (KernelError, Unable):
+        ours.close()
+        raise
+    except BaseException:
+        # Nobody knows whether there is a child. Before our end is closed: it would end by itself
+        # then, and be a zombie without descriptors by which to know it.
+        end()
+        _end_stray(theirs)
         ours.close()
         raise
     finally:
