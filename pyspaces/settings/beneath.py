@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
     from pyspaces.settings.profiles.layers import Layer
 
-ASKING = ("profile", "bundle")
-
-
-def asked_for(mapping: Mapping[str, Any]) -> bool:
-    """Return whether settings name a profile or a bundle."""
-    return any(map(mapping.get, ASKING))
+_ASKING = ("profile", "bundle")
 
 
 def expanded(
@@ -32,7 +27,7 @@ def expanded(
     mapping: as for `settings.plan_from`; False takes a setting away. warn: called with what of a
     bundle is left out. terminal: whether standard input is one. Raises UsageFault.
     """
-    above = {name: value for name, value in mapping.items() if name not in ASKING}
+    above = {name: value for name, value in mapping.items() if name not in _ASKING}
     below = _bundle(mapping.get("bundle"), warn, terminal=terminal)
     profiles: list[Layer] = []
     if mapping.get("profile"):

@@ -82,12 +82,6 @@ def use_server(wanted: bool | None) -> None:
         client.end_for_good()
 
 
-def prefer_server() -> None:
-    """Use the server from now on, unless `use_server` has chosen: this process launches a lot."""
-    if _Choice.wanted is None:
-        _Choice.wanted = True
-
-
 def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Channel] | None:
     """Create the child of a launch through the server; None if it has to be created by a fork.
 
