@@ -210,13 +210,21 @@ def test_drop_looks_at_all_before_it_releases_one(pyspaces: Run, tmp_path: Path)
 
 
 @pytest.mark.as_ordinary
-def test_drop_without_the_right_says_so(pyspaces: Run) -> None:
+def test_drop_without_the_right_says_so(pyspaces: Run, tmp_path: Path) -> None:
     assert pyspaces("drop").returncode == 2
     done = pyspaces("drop", "/proc/self/ns/net")
     assert (done.returncode, done.stderr) == (
         125,
         "pyspaces: cannot drop /proc/self/ns/net: no namespace is kept there\n",
     )
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    for path in (closed / "net", closed / "beneath" / "net"):
+        done = pyspaces("drop", str(path))
+        assert (done.returncode, done.stderr) == (
+            125,
+            f"pyspaces: cannot drop {path}: Permission denied\n",
+        )
 
 
 @pytest.mark.needs("userns")

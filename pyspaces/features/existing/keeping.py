@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 # Of 30 mount namespaces, 13 could not be bound from outside of the first one (Linux 6.18).
 _TRIES = 64
-_MISSING = "there is no such file"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -133,31 +132,40 @@ def drop(paths: Sequence[str]) -> None:
     All files are checked before the first is released. Raises SpaceError naming a file without a
     namespace, or KernelError.
     """
-    folders: list[int] = []
+    places: list[tuple[int, str]] = []
     try:
         for path in paths:
-            folders.append(_folder_of(path))
-            if not _is_kept(folders[-1], _name_of(path)):
-                why = "no namespace is kept there" if os.path.lexists(path) else _MISSING
-                raise SpaceError(f"cannot drop {path}: {why}")
-        for path, folder in zip(paths, folders, strict=True):
-            _release(folder, path)
+            places.append(_opened_folder(path))
+            if not _is_kept(*places[-1]):
+                raise _nothing_kept(path)
+        for path, place in zip(paths, places, strict=True):
+            _release(*place, path)
     finally:
-        for folder in folders:
+        for folder, _ in places:
             os.close(folder)
 
 
-def _folder_of(path: str) -> int:
-    """Open the directory of a file: others may rename it, but what was found is released there."""
-    folder, _ = os.path.split(_place(path))
+def _opened_folder(path: str) -> tuple[int, str]:
+    """Open the directory of a file, and return it with the name of the file there.
+
+    Others may rename the directory: what was found is released there.
+    """
+    folder, name = os.path.split(_place(path))
     try:
-        return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name
     except OSError:
-        raise SpaceError(f"cannot drop {path}: {_MISSING}") from None
+        raise _nothing_kept(path) from None
 
 
-def _name_of(path: str) -> str:
-    return os.path.basename(os.path.abspath(path))
+def _nothing_kept(path: str) -> SpaceError:
+    try:
+        os.lstat(path)
+        why = "no namespace is kept there"
+    except (FileNotFoundError, NotADirectoryError):
+        why = "there is no such file"
+    except OSError as error:  # it may be in a directory of another user
+        why = error.strerror or ""
+    return SpaceError(f"cannot drop {path}: {why}")
 
 
 def _is_kept(folder: int, name: str) -> bool:
@@ -172,8 +180,7 @@ def _is_kept(folder: int, name: str) -> bool:
         os.close(found)
 
 
-def _release(folder: int, path: str) -> None:
-    name = _name_of(path)
+def _release(folder: int, name: str, path: str) -> None:
     # Several namespaces may be bound there, one over the other.
     while _is_kept(folder, name):
         with Naming("umount2", path):
