@@ -99,7 +99,7 @@ def stop(
     registered, and OSError if the process cannot be signalled.
     """
     holder = holder_of(name)
-    if holder.network:
+    if holder.subnets:
         from pyspaces.launch.network import shared  # noqa: PLC0415 - few names are networks
 
         # First, while the name is not free: launches that wait for the network see it, and fail.
