@@ -112,7 +112,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_happens(
     assert refusal(f"uts={missing}") == (125, f"{cannot}: {missing}: there is no such directory\n")
     assert refusal(f"uts={tmp_path}") == (
         125,
-        f"{cannot}: {tmp_path}: is there, and no regular file\n",
+        f"{cannot}: {tmp_path}: exists, and is not a regular file\n",
     )
     assert refusal("what=/x")[0] == 2
     assert refusal("uts") == (2, "pyspaces: --keep: 'uts' is not of the form NS=FILE\n")

@@ -32,9 +32,9 @@ PLACES = {
     "a stranger's": (f"mkdir $D && {CHOWN} {STRANGER} $D", "belongs to user "),
     "closed": (f"mkdir -m 700 $D && {CHOWN} {STRANGER} $D", "belongs to user "),
     "open to all": ("mkdir $D && chmod 777 $D", "somebody else can write to this directory"),
-    "a link": ("mkdir $D.2 && ln -s $D.2 $D", "is no directory"),
-    "a file": ("touch $D", "is no directory"),
-    "a FIFO": ("mkfifo $D", "is no directory"),
+    "a link": ("mkdir $D.2 && ln -s $D.2 $D", "is not a directory"),
+    "a file": ("touch $D", "is not a directory"),
+    "a FIFO": ("mkfifo $D", "is not a directory"),
 }
 
 RARE = ("closed", "a link", "a file")

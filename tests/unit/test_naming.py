@@ -48,7 +48,7 @@ def test_the_words() -> None:
     [
         ({"dns": ["x"]}, "dns: 'x' is not an IP address"),
         ({"dns": ["1.1.1.1\nsearch evil"]}, "dns: .* is not an IP address"),
-        ({"dns": ["1.1.1.1", "none"]}, "dns: none is said beside an address"),
+        ({"dns": ["1.1.1.1", "none"]}, "dns: none cannot be combined with an address"),
         ({"dns": ["1.1.1.1"] * 4}, "dns: 4 addresses, and the C library asks 3"),
         ({"add_host": ["a"]}, "add-host: 'a' is not of the form NAME=ADDRESS"),
         ({"add_host": ["a b=1.1.1.1"]}, "add-host: 'a b=1.1.1.1' is not of the form NAME=ADDRESS"),

@@ -212,4 +212,4 @@ def _file_fault(path: str, taken: set[str]) -> str | None:
         return f"{path}: there is no such directory"
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return None if stat.S_ISREG(mode) else f"{path}: is there, and no regular file"
+    return None if stat.S_ISREG(mode) else f"{path}: exists, and is not a regular file"

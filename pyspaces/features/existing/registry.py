@@ -225,7 +225,7 @@ def open_folder(path: str) -> int:
     try:
         facts = os.fstat(there)
         if not stat.S_ISDIR(facts.st_mode):
-            raise OSError(errno.ENOTDIR, "is no directory")
+            raise OSError(errno.ENOTDIR, "is not a directory")
         if facts.st_uid != os.geteuid():
             raise OSError(errno.EPERM, f"belongs to user {facts.st_uid}")
         if facts.st_mode & 0o022:

@@ -97,7 +97,7 @@ def host_of(text: str) -> Host:
 def _read(given: Given, plan: Plan) -> Naming:
     servers = given.words("dns")
     if NONE in servers and len(servers) > 1:
-        given.faults.append("dns: none is said beside an address")
+        given.faults.append("dns: none cannot be combined with an address")
     leads = isinstance(given.values.get("net"), str)
     return Naming(
         servers=tuple(one for one in servers if one != NONE),
