@@ -29,8 +29,9 @@ pyspaces as bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib64
 If a word has no counterpart, nothing is run. A link to the script of pyspaces with the name of one
 of these tools does the same.
 """
+_VERSION = ("--version", "-V")
 _ASK = {"bwrap": ("--help", "--version")}
-_ASK_SHORT = ("--help", "-h", "--version", "-V")
+_ASK_SHORT = ("--help", "-h", *_VERSION)
 
 
 def carry_out(tool: str, words: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def carry_out(tool: str, words: Sequence[str]) -> int:
     if tool not in translating.CALLED:
         raise click.UsageError(f"{tool!r}: choose from {', '.join(translating.CALLED)}")
     if words and words[0] in _ASK.get(tool, _ASK_SHORT):
-        return _describe(tool, translating.TABLES[tool], version=words[0][-1:] in "nV")
+        return _describe(tool, translating.TABLES[tool], version=words[0] in _VERSION)
     caller = translating.this_caller().replace(program=_this_program())
     found = translating.of([tool, *words], caller)
     if found.missing:

@@ -255,7 +255,7 @@ def _clone_for_parent(
     if pid == 0:
         os.close(writing)
         _run_and_exit(start)
-    os.write(writing, b"%d\0000\0\0" % pid)
+    os.write(writing, b"\0".join((b"%d" % pid, b"0", b"", b"")))
 
 
 def _clone(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
