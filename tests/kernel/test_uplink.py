@@ -21,6 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 HERE = Path(__file__).parents[1]
 CLIENT = [sys.executable, str(HERE / "network_client.py")]
 TRIAL = [sys.executable, str(HERE / "uplink_trial.py")]
+SEEK = ["--", sys.executable, str(HERE / "loopback_seeker.py"), "80"]
 STUB, SERVER = "127.0.0.53", "11.0.0.1"
 Told = list[tuple[int, list[str], str]]
 Led = tuple[str, dict[str, tuple[int, list[str], str]]]
@@ -89,6 +90,8 @@ def lines_of(engine: str) -> dict[str, list[str]]:
         "reached by a user": [*ORDINARY, *leading(engine, *GET)],
         "closed": leading(engine, *get),
         "opened": leading(engine, "--allow-host-loopback", *get),
+        "sought": leading(engine, *SEEK),
+        "sought in vain": leading(engine, "--cap-drop", "net_admin,net_raw", *SEEK),
         "echo": trial("publish", "echo", launch=leading(engine, "-P", "0:80")),
         "udp": trial("publish", "udp", launch=leading(engine, "-P", "0:80/udp")),
         "taken": leading(engine, "-P", "0.0.0.0:80:80", "--", "echo", "ran"),
@@ -158,6 +161,18 @@ def test_the_loopback_of_the_host_is_closed_and_can_be_opened(led: Led) -> None:
     assert closed[1][2] == "200 11.0.0.1" if engine == "pasta" else "failed " in closed[1][2]
     assert all(line.startswith("failed ") for line in opened[1][:2])
     assert opened[1][2] == "200 127.0.0.1"
+
+
+def test_without_rights_over_its_network_no_command_opens_the_loopback_of_the_host(
+    led: Led,
+) -> None:
+    """With them, it depends on the program: Debian 12's pasta and slirp4netns pass that on."""
+    tried = dict(line.split() for line in led[1]["sought"][1])
+    assert set(tried) == {"by_packets", "by_routes"}
+    assert tried["by_packets"] != "PermissionError"
+    assert led[1]["sought in vain"] == (
+        0, ["by_packets PermissionError", "by_routes ConnectionRefusedError"], ""
+    )  # fmt: skip
 
 
 def test_a_port_is_published_by_the_program(led: Led) -> None:
