@@ -50,7 +50,8 @@ class Container(FunctionProcess):
     of the first version for map_root, user, pid, net, mount, uts and ipc.
 
     The function needs this process's memory, so a Container is always forked: the launch server
-    (`pyspaces.launch.use_server`) is for commands.
+    (`pyspaces.launch.use_server`) is for commands. What it returns is unpickled here, and a program
+    that it starts can put something else there: it must not start one that is not trusted.
 
     Refused for a function, with the reason: hold, no_fork, no_kill_child, timeout, kill_after, pty,
     status_fd, status_file, pid_file, report, listen, seccomp_learn.
