@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from pyspaces.errors import EXECUTE, SpaceError, UsageFault
+from pyspaces.library import removing
 from pyspaces.library.command import Popen, finished
 from pyspaces.plan import Plan
 from pyspaces.record import Record, told
@@ -230,14 +230,17 @@ def _directory(task: Task, index: int, job: Job) -> Iterator[str | None]:
     """Make the directory of a command, with its files; None if it needs none."""
     if task.shared:
         path = Path(task.shared, task.run, f"{index:06}")
-        shutil.rmtree(path, ignore_errors=True)  # of an attempt whose worker has ended
+        removing.remove(str(path))  # of an attempt whose worker has ended
         path.mkdir(parents=True)
         _write(path, job.files)
         yield str(path)
     elif job.files or job.collect or task.place:
-        with tempfile.TemporaryDirectory(prefix="pyspaces-", ignore_cleanup_errors=True) as name:
+        name = tempfile.mkdtemp(prefix="pyspaces-")
+        try:
             _write(Path(name), job.files)
             yield name
+        finally:
+            removing.remove(name)
     else:
         yield None
 
