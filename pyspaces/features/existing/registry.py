@@ -101,10 +101,20 @@ def folder() -> str:
     uid = os.geteuid()
     if uid == 0 and os.access("/run", os.W_OK):
         return _ROOTS_FOLDER
-    for path in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):
-        if os.path.isabs(path) and _is_own_folder(path):
-            return os.path.join(path, "pyspaces")
+    if base := runtime():
+        return os.path.join(base, "pyspaces")
     return f"/tmp/pyspaces-{uid}"  # noqa: S108 - checked to be ours, and nobody else's, below
+
+
+def runtime() -> str | None:
+    """Return this user's own directory for what lasts as long as a session; None without one.
+
+    After su(1), the variable names that of another user, who can replace whatever is in it.
+    """
+    for path in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
+        if os.path.isabs(path) and _is_own_folder(path):
+            return path
+    return None
 
 
 def trouble() -> str | None:
