@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KILL_ROUND = 0.02  # seconds, for processes that are killed one by one
 _LONGEST_EVENTS = 4096
+_MOST_SHOWN = 8  # names of a path in an error
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def cgroups_of(process: int | str) -> list[tuple[str, str]]:
@@ -176,15 +178,43 @@ def is_populated(cgroup: str) -> bool:
 def remove(path: str) -> None:
     """Remove a cgroup and those beneath it, none of which may have processes: rmdir(2).
 
-    Raises KernelError naming the first that cannot be removed; one that is not there is fine.
+    Raises KernelError naming the first that cannot be removed; one that is not there is fine. Goes
+    step by step: a command can create more in each other than a path can name.
     """
-    for directory in reversed(list(_beneath(path))):
-        try:
-            os.rmdir(directory)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise KernelError(error.errno or 0, "rmdir", [], directory) from None
+    names: list[str] = []
+    try:
+        here = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", [], path) from None
+    try:
+        while True:
+            if name := _first_beneath(here):
+                names.append(name)
+                there = os.open(name, _DIRECTORY, dir_fd=here)
+            elif names:
+                there = os.open("..", _DIRECTORY, dir_fd=here)
+            else:
+                break
+            os.close(here)
+            here = there
+            if not name:
+                os.rmdir(names[-1], dir_fd=here)
+                names.pop()
+        os.rmdir(path)
+    except FileNotFoundError:  # somebody else removes it
+        return
+    except OSError as error:
+        shown = "/".join([path, *names[:_MOST_SHOWN]])
+        raise KernelError(error.errno or 0, "rmdir", [], shown) from None
+    finally:
+        os.close(here)
+
+
+def _first_beneath(directory: int) -> str:
+    with os.scandir(directory) as entries:
+        return next((one.name for one in entries if one.is_dir(follow_symlinks=False)), "")
 
 
 def _beneath(path: str) -> Iterator[str]:
