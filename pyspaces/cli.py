@@ -5,12 +5,13 @@ The usual launch is read by `commands.fast`; everything else by click, in `comma
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from pyspaces import status
 from pyspaces.commands import fast
-from pyspaces.errors import Hint, InternalError, Interrupted, SpaceError, trace_of
+from pyspaces.errors import DESCRIPTOR_LIMIT, Hint, InternalError, Interrupted, SpaceError, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from pyspaces.commands.group import COMMANDS, group
 
 __all__ = ["COMMANDS", "group", "main", "run"]
+
+_MEMORY = "this process cannot get more memory: see `ulimit -v` and `ulimit -d`"
+# dlopen(3): what is left of ENOMEM if an extension module does not fit any more.
+_NOT_LOADED = "failed to map segment from shared object"
 
 
 def run() -> NoReturn:
@@ -58,9 +63,13 @@ def main(arguments: Sequence[str]) -> int:
         _explain(error, arguments)
         return _report(error, debug=talk["debug"])
     except OSError as error:
-        return _report(SpaceError(_os_error_text(error)), debug=talk["debug"])
+        # The rules for hints are not loaded: that would take a descriptor.
+        hint = DESCRIPTOR_LIMIT if error.errno == errno.EMFILE else None
+        return _report(SpaceError(_os_error_text(error), hint=hint), debug=talk["debug"])
     except Exception as error:  # noqa: BLE001 - a bug is reported like any other failure
-        return _report(InternalError(error), debug=talk["debug"])
+        lacking = isinstance(error, MemoryError) or _NOT_LOADED in str(error)
+        known = SpaceError(os.strerror(errno.ENOMEM), hint=_MEMORY) if lacking else None
+        return _report(known or InternalError(error), debug=talk["debug"])
 
 
 def _explain(error: SpaceError, arguments: Sequence[str]) -> None:

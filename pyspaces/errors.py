@@ -236,6 +236,7 @@ class Report(Record):
 
 
 TILDE = "a shell leaves ~ as it is behind =, and in quotes: write $HOME"
+DESCRIPTOR_LIMIT = "this process cannot open more files: see `ulimit -n`"
 REPORT_BUG = "this is a bug in pyspaces: please report it, with the output of --debug"
 # A message must fit the socket buffer whole; paths end at 4,096 bytes anyway.
 _LONGEST_FIELD = 8192

@@ -20,7 +20,7 @@ from errno import (
     EROFS,
 )
 
-from pyspaces.errors import EXECUTE
+from pyspaces.errors import DESCRIPTOR_LIMIT, EXECUTE
 from pyspaces.hints.case import CREATION, after
 from pyspaces.kernel import constants, filtered, mountinfo, namespaces, procfs
 from pyspaces.record import Record
@@ -195,7 +195,7 @@ def process_limit(case: Case) -> Iterator[str]:
 @after(EMFILE)
 def descriptor_limit(case: Case) -> Iterator[str]:
     """open(2): EMFILE at RLIMIT_NOFILE."""
-    yield "this process cannot open more files: see `ulimit -n`"
+    yield DESCRIPTOR_LIMIT
 
 
 @after(EROFS)

@@ -62,3 +62,13 @@ def test_with_debug_it_is_told_where(where: str) -> None:
     assert "in crash" in stderr
     assert "KeyError: 7" in stderr
     assert "Sealed" not in stderr
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError", "ImportError('x.so: failed to map segment from shared object')"]
+)
+def test_too_little_memory_is_no_bug_of_ours(error: str) -> None:
+    assert told(PLACES["the launcher"][0], error) == (
+        "pyspaces: Cannot allocate memory\n"
+        "hint: this process cannot get more memory: see `ulimit -v` and `ulimit -d`\n"
+    )

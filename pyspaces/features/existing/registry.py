@@ -19,7 +19,7 @@ import os
 import stat
 import time
 
-from pyspaces.errors import SpaceError
+from pyspaces.errors import DESCRIPTOR_LIMIT, SpaceError
 from pyspaces.features.existing.names import name_fault
 from pyspaces.kernel import namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -300,7 +300,9 @@ class _Folder:
 
     def _error(self, name: str, error: OSError) -> SpaceError:
         hint = None
-        if self._path.startswith("/tmp/"):  # noqa: S108 - a directory that is refused
+        if error.errno == errno.EMFILE:
+            hint = DESCRIPTOR_LIMIT
+        elif self._path.startswith("/tmp/"):  # noqa: S108 - a directory that is refused
             hint = "set XDG_RUNTIME_DIR to a directory that is yours alone"
         why = f"{self._path}: {error.strerror}"
         return SpaceError(f"name: {name}: cannot be registered: {why}", hint=hint)
