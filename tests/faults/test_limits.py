@@ -34,8 +34,21 @@ def test_few_descriptors(limit: int) -> None:
     else:
         assert done.returncode == 125
         assert "Too many open files" in done.stderr
+        assert done.stderr.endswith("hint: this process cannot open more files: see `ulimit -n`\n")
         assert "Traceback" not in done.stderr
     assert limit < 10 or done.returncode == 0
+
+
+@pytest.mark.needs("netns", "tun", "pasta")
+@pytest.mark.parametrize("limit", [24, 64])
+def test_few_descriptors_are_enough_for_a_way_out(limit: int) -> None:
+    """For us: pasta takes more, and raises the soft limit itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    outcome(
+        [SCRIPT, "run", "--user", "--net=user", "--", "true"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard)),
+        check=True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def _become_inner(words: Sequence[str], ends: Sequence[int], parent: int) -> Non
     libc.unblock_signals()
     # pasta takes the answer that it is ignored already, as Python has it, for a failure.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 64) for end in ends]
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, len(ends)) for end in ends]
     for number, end in enumerate(moved):
         os.dup2(end, number, inheritable=True)
     spawn.close_others(*range(len(ends)))
