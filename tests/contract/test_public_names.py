@@ -118,6 +118,7 @@ HEADERS = {
         )
     },
     "SYS_openat2": ("asm-generic/unistd.h", "__NR_openat2"),
+    "SYS_pidfd_open": ("asm-generic/unistd.h", "__NR_pidfd_open"),
     "SYS_pidfd_getfd": ("asm-generic/unistd.h", "__NR_pidfd_getfd"),
     "SYS_open_tree": ("asm-generic/unistd.h", "__NR_open_tree"),
     "SYS_move_mount": ("asm-generic/unistd.h", "__NR_move_mount"),

@@ -17,7 +17,13 @@ from pyspaces.features.ids.idmap import Extent
 from pyspaces.hints import creation
 from pyspaces.host.check import rules
 
-CLONE3 = 435
+CLONE3, MOUNT_SETATTR = 435, 442
+# What they refuse, and a launch that needs it.
+OLDER_FILTERS = {
+    "pidfd_open": (434, ["--user"]),
+    "openat2": (437, ["--user", "--ro-bind", "/", "/"]),
+    "mount_setattr": (MOUNT_SETATTR, ["--user", "--ro-bind", "/", "/"]),
+}
 # A filter that has nothing to do with what is asked for.
 UNRELATED = without(1023, answer=errno.EPERM)
 
@@ -50,6 +56,20 @@ def test_an_ordinary_user_without_user(name: str) -> None:
 def test_a_filter_that_refuses_clone3(number: int) -> None:
     hint = hint_of(*without(CLONE3, answer=number), SCRIPT, "run", "--user", "--", "true")
     assert hint.startswith("a seccomp filter refuses clone3 for this process")
+    assert "seccomp=unconfined" in hint
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize(("call", "words"), OLDER_FILTERS.values(), ids=OLDER_FILTERS)
+def test_an_older_filter_that_does_not_know_a_call(
+    call: int, words: list[str], number: int
+) -> None:
+    if (call, number) == (MOUNT_SETATTR, errno.ENOSYS):
+        return  # which mount(2) does then
+    name = next(name for name, row in OLDER_FILTERS.items() if row[0] == call)
+    hint = hint_of(*without(call, answer=number), SCRIPT, "run", *words, "--", "true")
+    assert hint.startswith(f"a seccomp filter refuses {name} for this process")
     assert "seccomp=unconfined" in hint
 
 
