@@ -219,7 +219,9 @@ def _tests(texts: Sequence[str]) -> list[Callable[[Row], bool]]:
 
 
 def _text_rows(found: Listing, columns: Sequence[str], relation: str | None) -> list[list[str]]:
-    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    # There is no standard output if it was closed when we were started.
+    encoding = getattr(sys.stdout, "encoding", None) or ""
+    plain = encoding.lower().replace("-", "") != "utf8"
     rows = []
     for lead, row in Tree(found.rows, relation).walk():
         lines = lead.translate(

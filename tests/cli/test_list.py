@@ -55,6 +55,13 @@ def test_a_pipe_gets_whole_lines_with_headings(pyspaces: Run) -> None:
     assert again.stdout == f"{os.stat('/proc/self/ns/user').st_ino}\n"
 
 
+@pytest.mark.parametrize("words", ["list", "list --tree", "list --json", "as lsns"])
+def test_without_standard_output(words: str) -> None:
+    script = f'exec "$@" {words} -p {os.getpid()} >&-'
+    done = outcome(["sh", "-c", script, "sh", SCRIPT])
+    assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+
+
 @pytest.mark.needs("userns", "pidns", "proc", "netns")
 def test_a_tree_by_owner() -> None:
     done = outcome(
