@@ -7,6 +7,7 @@ there are is in `loading.ROWS` alone.
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from pyspaces.errors import PREPARE, Report, visible_lines
@@ -137,6 +138,8 @@ class Launch:
 
 def tell_people(text: str) -> None:
     """Print a message on standard error; ignore it if that fails."""
+    if sys.stderr is None:  # closed when we were started: 2 is the number of another file by now
+        return
     try:
         os.write(2, f"pyspaces: {visible_lines(text)}\n".encode())
     except OSError:

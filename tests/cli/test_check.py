@@ -231,9 +231,17 @@ def test_a_healthy_host_is_told_in_few_lines(pyspaces: Run) -> None:
     done = pyspaces("check")
     verdict, _, *rows, last = done.stdout.splitlines()
     assert (done.returncode, verdict) == (0, "an ordinary launch works here: pyspaces run --all")
+    assert done.stderr == ""
     assert "namespace-" not in done.stdout
     assert not [row for row in rows if " yes " in row]
     assert "--all" in last
+
+
+def test_nothing_depends_on_the_standard_streams_that_are_open() -> None:
+    """A file of ours that has the number of one gets nothing that was meant for people."""
+    done = outcome(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", SCRIPT, "check"])
+    assert done.returncode == 0
+    assert done.stdout.startswith("an ordinary launch works here")
 
 
 def test_causes_come_first_and_what_still_works_is_named() -> None:

@@ -128,6 +128,16 @@ def test_an_error_with_closed_stderr_has_its_status() -> None:
     assert done.returncode == 127
 
 
+def test_a_message_does_not_go_to_the_file_that_has_taken_the_place_of_stderr() -> None:
+    script = (
+        "import os; from pyspaces.launch.services import tell_people;"
+        "reading, writing = os.pipe(); os.set_blocking(reading, False); assert writing == 2;"
+        "tell_people('to nobody'); os.close(writing); print(os.read(reading, 100))"
+    )
+    done = outcome(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-c", script])
+    assert done.stdout == "b''\n"
+
+
 def masks(prefix: list[str], prepare: Callable[[], None]) -> dict[str, str]:
     done = outcome([*prefix, "cat", "/proc/self/status"], preexec_fn=prepare, check=True)
     rows = (line.split(":", 1) for line in done.stdout.splitlines())

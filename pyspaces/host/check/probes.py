@@ -126,6 +126,7 @@ def _do_bridge() -> None:
     links.create_bridge("bridge")
     master = links.index("bridge")
     links.create_veth("port", master=master, network=network, peer="eth0", peer_mac=_MAC)
+    links.close()
 
 
 def shared_network() -> Row:

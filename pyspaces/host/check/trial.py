@@ -16,6 +16,7 @@ from pyspaces.features.life import Life
 from pyspaces.features.outputs import Outputs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.outer import prepare
+from pyspaces.launch.services import tell_people
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -63,16 +64,23 @@ def attempt(
     """
     try:
         plan = settings.plan_from({"command": ("true",), **mapping})
-        return attempt_plan(plan, act, stage="try it")
+        # What the kernel lets pass and heeds in part is in the evidence of the feature's row.
+        return attempt_plan(plan, act, stage="try it", tell=lambda _: None)
     except SpaceError as error:
         return error
 
 
-def attempt_plan(plan: Plan, act: Callable[[], object] | None, *, stage: str) -> SpaceError | None:
+def attempt_plan(
+    plan: Plan,
+    act: Callable[[], object] | None,
+    *,
+    stage: str,
+    tell: Callable[[str], object] = tell_people,
+) -> SpaceError | None:
     """Carry out `plan` without its command, records, terminal, time limit, name and --keep.
 
-    stage: what `act` does, for the error. Returns the error with its hint, or None. Raises
-    UsageFault.
+    stage: what `act` does, for the error. tell: as for `launch.start`. Returns the error with its
+    hint, or None. Raises UsageFault.
     """
     reading, writing = os.pipe()
     try:
@@ -84,7 +92,7 @@ def attempt_plan(plan: Plan, act: Callable[[], object] | None, *, stage: str) ->
             # Without outputs to files or terminals, which would be created or waited for.
             existing = Existing(joining=plan.existing.joining)
             plan = plan.replace(life=Life(), outputs=Outputs(), existing=existing)
-            running = launch.start(plan, function=lambda: _act(act, stage, writing))
+            running = launch.start(plan, tell=tell, function=lambda: _act(act, stage, writing))
         finally:
             os.close(writing)
         with running:
