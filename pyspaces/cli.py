@@ -11,7 +11,15 @@ import sys
 
 from pyspaces import status
 from pyspaces.commands import fast
-from pyspaces.errors import DESCRIPTOR_LIMIT, Hint, InternalError, Interrupted, SpaceError, trace_of
+from pyspaces.errors import (
+    DESCRIPTOR_LIMIT,
+    Hint,
+    InternalError,
+    Interrupted,
+    Report,
+    SpaceError,
+    trace_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,9 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         _explain(error, arguments)
         return _report(error, debug=talk["debug"])
     except OSError as error:
-        # The rules for hints are not loaded: that would take a descriptor.
-        hint = DESCRIPTOR_LIMIT if error.errno == errno.EMFILE else None
-        return _report(SpaceError(_os_error_text(error), hint=hint), debug=talk["debug"])
+        return _report(SpaceError(_os_error_text(error), hint=_hint(error)), debug=talk["debug"])
     except Exception as error:  # noqa: BLE001 - a bug is reported like any other failure
         lacking = isinstance(error, MemoryError) or _NOT_LOADED in str(error)
         known = SpaceError(os.strerror(errno.ENOMEM), hint=_MEMORY) if lacking else None
@@ -92,6 +98,20 @@ def _report(error: SpaceError, *, debug: bool) -> int:
             say(f"in the new process:\n{error.report.trace}")
         say(_trace_of_handled())
     return error.exit_status
+
+
+def _hint(error: OSError) -> Hint | str | None:
+    """Return what the rules say of an error that no stage of a launch has raised."""
+    if error.errno == errno.EMFILE:  # to load the rules would take a descriptor
+        return DESCRIPTOR_LIMIT
+    report = Report.of("", error)
+    if not report.path.startswith("/proc/"):
+        return None
+    try:
+        from pyspaces import hints
+    except ImportError:  # imports are sealed
+        return None
+    return hints.explain(hints.Case(report=report))
 
 
 def _at_terminal() -> bool:

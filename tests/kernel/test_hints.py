@@ -59,6 +59,13 @@ def test_a_filter_that_refuses_clone3(number: int) -> None:
     assert "seccomp=unconfined" in hint
 
 
+@pytest.mark.needs("mount", "proc")
+@pytest.mark.parametrize("words", ["run --all true", "run --user --throwaway true", "list", "ps"])
+def test_whatever_needs_proc_and_has_none(words: str) -> None:
+    script = f"mount -t tmpfs none /proc; exec {SCRIPT} {words}"
+    assert hint_of("unshare", "-Urm", "sh", "-ec", script).startswith("/proc is not mounted here")
+
+
 @pytest.mark.needs("mount")
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
 @pytest.mark.parametrize(("call", "words"), OLDER_FILTERS.values(), ids=OLDER_FILTERS)
