@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -52,6 +53,8 @@ _EPILOG = (
 
 def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
+    # If the caller ignores it, nobody learns how a trial ended; a launch sets it, too.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     names = given([name for name in values if name in settings.BY_NAME or name == "plan_file"])
     every = names == ["all"] and not command and not as_json
     facts = host_check.facts()

@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -242,6 +243,12 @@ def test_nothing_depends_on_the_standard_streams_that_are_open() -> None:
     done = outcome(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", SCRIPT, "check"])
     assert done.returncode == 0
     assert done.stdout.startswith("an ordinary launch works here")
+
+
+def test_a_caller_that_ignores_the_end_of_children() -> None:
+    ignore = functools.partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+    done = outcome([SCRIPT, "check", "--user", "--", "true"], preexec_fn=ignore)
+    assert done.returncode == 0, done.stdout
 
 
 def test_causes_come_first_and_what_still_works_is_named() -> None:
