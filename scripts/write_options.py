@@ -75,7 +75,8 @@ def _merged(options: list[click.Option]) -> str:
 def _options(command: click.Command) -> list[click.Option]:
     """Return the options of a command; of one that has subcommands, those of all, each once."""
     if not isinstance(command, click.Group):
-        return [param for param in command.params if isinstance(param, click.Option)]
+        params = [param for param in command.params if isinstance(param, click.Option)]
+        return [param for param in params if not param.hidden]
     found = [option for one in command.commands.values() for option in _options(one)]
     return [option for at, option in enumerate(found) if option.name not in _names(found[:at])]
 

@@ -54,6 +54,7 @@ _NOTHING = "-"
 # As `ps` shows them.
 _SHOWN: dict[str, Callable[[Any], str]] = {"age": table.duration, "memory": table.in_units}
 _TOLD = "pyspaces-list-told"
+_PERSISTENT = "nprocs==0"
 OWNER, PARENT = "owner", "parent"
 # The names of types in /proc and other tools.
 _ALIASES = {row.link: row.name for row in namespaces.NAMESPACES}
@@ -87,16 +88,28 @@ class Tree:
             yield from self.walk(child, lead + deeper)
 
 
-def _list(*, watch: bool, **options: Any) -> None:
-    if watch and options["as_json"]:
+def _list(*, watch: bool, task: int | None, **options: Any) -> None:
+    options["pid"] = task or options["pid"]
+    _check(watch=watch, **options)
+    if watch:
+        watching.repeat(lambda: _watched(options))
+    _print(options)
+
+
+def _check(**options: Any) -> None:
+    """Raise UsageFault for options that exclude each other."""
+    if options["list_columns"]:
+        raise UsageFault(["--list-columns is lsns's"], hint="`pyspaces list --help` names them")
+    if options["as_json"] and options["watch"]:
         raise UsageFault(["--watch: cannot be combined with --json"])
     if options["raw"] and (options["as_json"] or options["tree"]):
         raise UsageFault(
             [f"--raw: cannot be combined with --{'json' if options['as_json'] else 'tree'}"]
         )
-    if watch:
-        watching.repeat(lambda: _watched(options))
-    _print(options)
+    if options["as_list"] and options["tree"]:
+        raise UsageFault(["--list: cannot be combined with --tree"])
+    if options["output_all"] and options["columns"]:
+        raise UsageFault(["--output-all: cannot be combined with --output"])
 
 
 def _watched(options: dict[str, Any]) -> str:
@@ -107,14 +120,14 @@ def _watched(options: dict[str, Any]) -> str:
 def _found(options: dict[str, Any]) -> tuple[Listing, tuple[str, ...]]:
     types = _checked("type", "namespace", options["types"], namespaces.NAMES, _ALIASES)
     columns = _checked("output", "column", options["columns"], COLUMNS)
-    tests = _tests(options["filters"])
+    tests = _tests([*options["filters"], *([_PERSISTENT] if options["persistent"] else [])])
     found = listing.listing(
         types=types, pid=options["pid"], ours=options["ours"], descriptors=options["held"]
     )
     if tests:
         rows = tuple(row for row in found.rows if all(test(row) for test in tests))
         found = found.replace(rows=rows)
-    if options["as_json"]:
+    if options["as_json"] or options["output_all"]:
         return found, columns or tuple(COLUMNS)
     return found, columns or _usual(found, only_networks=set(types) == {"net"})
 
@@ -144,7 +157,8 @@ def _shown(found: Listing, columns: Sequence[str], options: dict[str, Any]) -> s
     headings = not options["noheadings"]
     if options["raw"]:
         return _raw(found, columns, headings=headings)
-    return _text(found, columns, options["tree"], headings=headings)
+    limit = None if options["notruncate"] else table.terminal_width()
+    return _text(found, columns, options["tree"], headings=headings, limit=limit)
 
 
 def _raw(found: Listing, columns: Sequence[str], *, headings: bool) -> str:
@@ -161,7 +175,12 @@ def _raw_cell(row: Row, column: str) -> str:
 
 
 def _text(
-    found: Listing, columns: Sequence[str], relation: str | None, *, headings: bool = True
+    found: Listing,
+    columns: Sequence[str],
+    relation: str | None,
+    *,
+    headings: bool,
+    limit: int | None,
 ) -> str:
     """Return the table; what pyspaces has started comes first, and of that what has a name."""
     rows = sorted(found.rows, key=lambda row: (row.name is None, row.name or "", row.age is None))
@@ -171,7 +190,7 @@ def _text(
     # A tree is drawn in front of the first column, which is therefore left-aligned.
     right = [COLUMNS[name] and not (relation and at == 0) for at, name in enumerate(columns)]
     shrinkable = [at for at, name in enumerate(columns) if name in _SHRINKABLE]
-    shown = table.lines(cells, right=right, limit=table.terminal_width(), shrinkable=shrinkable)
+    shown = table.lines(cells, right=right, limit=limit, shrinkable=shrinkable)
     return "".join(line + "\n" for line in shown)
 
 
@@ -270,6 +289,17 @@ def _notes(found: Listing) -> Iterator[str]:
         yield f"not searched: {found.unsearched} descriptors; --held searches all of them"
 
 
+def _of_lsns() -> list[click.Option]:
+    """Return what only lsns(8) calls so, or what is always so; listed in pyspaces-from(7)."""
+    return [
+        click.Option(["as_list", "-l", "--list"], is_flag=True, hidden=True),
+        click.Option(["--task"], type=click.IntRange(min=1), hidden=True),
+        click.Option(["-W", "--nowrap"], is_flag=True, hidden=True, expose_value=False),
+        click.Option(["-P", "--persistent"], is_flag=True, hidden=True),
+        click.Option(["-H", "--list-columns"], is_flag=True, hidden=True),
+    ]
+
+
 list_ = Command(
     "list",
     help=_HELP,
@@ -310,8 +340,9 @@ list_ = Command(
             shell_complete=complete_words(tuple(COLUMNS)),
             help=f"print these columns, of {', '.join(COLUMNS)}",
         ),
+        click.Option(["--output-all"], is_flag=True, help="print all columns"),
         OptionalValue(
-            ["--tree"],
+            ["-T", "--tree"],
             bare=OWNER,
             metavar=f"{OWNER}|{PARENT}",
             type=click.Choice([OWNER, PARENT]),
@@ -319,12 +350,18 @@ list_ = Command(
         ),
         *listing_options(),
         click.Option(
+            ["-u", "--notruncate"],
+            is_flag=True,
+            help="do not truncate lines to the width of a terminal",
+        ),
+        click.Option(
             ["-r", "--raw"],
             is_flag=True,
             help="print one space between cells, and spaces in them as \\x20, for programs",
         ),
         click.Option(["--quiet"], is_flag=True, help="do not say what could not be read"),
         watching.option(),
+        *_of_lsns(),
         help_option(),
     ],
 )

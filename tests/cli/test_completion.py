@@ -59,7 +59,7 @@ def test_words_in_bash() -> None:
         ("pyspaces overlay apply --dr", {"--dry-run"}),
         ("pyspaces list --tree --tree", set()),
         ("pyspaces list --tree ow", set()),
-        ("pyspaces list --tree --ou", {"--ours", "--output"}),
+        ("pyspaces list --tree --ou", {"--ours", "--output", "--output-all"}),
     )
     assert in_bash(*(line for line, _ in rows)) == [expected for _, expected in rows]
 

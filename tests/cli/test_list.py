@@ -193,6 +193,54 @@ def test_what_a_descriptor_holds_is_in_the_table_and_in_json(pyspaces: Run) -> N
             assert pyspaces("list", "--held", "-n", "-o", "held", *words).stdout == f"{where}\n"
 
 
+@pytest.mark.needs("userns", "netns")
+def test_the_words_of_lsns_mean_what_they_mean_there(pyspaces: Run) -> None:
+    words = ["-nr", "-o", "NS,NPROCS,PID,UID", "--task"]
+    with Child[bytes](
+        ["unshare", "-Urn", "sh", "-c", "echo; read a"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        done = pyspaces("list", "--list", "-W", "-t", "net", *words, str(process.pid))
+        theirs = subprocess.run(
+            ["lsns", "-t", "net", *words, str(process.pid)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, theirs.stdout)
+        # No process is in it, but the descriptor keeps it.
+        kept = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY)
+    done = pyspaces("list", "-P", "--no-held", "-Q", "type==net || type==user")
+    inode = str(os.fstat(kept).st_ino)
+    assert done.returncode == 0
+    assert inode not in done.stdout
+    rows = json.loads(pyspaces("list", "--persistent", "--json").stdout)["namespaces"]
+    os.close(kept)
+    assert inode in {str(row["ns"]) for row in rows}
+    assert {row["nprocs"] for row in rows} == {0}
+
+
+def test_all_columns_are_printed_for_a_word(pyspaces: Run) -> None:
+    done = pyspaces("list", "--output-all", "-p", str(os.getpid()))
+    assert done.stdout.splitlines()[0].lower().split() == [*COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--list --tree", "--list: cannot be combined with --tree"),
+        ("--output-all -o ns", "--output-all: cannot be combined with --output"),
+        ("-H", "--list-columns is lsns's\nhint: `pyspaces list --help` names them"),
+    ],
+)
+def test_words_of_lsns_that_do_not_go_together(words: str, told: str, pyspaces: Run) -> None:
+    done = pyspaces("list", *words.split())
+    assert (done.returncode, done.stderr) == (2, f"pyspaces: {told}\n")
+
+
 def test_no_such_process(pyspaces: Run) -> None:
     done = pyspaces("list", "--pid", "4194305")  # PID_MAX_LIMIT + 1
     assert (done.returncode, done.stdout) == (125, "")
@@ -252,7 +300,9 @@ def test_a_terminal_gets_lines_that_fit() -> None:
         words = ("list", "-p", str(process.pid), "-o", "pid,command")
         wide = on_terminal(*words, columns=1000)
         narrow = on_terminal(*words, columns=40)
+        whole = on_terminal(*words, "-u", columns=40)
     assert all(len(line) <= 40 for line in narrow)
+    assert whole == wide
     assert len(narrow) == len(wide)
 
 

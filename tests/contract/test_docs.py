@@ -142,7 +142,7 @@ def _options_of_click(command: click.Command) -> list[frozenset[str]]:
     return [
         frozenset((*param.opts, *param.secondary_opts))
         for param in command.get_params(context)
-        if isinstance(param, click.Option)
+        if isinstance(param, click.Option) and not param.hidden
     ]
 
 

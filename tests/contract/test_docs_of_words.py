@@ -6,6 +6,7 @@ import re
 
 from test_docs import ROOT
 
+from pyspaces.commands.list import list_
 from pyspaces.commands.words import aliases, answers
 
 PAGE = ROOT / "man" / "pyspaces-from.7"
@@ -22,8 +23,10 @@ def test_every_word_that_is_taken_or_answered_is_listed_and_no_other() -> None:
         }
         for title, body in zip(sections[1::2], sections[2::2], strict=True)
     }
-    assert [*listed] == ["UNSHARE", "NSENTER", "BWRAP", "PODMAN", "FIREJAIL", "SYSTEMD-RUN"]
+    assert [*listed] == ["UNSHARE", "NSENTER", "LSNS", "BWRAP", "PODMAN", "FIREJAIL", "SYSTEMD-RUN"]
     of_enter = listed.pop("NSENTER")
+    hidden = [option for option in list_.params if getattr(option, "hidden", False)]
+    assert listed.pop("LSNS") == {word for option in hidden for word in option.opts}
     assert set().union(*listed.values()) == (
         # Of these two, `run` has values of its own.
         {*aliases.OF_RUN, *answers.ANSWERS} - {"--net", "--mount"}

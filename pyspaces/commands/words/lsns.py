@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 NAME = "lsns"
 TABLE: dict[str, Word] = {
-    **same("--json --noheadings --raw"),
+    **same("--json --noheadings --raw --notruncate"),
     **same("--type", 1),
-    "--list": Word(),
+    **dict.fromkeys(("--list", "--nowrap"), Word()),  # so it is in any case
     "--task": ours("--pid {0}", 1),
     "--persistent": ours("--filter nprocs==0"),
     **special("--output --filter", 1),
-    **special("--output-all --notruncate --nowrap"),
+    **special("--output-all"),
     **special("--tree", OPTIONAL),
     "--list-columns": none("`pyspaces list --help` names the columns"),
 }
@@ -61,7 +61,6 @@ _FIRST, _OF_NETWORKS, _LAST = (
     ("NETNSID", "NSFS"),
     "COMMAND",
 )
-_LONG = "lines are cut at the width of a terminal, and have a line each"
 
 
 def translate(words: Sequence[str], caller: Caller) -> Translation:
@@ -74,8 +73,6 @@ def translate(words: Sequence[str], caller: Caller) -> Translation:
             line.add(option, _filter(values[0]))
         elif option == "--tree":
             _tree(line, values)
-        elif option in ("--notruncate", "--nowrap"):
-            line.notes.append(f"{option}: {_LONG}")
         elif not word.special:
             line.take(option, word, values)
     types = {text for option, values in given if option == "--type" for text in values}
