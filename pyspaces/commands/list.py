@@ -223,7 +223,11 @@ def _checked(
     words = [(aliases or {}).get(word, word) for word in words]
     choice = f"choose from {', '.join(known)}"
     if wrong := [word for word in words if word not in known]:
-        raise UsageFault([f"--{option}: {word!r} is not a {what}: {choice}" for word in wrong])
+        from pyspaces.settings import nearest  # what only an error needs
+
+        near = nearest.words(wrong[0][:80], known, most=1)
+        faults = [f"--{option}: {word!r} is not a {what}: {choice}" for word in wrong]
+        raise UsageFault(faults, hint=f"did you mean {near[0]}?" if near else None)
     return tuple(words)
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 
+from pyspaces.commands import values
 from pyspaces.errors import visible
+from pyspaces.features.confinement.seccomp import DEFAULT
 from pyspaces.features.network.uplink import WORDS
 from pyspaces.settings import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_LONGEST = 80  # letters of a word that is compared with others
 
 # What the default network of other tools is called.
 _LEADS_OUT = ("bridge", "default", "private")
@@ -30,7 +34,31 @@ def of_value(message: str, option: str, value: str) -> str | None:
         return None
     if "is not a namespace" in message and "mnt" in value.replace("=", ",").split(","):
         return "mnt is called mount here"
-    return _READERS[option](value) if option in _READERS else None
+    hint = _READERS[option](value) if option in _READERS else None
+    return hint or _of_words(message, option, value)
+
+
+def _of_words(message: str, option: str, value: str) -> str | None:
+    """Return the word that is nearest to one that the error is about, of those the option knows."""
+    from pyspaces import settings
+
+    row = next((row for row in settings.SETTINGS if option in (row.option, row.short)), None)
+    if row is None:
+        return None
+    known = [word.removesuffix("=") for word in values.of(row.metavar, row.words)]
+    for word in value.split(","):
+        typed, _, behind = word.strip().partition("=")[0].partition(":")
+        if behind and "errno" in message and f"{visible(behind)!r}" in message:
+            near = nearest.words(behind[:_LONGEST].upper(), values.actions(), most=1)
+            return f"did you mean {typed}:{near[0]}?" if near else None
+        bare = values.without_prefix(row.metavar, typed)
+        is_told = visible(bare).lower() in message.lower()
+        if not bare or not is_told or {bare, bare.upper(), bare.lower()}.intersection(known):
+            continue
+        cased = bare.upper() if row.metavar == values.SIGNAL else bare.lower()
+        if near := nearest.words(cased[:_LONGEST], known, most=1):
+            return f"did you mean {near[0]}?"
+    return None
 
 
 def _of_no_value(option: str, value: str) -> str | None:
@@ -63,6 +91,8 @@ def _of_user(text: str) -> str | None:
 def _of_filter(text: str) -> str | None:
     if text == "unconfined":
         return "leave --seccomp out, and no filter is installed"
+    if nearest.words(text[:_LONGEST], (DEFAULT,)):
+        return f"did you mean {DEFAULT}?"
     if text.lstrip("@").replace("_", "").replace("-", "").isalnum():
         return f"to refuse a system call, or a group of them: --seccomp-deny {visible(text)}"
     return None
@@ -81,6 +111,8 @@ def _of_mount(text: str) -> str | None:
         return f"write --mount=type={visible(text)}"
     if kind in _TYPES:
         return f"write --{kind} DST"
+    if kind[:5] == "type=" and (near := nearest.words(kind[5:85], ("bind", *_TYPES), most=1)):
+        return f"did you mean type={near[0]}?" if near[0] != kind[5:] else None
     if source in _TYPES and target[:1] == "/":
         return f"write --{source} {visible(target)}"
     return f"write --bind {visible(source)} {visible(target)}" if colon else None

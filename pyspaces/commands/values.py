@@ -1,4 +1,4 @@
-"""What the value of an option can be, for completion only: loaded at a TAB key.
+"""What the value of an option can be, for completion and for errors: loaded only for these.
 
 The word that stands for a value in --help says what it is: an option whose metavar has a row in
 VALUES or PATHS is completed, without further words about it.
@@ -53,13 +53,14 @@ def bridges() -> Iterator[str]:
 
 
 def system_calls() -> Iterator[str]:
-    """Yield the groups of system calls, and the calls that our own profile knows."""
+    """Yield the groups of system calls, the calls in them, and those that our own profile knows."""
     from pyspaces.features.confinement import groups as calls
     from pyspaces.features.confinement._default import PROFILE
 
     yield from calls.GROUPS
     known = {name for row in PROFILE["syscalls"] for name in row["names"]}
-    yield from sorted(known.union(calls.NEW))
+    grouped = {name for group in calls.GROUPS.values() for name in group.split() if name[:1] != "@"}
+    yield from sorted(known.union(calls.NEW, grouped))
 
 
 def actions() -> Iterator[str]:
@@ -107,7 +108,19 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
 PATHS = {"PATH": "file", "FILE": "file", "NAME|FILE": "file", "NS=FILE": "file", "DIR": "dir"}
 PATHS |= {"SRC": "file", "DST": "file", "UPPER": "dir", "WORK": "dir", "NS=PATH|PID|NAME": "file"}
 # The longer names that values of these have elsewhere.
-_PREFIXES = {"CAP": "CAP_", "SIGNAL": "SIG"}
+CAPABILITY, SIGNAL = "CAP", "SIGNAL"
+_PREFIXES = {CAPABILITY: "CAP_", SIGNAL: "SIG"}
+
+
+def of(metavar: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a value of an option can be, as far as that is known. words: as in its row."""
+    return (*words, *VALUES.get(metavar.partition("[,")[0], tuple)())
+
+
+def without_prefix(metavar: str, word: str) -> str:
+    """Return a value without what its longer name begins with: sys_admin for CAP_SYS_ADMIN."""
+    prefix = _PREFIXES.get(metavar.partition("[,")[0], "")
+    return word[len(prefix) :] if prefix and word.upper().startswith(prefix) else word
 
 
 def completer(metavar: str, words: tuple[str, ...] = (), *, listed: bool = False) -> Completer:

@@ -53,6 +53,8 @@ _GIVEN = (
     *("restore_signals", "gid", "gids", "uid", "umask", "start_new_session", "process_group"),
 )
 _PIPES = slice(10, 16)
+_CODE = subprocess.Popen.__init__.__code__
+_OF_SUBPROCESS = _CODE.co_varnames[1 : _CODE.co_argcount + _CODE.co_kwonlyargcount]
 # close_fds is that of subprocess.Popen.
 _SETTINGS = {*space.TAKEN, *space.REFUSED} - {"close_fds"}
 
@@ -307,7 +309,8 @@ def split(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _checked_settings(
     settings: dict[str, Any], keywords: Mapping[str, Any], plan: Plan | None
 ) -> dict[str, Any]:
-    """Return the settings. Raises UsageFault for invalid or conflicting keywords."""
+    """Return the settings. Raises UsageFault for invalid or conflicting keywords, and TypeError."""
+    space.check_names("Popen()", keywords, (*space.TAKEN, *_OF_SUBPROCESS))
     faults = [f"{name}: use {setting}" for name, setting in _REPLACED.items() if name in keywords]
     if "user" in settings and not isinstance(settings["user"], bool):
         faults.append("user: is whether the user namespace is new; for another user, use setuid")

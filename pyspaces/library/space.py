@@ -13,7 +13,7 @@ from pyspaces.settings import BY_NAME, FLAG, OPERATION, OPTIONAL, ORDERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from pyspaces.plan import Plan
@@ -127,9 +127,7 @@ def plan_of(
     faults = [f"{name}: {refused[name]}" for name in space if name in refused and name not in own]
     if faults:
         raise UsageFault(faults)
-    for name in space:
-        if name not in TAKEN and name not in own:
-            raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
+    check_names(what, space, (*TAKEN, *own))
     mapping = _mapping_of(space, faults)
     if faults:
         raise UsageFault(faults)
@@ -144,6 +142,17 @@ def plan_of(
         # The thread that starts it may end long before it does.
         plan = plan.replace(life=plan.life.replace(kill_child=None))
     return plan
+
+
+def check_names(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError, worded as Python's own, for a keyword that the callable does not have."""
+    for name in given:
+        if name not in known:
+            from pyspaces.settings import nearest  # what only this error needs
+
+            near = nearest.words(name[:80], known, most=1)
+            meant = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{what} got an unexpected keyword argument {name!r}{meant}")
 
 
 def _with_profiles(mapping: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:

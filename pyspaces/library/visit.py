@@ -17,6 +17,7 @@ from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, procfs
 from pyspaces.launch.inner.join import join
 from pyspaces.library.function import FunctionProcess, label_of
+from pyspaces.library.space import check_names
 from pyspaces.record import told
 
 TYPE_CHECKING = False
@@ -135,9 +136,7 @@ def _refusing(stage: str) -> Iterator[None]:
 
 def _chosen(wanted: Mapping[str, object], *, what: str) -> tuple[str, ...]:
     """Return the namespaces that keywords choose. what: the callable, for the message."""
-    for name in wanted:
-        if name not in (*namespaces.NAMES, "all"):
-            raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
+    check_names(what, wanted, (*namespaces.NAMES, "all"))
     if wrong := [name for name, value in wanted.items() if not isinstance(value, bool)]:
         raise UsageFault([f"{n}: takes True or False, and is {told(wanted[n])}" for n in wrong])
     names = tuple(name for name in namespaces.NAMES if wanted.get(name))

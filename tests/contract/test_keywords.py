@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from pyspaces import Chroot, Container, Inject, Popen, UsageFault, get_context, run, setns, settings
+from pyspaces import (
+    Chroot,
+    Container,
+    Inject,
+    Popen,
+    Sandbox,
+    UsageFault,
+    get_context,
+    run,
+    setns,
+    settings,
+)
 from pyspaces.kernel import namespaces
 from pyspaces.library import keywords, space
 from pyspaces.settings import FLAG, OPERATION, OPTIONAL, ORDERED, TOGGLE
@@ -88,6 +99,16 @@ def test_what_is_no_setting_at_all() -> None:
     for use in uses:
         with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
             use(colour="red")
+
+
+def test_a_misspelt_keyword_is_answered_with_the_nearest() -> None:
+    uses: list[Any] = [Container, Sandbox, get_context, lambda **more: run("true", **more)]
+    uses.append(lambda **more: setns(1, **more).__enter__())
+    for use in uses:
+        with pytest.raises(TypeError, match=r"keyword argument 'usr'\. Did you mean 'user'\?$"):
+            use(usr=True)
+    with pytest.raises(TypeError, match=r"'stdn'\. Did you mean 'stdin'\?$"):
+        run("true", stdn=3)  # type: ignore[call-arg]
 
 
 def test_visits_take_each_namespace_as_a_keyword() -> None:
