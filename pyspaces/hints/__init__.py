@@ -64,6 +64,7 @@ RULES: tuple[Rule, ...] = (
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,
+    mounts.no_permission,
     mounts.tilde,
     mounts.hidden_outside,
     mounts.namespace_of_its_own,

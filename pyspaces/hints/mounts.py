@@ -6,9 +6,9 @@ Only reads /proc; runs in the parent, after a failure only.
 from __future__ import annotations
 
 import os
-from errno import ENOENT, ENOTDIR, EPERM
+from errno import EACCES, ENOENT, ENOTDIR, EPERM
 
-from pyspaces.errors import EXECUTE, LANDLOCK, PROC, TILDE, WORKDIR, visible
+from pyspaces.errors import EXECUTE, LANDLOCK, NO_PERMISSION, PROC, TILDE, WORKDIR, visible
 from pyspaces.hints.case import after
 from pyspaces.kernel import mountinfo
 
@@ -55,6 +55,19 @@ def hidden_outside(case: Case) -> Iterator[str]:
         return
     text = visible(path)
     yield f"{text} is not shown inside: add --ro-bind {text} {text}, or --bind to write to it"
+
+
+@after(EACCES, codes=(EXECUTE.code,))
+def no_permission(case: Case) -> Iterator[str]:
+    """chmod(2): the owner of a file, or root, changes its mode. Inside, it may be another file."""
+    if case.report.text != NO_PERMISSION:
+        return
+    try:
+        found = os.stat(case.report.path)
+    except OSError:
+        return
+    if not found.st_mode & 0o111 and os.geteuid() in (0, found.st_uid):
+        yield f"to allow it: chmod +x {visible(case.report.path)}"
 
 
 @after(ENOENT)

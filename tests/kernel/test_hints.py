@@ -110,6 +110,44 @@ def test_each_limit_of_zero_is_named(name: str, sysctl: str) -> None:
     assert hint_of(*words).startswith(f"user.{key} is 0, so none can be created")
 
 
+def refusal_of(*words: str) -> list[str]:
+    """Run what cannot be executed; return the lines below the error."""
+    done = outcome([SCRIPT, "run", *words])
+    assert done.returncode == 126, done.stdout + done.stderr
+    first, *more = done.stderr.splitlines()
+    assert first.endswith(": Permission denied")
+    return more
+
+
+def test_a_file_that_nobody_may_execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    told = ["  nobody has the permission to execute this file"]
+    hint = ["hint: to allow it: chmod +x ./script"]
+    for words in ((), ("--user",), ("--user", "--allow-read=/", "--allow-exec=/")):
+        assert refusal_of(*words, "--", "./script") == told + hint
+    # There is no such file for the caller to change.
+    shown = ("--user", "--empty-root", "--bind", f"{tmp_path}", "/shown")
+    assert refusal_of(*shown, "--", "/shown/script") == told
+    # Neither a directory, nor a file behind a closed one, nor the interpreter of script.
+    assert refusal_of("--", str(tmp_path)) == []
+    other = tmp_path / "other"
+    other.write_text(f"#!{tmp_path}/plain\n")
+    (tmp_path / "plain").touch()
+    other.chmod(0o755)
+    assert refusal_of("--", "./other") == []
+
+
+def test_a_file_on_a_mount_with_noexec(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    words = ("--user", "--noexec", "--bind", str(tmp_path), str(tmp_path), "--", str(script))
+    for mode in (0o644, 0o755):
+        script.chmod(mode)
+        assert refusal_of(*words) == ["  it is on a mount with the option noexec"]
+
+
 def test_parts_of_proc_are_covered() -> None:
     cover = "mount --bind /dev/null /proc/uptime"
     hint = hint_of(*changed(cover, "--user", "--mount-proc", "--", "true"))

@@ -10,8 +10,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
-from pyspaces.errors import BETWEEN, EXECUTE, WAIT, Refusal, Report
+from pyspaces.errors import (
+    BETWEEN,
+    EXECUTE,
+    MOUNTED_NOEXEC,
+    NO_PERMISSION,
+    WAIT,
+    Refusal,
+    Report,
+)
 from pyspaces.kernel import libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.namespaces import NAMESPACES
@@ -117,7 +126,7 @@ class Telling:
     def report(self, error: BaseException) -> Report:
         """Return the report of an error, with the stage it happened in."""
         path = _path_of(error, self.context)
-        return Report.of(self.stage, error, path=path, text=_text_of(error))
+        return Report.of(self.stage, error, path=path, text=_text_of(error, self.stage))
 
 
 def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
@@ -230,8 +239,28 @@ def _path_of(error: BaseException, context: Context) -> str:
     return context.program() if missing and os.fsencode(name) in context.candidates else name
 
 
-def _text_of(error: BaseException) -> str:
-    """Explain the one errno that misleads: ENOENT for a file that is there."""
-    if isinstance(error, FileNotFoundError) and error.filename and os.path.lexists(error.filename):
+def _text_of(error: BaseException, stage: str) -> str:
+    """Explain what misleads: ENOENT for a file that is there, and EACCES for one that can be read.
+
+    Here the file is seen as the command would have seen it.
+    """
+    if not isinstance(error, OSError) or not error.filename or isinstance(error, Refusal):
+        return ""
+    if error.errno == errno.ENOENT and os.path.lexists(error.filename):
         return NO_INTERPRETER
+    if error.errno == errno.EACCES and stage == EXECUTE:
+        return _why_not_executed(error.filename)
     return ""
+
+
+def _why_not_executed(path: bytes) -> str:
+    """execve(2), EACCES: path_noexec() and may_open() of the kernel, for a regular file."""
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            return ""
+        if os.statvfs(path).f_flag & os.ST_NOEXEC:
+            return MOUNTED_NOEXEC
+    except OSError:  # a directory on the way is closed
+        return ""
+    return "" if mode & 0o111 else NO_PERMISSION
