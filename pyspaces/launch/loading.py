@@ -190,5 +190,5 @@ def holder_of(plan: Plan) -> Callable[[], object]:
     from pyspaces.kernel import procfs
     from pyspaces.launch.inner.hold import hold
 
-    environment = procfs.visible_memory()[1:]
-    return lambda: hold(plan, environment)
+    visible = procfs.visible_memory()
+    return lambda: hold(plan, visible)

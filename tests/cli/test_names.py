@@ -235,6 +235,9 @@ def test_a_hold_takes_nothing_of_its_caller_with_it(name: str, wait_until: Wait)
         wait_until(lambda: not os.listdir(f"/proc/{holder.pid}/fd"), "all are closed")
         assert os.readlink(f"/proc/{holder.pid}/cwd") == "/"
         assert os.getsid(holder.pid) == holder.pid
+        # Nor the command line of the launcher.
+        assert procfs.words_of(holder.pid) == ["pyspaces-hold"]
+        assert procfs.read_or_none(f"/proc/{holder.pid}/comm") == "pyspaces-hold"
     finally:
         os.close(reading)
 

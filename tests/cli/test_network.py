@@ -88,6 +88,8 @@ def test_what_is_in_use_is_removed_only_by_force(pyspaces: Run) -> None:
 
 def test_a_network_can_be_stopped_like_a_hold() -> None:
     with network() as name:
+        (row,) = [row for row in rows_of("ps", "-n") if row[0] == name]
+        assert row[-1] == "pyspaces-net"
         run("stop", name)
         assert name not in networks.names()
         assert networks.files(name) == []

@@ -17,19 +17,27 @@ if TYPE_CHECKING:
     from pyspaces.plan import Plan
 
 
-def hold(plan: Plan, environment: Sequence[tuple[int, int]]) -> None:
+_HOLD, _NETWORK = b"pyspaces-hold", b"pyspaces-net"  # at most 15 bytes: PR_SET_NAME
+
+
+def hold(plan: Plan, visible: Sequence[tuple[int, int]]) -> None:
     """Stay until TERM or INT comes.
 
-    environment: where /proc reads it from, as (start, end).
+    visible: where /proc reads the command line and the environment from, as (start, end).
 
     Nothing of the caller's stays with it: a pipe that it held open would never end for its reader,
     and a file system that it stood in could not be unmounted. Nor has it anything to read for a
     command that is run in its namespaces later, and may trace it: what can be found of the
-    environment is overwritten. It stays dumpable if it has joined nothing, for its owner could
+    environment is overwritten. The command line, which would be its launcher's, says what it is,
+    as `pyspaces ps` and ps(1) show. It stays dumpable if it has joined nothing, for its owner could
     not enter it otherwise.
     """
-    for start, end in environment:
+    title = _NETWORK if plan.holds("between") and plan.between.subnets else _HOLD
+    for start, end in visible:
         libc.overwrite(start, end - start)
+    for start, end in visible[:1]:
+        libc.write_memory(start, title[: end - start - 1])
+    libc.set_name(title)
     procfs.forget_variables()
     if plan.workdir is None:
         os.chdir("/")
