@@ -34,6 +34,7 @@ def explain(case: Case) -> Hint | None:
 
 RULES: tuple[Rule, ...] = (
     joining.foreign_process,
+    joining.not_dumpable,
     joining.foreign_namespace,
     joining.pid_namespace_over,
     joining.pid_namespace_above,

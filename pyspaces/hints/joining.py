@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from errno import EACCES, EINVAL, ENOMEM, EPERM
 
-from pyspaces.errors import JOIN, KEEP
+from pyspaces.errors import JOIN, KEEP, MAP, PREPARE
 from pyspaces.hints.case import CREATION, after
-from pyspaces.kernel import constants, mountinfo, nsfs, procfs
+from pyspaces.kernel import constants, libc, mountinfo, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -32,6 +32,16 @@ def foreign_process(case: Case) -> Iterator[str]:
         return
     if user != os.geteuid():
         yield f"process {parts[2]} belongs to user {user}: only that user or root may enter it"
+
+
+@after(EACCES, codes=(PREPARE.code, MAP.code))
+def not_dumpable(case: Case) -> Iterator[str]:
+    """ptrace(2), "Ptrace access mode checking", and proc(5): a fork is no more dumpable than we."""
+    if case.report.path.startswith("/proc/") and not libc.is_dumpable():
+        yield (
+            "this process is not dumpable, as no function is that Sandbox.call has called, so it"
+            " may not look into its children: a program that is executed there can do this"
+        )
 
 
 @after(EPERM, calls=("setns",))

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from functools import partial
 from typing import Any
 
 from pyspaces import launch, settings
-from pyspaces.errors import PREPARE, Report, SpaceError, UsageFault
+from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.values import Join, Joining
-from pyspaces.kernel import libc, namespaces, nsfs, spawn
+from pyspaces.kernel import libc, namespaces, nsfs, procfs, spawn
 from pyspaces.launch import signals
 from pyspaces.launch.inner.join import join
 from pyspaces.library import space
@@ -56,9 +57,14 @@ class Sandbox:
     `run`, `popen` and `call` can be used from several threads at once. Commands do not share the
     memory of this process, and cannot look into the process that holds the namespaces.
 
+    One that nobody refers to any more is closed, with a ResourceWarning.
+
     Raises UsageFault for invalid settings; entering the context raises SpaceError if the launch
-    fails.
+    fails, as it does in a function that `call` has called: that has the memory of this process, and
+    may not be looked into.
     """
+
+    _running: Running | None = None  # for __del__, if __init__ has failed
 
     def __init__(self, **keywords: Unpack[kw.Space]) -> None:
         faults = [f"{name}: {_WITHOUT[name]}" for name in keywords if name in _WITHOUT]
@@ -74,7 +80,6 @@ class Sandbox:
         self._plan = plan.replace(
             workdir=None, **{name: getattr(plain, name) for name in _OF_COMMANDS}
         )
-        self._running: Running | None = None
         self._names: dict[str, int] = {}
         self._commands: list[Popen] = []  # that may still run
         self._lock = threading.Lock()
@@ -109,14 +114,12 @@ class Sandbox:
 
     def _open(self, child: Spawned) -> None:
         """Open the namespaces of the child, while it can still be inspected."""
+        number = procfs.pid_of_pidfd(child.pidfd)  # which can be another one in this /proc
         for row in namespaces.NAMESPACES:
             if row.name in self._plan.namespaces:
-                path = f"/proc/{child.pid}/ns/{row.link}"
-                try:
+                path = f"/proc/{number}/ns/{row.link}"
+                with libc.Naming("open", path):
                     self._names[row.name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                except OSError as error:
-                    report = Report.of(PREPARE, error)
-                    raise SpaceError(report.sentence(), report=report) from error
 
     def popen(self, args: Args, bufsize: int = -1, **keywords: Unpack[kw.Command]) -> Popen:
         """Start a command in the sandbox; arguments as for `pyspaces.Popen`.
@@ -177,6 +180,15 @@ class Sandbox:
             self._forget_ended()
         while self._names:
             os.close(self._names.popitem()[1])
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Close a sandbox that was forgotten, unless this is a copy of it in a forked process."""
+        if self._running is None or not _is_own_child(self._running.pidfd):
+            return
+        warn(
+            f"sandbox of process {self._running.pid} is still running", ResourceWarning, source=self
+        )
+        self.close()
 
     def _kept(self, command: Popen) -> Popen:
         self._forget_ended()
@@ -251,6 +263,15 @@ class _Guest(FunctionProcess):
             return launch.start(self._plan, function=bootstrap, before=lambda: join(visit))
         finally:
             visit.close()
+
+
+def _is_own_child(pidfd: int) -> bool:
+    """Return whether a process, which may have ended, is a child of this one: waitid(2), ECHILD."""
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return True
 
 
 def _stay_inner(caller: int, ready: int) -> None:

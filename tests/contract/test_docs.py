@@ -68,6 +68,7 @@ HINTS = {
     ),
     "masked_proc": ("parts of /proc are covered here", "no procfs is mounted here"),
     "no_proc_directory": ("the new root has no directory proc",),
+    "not_dumpable": ("this process is not dumpable",),
     "no_permission": ("to allow it: chmod +x",),
     "missing_source": ("to ignore a missing source, use the option with -try",),
     "tilde": ("a shell leaves ~ as it is",),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import has_ended, outcome
+from conftest import SCRIPT, has_ended, outcome
 
-from pyspaces import Sandbox, SpaceError, UsageFault
+from pyspaces import Container, Sandbox, SpaceError, UsageFault
 
 pytestmark = pytest.mark.needs("userns", "pidns")
 
@@ -195,3 +197,68 @@ def test_namespaces_that_cannot_be_opened_leave_nothing() -> None:
 def test_a_launch_that_fails_leaves_nothing() -> None:
     with pytest.raises(SpaceError, match="user=True"), Sandbox(net=True):
         pass
+
+
+def start_another() -> None:
+    Sandbox(user=True).start()
+
+
+def test_a_function_in_a_sandbox_cannot_have_one() -> None:
+    with Sandbox(user=True) as box, pytest.raises(SpaceError) as caught:
+        box.call(start_another)
+    assert "Permission denied" in str(caught.value)
+    assert "hint: this process is not dumpable, as no function is" in str(caught.value)
+
+
+HELD: list[Sandbox] = []
+
+
+def forget() -> list[str]:
+    """Drop the only reference to a sandbox; return the warnings."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        HELD.clear()
+        gc.collect()
+    return [str(one.message) for one in told]
+
+
+def test_a_sandbox_that_is_forgotten_is_closed_with_a_warning() -> None:
+    HELD.append(Sandbox(user=True))
+    HELD[0].start()
+    pid = HELD[0].pid
+    command = HELD[0].popen(["sleep", "1000"])
+    # A copy in another process does not close it.
+    container = Container(target=forget, user=True)
+    container.start()
+    assert container.result() == []
+    container.close()
+    assert HELD[0].run(["true"]).returncode == 0
+    assert forget() == [f"sandbox of process {pid} is still running"]
+    assert has_ended(pid)
+    assert command.wait() == -signal.SIGKILL
+    # One that was closed, or never started, says nothing.
+    with Sandbox(user=True) as box:
+        HELD.append(box)
+    del box
+    assert forget() == []
+    HELD.append(Sandbox(user=True))
+    assert forget() == []
+
+
+@pytest.mark.needs("proc")
+def test_the_end_of_a_program_that_has_forgotten_it() -> None:
+    code = "import pyspaces; box = pyspaces.Sandbox(user=True); box.start(); print(box.pid)"
+    done = outcome([sys.executable, "-c", code])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert has_ended(int(done.stdout))
+
+
+def test_a_sandbox_beneath_the_proc_of_the_host() -> None:
+    code = (
+        "import pyspaces\n"
+        "with pyspaces.Sandbox(uts=True, hostname='box') as box:\n"
+        "    print(box.run(['uname', '-n'], capture_output=True, text=True).stdout)\n"
+    )
+    words = [SCRIPT, "run", "--user", "--pid", "--no-mount-proc", "--"]
+    done = outcome([*words, sys.executable, "-c", code])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "box\n\n", "")
