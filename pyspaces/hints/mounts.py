@@ -59,15 +59,24 @@ def hidden_outside(case: Case) -> Iterator[str]:
 
 @after(EACCES, codes=(EXECUTE.code,))
 def no_permission(case: Case) -> Iterator[str]:
-    """chmod(2): the owner of a file, or root, changes its mode. Inside, it may be another file."""
+    """chmod(2): the owner of a file, or root, changes its mode. Inside, it may be another file.
+
+    Not of a file of data, such as /etc/passwd.
+    """
     if case.report.text != NO_PERMISSION:
         return
+    path = case.report.path
     try:
-        found = os.stat(case.report.path)
+        found = os.stat(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            is_program = os.read(descriptor, 4).startswith((b"#!", b"\x7fELF"))
+        finally:
+            os.close(descriptor)
     except OSError:
         return
-    if not found.st_mode & 0o111 and os.geteuid() in (0, found.st_uid):
-        yield f"to allow it: chmod +x {visible(case.report.path)}"
+    if is_program and not found.st_mode & 0o111 and os.geteuid() in (0, found.st_uid):
+        yield f"to allow it: chmod +x {visible(path)}"
 
 
 @after(ENOENT)

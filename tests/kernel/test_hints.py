@@ -130,6 +130,8 @@ def test_a_file_that_nobody_may_execute(tmp_path: Path, monkeypatch: pytest.Monk
     # There is no such file for the caller to change.
     shown = ("--user", "--empty-root", "--bind", f"{tmp_path}", "/shown")
     assert refusal_of(*shown, "--", "/shown/script") == told
+    script.write_text("data\n")
+    assert refusal_of("--", "./script") == told
     # Neither a directory, nor a file behind a closed one, nor the interpreter of script.
     assert refusal_of("--", str(tmp_path)) == []
     other = tmp_path / "other"
