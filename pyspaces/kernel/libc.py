@@ -91,6 +91,13 @@ before_fork, after_fork_parent, after_fork_child = (
 )
 
 
+def is_main_interpreter() -> bool:
+    """Return whether this is the interpreter that Python began with, and no sub-interpreter."""
+    names = ("PyInterpreterState_Get", "PyInterpreterState_Main")
+    this, main = (_libc.function(name, restype=_pointer)() for name in names)
+    return bool(this == main)
+
+
 def checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:
     """Return what a call of C has returned. Raises KernelError if that is -1."""
     if result == -1:
@@ -194,10 +201,7 @@ def _control(option: str, value: int = 0, more: int = 0) -> int:
 
 
 def set_parent_death_signal(number: int) -> None:
-    """Ask for signal `number` when the thread that created this process ends: prctl(2).
-
-    Changing ids or executing a setuid program clears it again.
-    """
+    """Ask for signal `number` at the end of the thread whose child this is; new ids clear it."""
     _control("PR_SET_PDEATHSIG", number)
 
 

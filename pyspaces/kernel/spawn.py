@@ -92,8 +92,11 @@ def spawn(
     cgroup: a descriptor of the cgroup in which the child starts; a kernel before 5.7 ignores it.
     Negative: that of the caller.
     Returns in the parent only; the child ends when `start` does. The pidfd is close-on-exec.
-    Raises KernelError, with the call, when the kernel refuses either.
+    Raises KernelError, with the call, when the kernel refuses either, and RuntimeError in a
+    sub-interpreter, as os.fork() does: CPython aborts the child of one.
     """
+    if not libc.is_main_interpreter():
+        raise RuntimeError("a sub-interpreter cannot fork: launch from the main interpreter")
     if before is None and procfs.thread_count() == 1:
         return spawn_alone(start, flags, cgroup)
     return _spawn_through_fork(start, flags, before, deadline, cgroup)

@@ -93,9 +93,10 @@ class Sandbox:
         """Create the namespaces. Raises SpaceError if that fails."""
         if self._running:
             raise ValueError("the sandbox has been started already")
-        reading, writing = os.pipe()
-        caller = nsfs.pidfd_open(os.getpid())
+        opened = [nsfs.pidfd_open(os.getpid())]
         try:
+            opened += os.pipe()
+            caller, reading, writing = opened
             self._running = launch.start(
                 self._plan, function=partial(_stay_inner, caller, writing), hold=self._open
             )
@@ -109,7 +110,7 @@ class Sandbox:
                 raise space.explained(error) from error.__cause__
             raise
         finally:
-            for descriptor in (reading, writing, caller):
+            for descriptor in opened:
                 os.close(descriptor)
 
     def _open(self, child: Spawned) -> None:

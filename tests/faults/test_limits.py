@@ -150,3 +150,77 @@ def test_an_ordinary_user_is_told_to_add_user_for_time(pyspaces: Run) -> None:
     assert done.returncode == 125
     assert "unshare: Operation not permitted" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("needs a new user namespace around it: add --user")
+
+
+TOO_MANY_THREADED = """
+import os, resource, threading
+import pyspaces
+over = threading.Event()
+threading.Thread(target=over.wait).start()
+before = os.listdir("/proc/self/fd")
+resource.setrlimit(resource.RLIMIT_NPROC, (1, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+try:
+    pyspaces.run(["true"], user=True)
+except pyspaces.SpaceError as error:
+    print(type(error).__name__, error)
+print(os.listdir("/proc/self/fd") == before)
+over.set()
+"""
+
+
+@pytest.mark.as_ordinary
+def test_too_many_processes_for_a_program_with_threads() -> None:
+    done = outcome([sys.executable, "-c", TOO_MANY_THREADED])
+    first, second, last = done.stdout.splitlines()
+    wanted = "cannot create the namespaces: fork: Resource temporarily unavailable"
+    assert first == f"BlockingIOError {wanted}"
+    assert second.startswith("hint: a limit on processes is reached")
+    assert last == "True"
+
+
+FEW_FOR_A_SANDBOX = """
+import os, resource
+import pyspaces
+with pyspaces.Sandbox(user=True) as box:  # loads all that it needs
+    box.run(["true"])
+before = os.listdir("/proc/self/fd")
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+for room in range(8):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 + room, hard))
+    try:
+        with pyspaces.Sandbox(user=True) as box:
+            print("entered")
+    except (pyspaces.SpaceError, OSError) as error:
+        print(str(error).splitlines()[0])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.listdir("/proc/self/fd") == before, room
+"""
+
+
+def test_few_descriptors_for_a_sandbox() -> None:
+    done = outcome([sys.executable, "-c", FEW_FOR_A_SANDBOX])
+    assert done.stderr == ""
+    assert "Too many open files" in done.stdout
+
+
+SUB_INTERPRETER = """
+try:
+    import _interpreters
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+code = '''
+import pyspaces
+try:
+    pyspaces.run(["true"], user=True)
+except RuntimeError as error:
+    print(error, flush=True)
+'''
+_interpreters.run_string(_interpreters.create(), code)
+"""
+
+
+def test_a_sub_interpreter_cannot_launch() -> None:
+    """CPython aborts the child of one: it has to be refused before there is one."""
+    done = outcome([sys.executable, "-c", SUB_INTERPRETER])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "a sub-interpreter cannot fork: launch from the main interpreter\n"
