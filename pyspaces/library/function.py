@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 
 _LONGEST_WAIT = 86400.0
-# Of a record: whether to print the text if nobody asks for it, and its length; then the text, and
-# the pickled error and value.
-_HEAD = struct.Struct("=?Q")
+# Of a record: whether to print the text if nobody asks for it, and two lengths: of the text, and of
+# the pickled error and value. Both follow.
+_HEAD = struct.Struct("=?QQ")
 _DAEMONIC = (
     "this process is daemonic, and multiprocessing lets it have no children that may outlive it:"
     ' set kill_child="KILL"'
@@ -48,7 +48,10 @@ _DAEMONIC_HINT = (
 
 
 class NoResult(RuntimeError):
-    """The process ended without a result: by a signal or by os._exit; the text says which."""
+    """The process ended without a result: by a signal, by os._exit, or because it had no room.
+
+    The text says how it ended. A limit on files (rlimit="fsize=...") is one on the result, too.
+    """
 
 
 class UnpicklableResult(TypeError):
@@ -164,16 +167,16 @@ class FunctionProcess(multiprocessing.Process):
         # Of a SystemExit nothing is told but by `result`; nor of what the child prints itself.
         is_told = self._prints or isinstance(error, SystemExit)
         told_text = text.encode(errors="backslashreplace")
-        head = _HEAD.pack(not is_told and bool(text), len(told_text))
+        head = _HEAD.pack(not is_told and bool(text), len(told_text), len(data))
         with open(self._record, "wb", closefd=False) as file:
             file.write(head + told_text + data)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end, and return what the function returned or raise what it raised.
 
-        timeout: seconds; None waits forever. Raises TimeoutError, NoResult if a signal or os._exit
-        ended the process, UnpicklableResult, or the function's own exception, whose cause is a
-        ChildTraceback; ValueError if the process has not been started, or is closed.
+        timeout: seconds; None waits forever. Raises TimeoutError, NoResult if the process ended
+        before it had stored a result, UnpicklableResult, or the function's own exception, whose
+        cause is a ChildTraceback; ValueError if the process has not been started, or is closed.
         """
         if self._popen is None or self._parent_pid != os.getpid():
             raise ValueError(f"{self.name} has not been started by this process")
@@ -203,11 +206,13 @@ class FunctionProcess(multiprocessing.Process):
             self.join(min(left, _LONGEST_WAIT))
 
     def _read_record(self) -> bytes:
+        """Return the record; nothing if the process ended before it had written all of it."""
         size = os.fstat(self._record).st_size
         data = bytearray()
         while chunk := os.pread(self._record, min(size - len(data), 1 << 24), len(data)):
             data += chunk
-        return bytes(data)
+        is_whole = size >= _HEAD.size and size == _HEAD.size + sum(_HEAD.unpack_from(data)[1:])
+        return bytes(data) if is_whole else b""
 
     def close(self) -> None:
         """Release the descriptors of a process that has ended. Raises ValueError if it runs."""
@@ -237,7 +242,7 @@ class FunctionProcess(multiprocessing.Process):
         # Without a file object: at the end of the program there is no `open` any more.
         head = os.pread(self._record, _HEAD.size, 0)
         if len(head) == _HEAD.size:
-            is_wanted, length = _HEAD.unpack(head)
+            is_wanted, length, _ = _HEAD.unpack(head)
             if is_wanted:
                 text = os.pread(self._record, length, _HEAD.size).decode(errors="replace")
                 sys.stderr.write(f"Process {self.name}:\n{text}")

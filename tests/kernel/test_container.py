@@ -200,6 +200,12 @@ def test_endings_without_a_value_are_told_apart() -> None:
         result_of(lambda: os.kill(os.getpid(), signal.SIGKILL), user=True)
 
 
+def test_a_result_that_was_stored_in_part_is_none() -> None:
+    with pytest.raises(NoResult, match="ended with exit code 1 before it had a result"):
+        result_of(lambda: bytes(5000), user=True, rlimit="fsize=1000")
+    assert result_of(lambda: bytes(500), user=True, rlimit="fsize=1000") == bytes(500)
+
+
 @pytest.mark.parametrize("size", [5_000_000, pytest.param(100_000_000, marks=pytest.mark.stress)])
 def test_a_large_result_does_not_block(size: int) -> None:
     container = Container(lambda: bytes(size), user=True, pid=True)
