@@ -40,12 +40,15 @@ class Handed(Record):
         if self.umask is not None:
             os.umask(self.umask)
         if self.process_group is not None:
-            os.setpgid(0, self.process_group)
-        self._take_streams_inner()
+            with libc.Naming("setpgid"):
+                os.setpgid(0, self.process_group)
+        with libc.Naming("dup2"):
+            self._take_streams_inner()
         if self.kept is not None:
             _close_on_exec_inner()
             for descriptor in self.kept:
-                os.set_inheritable(descriptor, True)
+                with libc.Naming("pass_fds"):
+                    os.set_inheritable(descriptor, True)
 
     def _take_streams_inner(self) -> None:
         # Those below 3 are moved first: each could be in the place of another.

@@ -376,7 +376,7 @@ def _subject(error: SpaceError, program: str, cwd: Path | None) -> str | None:
     if error.report is None:
         return None
     if error.report.code == EXECUTE.code:
-        return program
+        return program if not error.report.call else None
     return os.fsdecode(cwd) if cwd is not None and error.report.path else error.report.path or None
 
 

@@ -232,6 +232,23 @@ def test_numbers_that_are_none_are_no_internal_error(
 
 
 @ONCE
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ({"process_group": 999999}, "setpgid: Operation not permitted"),
+        ({"pass_fds": [777]}, "pass_fds: Bad file descriptor"),
+        ({"stdout": 777}, "dup2: Bad file descriptor"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_named_and_is_not_the_program(
+    words: dict[str, Any], call: str
+) -> None:
+    with pytest.raises(OSError, match=f"cannot execute the command: {call}$") as caught:
+        pyspaces.run(["true"], **words)
+    assert caught.value.filename is None
+
+
+@ONCE
 @pytest.mark.parametrize(("words", "text"), WRONG)
 def test_settings_that_cannot_be_meant(words: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text) as caught:
