@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
     from pyspaces.launch import Running
     from pyspaces.library import keywords as kw
-    from pyspaces.library.keywords import Path
+    from pyspaces.library.keywords import BytesPath
     from pyspaces.plan import Plan
     from pyspaces.status import Status, Usage
 
     Words = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Args = Words | Sequence[Words]
+    Input = str | bytes | bytearray | memoryview | None
 
 # Keywords of subprocess.Popen that a setting replaces, and which.
 _REPLACED = {"group": "setgid", "extra_groups": "groups"}
@@ -159,7 +160,7 @@ class Popen(subprocess.Popen[Any]):
         self._child_created = True
         self._close_pipe_fds(*(getattr(given, name) for name in _GIVEN[_PIPES]))  # type: ignore[attr-defined]
 
-    def _plan_for(self, words: list[str], cwd: Path | None, *, new_session: bool) -> Plan:
+    def _plan_for(self, words: list[str], cwd: BytesPath | None, *, new_session: bool) -> Plan:
         settings = dict(self._settings)
         if cwd is not None:
             settings["workdir"] = os.fsdecode(cwd)
@@ -223,7 +224,7 @@ class Completed(subprocess.CompletedProcess[Any]):
 def run(
     args: Args,
     *,
-    input: str | bytes | None = None,  # noqa: A002 - the name that subprocess.run has
+    input: Input = None,  # noqa: A002 - the name that subprocess.run has
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
@@ -258,7 +259,7 @@ def run(
 def finished(
     start: Callable[..., Popen],
     *,
-    input: str | bytes | None,  # noqa: A002
+    input: Input,  # noqa: A002
     capture_output: bool,
     timeout: float | None,
     check: bool,
@@ -329,7 +330,7 @@ def _words(args: Args, *, shell: bool) -> list[str]:
     return [_SHELL, "-c", *words] if shell else words
 
 
-def _executable(executable: Path | None, *, shell: bool) -> str | None:
+def _executable(executable: BytesPath | None, *, shell: bool) -> str | None:
     if executable is None:
         return _SHELL if shell else None
     return os.fsdecode(executable)
@@ -371,7 +372,7 @@ def _variables(env: Mapping[Any, Any] | None) -> dict[bytes, bytes] | None:
     return variables
 
 
-def _subject(error: SpaceError, program: str, cwd: Path | None) -> str | None:
+def _subject(error: SpaceError, program: str, cwd: BytesPath | None) -> str | None:
     """Return the file name for the error of a failed launch, as `subprocess` chooses it."""
     if error.report is None:
         return None

@@ -105,7 +105,7 @@ class Chroot(Container):
         super().__init__(target, root=path, **given)
 
 
-def get_context(**settings: Unpack[Shared]) -> mp_context.BaseContext:
+def get_context(**settings: Unpack[Shared]) -> mp_context.ForkContext:
     """Return a `multiprocessing` context whose Process is a Container with these settings.
 
     settings: those of Container, except `registered` and `overlay_diff`, which are for one process.

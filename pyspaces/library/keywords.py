@@ -6,7 +6,7 @@ can use them for its own annotations: `def start(**space: Unpack[Space])`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from os import PathLike
 from typing import IO, Any, TypedDict
 
@@ -15,6 +15,7 @@ from pyspaces.mounts.operations import Operation
 
 Words = str | Sequence[str] | Set[str]
 Path = str | PathLike[str]
+BytesPath = Path | bytes | PathLike[bytes]
 Record = tuple[int, int, int] | Extent
 IdMap = bool | int | str | Record | Sequence[bool | int | str | Record] | None
 
@@ -162,11 +163,11 @@ class Streams(Space, total=False):
     """Keywords of create_subprocess_exec, besides the streams."""
 
     seccomp_learn: Path | None
-    executable: Path | None
+    executable: BytesPath | None
     close_fds: bool
-    pass_fds: Sequence[int]
-    cwd: Path | None
-    env: Mapping[str, str] | Mapping[bytes, bytes] | None
+    pass_fds: Collection[int]
+    cwd: BytesPath | None
+    env: Mapping[str, BytesPath] | Mapping[bytes, BytesPath] | None
     restore_signals: bool
     start_new_session: bool
     pipesize: int

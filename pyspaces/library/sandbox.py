@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch import Running
     from pyspaces.library import keywords as kw
-    from pyspaces.library.command import Args
+    from pyspaces.library.command import Args, Input
 
 # The parts of a plan that are for the commands, and not for the process that holds the namespaces.
 _OF_COMMANDS = ("identity", "privileges", "environment")
@@ -135,7 +135,7 @@ class Sandbox:
         self,
         args: Args,
         *,
-        input: str | bytes | None = None,  # noqa: A002 - the name that subprocess.run has
+        input: Input = None,  # noqa: A002 - the name that subprocess.run has
         capture_output: bool = False,
         timeout: float | None = None,
         check: bool = False,

@@ -108,6 +108,7 @@ def use_of_others(pid: int) -> None:
     base: BaseContext = context
     with base.Pool(2) as pool:
         pool.map(half, [1, 2])
+    context.Process(target=half, args=(1,)).start()
 
 
 def use_of_launch() -> Status:
@@ -125,6 +126,8 @@ def use_of_commands() -> Completed:
         assert_type(process.pidfd, int)
     plan = settings.plan_from({"command": ["true"], "user": True})
     run("true", plan=plan, shell=True, timeout=1.5, check=True, env={"A": "b"}, cwd="/")
+    run(["true"], cwd=b"/", executable=b"/bin/true", env={"A": Path("/")}, pass_fds={3})
+    run(["cat"], input=bytearray(b"a"), user=True)
     run(["true"], hostnam="box")  # type: ignore[call-arg]
     run(["true"], user="yes")  # type: ignore[arg-type]
     return run(["true"], input=b"", capture_output=True, user=True, uid_map=[1000])
