@@ -6,6 +6,7 @@ Only reads /proc; runs in the parent, after a failure only.
 from __future__ import annotations
 
 import os
+import stat
 from errno import EACCES, ENOENT, ENOTDIR, EPERM
 
 from pyspaces.errors import EXECUTE, LANDLOCK, NO_PERMISSION, PROC, TILDE, WORKDIR, visible
@@ -68,6 +69,8 @@ def no_permission(case: Case) -> Iterator[str]:
     path = case.report.path
     try:
         found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # outside, it may be a device
+            return
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             is_program = os.read(descriptor, 4).startswith((b"#!", b"\x7fELF"))

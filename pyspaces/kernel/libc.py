@@ -50,7 +50,8 @@ class Naming:
 
 
 _libc = LIBRARY = ctypes.Library(None)
-_int, _ulong, _text, _pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
+_int, _long, _ulong = ctypes.c_int, ctypes.c_long, ctypes.c_ulong
+_text, _pointer = ctypes.c_char_p, ctypes.c_void_p
 _later = _libc.later
 
 _capget = _later("capget", _text, _pointer)
@@ -74,13 +75,11 @@ _umount2 = _later("umount2", _text, _int)
 _unshare = _later("unshare", _int)
 _wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 # syscall(2) is variadic: each shape has a prototype of its own.
-_long = ctypes.c_long
 _syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
 _syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
 _syscall_openat2 = _later("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
 _syscall = _later("syscall", _long, *[_long] * 6, restype=_long)
-# How often a path with ".." is resolved again; seen: once in thousands, beside tests that mount.
-_MOST_RACES = 10_000
+_MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
 _CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
@@ -93,9 +92,9 @@ before_fork, after_fork_parent, after_fork_child = (
 
 def is_main_interpreter() -> bool:
     """Return whether this is the interpreter that Python began with, and no sub-interpreter."""
-    names = ("PyInterpreterState_Get", "PyInterpreterState_Main")
-    this, main = (_libc.function(name, restype=_pointer)() for name in names)
-    return bool(this == main)
+    get, main = map(_libc.function, ("PyInterpreterState_Get", "PyInterpreterState_Main"))
+    get.restype = main.restype = _pointer
+    return bool(get() == main())
 
 
 def checked(result: int, call: str, *arguments: object, path: str | None = None) -> int:

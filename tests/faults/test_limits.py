@@ -152,32 +152,6 @@ def test_an_ordinary_user_is_told_to_add_user_for_time(pyspaces: Run) -> None:
     assert done.stderr.splitlines()[-1].endswith("needs a new user namespace around it: add --user")
 
 
-TOO_MANY_THREADED = """
-import os, resource, threading
-import pyspaces
-over = threading.Event()
-threading.Thread(target=over.wait).start()
-before = os.listdir("/proc/self/fd")
-resource.setrlimit(resource.RLIMIT_NPROC, (1, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
-try:
-    pyspaces.run(["true"], user=True)
-except pyspaces.SpaceError as error:
-    print(type(error).__name__, error)
-print(os.listdir("/proc/self/fd") == before)
-over.set()
-"""
-
-
-@pytest.mark.as_ordinary
-def test_too_many_processes_for_a_program_with_threads() -> None:
-    done = outcome([sys.executable, "-c", TOO_MANY_THREADED])
-    first, second, last = done.stdout.splitlines()
-    wanted = "cannot create the namespaces: fork: Resource temporarily unavailable"
-    assert first == f"BlockingIOError {wanted}"
-    assert second.startswith("hint: a limit on processes is reached")
-    assert last == "True"
-
-
 FEW_FOR_A_SANDBOX = """
 import os, resource
 import pyspaces
