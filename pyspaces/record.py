@@ -66,12 +66,16 @@ class Record:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot delete {name!r}")
 
+    def _values(self) -> Mapping[str, Any]:
+        """Return the values of the fields, in any order: all attributes, but of a plan."""
+        return self.__dict__
+
     def _held(self) -> dict[str, Any]:
-        """Return the values of the fields."""
+        """Return the values of the fields, in their order."""
         return {name: self.__dict__[name] for name in self._fields if name in self.__dict__}
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._held() == self._held()
+        return type(other) is type(self) and other._values() == self._values()
 
     def __hash__(self) -> int:
         return hash((type(self), *map(self.__dict__.get, self._fields)))
@@ -82,7 +86,7 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        return type(self)(**{**self._held(), **changes})
+        return type(self)(**{**self._values(), **changes})
 
     def type_faults(self) -> Iterator[str]:
         """Yield each field whose value is not of the type that its annotation names.

@@ -178,6 +178,9 @@ class Plan(Record):
             return False
         return self.maps.setgroups == "deny" or not self.maps.gid_map
 
+    def _values(self) -> Mapping[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_is_checked"}
+
     def to_data(self, *, whole: bool = True) -> dict[str, Any]:
         """Return the plan as dicts, lists, strings and numbers, ready for JSON."""
         return {"version": VERSION, **super().to_data(whole=whole)}
