@@ -17,17 +17,13 @@ else:
         return lambda cls: cls
 
 
-# What else a record may annotate.
-_NO_FIELDS = frozenset({"_nested"})
-
-
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Record:
     """A frozen record whose fields are the annotations of its class.
 
-    Fields are keyword-only and keep the order in which they are written. A field with a
-    value in the class body is optional. `_nested` names the fields that hold records (one,
-    or a tuple of them), so that `from_data` can rebuild them.
+    Fields are keyword-only, have names in lower case that begin with a letter, and keep the order
+    in which they are written. A field with a value in the class body is optional. `_nested` names
+    the fields that hold records (one, or a tuple of them), so that `from_data` can rebuild them.
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
@@ -39,13 +35,15 @@ class Record:
 
     def __init_subclass__(cls) -> None:
         fields = {**dict.fromkeys(cls._fields), **cls.__annotations__}
-        for name in _NO_FIELDS & fields.keys():
-            del fields[name]
+        # Few classes annotate anything private. An underscore comes before all lower-case letters.
+        if fields and min(fields)[0] == "_":
+            fields = {name: None for name in fields if name[0] != "_"}
         own = {name: cls.__dict__[name] for name in fields.keys() & cls.__dict__.keys()}
+        new = fields.keys() - cls._known
         cls._fields = tuple(fields)
         cls._defaults = {**cls._defaults, **own}
         cls._known = frozenset(fields)
-        cls._required = cls._known - cls._defaults.keys()
+        cls._required = (cls._required | new) - cls._defaults.keys()
 
     def __init__(self, **values: Any) -> None:
         if not self._required <= values.keys() <= self._known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import click
@@ -22,6 +21,7 @@ from pyspaces.commands.say import put
 from pyspaces.commands.table import terminal_width
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.host import check as host_check
+from pyspaces.launch import signals
 from pyspaces.settings import nearest
 from pyspaces.visible import visible, visible_lines
 
@@ -53,8 +53,7 @@ _EPILOG = (
 
 def _check(command: tuple[str, ...], *, as_json: bool, debug: bool, **values: Any) -> int:
     click.get_current_context().obj["debug"] = debug
-    # If the caller ignores it, nobody learns how a trial ended; a launch sets it, too.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signals.notice_ends()
     names = given([name for name in values if name in settings.BY_NAME or name == "plan_file"])
     every = names == ["all"] and not command and not as_json
     facts = host_check.facts()

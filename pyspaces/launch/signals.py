@@ -102,6 +102,11 @@ class Inherited(Record):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
+def notice_ends() -> None:
+    """Give SIGCHLD its default action, for good: ignored, nobody learns how a child ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _ignored_by_python() -> set[int]:
     return {number for number in _KNOWN if signal.getsignal(number) == signal.SIG_IGN}
 
