@@ -74,6 +74,8 @@ CONFINED = "before the command was confined, it could have been executed"
 # The same, if that is the only cause why a file that is there cannot be executed.
 NO_PERMISSION = "nobody has the permission to execute this file"
 MOUNTED_NOEXEC = "it is on a mount with the option noexec"
+# The text of a refusal to create a target there.
+NOT_CREATED = "it would have to be created in a directory of the host, which is left as it is"
 CAN_NEST = "the command can create user namespaces"
 
 

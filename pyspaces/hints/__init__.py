@@ -65,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     creation.read_only_sysctls,
     mounts.no_proc_directory,
     mounts.missing_source,
+    mounts.target_of_host,
     mounts.no_permission,
     mounts.tilde,
     mounts.hidden_outside,

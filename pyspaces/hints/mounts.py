@@ -9,7 +9,16 @@ import os
 import stat
 from errno import EACCES, ENOENT, ENOTDIR, EPERM
 
-from pyspaces.errors import EXECUTE, LANDLOCK, NO_PERMISSION, PROC, TILDE, WORKDIR, visible
+from pyspaces.errors import (
+    EXECUTE,
+    LANDLOCK,
+    NO_PERMISSION,
+    NOT_CREATED,
+    PROC,
+    TILDE,
+    WORKDIR,
+    visible,
+)
 from pyspaces.hints.case import after
 from pyspaces.kernel import mountinfo
 
@@ -44,6 +53,13 @@ def missing_source(case: Case) -> Iterator[str]:
     """Name the options that ignore a missing source."""
     if case.report.path[:1] != "~":  # tilde() says what is wrong
         yield "to ignore a missing source, use the option with -try (--bind-try, --ro-bind-try)"
+
+
+@after(ENOENT)
+def target_of_host(case: Case) -> Iterator[str]:
+    """Name the option by which a missing target is created in a directory of the host."""
+    if NOT_CREATED in case.report.text:
+        yield "create it first, or add --create-targets, which leaves it on the host"
 
 
 @after(ENOENT, codes=(EXECUTE.code, LANDLOCK.code, WORKDIR.code))

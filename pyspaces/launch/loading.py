@@ -140,7 +140,8 @@ def equipment_of(launch: Launch) -> dict[str, Any]:
         from pyspaces.mounts.building import Building
         from pyspaces.mounts.tree import Tree
 
-        tree = Tree(empty=plan.mounts.empty_root, keep=launch.keep)
+        creates = plan.mounts.create_targets
+        tree = Tree(empty=plan.mounts.empty_root, creates=creates, keep=launch.keep)
         found["building"] = Building(plan.mounts.operations, tree)
     if plan.holds("mounts") and plan.mounts.guard_proc:
         from pyspaces.mounts.guard import Guard

@@ -100,6 +100,7 @@ class Common(Types, total=False):
     boottime: float | str | None
     monotonic: float | str | None
     mount_proc: bool | None
+    create_targets: bool
     proc_open: bool
     propagation: str | None
     loopback: bool | None

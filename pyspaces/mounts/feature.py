@@ -44,14 +44,16 @@ class Mounts(Part):
     propagation: of all mounts in the new mount namespace, a word of `propagation.WORDS`. root: the
     directory that becomes the root; None for the caller's root. empty_root: whether the root is an
     empty tmpfs instead. operations: records of `mounts.operations`, carried out in their order on
-    that root. mount_proc: whether to mount a new /proc. guard_proc: whether to protect the host's
-    settings in /proc, which user 0 of the host could change.
+    that root. create_targets: whether missing targets are created in directories of the host, too.
+    mount_proc: whether to mount a new /proc. guard_proc: whether to protect the host's settings in
+    /proc, which user 0 of the host could change.
     """
 
     propagation: str = propagation.PRIVATE
     root: str | None = None
     empty_root: bool = False
     operations: tuple[Operation, ...] = ()
+    create_targets: bool = False
     mount_proc: bool = False
     guard_proc: bool = False
 
@@ -81,6 +83,8 @@ class Mounts(Part):
                 f"propagation: {self.propagation}: with root or mounts it can only be"
                 f" {' or '.join(propagation.INWARD)}: the mounts for it must not reach the outside"
             )
+        if self.create_targets and not self.operations:
+            yield "create-targets: there is no operation that has a target"
         if self.operations:
             from pyspaces.mounts.operation import faults_of  # the plan has loaded it
 
@@ -105,6 +109,7 @@ def _read(given: Given, plan: Plan) -> Mounts:
         root=given.text("root"),
         empty_root=empty_root,
         operations=operations,
+        create_targets=given.flag("create_targets"),
         mount_proc=new_proc and not operations,
         guard_proc=plan.has("mount")
         and (sandbox or not names.isdisjoint(_SANDBOXES))
@@ -184,7 +189,10 @@ BUILD_TREE = Step(
     title="build the tree",
     applies=lambda plan: plan.mounts.operations,
     act=_build_tree_inner,
-    detail=lambda plan: f"{len(plan.mounts.operations)} operations",
+    detail=lambda plan: (
+        f"{len(plan.mounts.operations)} operations"
+        + ", missing targets are created on the host, too" * plan.mounts.create_targets
+    ),
     parts=lambda plan: (operation.describe() for operation in plan.mounts.operations),
 )
 MOUNT_PROC = Step(
@@ -258,6 +266,12 @@ FEATURE = Feature(
         ),
         flag(
             "empty_root", MOUNTS, "start with an empty tmpfs as the root directory", implies=_MOUNT
+        ),
+        flag(
+            "create_targets",
+            MOUNTS,
+            "create missing targets in writable directories of the host, too, where they stay",
+            implies=_MOUNT,
         ),
         _row(
             "host_ro",

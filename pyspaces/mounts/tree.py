@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from pyspaces.errors import Refusal
+from pyspaces.errors import NOT_CREATED, Refusal
 from pyspaces.kernel import constants, libc, mountapi, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 
@@ -33,7 +33,8 @@ _KEPT = PLAIN | READ_ONLY | constants.MS_NOEXEC
 class Tree:
     """The new root while it is built: what operations act on.
 
-    empty: whether the root itself is a new tmpfs. keep: called with the target and a descriptor of
+    empty: whether the root itself is a new tmpfs. creates: whether missing targets are created in
+    directories of the host, too. keep: called with the target and a descriptor of
     each directory with changes that are discarded at the end; None if nobody compares them. root: a
     descriptor of the root while the tree is built.
     """
@@ -42,6 +43,7 @@ class Tree:
         self,
         *,
         empty: bool = False,
+        creates: bool = False,
         keep: Callable[[str, int], object] | None = None,
         root: int = -1,
     ) -> None:
@@ -49,9 +51,11 @@ class Tree:
         self.root = root
         # Of its mount; None if the kernel does not tell.
         self._number = libc.mount_id(root) if root >= 0 else None
-        self._empty = empty
+        self._empty, self._creates = empty, creates
         # The devices of the file systems that this launch has created: there, files may be created.
         self._ours: set[int] = set()
+        # What it has created elsewhere, by device and inode.
+        self._created: set[tuple[int, int]] = set()
         self._scratch = -1
         self._made = 0
         # Whether the kernel, and a filter before it, has mount_setattr(2).
@@ -165,15 +169,19 @@ class Tree:
         parent, name = self.parent_inner(target, perms)
         try:
             _make(parent, name, target, mode, directory=directory)
+            if self._creates:
+                made = os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=parent)
+                self._created.add(_identity(made))
+                os.close(made)
         finally:
             os.close(parent)
 
     def parent_inner(self, target: str, perms: int = 0o777) -> tuple[int, str]:
         """Return the directory of `target` and its name there; create missing directories.
 
-        Only in file systems that this launch has created: those of the host are not changed. perms:
-        the mode of what is created there: directories are closed to group and others if that is, as
-        with bwrap(1). The caller closes the descriptor.
+        In file systems that this launch has created; in those of the host only if that is allowed.
+        perms: the mode of what is created there: directories are closed to group and others if that
+        is, as with bwrap(1). The caller closes the descriptor.
         """
         mode = 0o755 & ~sum(bits for bits in (0o070, 0o007) if not perms & bits)
         *names, last = [name for name in target.split("/") if name]
@@ -191,17 +199,18 @@ class Tree:
         return directory, last
 
     def _check_ours(self, directory: int, target: str) -> None:
-        if not self.is_ours(directory):
+        if not (self._creates or self.is_ours(directory)):
             os.close(directory)
             raise Refusal(
-                "it would have to be created in a directory of the host, which is left as it is",
+                NOT_CREATED,
                 number=errno.ENOENT,
                 path=target,
             )
 
     def is_ours(self, descriptor: int) -> bool:
-        """Return whether a file is on a file system that this launch has created."""
-        return os.fstat(descriptor).st_dev in self._ours
+        """Return whether a file, or the file system that it is on, was created by this launch."""
+        device, inode = _identity(descriptor)
+        return device in self._ours or (device, inode) in self._created
 
     def own_inner(self, top: int) -> None:
         """Allow files to be created on the file system of `top`."""
@@ -312,6 +321,11 @@ def _make(parent: int, name: str, path: str, mode: int, *, directory: bool) -> N
         raise Refusal(number=errno.ENOTDIR, path=path) from None
     except OSError as error:
         raise Refusal(number=error.errno or 0, path=path) from None
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _same_place(one: int, other: int) -> bool:

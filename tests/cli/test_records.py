@@ -166,7 +166,7 @@ def test_a_killed_launcher_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "status"
     path.write_text("old\n")
     with Child[bytes](
-        [SCRIPT, "run", "--user", "--status-file", path, "--", "sh", "-c", "echo up; exec sleep 900"],
+        [SCRIPT, "run", "--user", "--status-file", path, "sh", "-c", "echo up; exec sleep 900"],
         stdout=subprocess.PIPE,
     ) as launcher:
         assert launcher.stdout is not None

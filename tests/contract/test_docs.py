@@ -71,6 +71,7 @@ HINTS = {
     "not_dumpable": ("this process is not dumpable",),
     "no_permission": ("to allow it: chmod +x",),
     "missing_source": ("to ignore a missing source, use the option with -try",),
+    "target_of_host": ("create it first, or add --create-targets",),
     "tilde": ("a shell leaves ~ as it is",),
     "hidden_outside": ("is not shown inside: add",),
     "namespace_of_its_own": ("procfs can be mounted only for a new pid namespace",),

@@ -241,7 +241,39 @@ def test_nothing_is_made_on_the_host(src: Path) -> None:
         assert (
             "it would have to be created in a directory of the host, which is left as it is" in told
         )
+        assert told.endswith(
+            "hint: create it first, or add --create-targets, which leaves it on the host\n"
+        )
     assert sorted(str(path) for path in src.rglob("*")) == before
+
+
+def test_what_is_missing_on_the_host_is_made_if_that_is_asked_for(src: Path) -> None:
+    shown = ["--create-targets", "--bind", str(src), "/mnt"]
+    inside(
+        "touch /mnt/a/b/c; test -s /mnt/f; test $(cat /mnt/g) = x",
+        *(*shown, "--perms", "0700", "--tmpfs", "/mnt/a/b", "--ro-bind", "/etc/passwd", "/mnt/f"),
+        *("--file", "0", "/mnt/g", "--symlink", "g", "/mnt/link"),
+        *("--dir", "/mnt/d", "--chmod", "1751", "/mnt/d"),
+        input="x",
+    )
+    made = {str(path.relative_to(src)): path for path in src.rglob("*")}
+    assert made.keys() == {"file", "sub", "a", "a/b", "f", "g", "link", "d"}
+    modes = {name: made[name].stat().st_mode & 0o7777 for name in ("a", "a/b", "f", "d")}
+    assert modes == {"a": 0o700, "a/b": 0o755, "f": 0o444, "d": 0o1751}
+    assert (made["f"].read_text(), made["g"].read_text()) == ("", "x")
+    assert {path.lstat().st_uid for path in made.values()} == {os.geteuid()}
+    # What was there before is the host's as ever.
+    told = refused(*shown, "--dir", "/mnt/sub", "--chmod", "0700", "/mnt/sub")
+    assert "/mnt/sub: belongs to the host, and is not changed" in told
+    told = refused("--create-targets", "--ro-bind", str(src), "/mnt", "--tmpfs", "/mnt/new")
+    assert "/mnt/new: Read-only file system" in told
+
+
+def test_to_make_targets_takes_targets() -> None:
+    words = [SCRIPT, "run", "--user", "--create-targets", "--", "true"]
+    done = outcome(words)
+    assert done.returncode == 2
+    assert done.stderr == "pyspaces: --create-targets: there is no operation that has a target\n"
 
 
 def test_a_file_is_no_folder(src: Path) -> None:

@@ -54,6 +54,27 @@ def test_lines_of_other_tools_become_what_the_file_says() -> None:
     assert {*tools} == {*translating.TOOLS}
 
 
+@pytest.mark.parametrize(
+    ("line", "creates"),
+    [
+        ("--bind / / --tmpfs /tmp", False),
+        ("--bind / / --tmpfs /new", True),
+        ("--bind /a /b --dir /b/c", True),
+        ("--bind /a /b/ --dir b/there", False),
+        ("--dev-bind-try /a /b --ro-bind /x /b/there/y", True),
+        ("--bind / / --tmpfs /b --dir /b/new", False),
+        ("--ro-bind / / --dir /new", False),
+        ("--bind / / --remount-ro /new", False),
+        ("--bind /a /b --dir /bc", False),
+    ],
+)
+def test_what_bwrap_would_create_on_the_host_is_created(line: str, creates: bool) -> None:
+    there = {"/tmp", "/a/there", "/b"}
+    caller = USER.replace(exists=lambda path: path in there)
+    found = bwrap.translate([*line.split(), "true"], caller)
+    assert ("--create-targets" in found.words) is creates
+
+
 @pytest.mark.parametrize("tool", translating.CALLED)
 def test_every_option_of_the_installed_tool_is_known(tool: str) -> None:
     if shutil.which(tool) is None:

@@ -63,6 +63,10 @@ _TARGETS = {
     **dict.fromkeys(("--ro-bind-data", "--symlink", "--chmod"), 1),
     "--overlay": 2,
 }
+# Those that mount nothing, and those that change what exists.
+_NO_MOUNTS, _OF_EXISTING = ("--dir", "--file", "--symlink"), ("--chmod", "--remount-ro")
+# Those in which bwrap can create a target.
+_WRITABLE = ("--bind", "--bind-try", "--dev-bind", "--dev-bind-try")
 _MOST = 4 << 20  # bytes of --args
 _ITSELF = "/proc/self/exe"  # of the process that becomes the command: bwrap
 
@@ -120,6 +124,10 @@ class _Line(Line):
         super().__init__(tool, caller)
         self.user = not caller.is_root
         self.net = self.pid = self.as_pid_1 = self.clear = self.joins = False
+        # Each mount's target and, if the host's files are writable there, its source; and whether a
+        # target is missing among these.
+        self.shown: list[tuple[str, str | None]] = []
+        self.creates = False
         self.ids: dict[str, str] = {}
         self.variables: dict[str, str | None] = {}
         self.filters: list[str] = []
@@ -131,9 +139,7 @@ class _Line(Line):
         """Take an option."""
         word = TABLE[option]
         if option in _TARGETS:
-            at = _TARGETS[option]
-            target = values[at] if values[at][:1] == "/" else f"/{values[at]}"
-            self.add(option, *values[:at], target, *values[at + 1 :])
+            self._take_operation(option, values)
         elif option in ("--unshare-all", "--unshare-user", "--unshare-user-try"):
             self.user = True
             if option == "--unshare-all":
@@ -155,6 +161,27 @@ class _Line(Line):
             self._look_further(option, values)
         else:
             self.take(option, word, values)
+
+    def _take_operation(self, option: str, values: tuple[str, ...]) -> None:
+        at = _TARGETS[option]
+        target = values[at] if values[at][:1] == "/" else f"/{values[at]}"
+        self.add(option, *values[:at], target, *values[at + 1 :])
+        if option not in _OF_EXISTING:
+            self.creates |= self._is_missing(target)
+        if option not in (*_OF_EXISTING, *_NO_MOUNTS):
+            source = values[0] if option in _WRITABLE else None
+            self.shown.append((target.rstrip("/"), source))
+
+    def _is_missing(self, target: str) -> bool:
+        """Return whether a target would have to be created in a directory of the host.
+
+        Which bwrap does if that is shown writable; links inside are not followed here.
+        """
+        for place, source in reversed(self.shown):
+            if f"{target}/".startswith(f"{place}/"):
+                below = target[len(place) :]
+                return source is not None and not self.caller.exists(source.rstrip("/") + below)
+        return False
 
     def _take_capability(self, option: str, text: str) -> None:
         """Take a capability; one that does not exist must not be one that is simply there."""
@@ -184,6 +211,8 @@ class _Line(Line):
     def finished(self, command: Sequence[str]) -> Translation:
         """Return the translation of the whole line."""
         first = [*self._identity(), *self._capabilities(), "--empty-root"]
+        if self.creates:
+            first.append("--create-targets")
         if self.pid:
             first += ["--pid"] if self.as_pid_1 else ["--pid", "--init"]
             at = [i for i, word in enumerate(self.options) if word == "--proc"]

@@ -68,13 +68,14 @@ class Caller(Record):
     """Who would run a command line: the effective ids, and their subordinate ids.
 
     subordinate: returns the first range of `uid` or `gid`, a start and a count, or None. program:
-    the words that pyspaces is started by.
+    the words that pyspaces is started by. exists: whether a path of this host does.
     """
 
     uid: int
     gid: int
     subordinate: Callable[[str], tuple[int, int] | None] = lambda kind: None
     program: tuple[str, ...] = ("pyspaces",)
+    exists: Callable[[str], bool] = lambda path: True
 
     @property
     def is_root(self) -> bool:

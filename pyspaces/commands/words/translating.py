@@ -26,7 +26,9 @@ TOOLS = (*CALLED, *_ENGINES)
 
 def this_caller() -> Caller:
     """Describe this process."""
-    return Caller(uid=os.geteuid(), gid=os.getegid(), subordinate=ids.subordinate)
+    return Caller(
+        uid=os.geteuid(), gid=os.getegid(), subordinate=ids.subordinate, exists=os.path.lexists
+    )
 
 
 def of(words: Sequence[str], caller: Caller) -> Translation:
