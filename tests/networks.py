@@ -89,9 +89,9 @@ def ask(name: str, *places: str, words: tuple[str, ...] = ()) -> list[str]:
 
 def folder() -> str:
     """Return the directory of the files of networks."""
-    from pyspaces.features.existing import registry
+    from pyspaces.features.existing import runtime
 
-    return registry.folder()
+    return runtime.folder()
 
 
 def files(name: str) -> list[str]:

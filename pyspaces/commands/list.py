@@ -18,7 +18,7 @@ from pyspaces.commands.optional import (
 from pyspaces.commands.say import put, say
 from pyspaces.commands.targets import complete_pid
 from pyspaces.errors import UsageFault
-from pyspaces.features.existing import registry
+from pyspaces.features.existing import runtime
 from pyspaces.host import listing
 from pyspaces.host.listing import Row
 from pyspaces.kernel import namespaces
@@ -142,7 +142,7 @@ def _usual(found: Listing, *, only_networks: bool) -> tuple[str, ...]:
 
 def _print(options: dict[str, Any]) -> None:
     found, columns = _found(options)
-    if not options["quiet"] and (trouble := registry.trouble()):
+    if not options["quiet"] and (trouble := runtime.trouble()):
         say(f"pyspaces: registered names are left out: {trouble}")
     if options["as_json"]:
         put(_json(found, columns, options["tree"]))
@@ -198,7 +198,7 @@ def _was_told() -> bool:
     """Return whether the notes have been shown before, on a terminal, since this user logged in."""
     if sys.stderr is None or not sys.stderr.isatty():
         return False
-    place, name = os.path.split(registry.folder())
+    place, name = os.path.split(runtime.folder())
     if name != "pyspaces" or place == "/run":  # no directory of this user's session
         return False
     try:

@@ -16,7 +16,7 @@ import pytest
 from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
-from pyspaces.features.existing import registry
+from pyspaces.features.existing import registry, runtime
 from pyspaces.kernel import procfs
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ def test_a_named_command_is_listed_and_entered(pyspaces: Run, name: str) -> None
 @pytest.mark.needs("userns")
 def test_a_name_vanishes_with_its_command(pyspaces: Run, name: str) -> None:
     with running(name, "--user", "--", "cat") as launcher:
-        folder = Path(registry.folder())
+        folder = Path(runtime.folder())
         assert (folder / name).exists()
         assert launcher.stdin
         launcher.stdin.close()
@@ -92,7 +92,7 @@ def test_what_is_left_of_a_killed_launcher_is_cleaned_up(
         launcher.wait()
         # The kernel kills the command, too. Whoever looks then removes the file.
         wait_until(lambda: registry.find(name) is None, "the command gone")
-        assert not Path(registry.folder(), name).exists()
+        assert not Path(runtime.folder(), name).exists()
         done = pyspaces("run", "--name", name, "--user", "--", "true")
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -131,7 +131,7 @@ def test_a_launch_that_fails_gives_the_name_back(pyspaces: Run, name: str) -> No
     done = pyspaces("run", "--name", name, "--", "/nonexistent")
     assert done.returncode == 127
     assert registry.find(name) is None
-    assert not Path(registry.folder(), name).exists()
+    assert not Path(runtime.folder(), name).exists()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_name_of_a_running_command_is_no_pid_that_was_used_again(name: str) 
     """What a file says of a process counts for that process only, not for a later one."""
     claim = registry.Claim(name)
     try:
-        file = Path(registry.folder(), name)
+        file = Path(runtime.folder(), name)
         text = file.read_text()
         start = text.split()[2]
         file.write_text(text.replace(f" {start} ", f" {int(start) - 1} ", 1))
@@ -344,7 +344,7 @@ def test_no_name_where_nobody_stays(pyspaces: Run, name: str) -> None:
 @pytest.mark.needs("userns")
 def test_a_command_finds_its_own_name(pyspaces: Run, name: str) -> None:
     """It is registered before it runs."""
-    done = pyspaces("run", "--name", name, "--user", "--", "cat", f"{registry.folder()}/{name}")
+    done = pyspaces("run", "--name", name, "--user", "--", "cat", f"{runtime.folder()}/{name}")
     first, *rest = done.stdout.splitlines()
     assert first.split()[3] == "1"  # it stands for the command, not for the launcher
     assert "made user" in rest
@@ -358,14 +358,14 @@ def test_the_folder_of_an_ordinary_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert registry.folder() == f"{tmp_path}/pyspaces"
+    assert runtime.folder() == f"{tmp_path}/pyspaces"
     claim = registry.Claim(name)
-    assert os.stat(registry.folder()).st_mode & 0o777 == 0o700
+    assert os.stat(runtime.folder()).st_mode & 0o777 == 0o700
     assert [holder.name for holder in registry.holders()] == [name]
     claim.give_up()
     assert registry.holders() == []
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc/1")  # somebody else's
-    assert registry.folder() in (
+    assert runtime.folder() in (
         f"/run/user/{os.getuid()}/pyspaces",
         f"/tmp/pyspaces-{os.getuid()}",
     )
@@ -393,3 +393,31 @@ def test_a_file_that_makes_no_sense_holds_no_name(
         (tmp_path / "pyspaces" / name).write_text(text)
         assert registry.find(name) is None
     registry.Claim(name).give_up()
+
+
+FEW_DESCRIPTORS = """
+import os, resource, sys
+from pyspaces.errors import SpaceError
+from pyspaces.features.existing import registry
+name = sys.argv[1]
+claim = registry.Claim(name)
+os.closerange(3, 1024)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+for room in (3, 4):  # none is left, and one: for the directory, and not for the file
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, limits[1]))
+    for look in (registry.holders, lambda: registry.find(name), lambda: registry.Claim(name)):
+        try:
+            print(look())
+        except SpaceError:
+            continue
+    claim.give_up()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert registry.find(name)
+claim.give_up()
+assert registry.find(name) is None
+"""
+
+
+def test_a_name_that_no_descriptor_is_left_for_is_not_a_free_one(name: str) -> None:
+    done = outcome([sys.executable, "-c", FEW_DESCRIPTORS, name])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -64,7 +64,7 @@ OF_ENTER = modules(
     {
         "pyspaces.commands": "entering",
         "pyspaces.features": "clocks",
-        "pyspaces.features.existing": "joining lookup names registry values",
+        "pyspaces.features.existing": "joining lookup names registry runtime values",
         "pyspaces.features.ids": "maps",
         "pyspaces.host": "targets",
         "pyspaces.kernel": "cgroupfs mountinfo",

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyspaces.errors import SpaceError
-from pyspaces.features.existing import registry
+from pyspaces.features.existing import registry, runtime
 from pyspaces.host import listing, targets
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give this process a directory of names of its own, which exists."""
     path = tmp_path / "names"
     path.mkdir(mode=0o700)
-    monkeypatch.setattr(registry, "folder", lambda: str(path))
+    monkeypatch.setattr(runtime, "folder", lambda: str(path))
     return path
 
 

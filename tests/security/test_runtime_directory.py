@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyspaces.features.existing import registry
+from pyspaces.features.existing import runtime
 from pyspaces.launch.network import engines
 
 ANOTHER = 4711
@@ -24,4 +24,4 @@ def test_nothing_is_put_where_another_user_can_replace_it(
     os.chown(tmp_path, ANOTHER, ANOTHER)
     own = engines.Api(["slirp4netns", "path", "tap0"], ())
     assert str(tmp_path) not in own.words[1]
-    assert registry.runtime() != str(tmp_path)
+    assert runtime.own_directory() != str(tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from pyspaces.errors import SpaceError, UsageFault
-from pyspaces.features.existing import registry
+from pyspaces.features.existing import registry, runtime
 from pyspaces.features.existing.names import name_fault
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def holder_of(name: str) -> Holder:
         raise UsageFault([f"name: {fault}"])
     holder = registry.find(name)
     if holder is None:
-        if trouble := registry.trouble():
+        if trouble := runtime.trouble():
             raise SpaceError(f"name: {name}: registered names cannot be used here: {trouble}")
         others = ", ".join(holder.name for holder in registry.holders()) or "none"
         raise SpaceError(f"name: {name}: is not registered", details=[f"names: {others}"])

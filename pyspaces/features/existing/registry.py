@@ -16,10 +16,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import time
 
 from pyspaces.errors import DESCRIPTOR_LIMIT, SpaceError
+from pyspaces.features.existing import runtime
 from pyspaces.features.existing.names import name_fault
 from pyspaces.kernel import namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Self
 
-_ROOTS_FOLDER = "/run/pyspaces"
 _LARGEST = 4096
 _PIDS = 1 << 31
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 # How long another process may lock the directory, in seconds: none needs a hundredth of that.
 _PATIENCE = 2.0
+# Of open(2): this process, or the host, has no room for another descriptor.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _PAUSE = 0.005
 
 
@@ -90,42 +91,6 @@ def members_of(process: int | str) -> tuple[tuple[str, int], ...]:
             if error.errno != errno.ENOENT or not os.path.lexists(f"/proc/{process}/ns"):
                 raise KernelError(error.errno or 0, "readlink", [], path) from None
     return tuple(found)
-
-
-def folder() -> str:
-    """Return the directory of this user's names, whether or not it exists.
-
-    /run/pyspaces for root, else below the user's own XDG_RUNTIME_DIR or /run/user/UID; without
-    one, /tmp/pyspaces-UID.
-    """
-    uid = os.geteuid()
-    if uid == 0 and os.access("/run", os.W_OK):
-        return _ROOTS_FOLDER
-    if base := runtime():
-        return os.path.join(base, "pyspaces")
-    return f"/tmp/pyspaces-{uid}"  # noqa: S108 - checked to be ours, and nobody else's, below
-
-
-def runtime() -> str | None:
-    """Return this user's own directory for what lasts as long as a session; None without one.
-
-    After su(1), the variable names that of another user, who can replace whatever is in it.
-    """
-    for path in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
-        if os.path.isabs(path) and _is_own_folder(path):
-            return path
-    return None
-
-
-def trouble() -> str | None:
-    """Return why this user cannot register names here, or None."""
-    try:
-        os.close(open_folder(folder()))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"{folder()}: {error.strerror}"
-    return None
 
 
 def holders() -> list[Holder]:
@@ -197,9 +162,12 @@ class Claim:
 
     def give_up(self) -> None:
         """Remove the name, if it is still ours."""
-        with _Folder() as names:
-            if names.read(self._holder.name) == self._holder:
-                names.remove(self._holder.name)
+        try:
+            with _Folder() as names:
+                if names.read(self._holder.name) == self._holder:
+                    names.remove(self._holder.name)
+        except SpaceError:  # no descriptor is free: whoever looks for the name next removes it
+            return
 
 
 def _told(holder: Holder) -> str:
@@ -220,40 +188,16 @@ def _is_zombie(pid: int) -> bool:
     return fields is None or fields[0] in "ZX"
 
 
-def _is_own_folder(path: str) -> bool:
-    try:
-        facts = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
-
-
-def open_folder(path: str) -> int:
-    """Return a descriptor of the directory of names. Raises OSError with what is wrong with it."""
-    # Examined before it is opened, so that the message can name its owner.
-    there = os.open(path, os.O_PATH | _OPEN)
-    try:
-        facts = os.fstat(there)
-        if not stat.S_ISDIR(facts.st_mode):
-            raise OSError(errno.ENOTDIR, "is not a directory")
-        if facts.st_uid != os.geteuid():
-            raise OSError(errno.EPERM, f"belongs to user {facts.st_uid}")
-        if facts.st_mode & 0o022:
-            raise OSError(errno.EPERM, "somebody else can write to this directory")
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=there)
-    finally:
-        os.close(there)
-
-
 class _Folder:
     """The directory of names, locked for the time of the context.
 
     create_for: the name for which it is created if it is missing. Without one, a directory that is
-    missing or cannot be used counts as empty. Raises SpaceError if the name cannot be registered.
+    missing or cannot be used counts as empty. Raises SpaceError if the name cannot be registered,
+    and if no descriptor is free.
     """
 
     def __init__(self, *, create_for: str | None = None) -> None:
-        self._path = folder()
+        self._path = runtime.folder()
         self._descriptor = -1
         self._create_for = create_for
         self._locked = False
@@ -262,10 +206,10 @@ class _Folder:
         try:
             if self._create_for is not None:
                 self._make()
-            self._descriptor = open_folder(self._path)
+            self._descriptor = runtime.open_folder(self._path)
             self._lock()
         except OSError as error:
-            if self._create_for is not None:
+            if self._create_for is not None or error.errno in _NO_ROOM:
                 self.__exit__()
                 raise self._error(self._create_for, error) from None
         return self
@@ -298,14 +242,15 @@ class _Folder:
                 self._locked = True
                 return
 
-    def _error(self, name: str, error: OSError) -> SpaceError:
+    def _error(self, name: str | None, error: OSError) -> SpaceError:
         hint = None
         if error.errno == errno.EMFILE:
             hint = DESCRIPTOR_LIMIT
         elif self._path.startswith("/tmp/"):  # noqa: S108 - a directory that is refused
             hint = "set XDG_RUNTIME_DIR to a directory that is yours alone"
-        why = f"{self._path}: {error.strerror}"
-        return SpaceError(f"name: {name}: cannot be registered: {why}", hint=hint)
+        what = "name: " if name is None else f"name: {name}: "
+        what += "cannot be looked up" if self._create_for is None else "cannot be registered"
+        return SpaceError(f"{what}: {self._path}: {error.strerror}", hint=hint)
 
     def list(self) -> list[str]:
         """Return the names that have a file."""
@@ -323,13 +268,18 @@ class _Folder:
         return None
 
     def read(self, name: str) -> Holder | None:
-        """Return the content of the file of a name, or None if it is missing or invalid."""
+        """Return the content of the file of a name, or None if it is missing or invalid.
+
+        Raises SpaceError if no descriptor is free.
+        """
         if self._descriptor < 0:
             return None
         try:
             # O_NONBLOCK: opening a FIFO must not wait.
             file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _OPEN, dir_fd=self._descriptor)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_ROOM:  # it may be there, and must not be removed
+                raise self._error(name, error) from None
             return None
         try:
             text = os.fsdecode(os.read(file, _LARGEST))

@@ -61,10 +61,10 @@ class Api(Program):
     """slirp4netns with ports: each is a request to the socket at which it takes them."""
 
     def __init__(self, words: list[str], ports: Iterable[Port]) -> None:
-        from pyspaces.features.existing import registry  # noqa: PLC0415 - for ports only
+        from pyspaces.features.existing import runtime  # noqa: PLC0415 - for ports only
 
-        runtime = registry.runtime()
-        base = runtime if runtime and os.access(runtime, os.W_OK) else "/tmp"  # noqa: S108 - the name cannot be guessed
+        own = runtime.own_directory()
+        base = own if own and os.access(own, os.W_OK) else "/tmp"  # noqa: S108 - the name cannot be guessed
         self._directory = f"{base}/pyspaces-uplink-{os.urandom(12).hex()}"
         self._socket = f"{self._directory}/api"
         self._ports = tuple(ports)

@@ -49,10 +49,11 @@ class Resolver:
             try:
                 _thread.start_new_thread(self._run, (name, found))
             except RuntimeError:  # no more threads: the next one that ends tries again
-                if not self._busy:
-                    self._waiting.pop(0)
-                    found([])
-                return
+                if self._busy:
+                    return
+                self._waiting.pop(0)
+                found([])
+                continue
             self._busy += 1
             self._waiting.pop(0)
 

@@ -19,7 +19,7 @@ import os
 import time
 
 from pyspaces.errors import SpaceError
-from pyspaces.features.existing import lookup, registry
+from pyspaces.features.existing import lookup, runtime
 from pyspaces.features.network import subnets
 from pyspaces.kernel import nsfs
 from pyspaces.kernel.libc import KernelError, Naming
@@ -116,7 +116,7 @@ class SharedNetwork:
         # As long as this launcher lives, others do not take it for one that was left behind.
         fcntl.flock(self._files[2], fcntl.LOCK_SH)
         _write(self._files[2], _HEAD)
-        path = os.path.join(registry.folder(), name)
+        path = os.path.join(runtime.folder(), name)
         return path, os.fstat(self._files[2]), token
 
     def __enter__(self) -> None:
@@ -303,13 +303,13 @@ def _subnets_of(texts: Sequence[str], name: str, what: str) -> tuple[Subnet, ...
 
 def _folder(name: str) -> int:
     try:
-        return registry.open_folder(registry.folder())
+        return runtime.open_folder(runtime.folder())
     except OSError as error:
-        raise SpaceError(f"network: {name}: {registry.folder()}: {error.strerror}") from None
+        raise SpaceError(f"network: {name}: {runtime.folder()}: {error.strerror}") from None
 
 
 def _open(name: str, folder: int, flags: int, mode: int = 0) -> int:
-    with Naming("open", os.path.join(registry.folder(), name)):
+    with Naming("open", os.path.join(runtime.folder(), name)):
         return os.open(name, flags | _OPEN, mode, dir_fd=folder)
 
 
