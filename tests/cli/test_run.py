@@ -49,9 +49,11 @@ def test_exit_status(pyspaces: Run, options: list[str], command: list[str], stat
     done = pyspaces("run", *options, "--", *command)
     assert done.returncode == status
     if status in (126, 127):
-        assert len(done.stderr.splitlines()) == 1
-        assert command[0] in done.stderr
-        assert done.stderr.startswith("pyspaces: cannot execute the command: ")
+        first, *details = done.stderr.splitlines()
+        assert command[0] in first
+        assert first.startswith("pyspaces: cannot execute the command: ")
+        is_file = command == ["/etc/passwd"]
+        assert details == ["  nobody has the permission to execute this file"] * is_file
     else:
         assert done.stderr == ""
 

@@ -67,7 +67,12 @@ def test_the_same_tree(name: str) -> None:
     ("lacking", "said"),
     [
         (OPEN_TREE, "cannot bind /mnt/src on /mnt/to: open_tree: Function not implemented\n"),
-        (OPENAT2, "cannot bind /mnt/src on /mnt/to: openat2 /mnt/to: Function not implemented\n"),
+        (
+            OPENAT2,
+            "cannot bind /mnt/src on /mnt/to: openat2 /mnt/to: Function not implemented\n"
+            "hint: a seccomp filter refuses openat2 for this process, as in containers:"
+            " start the container with --security-opt seccomp=unconfined\n",
+        ),
         (FSOPEN, "cannot mount a tmpfs on /tmp, mode 0755: mount /tmp: Function not implemented\n"),
     ],
 )
