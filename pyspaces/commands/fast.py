@@ -33,7 +33,8 @@ def launch(arguments: Sequence[str]) -> int | None:
     line = line_of_run(words) if name == "run" else line_of_enter(words)
     if line is None:
         return None
-    finding.load(modules_for(line[1]))
+    # To `enter`, the same words mean namespaces to join.
+    finding.load(modules_for(line[1] if name == "run" else {}))
     from pyspaces.commands import launching
 
     if name == "run":
@@ -44,7 +45,7 @@ def launch(arguments: Sequence[str]) -> int | None:
 
 
 def modules_for(values: Mapping[str, Any]) -> str:
-    """Return the modules that are known to be needed for these values of settings."""
+    """Return the modules that a launch with these values of settings is known to need."""
     from pyspaces.settings import _table
 
     return " ".join([text for name, text in _table.MODULES.items() if not name or name in values])
