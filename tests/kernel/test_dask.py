@@ -22,7 +22,7 @@ pytestmark = pytest.mark.needs("userns", "pidns", "proc")
 
 # `cluster(n)` has n workers, each a process with one thread, which a nanny starts anew if it dies.
 START = """
-import contextlib, json, os, signal, subprocess, sys, warnings
+import contextlib, json, os, signal, subprocess, sys, time, warnings
 import dask
 from distributed import Client, LocalCluster
 import pyspaces.dask as spaces
@@ -196,7 +196,7 @@ with cluster(2) as client:
             # It may have been begun last, and be on its way yet: before it has left its mark, it
             # would be the next one that sleeps.
             while not os.path.isdir(marker) or not (those := parents() & workers):
-                pass
+                time.sleep(0.05)
             (worker,) = those
             os.kill(worker, signal.SIGKILL)
     assert [r.index for r in found][-1] == 0, found
