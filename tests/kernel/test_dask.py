@@ -187,7 +187,6 @@ def with_token():
             if token.encode() in open(f"/proc/{pid}/cmdline", "rb").read():
                 yield pid
 with cluster(2) as client:
-    workers = set(client.run(os.getpid).values())
     results = spaces.run(client, [first, *(f"echo {n}" for n in range(30))])
     found = []
     for result in results:
@@ -195,7 +194,10 @@ with cluster(2) as client:
         if len(found) == 30:  # all but the first
             # It may have been begun last, and be on its way yet: before it has left its mark, it
             # would be the next one that sleeps.
-            while not os.path.isdir(marker) or not (those := parents() & workers):
+            while not os.path.isdir(marker):
+                time.sleep(0.05)
+            # Asked anew each time: a nanny may have replaced a worker that was too slow to begin.
+            while not (those := parents() & set(client.run(os.getpid).values())):
                 time.sleep(0.05)
             (worker,) = those
             os.kill(worker, signal.SIGKILL)
