@@ -204,8 +204,9 @@ class Run(Iterator[Result]):
         if now - self._looked < _LOOK and self._able:
             return
         self._looked = now
-        found = self._client.scheduler_info(n_workers=-1)["workers"]
-        threads = {address: int(row["nthreads"]) for address, row in found.items()}
+        # Not scheduler_info(): every two seconds the client replaces what that returns by an answer
+        # without workers. All would seem to be gone, and their commands would be run again.
+        threads: dict[str, int] = self._client.nthreads()
         self._try(sorted(set(threads) - set(self._able) - set(self.refused)))
         self._able = {name: threads[name] for name in self._able if name in threads}
         if self._able:

@@ -31,6 +31,8 @@ from pyspaces.errors import SpaceError
 @contextlib.contextmanager
 def cluster(workers, processes=True):
     patient = {"distributed.comm.timeouts.connect": "120s", "distributed.comm.timeouts.tcp": "120s"}
+    # So often does a client ask for what it knows of the cluster by itself: without the workers.
+    patient["distributed.client.scheduler-info-interval"] = "5ms"
     with dask.config.set(patient), LocalCluster(
         n_workers=workers, processes=processes, threads_per_worker=1, protocol="tcp",
         host="127.0.0.1", dashboard_address=":0", silence_logs=50,
@@ -99,7 +101,7 @@ def bad_host(client, deny, number):
     )
     try:
         client.wait_for_workers(3, timeout=120)
-        rows = client.scheduler_info(n_workers=-1)["workers"]
+        rows = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
         (bad,) = [name for name, row in rows.items() if row["name"] == "bad"]
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -136,10 +138,18 @@ def executor(client):
     assert client.submit(os.getpid, pure=False).result() != 1
 """
 # In one program, over one cluster: to start one takes longer than all of it.
+ONCE = """
+def once(client, place):
+    spaces._LOOK = 0.001  # so often are the workers looked at
+    found = list(spaces.run(client, [f"echo run >> {place}/runs; sleep 1"] * 4))
+    assert all(result.ok for result in found), found
+    assert open(f"{place}/runs").read() == "run\\n" * 4
+"""
 IN_ONE_PROCESS = """
 place, given = sys.argv[1:]
 with cluster(2, processes=False) as client:
     commands(client, place, given)
+    once(client, place)
 print("done")
 """
 IN_SEVERAL = """
@@ -156,7 +166,7 @@ def test_commands_run_on_workers_and_their_results_come_home(
     tmp_path: Path, wait_until: Any
 ) -> None:
     token = f"given up {time.monotonic_ns()}"
-    assert run_program(COMMANDS + IN_ONE_PROCESS, tmp_path, token)[-1] == "done"
+    assert run_program(COMMANDS + ONCE + IN_ONE_PROCESS, tmp_path, token)[-1] == "done"
     wait_until(lambda: not processes_with(token), "the command has been killed")
 
 
