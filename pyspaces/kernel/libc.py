@@ -78,7 +78,8 @@ _wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 _syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
 _syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
 _syscall_openat2 = _later("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
-_syscall = _later("syscall", _long, *[_long] * 6, restype=_long)
+_syscall = _later("syscall", _long, *[_pointer] * 6, restype=_long)
+_NOTHING = (0,) * 6
 _MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
 _CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
@@ -390,11 +391,8 @@ def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:
 
 
 def call(name: str, number: int, *arguments: int | bytes | None, path: str | None = None) -> int:
-    """Make a system call that has no function here; bytes are passed by address."""
-    rooms = [
-        ctypes.create_string_buffer(word) if isinstance(word, bytes) else word or 0
-        for word in arguments
-    ]
-    words = [room if isinstance(room, int) else ctypes.addressof(room) for room in rooms]
-    words += [0] * (6 - len(words))
-    return checked(_syscall(number, *words), name, path=path)
+    """Make a system call that has no function here.
+
+    Bytes are passed by address, with a NUL behind them: none for a call that writes there.
+    """
+    return checked(_syscall(number, *arguments, *_NOTHING[len(arguments) :]), name, path=path)

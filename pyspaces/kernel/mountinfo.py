@@ -49,6 +49,8 @@ def mounts() -> Iterator[Mount]:
 
 def _unescape(field: str) -> str:
     """Decode octal escapes such as \\040, which the kernel writes for blanks and backslashes."""
+    if "\\" not in field:
+        return field
     parts = field.split("\\")
     return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
 
