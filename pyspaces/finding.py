@@ -111,10 +111,10 @@ def load(words: str) -> None:
     root = sys.modules["pyspaces"].__path__[0]
     specs = []
     for word in words.split():
-        if f"pyspaces.{word.rstrip('/')}" in sys.modules:
+        name = f"pyspaces.{word.rstrip('/')}"
+        if name in sys.modules:
             continue
         folder, _, stem = f"{root}/{word.replace('.', '/')}".rpartition("/")
-        name = f"pyspaces.{word.rstrip('/')}"
         spec = _spec(name, folder, stem) if stem else _spec(name, folder, "__init__", [folder])
         if spec is None:
             return
