@@ -295,12 +295,32 @@ def living_of(group: int) -> list[str]:
     return found
 
 
-@SPACES
-def test_a_command_that_kills_its_group_has_the_next_sentinel(shell: Shell, options: str) -> None:
-    """kill(0, SIGKILL) takes the process that sees Ctrl-C; the next one comes."""
-    script = "trap 'exit 9' INT; setsid true; sh -c 'kill -9 0'; echo up; while :; do read a; done"
-    shell.type(f"{run('--user --pid', f'sh -c {chr(34)}{script}{chr(34)}')}\n".encode())
+def test_a_command_that_kills_its_group_has_the_next_sentinel(
+    shell: Shell, wait_until: Callable[..., None]
+) -> None:
+    """kill(0, SIGKILL) takes the process that sees Ctrl-C; the next one comes.
+
+    Process 1 survives that SIGKILL and has no handler for SIGINT: the sentinel alone sees Ctrl-C.
+    """
+    script = "echo up; read a; sh -c 'kill -9 0'; echo killed; exec cat"
+    line = run("--user --pid", f'sh -c "{script}"')
+    shell.type(f"{line}\n".encode())
     shell.expect(b"up\r\n")
+    group = os.tcgetpgrp(shell.terminal)
+    wait_until(lambda: sentinels_of(group), "there is a first one")
+    first = sentinels_of(group)
     shell.type(b"x\n")
+    shell.expect(b"killed\r\n")
+    wait_until(lambda: sentinels_of(group) not in ([], first), "there is a next one")
     shell.type(b"\x03")
-    shell.tells_status(9)
+    shell.tells_status(130)
+
+
+def sentinels_of(group: int) -> list[str]:
+    """Return the sentinels among the living processes of a process group."""
+    found = []
+    for process in living_of(group):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/comm").read_text() == "pyspaces-tty\n":
+                found.append(process)
+    return found
