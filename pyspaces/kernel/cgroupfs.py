@@ -154,7 +154,8 @@ def _kill_at_once(cgroup: str) -> bool:
 
 def kill_each(cgroup: str) -> None:
     """Kill each process that is found in or beneath a cgroup, without waiting."""
-    for directory in _beneath(cgroup):
+    for here in _within(cgroup):
+        directory = f"/proc/self/fd/{here}"
         for word in words_of(directory, "cgroup.procs"):
             try:
                 pidfd = nsfs.pidfd_open(int(word))
@@ -172,7 +173,7 @@ def kill_each(cgroup: str) -> None:
 
 def is_populated(cgroup: str) -> bool:
     """Return whether a process is in or beneath a cgroup; of version 1, which has no such event."""
-    return any(words_of(directory, "cgroup.procs") for directory in _beneath(cgroup))
+    return any(words_of(f"/proc/self/fd/{here}", "cgroup.procs") for here in _within(cgroup))
 
 
 def remove(path: str) -> None:
@@ -213,17 +214,43 @@ def remove(path: str) -> None:
 
 
 def _first_beneath(directory: int) -> str:
-    with os.scandir(directory) as entries:
-        return next((one.name for one in entries if one.is_dir(follow_symlinks=False)), "")
+    return next(iter(_names_beneath(directory)), "")
 
 
-def _beneath(path: str) -> Iterator[str]:
-    """Yield a cgroup and all beneath it, each before those beneath it. Does not recurse."""
-    left = [path]
-    while left:
-        yield (directory := left.pop())
-        try:
-            with os.scandir(directory) as entries:
-                left += [one.path for one in entries if one.is_dir(follow_symlinks=False)]
-        except OSError:
-            continue
+def _names_beneath(directory: int) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:  # it was removed
+        return []
+
+
+def _within(cgroup: str) -> Iterator[int]:
+    """Yield a descriptor of a cgroup, and of each beneath it, which is closed at the next one.
+
+    Step by step, as `remove` goes. What is removed meanwhile is left out.
+    """
+    try:
+        here = os.open(cgroup, _DIRECTORY)
+    except OSError:
+        return
+    try:
+        yield here
+        left = [_names_beneath(here)]
+        while left[0] or left[1:]:
+            name = left[-1].pop() if left[-1] else ".."
+            try:
+                there = os.open(name, _DIRECTORY, dir_fd=here)
+            except FileNotFoundError:
+                if name == "..":  # the whole branch was removed
+                    return
+                continue
+            os.close(here)
+            here = there
+            if name == "..":
+                left.pop()
+                continue
+            yield here
+            left.append(_names_beneath(here))
+    finally:
+        os.close(here)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 
-from pyspaces.kernel import cgroupfs
+from pyspaces.kernel import cgroupfs, spawn
 from pyspaces.kernel.libc import KernelError
+from pyspaces.library import removing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEPTH = 2300  # more than a path of PATH_MAX bytes can name
 
 
-def deep(top: Path, depth: int, *more: str) -> None:
-    """Create directories in each other. more: further ones in the deepest."""
+def deep(top: Path, depth: int, *more: str) -> int:
+    """Create directories in each other; return a descriptor of the deepest. more: in that one."""
     here = os.open(top, os.O_DIRECTORY)
     for _ in range(depth):
         os.mkdir("y", dir_fd=here)
@@ -24,7 +30,7 @@ def deep(top: Path, depth: int, *more: str) -> None:
         here = there
     for name in more:
         os.mkdir(name, dir_fd=here)
-    os.close(here)
+    return here
 
 
 @pytest.mark.anyone
@@ -33,21 +39,44 @@ def test_cgroups_at_any_depth_are_removed(tmp_path: Path) -> None:
     top = tmp_path / "box"
     top.mkdir()
     (top / "beside").mkdir()
-    deep(top, DEPTH, "a", "b")
-    open_before = len(os.listdir("/proc/self/fd"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_before + 32, hard))
-    try:
-        cgroupfs.remove(str(top))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.close(deep(top, DEPTH, "a", "b"))
+    with_few_descriptors(lambda: cgroupfs.remove(str(top)))
     assert not top.exists()
     cgroupfs.remove(str(top))  # one that is not there is fine
 
 
+def with_few_descriptors(do: Callable[[], object]) -> object:
+    """Return what `do` returns, with room for a few more descriptors than are open."""
+    open_now = len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 32, hard))
+    try:
+        return do()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.anyone
+def test_a_process_at_any_depth_is_found_and_killed(tmp_path: Path) -> None:
+    """In directories as those of a cgroup; before, it lay beyond what a path can name."""
+    command = spawn.spawn(signal.pause)
+    try:
+        here = deep(tmp_path, DEPTH, "a", "b")
+        assert not cgroupfs.is_populated(str(tmp_path))
+        with open(os.open("cgroup.procs", os.O_CREAT | os.O_WRONLY, dir_fd=here), "w") as file:
+            file.write(f"{command.pid}\n")
+        os.close(here)
+        assert with_few_descriptors(lambda: cgroupfs.is_populated(str(tmp_path)))
+        with_few_descriptors(lambda: cgroupfs.kill_each(str(tmp_path)))
+        assert os.waitstatus_to_exitcode(os.waitpid(command.pid, 0)[1]) == -signal.SIGKILL
+    finally:
+        os.close(command.pidfd)
+    removing.remove(str(tmp_path))
+
+
 @pytest.mark.anyone
 def test_what_cannot_be_removed_is_named_by_a_short_path(tmp_path: Path) -> None:
-    deep(tmp_path, 20)
+    os.close(deep(tmp_path, 20))
     (tmp_path / ("y/" * 20) / "file").touch()  # as a process keeps a cgroup
     with pytest.raises(KernelError) as caught:
         cgroupfs.remove(str(tmp_path))
