@@ -34,10 +34,14 @@ class Pty:
 
     def __init__(self) -> None:
         self.main, self.other = _open()
-        source = outer_terminal()
-        if source is not None:
-            self.copy_size(source)
-            termios.tcsetattr(self.other, termios.TCSANOW, termios.tcgetattr(source))
+        try:
+            source = outer_terminal()
+            if source is not None:
+                self.copy_size(source)
+                termios.tcsetattr(self.other, termios.TCSANOW, termios.tcgetattr(source))
+        except BaseException:
+            self.close()
+            raise
 
     def copy_size(self, source: int) -> None:
         """Copy the window size of terminal `source`; the kernel sends SIGWINCH inside."""

@@ -134,6 +134,14 @@ class Filter:
         self._context = library._init(default)
         if not self._context:
             raise KernelError(errno.EINVAL, "seccomp_init", [hex(default)])
+        try:
+            self._prepare(others, foreign)
+        except BaseException:
+            library._release(self._context)
+            raise
+
+    def _prepare(self, others: Sequence[int], foreign: int) -> None:
+        library = self._library
         self._check(library._attribute(self._context, _BAD_ARCHITECTURE, foreign), "attr_set")
         if library._target != library._own:
             # Rules have the numbers of this machine all the same: the library translates them.
