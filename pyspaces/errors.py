@@ -72,6 +72,7 @@ EXECUTE = Stage("execute the command", "execute")
 # The text of a report at EXECUTE if the confinement of the command is the only cause.
 CONFINED = "before the command was confined, it could have been executed"
 # The same, if that is the only cause why a file that is there cannot be executed.
+IS_DIRECTORY = "it is a directory"
 NO_PERMISSION = "nobody has the permission to execute this file"
 MOUNTED_NOEXEC = "it is on a mount with the option noexec"
 # The text of a refusal to create a target there.

@@ -132,8 +132,8 @@ def test_a_file_that_nobody_may_execute(tmp_path: Path, monkeypatch: pytest.Monk
     assert refusal_of(*shown, "--", "/shown/script") == told
     script.write_text("data\n")
     assert refusal_of("--", "./script") == told
-    # Neither a directory, nor a file behind a closed one, nor the interpreter of script.
-    assert refusal_of("--", str(tmp_path)) == []
+    # Neither a directory nor the interpreter of a script.
+    assert refusal_of("--", str(tmp_path)) == ["  it is a directory"]
     other = tmp_path / "other"
     other.write_text(f"#!{tmp_path}/plain\n")
     (tmp_path / "plain").touch()

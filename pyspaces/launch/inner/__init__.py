@@ -15,6 +15,7 @@ import stat
 from pyspaces.errors import (
     BETWEEN,
     EXECUTE,
+    IS_DIRECTORY,
     MOUNTED_NOEXEC,
     NO_PERMISSION,
     WAIT,
@@ -258,7 +259,7 @@ def _why_not_executed(path: bytes) -> str:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            return ""
+            return IS_DIRECTORY if stat.S_ISDIR(mode) else ""
         if os.statvfs(path).f_flag & os.ST_NOEXEC:
             return MOUNTED_NOEXEC
     except OSError:  # a directory on the way is closed
