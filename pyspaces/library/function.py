@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 import sys
+import tokenize  # noqa: F401 - see _text_of
 import traceback
 from collections.abc import Mapping
 from multiprocessing import process
@@ -156,7 +157,7 @@ class FunctionProcess(multiprocessing.Process):
         self._leave(error=None, value=value)
 
     def _leave(self, *, error: BaseException | None, value: object) -> None:
-        text = "".join(traceback.format_exception(error)) if error else ""
+        text = _text_of(error) if error else ""
         try:
             data = pickle.dumps((error, value))
             pickle.loads(data)  # noqa: S301 - the parent must be able to load it
@@ -264,6 +265,19 @@ def _faults_of(target: object, args: object, kwargs: object) -> Iterator[str]:
 def label_of(target: object) -> str:
     """Return what a plan has instead of a command."""
     return f"<function {getattr(target, '__name__', 'run')}>"
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the traceback as text; only the message, if a module for that cannot be imported.
+
+    Python imports some only when it looks for the lines of the source, which may be when the
+    standard library is not in the root any more: always tokenize, from 3.13 on (linecache), and
+    ast, if there are such lines.
+    """
+    try:
+        return "".join(traceback.format_exception(error))
+    except ImportError:
+        return "".join(traceback.format_exception_only(error))
 
 
 def _end_of(code: int) -> str:

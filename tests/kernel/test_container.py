@@ -135,6 +135,35 @@ def test_an_exception_that_nobody_asks_for_is_printed_once() -> None:
     ]
 
 
+WITHOUT_THE_LIBRARY = """
+import sys
+import tempfile
+from pyspaces import Chroot, Container
+
+def fail():
+    return {}["in ä"] + 1
+
+with tempfile.TemporaryDirectory() as root:
+    for process in (Chroot(root, fail, user=True), Container(fail, user=True)):
+        process.start()
+        try:
+            process.result()
+        except KeyError as error:
+            print(error, "in fail" in str(error.__cause__), "in ä" in str(error.__cause__))
+        process.close()
+        sys.modules["unicodedata"] = None  # as if it were on the host only: traceback looks for it
+"""
+
+
+def test_an_exception_comes_home_from_a_root_without_the_library(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(WITHOUT_THE_LIBRARY)
+    done = outcome([sys.executable, str(program)])
+    assert done.stdout.splitlines()[0] == "'in ä' True True", done.stderr
+    assert done.stdout.splitlines()[1].startswith("'in ä' ")
+    assert done.stdout.endswith(" True\n")
+
+
 def in_daemonic(function: Callable[[], object]) -> list[str]:
     """Call a function in a daemonic process; return what it returns, or its error, as texts."""
     reading, writing = multiprocessing.Pipe(duplex=False)
