@@ -62,7 +62,14 @@ class Post(Record):
         # Before there is a command. This was executed in the user namespace of the launcher, where
         # whoever is inside has no capability: __ptrace_may_access() in kernel/ptrace.c.
         libc.set_dumpable(dumpable=False)
-        command = _start_limited_inner(start, limit) if limit else spawn.spawn_alone(start)
+        # Where the caller ignores SIGCHLD, the kernel would reap all children, and say nothing.
+        give_back = signals.notice_ends()
+
+        def begin() -> None:
+            give_back()
+            start()
+
+        command = _start_limited_inner(begin, limit) if limit else spawn.spawn_alone(begin)
         if self.shares_memory:
             # Not before: the function, and what it starts, have their environment there.
             _forget_inner(self.area)

@@ -102,9 +102,10 @@ class Inherited(Record):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
-def notice_ends() -> None:
-    """Give SIGCHLD its default action, for good: ignored, nobody learns how a child ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def notice_ends() -> Callable[[], object]:
+    """Give SIGCHLD its default action: ignored, it says nothing. Return what gives it back."""
+    action = signal.signal(signal.SIGCHLD, signal.SIG_DFL) or signal.SIG_DFL
+    return lambda: signal.signal(signal.SIGCHLD, action)
 
 
 def _ignored_by_python() -> set[int]:

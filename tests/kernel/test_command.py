@@ -190,6 +190,18 @@ def test_a_failed_launch_says_why_though_something_else_reaps_its_child() -> Non
         signal.signal(signal.SIGCHLD, action)
 
 
+@pytest.mark.needs("pidns")
+def test_process_1_reaps_though_its_caller_ignores_the_end_of_children() -> None:
+    words = ["grep", "SigIgn", "/proc/self/status"]
+    action = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        plain = subprocess.run(words, capture_output=True, check=False)
+        done = pyspaces.run(words, user=True, pid=True, init=True, timeout=60, capture_output=True)
+    finally:
+        signal.signal(signal.SIGCHLD, action)
+    assert done.stdout == plain.stdout
+
+
 @pytest.mark.as_ordinary
 def test_a_refusal_by_the_kernel_is_an_os_error() -> None:
     with pytest.raises(PermissionError, match=r"hint: .*user=True") as caught:
