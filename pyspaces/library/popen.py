@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # How long, in seconds, `terminate` waits for a process 1 that blocks the signal.
 _LOOKING = 0.25
+_LOST = 255  # the exit code of a process whose own is not known
 
 
 class NamespacePopen(popen_fork.Popen):
@@ -76,6 +77,7 @@ class NamespacePopen(popen_fork.Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code (minus the signal), or None while the process runs.
 
+        The code is 255 if something else has reaped the process, as with the method forkserver.
         flag: options of waitpid(2); 0 waits forever.
         """
         if self.returncode is None and not flag & os.WNOHANG:
@@ -85,8 +87,12 @@ class NamespacePopen(popen_fork.Popen):
         # `multiprocessing` polls all children at each start, in any thread. Of two at once, one
         # reaps the child, and the other finds none and would take it for still running.
         with self._reaping:
-            if self.returncode is None and (code := super().poll(flag)) is not None:
-                self.returncode = self._settled(code)
+            if self.returncode is None:
+                has_ended = self._pidfd >= 0 and nsfs.has_ended(self._pidfd, timeout=0)
+                if (code := super().poll(flag)) is not None:
+                    self.returncode = self._settled(code)
+                elif has_ended:  # SIGCHLD is ignored, or something else has waited for it
+                    self.returncode = self._settled(_LOST)
             return self.returncode
 
     def _settled(self, code: int) -> int:

@@ -229,6 +229,24 @@ def test_endings_without_a_value_are_told_apart() -> None:
         result_of(lambda: os.kill(os.getpid(), signal.SIGKILL), user=True)
 
 
+REAPED = """
+import signal
+from pyspaces import Container
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps all children
+for settings in ({}, {"pid": True, "init": True}):
+    process = Container(int, args=("7",), user=True, **settings)
+    process.start()
+    print(process.result(timeout=60), process.exitcode, process.is_alive())
+    process.close()
+"""
+
+
+def test_a_result_comes_home_from_a_process_that_was_reaped() -> None:
+    done = outcome([sys.executable, "-c", REAPED])
+    assert (done.stdout, done.stderr) == ("7 255 False\n7 0 False\n", "")
+
+
 def test_a_result_that_was_stored_in_part_is_none() -> None:
     with pytest.raises(NoResult, match="ended with exit code 1 before it had a result"):
         result_of(lambda: bytes(5000), user=True, rlimit="fsize=1000")
