@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import warnings
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, nsfs, procfs, spawn
 from pyspaces.launch import signals
 from pyspaces.launch.inner.join import join
+from pyspaces.launch.outer.ending import StatusLost
 from pyspaces.library import space
 from pyspaces.library.command import Completed, Popen, finished, split
 from pyspaces.library.function import FunctionProcess, label_of
@@ -168,19 +170,29 @@ class Sandbox:
             guest.close()
 
     def close(self) -> None:
-        """End the sandbox and everything in it; more than once is fine."""
+        """End the sandbox and everything in it; more than once is fine.
+
+        A copy of it in a forked process ends nothing: it only releases its descriptors.
+        """
         running, self._running = self._running, None
-        if running:
-            signals.send(running.pidfd, signal.SIGKILL)
-            # The kernel keeps process 1 until everything inside has been reaped, and our commands
-            # are ours to reap: zap_pid_ns_processes() in kernel/pid_namespace.c.
-            while not nsfs.has_ended(running.pidfd, timeout=_PAUSE):
-                self._forget_ended()
-            running.wait()
-            running.close()
+        try:
+            if running and _is_own_child(running.pidfd):
+                self._end(running)
+        finally:
+            if running:
+                running.close()
+            while self._names:
+                os.close(self._names.popitem()[1])
+
+    def _end(self, running: Running) -> None:
+        signals.send(running.pidfd, signal.SIGKILL)
+        # The kernel keeps process 1 until everything inside has been reaped, and our commands are
+        # ours to reap: zap_pid_ns_processes() in kernel/pid_namespace.c.
+        while not nsfs.has_ended(running.pidfd, timeout=_PAUSE):
             self._forget_ended()
-        while self._names:
-            os.close(self._names.popitem()[1])
+        with suppress(StatusLost):  # nobody asks how it ended
+            running.wait()
+        self._forget_ended()
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         """Close a sandbox that was forgotten, unless this is a copy of it in a forked process."""

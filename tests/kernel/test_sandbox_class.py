@@ -245,6 +245,35 @@ def test_a_sandbox_that_is_forgotten_is_closed_with_a_warning() -> None:
     assert forget() == []
 
 
+def test_a_forked_process_that_leaves_it_ends_nothing() -> None:
+    with Sandbox(user=True) as box:
+        command = box.popen(["sleep", "1000"])
+        if (pid := os.fork()) == 0:
+            box.__exit__()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert command.poll() is None
+        assert box.run(["true"]).returncode == 0
+    assert command.wait() == -signal.SIGKILL
+
+
+REAPED = """
+import os, signal
+from pyspaces import Sandbox
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps all children
+before = os.listdir("/proc/self/fd")
+with Sandbox(user=True) as box:
+    print(box.call(abs, -7), box.run(["true"]).returncode)
+print(len(os.listdir("/proc/self/fd")) - len(before))
+"""
+
+
+def test_it_ends_in_a_program_that_does_not_reap_it() -> None:
+    done = outcome([sys.executable, "-c", REAPED])
+    assert (done.stdout, done.stderr) == ("7 0\n0\n", "")
+
+
 @pytest.mark.needs("proc")
 def test_the_end_of_a_program_that_has_forgotten_it() -> None:
     code = "import pyspaces; box = pyspaces.Sandbox(user=True); box.start(); print(box.pid)"
