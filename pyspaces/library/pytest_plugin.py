@@ -103,11 +103,14 @@ def _run(
     for record in outcome.records:
         logging.getLogger(record.name).handle(record)
     _add_coverage(outcome.coverage)
+    if not outcome.kind:
+        return
+    vars(item)[_SHOWN] = outcome.shown
     if outcome.kind in _OUTCOMES:
-        raise _OUTCOMES[outcome.kind](outcome.text)
-    if outcome.kind:
-        vars(item)[_SHOWN] = outcome.shown
-        raise outcome.error or pytest.fail.Exception(outcome.text, pytrace=False)
+        raised = _OUTCOMES[outcome.kind](outcome.text)
+        raised._use_item_location = True  # of a skip: pytest shows the test, and not this line
+        raise raised
+    raise outcome.error or pytest.fail.Exception(outcome.text, pytrace=False)
 
 
 def _outcome_of(
@@ -164,14 +167,20 @@ def _run_inner(item: pytest.Item, body: Callable[[], object]) -> _Outcome:
     except tuple(_OUTCOMES.values()) as outcome:
         kind = next(name for name, cls in _OUTCOMES.items() if isinstance(outcome, cls))
         text = str(outcome.msg)
+        shown = _representation(item, outcome) if kind == "fail" else None
     except BaseException as raised:  # noqa: BLE001 - KeyboardInterrupt and SystemExit, too
         kind, error = "error", _if_it_pickles(raised)
-        shown = item.repr_failure(pytest.ExceptionInfo.from_exception(raised))
+        shown = _representation(item, raised)
         text = str(shown)
-        shown = _if_it_pickles(shown) or text
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return _Outcome(kind, text, error, shown, records.found, _coverage())
+
+
+def _representation(item: pytest.Item, raised: BaseException) -> Any:
+    """Return what pytest shows of an exception; its text, if it cannot be pickled."""
+    shown = item.repr_failure(pytest.ExceptionInfo.from_exception(raised))
+    return _if_it_pickles(shown) or str(shown)
 
 
 def _raise_recorded(item: pytest.Item, subtests: _Subtests) -> None:

@@ -35,6 +35,11 @@ def test_bad():
     assert a == [1, 3]
 
 @pytest.mark.namespaces()
+def test_raises():
+    with pytest.raises(KeyError):
+        {}.get("a")
+
+@pytest.mark.namespaces()
 def test_skip():
     pytest.skip("the reason")
 
@@ -61,7 +66,7 @@ def test_wrong():
 """
 EXPECTED = {
     **dict.fromkeys(("ok", "port[0]", "port[1]", "port[2]", "sandbox"), "PASSED"),
-    **dict.fromkeys(("bad", "exit", "long", "wrong"), "FAILED"),
+    **dict.fromkeys(("bad", "raises", "exit", "long", "wrong"), "FAILED"),
     "xfail": "XFAIL",
     "skip": "SKIPPED",
 }
@@ -163,6 +168,8 @@ def assert_all_came_home(done: subprocess.CompletedProcess[str]) -> None:
     for text in (
         "E       assert [1, 2] == [1, 3]",
         "At index 1 diff: 2 != 3",
+        ">       with pytest.raises(KeyError):",
+        "E       Failed: DID NOT RAISE",
         "WARNING  a:test_it.py",
         "logged <class 'object'>",
         "Container-",
@@ -172,6 +179,7 @@ def assert_all_came_home(done: subprocess.CompletedProcess[str]) -> None:
         ": the reason",
     ):
         assert text in done.stdout
+    assert "pytest_plugin.py" not in done.stdout  # what is shown is the test
     assert done.stdout.count("\nprinted\n") == 1
 
 
