@@ -300,6 +300,5 @@ def _stay_inner(caller: int, ready: int) -> None:
     os.setsid()
     os.chdir("/")
     os.write(ready, b"1")
-    os.closerange(0, caller)
-    os.closerange(caller + 1, os.sysconf("SC_OPEN_MAX"))
+    spawn.close_others(caller)
     nsfs.has_ended(caller, timeout=None)

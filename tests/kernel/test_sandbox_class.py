@@ -257,6 +257,17 @@ def test_a_forked_process_that_leaves_it_ends_nothing() -> None:
     assert command.wait() == -signal.SIGKILL
 
 
+def test_it_starts_in_a_program_without_standard_streams() -> None:
+    code = (
+        "import os; os.closerange(0, 2)\n"
+        "from pyspaces import Sandbox\n"
+        "with Sandbox(user=True) as box:\n"
+        "    os._exit(box.call(abs, -7) + box.run(['true']).returncode)\n"
+    )
+    done = outcome([sys.executable, "-c", code])
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 REAPED = """
 import os, signal
 from pyspaces import Sandbox
