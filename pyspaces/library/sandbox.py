@@ -5,6 +5,7 @@ Runs in the caller, but for `_stay_inner`, which is process 1 of the sandbox.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -187,9 +188,10 @@ class Sandbox:
     def _end(self, running: Running) -> None:
         signals.send(running.pidfd, signal.SIGKILL)
         # The kernel keeps process 1 until everything inside has been reaped, and our commands are
-        # ours to reap: zap_pid_ns_processes() in kernel/pid_namespace.c.
+        # ours to reap, as is an Inject: zap_pid_ns_processes() in kernel/pid_namespace.c.
         while not nsfs.has_ended(running.pidfd, timeout=_PAUSE):
             self._forget_ended()
+            multiprocessing.active_children()  # reaps those that have ended
         with suppress(StatusLost):  # nobody asks how it ended
             running.wait()
         self._forget_ended()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import SCRIPT, has_ended, outcome
 
-from pyspaces import Container, Sandbox, SpaceError, UsageFault
+from pyspaces import Container, Inject, Sandbox, SpaceError, UsageFault
 
 pytestmark = pytest.mark.needs("userns", "pidns")
 
@@ -243,6 +243,15 @@ def test_a_sandbox_that_is_forgotten_is_closed_with_a_warning() -> None:
     assert forget() == []
     HELD.append(Sandbox(user=True))
     assert forget() == []
+
+
+def test_a_visitor_ends_with_it() -> None:
+    with Sandbox(user=True) as box:
+        command = box.popen(["sleep", "1000"])
+        visitor = Inject(command.pid, time.sleep, args=(1000,))
+        visitor.start()
+    assert visitor.exitcode == -signal.SIGKILL
+    visitor.close()
 
 
 def test_a_forked_process_that_leaves_it_ends_nothing() -> None:
