@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from pyspaces.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self, Unpack
 
     from pyspaces.kernel.spawn import Spawned
@@ -132,7 +132,7 @@ class Sandbox:
         refused here. Raises what Popen raises.
         """
         given, rest = split(keywords)
-        return self._kept(Popen(args, bufsize, plan=self._plan_of_command(given), **rest))
+        return self._started(given, args, bufsize, **rest)
 
     def run(
         self,
@@ -146,9 +146,8 @@ class Sandbox:
     ) -> Completed:
         """Run a command in the sandbox, and return its result; arguments as for `pyspaces.run`."""
         given, rest = split(keywords)
-        plan = self._plan_of_command(given)
         return finished(
-            lambda **pipes: self._kept(Popen(args, plan=plan, **{**rest, **pipes})),
+            lambda **pipes: self._started(given, args, **{**rest, **pipes}),
             input=input,
             capture_output=capture_output,
             timeout=timeout,
@@ -161,8 +160,9 @@ class Sandbox:
 
         It runs in a fork of this process, whose memory it has.
         """
-        guest = _Guest(self._joining(), function, args, kwargs)
-        guest.start()
+        with self._joining() as where:
+            guest = _Guest(where, function, args, kwargs)
+            guest.start()
         try:
             return guest.result()
         finally:
@@ -175,15 +175,17 @@ class Sandbox:
 
         A copy of it in a forked process ends nothing: it only releases its descriptors.
         """
-        running, self._running = self._running, None
+        with self._lock:
+            running, self._running = self._running, None
+            names, self._names = self._names, {}
         try:
             if running and _is_own_child(running.pidfd):
                 self._end(running)
         finally:
             if running:
                 running.close()
-            while self._names:
-                os.close(self._names.popitem()[1])
+            for descriptor in names.values():
+                os.close(descriptor)
 
     def _end(self, running: Running) -> None:
         signals.send(running.pidfd, signal.SIGKILL)
@@ -205,7 +207,10 @@ class Sandbox:
         )
         self.close()
 
-    def _kept(self, command: Popen) -> Popen:
+    def _started(self, given: Mapping[str, Any], *args: Any, **rest: Any) -> Popen:
+        """Start a command. given: its settings. args, rest: what else Popen gets."""
+        with self._joining() as where:
+            command = Popen(*args, plan=self._plan_of_command(given, where), **rest)
         self._forget_ended()
         with self._lock:
             self._commands.append(command)
@@ -220,17 +225,23 @@ class Sandbox:
             raise ValueError("the sandbox is not running: use it in a `with` statement")
         return self._running
 
-    def _joining(self) -> Joining:
-        self._entered()
-        return Joining(
-            joins=tuple(
-                Join(namespace=name, path=f"/proc/self/fd/{descriptor}")
-                for name, descriptor in self._names.items()
-            )
-        )
+    @contextmanager
+    def _joining(self) -> Iterator[Joining]:
+        """Keep the namespaces open for a launch, whatever another thread closes meanwhile.
 
-    def _plan_of_command(self, given: Mapping[str, Any]) -> Plan:
-        where = self._joining()
+        By descriptors of its own: those of the sandbox may be other files by then.
+        """
+        with ExitStack() as opened:
+            joins = []
+            with self._lock:
+                self._entered()
+                for name, descriptor in self._names.items():
+                    copy = os.dup(descriptor)
+                    opened.callback(os.close, copy)
+                    joins.append(Join(namespace=name, path=f"/proc/self/fd/{copy}"))
+            yield Joining(joins=tuple(joins))
+
+    def _plan_of_command(self, given: Mapping[str, Any], where: Joining) -> Plan:
         plan = space.plan_of(["command"], given, what="Popen()")
         changed = plan.namespaces or plan.mounts != Plan(command=("true",)).mounts
         if changed:

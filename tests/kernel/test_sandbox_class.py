@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import SCRIPT, has_ended, outcome
 
-from pyspaces import Container, Inject, Sandbox, SpaceError, UsageFault
+from pyspaces import Container, Inject, NoResult, Sandbox, SpaceError, UsageFault
 
 pytestmark = pytest.mark.needs("userns", "pidns")
 
@@ -264,6 +264,45 @@ def test_a_forked_process_that_leaves_it_ends_nothing() -> None:
         assert command.poll() is None
         assert box.run(["true"]).returncode == 0
     assert command.wait() == -signal.SIGKILL
+
+
+def test_a_launch_has_its_namespaces_though_another_thread_closes_the_sandbox() -> None:
+    """By the numbers of closed descriptors, it would find what has been opened since then."""
+    with Sandbox(user=True) as box:
+        with box._joining() as where:
+            before = [os.stat(join.path).st_ino for join in where.joins]
+            box.close()
+            others = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+            assert [os.stat(join.path).st_ino for join in where.joins] == before
+        for other in others:
+            os.close(other)
+        with pytest.raises(ValueError, match="not running"):
+            box.run(["true"])
+
+
+def test_it_is_closed_while_threads_use_it() -> None:
+    kinds: set[type[BaseException]] = set()
+
+    def use(box: Sandbox) -> None:
+        try:
+            while True:
+                assert box.run(["true"]).returncode in (0, -signal.SIGKILL)
+                assert box.call(abs, -7) == 7
+        except (ValueError, SpaceError, NoResult) as error:
+            kinds.add(type(error))
+
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        with Sandbox(user=True) as box:
+            threads = [threading.Thread(target=use, args=(box,)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            box.run(["true"])
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+    assert len(kinds) > 0
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_it_starts_in_a_program_without_standard_streams() -> None:
