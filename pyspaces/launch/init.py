@@ -94,7 +94,7 @@ class _Server:
             if received.number == constants.SIGCHLD:
                 self._reap_inner()
             elif received.mark == signals.WHOLE_GROUP:
-                os.kill(0, received.number)
+                self._send_to_group_inner(received.number)
             elif received.number == signals.CONT:
                 self._continue_inner(received.mark)
             elif received.from_process or self._is_for_session_inner(received.number):
@@ -131,6 +131,21 @@ class _Server:
             if not self._post.wait_all:
                 self._end_inner()
 
+    def _send_to_group_inner(self, number: int) -> None:
+        """Send signal `number` to our group, and continue a command that has left it.
+
+        As an interactive shell does, which then stops itself by `suspend`.
+        """
+        os.kill(0, number)
+        if number == signals.CONT and self._has_left_inner():
+            self._continue_inner(signals.ANY_STOP)
+
+    def _has_left_inner(self) -> bool:
+        try:
+            return os.getpgid(self._command.pid) != os.getpgrp()
+        except ProcessLookupError:  # ended, and reaped
+            return False
+
     def _continue_inner(self, stop: int) -> None:
         """Continue the command, if it is still in the stop that the launcher means.
 
@@ -139,7 +154,8 @@ class _Server:
         command again, or be about to: SIGCONT would undo the one and discard the other (seen).
         """
         self._reap_inner()
-        if self._word is None and self._is_stopped and stop == self._stops:
+        meant = stop in (self._stops, signals.ANY_STOP)
+        if self._word is None and self._is_stopped and meant:
             signals.send(self._command.pidfd, signals.CONT)
 
     def _pass_on_inner(self, number: int) -> None:

@@ -53,9 +53,9 @@ _KNOWN = _ALL - {signal.SIGKILL, signal.SIGSTOP}
 # What ends a process that has no handler, and is not passed on: signal(7).
 _FATAL = _KNOWN.difference(FORWARDED, (signal.SIGCHLD, signal.SIGURG))
 
-
-# The mark of a signal that process 1 of ours is to send to its group; others count from 0.
-WHOLE_GROUP = -1
+# The marks of a signal that process 1 of ours is to send to its group, and of a SIGCONT for the
+# command in whatever stop it is; others count from 0.
+WHOLE_GROUP, ANY_STOP = -1, -2
 
 # How often a process is woken once its time is over, and the latest time that any clock counts to.
 _WAKE_EVERY, _LONGEST_TIMER = 0.05, 2.0**31 - 1

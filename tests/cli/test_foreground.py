@@ -194,6 +194,22 @@ def test_an_editor_that_stops_its_own_group(shell: Shell, tmp_path: Path) -> Non
     shell.tells_status(5)
 
 
+@pytest.mark.parametrize("options", ["--user", "--user --init"])
+def test_a_shell_that_suspends_itself_goes_on_at_fg(shell: Shell, options: str) -> None:
+    """It has left the process group in which it was started, and stops in its own."""
+    shell.type(f"{run(options, 'env PS1=inside: bash --norc --noprofile -i')}\n".encode())
+    shell.expect(b"\ninside:")
+    for _ in range(2):
+        shell.type(b"suspend -f\n")
+        shell.expect(b"ready> ")
+        shell.type(b"fg\n")
+        shell.expect(b"--noprofile -i\r\n")
+        shell.type(b"echo on''ce more\n")
+        shell.expect(b"once more\r\n")
+    shell.type(b"exit 7\n")
+    shell.tells_status(7)
+
+
 @SPACES
 def test_a_command_whose_input_is_a_file_may_open_the_terminal(shell: Shell, options: str) -> None:
     command = run(options, "sh -c 'echo up; read a </dev/tty; echo got $a'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 
 import pytest
@@ -66,9 +67,18 @@ def test_a_command_that_handles_term_has_its_time_and_still_ends_with_124(
     assert done.stdout == "up\ncleaned\n"
 
 
-def test_a_stopped_command_is_ended_too(pyspaces: Launch) -> None:
-    done = pyspaces("run", "--user", "--timeout", "0.3", "--", "sh", "-c", "kill -STOP $$")
+@pytest.mark.parametrize("more", ["", "--init", "--init --new-session", "--init --pty"])
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+def test_a_stopped_command_is_ended_too(pyspaces: Launch, more: str, leaves: bool) -> None:
+    """Also one that has left its process group."""
+    script = "import os, signal\n"
+    if leaves and not {"--new-session", "--pty"}.intersection(more.split()):
+        script += "os.setpgrp()\n"
+    script += "os.kill(os.getpid(), signal.SIGSTOP)"
+    words = ("--timeout", "0.3", "--kill-after", "60", "--", sys.executable, "-ISc", script)
+    done = pyspaces("run", "--user", *more.split(), *words)
     assert done.returncode == 124
+    assert done.stderr.endswith("it was sent SIGTERM\n")
 
 
 def test_a_command_that_is_quick_enough_keeps_its_status(pyspaces: Launch) -> None:

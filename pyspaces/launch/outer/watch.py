@@ -335,10 +335,14 @@ class Watch:
 
     def _ask_to_end(self) -> None:
         self._send(signals.TERM)
-        # A process that is stopped notices nothing else.
-        signals.send(self._child.pidfd, signals.CONT)
+        # A process that is stopped notices nothing else. Process 1 of ours takes one SIGCONT for
+        # both: a second one, with another mark, would be lost while the first is pending.
         if self._group:
             self._group.send(signals.CONT)
+        elif self._link:
+            signals.send_marked(self._child.pidfd, signals.CONT, signals.ANY_STOP)
+        if not self._link:
+            signals.send(self._child.pidfd, signals.CONT)
 
     def _kill(self) -> None:
         """Kill the command, and those of its processes that can be found."""
