@@ -93,12 +93,13 @@ class _Server:
             received = signals.wait_for_any_inner()
             if received.number == constants.SIGCHLD:
                 self._reap_inner()
-            elif received.mark == signals.WHOLE_GROUP:
+            elif received.mark == signals.WHOLE_GROUP and not self._post.own_session:
                 self._send_to_group_inner(received.number)
             elif received.number == signals.CONT:
                 self._continue_inner(received.mark)
             elif received.from_process or self._is_for_session_inner(received.number):
-                self._pass_on_inner(received.number)
+                whole = received.mark == signals.WHOLE_GROUP or not received.from_process
+                self._pass_on_inner(received.number, whole=whole)
 
     def _is_for_session_inner(self, number: int) -> bool:
         """Return whether the command is to have what the kernel has sent to the launcher's group.
@@ -158,7 +159,8 @@ class _Server:
         if self._word is None and self._is_stopped and meant:
             signals.send(self._command.pidfd, signals.CONT)
 
-    def _pass_on_inner(self, number: int) -> None:
+    def _pass_on_inner(self, number: int, *, whole: bool) -> None:
+        """Pass a signal on: to the command, or to the whole group of one that leads a session."""
         if self._word is not None:
             # The command has ended; a request to end is for the processes that it has left.
             if number in signals.ENDING:
@@ -170,7 +172,18 @@ class _Server:
         # The only group of its session: the kernel would drop them there.
         if dropped and self._fate_inner(number) == signals.DEFAULT:
             number = signals.STOP
-        signals.send(self._command.pidfd, number)
+        if not (whole and self._post.own_session and self._send_to_session_inner(number)):
+            signals.send(self._command.pidfd, number)
+
+    def _send_to_session_inner(self, number: int) -> bool:
+        """Send a signal to the command's group; False if that is not there yet, or to stop."""
+        if number in (signals.STOP, *signals.STOPPING):
+            return False
+        try:
+            os.killpg(self._command.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _fate_inner(self, number: int) -> str:
         """Return what becomes of a signal to the command; /proc may be the host's, or missing."""

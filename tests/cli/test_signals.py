@@ -265,3 +265,35 @@ def test_bad_signals_are_wrong_usage(
     done = pyspaces("run", *words, "--", "true")
     assert (done.returncode, done.stdout) == (2, "")
     assert fault in done.stderr
+
+
+# A program that waits for its child whatever comes, as bash and make do.
+WAITS = """
+import signal, subprocess
+for number in signal.SIGINT, signal.SIGQUIT:
+    signal.signal(number, lambda *_: print("parent", flush=True))
+script = "trap 'echo child; exit 3' INT QUIT; echo up; while :; do sleep 0.01; done"
+raise SystemExit(subprocess.call(["sh", "-c", script]) + 4)
+"""
+LEGS = pytest.mark.parametrize("legs", [["--user"], ["--user", "--pid"], ["--user", "--init"]])
+
+
+@LEGS
+@pytest.mark.parametrize("key", [b"\x03", b"\x1c"], ids=["ctrl-c", "ctrl-backslash"])
+def test_a_key_reaches_the_whole_group_in_a_new_session(legs: list[str], key: bytes) -> None:
+    """A shell that has got SIGINT alone goes on waiting for its child."""
+    words = (SCRIPT, "run", *legs, "--new-session", "--", sys.executable, "-ISc", WAITS)
+    with at_terminal(*words) as screen:
+        screen.expect(b"up\r\n")
+        screen.type(key)
+        screen.expect(b"child\r\n")
+        assert screen.end() == 7
+
+
+@LEGS
+def test_so_does_what_a_process_sends_in_place_of_the_terminal(legs: list[str]) -> None:
+    with launched(*legs, "--new-session", "--", sys.executable, "-ISc", WAITS) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 7
+        assert process.stdout is not None
+        assert sorted(process.stdout) == [b"child\n", b"parent\n"]

@@ -72,14 +72,16 @@ class Stops:
         if self._group:
             if not was_sent:
                 self._group.send(signal.number)
-        elif (signal.from_process or self._own_session) and not (
-            self._drops and fate == signals.DEFAULT
-        ):
+        elif self._is_to_send(signal) and not (self._drops and fate == signals.DEFAULT):
             signals.send(self._child.pidfd, signal.number)
         if fate != signals.TAKEN:
             now = time.monotonic()
             self._asked = _Asked(number=signal.number, look=now, last=now + _PATIENCE)
             self.look_again()
+
+    def _is_to_send(self, signal: Received) -> bool:
+        # Process 1 of ours is in our group: it has what the terminal sends, and passes it on.
+        return signal.from_process or (self._own_session and not self._link)
 
     def next_look(self) -> float | None:
         """Return when to call `look_again`, by the monotonic clock; None if all is decided."""

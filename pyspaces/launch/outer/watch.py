@@ -237,7 +237,7 @@ class Watch:
         elif number == signals.WINCH and self._relay:
             self._relay.resize()
         elif self._own_session:
-            self._send(number)
+            self._send_to_session(signal)
         elif self._group:
             # What terminals send is for the group, no matter who has sent it to us; so is the
             # rest if it comes from the terminal.
@@ -248,6 +248,19 @@ class Watch:
             self._send(number, grace=signals.GRACE)
         elif self._process_1:
             self._process_1.sent(number)
+
+    def _send_to_session(self, signal: Received) -> None:
+        """Send a signal to a command that leads a session; what terminals send, to its group.
+
+        A shell that has got SIGINT alone waits for its child, which knows of nothing (seen).
+        """
+        of_terminal = signal.number in signals.OF_TERMINAL
+        if self._link and of_terminal and not signal.from_process:
+            return  # process 1, which is in our group, has it too, and passes it on
+        delegate = self._child.pidfd if self._link else -1
+        group = signals.Group(number=self._child.pid, delegate=delegate)
+        whole = of_terminal or not signal.from_process
+        self._send(signal.number, group=group if whole else None)
 
     def _stop(self, signal: Received) -> None:
         job = self._job
