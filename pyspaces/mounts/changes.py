@@ -33,10 +33,14 @@ _KEPT_OPEN = 16  # levels of directories above the current one
 
 
 class Place(Record):
-    """A directory to compare: its name, and the directory above it; None for the topmost."""
+    """A directory to compare: its name, and the directory above it; None for the topmost.
+
+    is_hiding: whether one above it hides all that is below.
+    """
 
     above: Place | None
     name: str
+    is_hiding: bool = False
 
     def names(self) -> list[str]:
         """Return the names on the way from the topmost directory."""
@@ -100,14 +104,16 @@ def walk(
             here = way.go(names)
             if here is None:
                 continue
+            # The kernel marks the topmost of those that hide all below; the others need no mark.
+            is_hiding = place.is_hiding or marks.is_opaque(here[0])
             try:
-                entries = list(_compared(here[0], here[1:]))
+                entries = list(_compared(here[0], here[1:], is_hiding=is_hiding))
             except OSError as error:
                 path = "/".join([*names, os.fsdecode(error.filename or "")])
                 raise LayerError(error, path, 0) from error
             yield names, here, entries
             pending += [
-                Place(above=place, name=entry.name)
+                Place(above=place, name=entry.name, is_hiding=is_hiding)
                 for entry in reversed(entries)
                 if entry.is_directory()
             ]
@@ -169,6 +175,8 @@ class Way:
                 raise LayerError(error, "/".join([*self._names, name]), layer) from error
             if here is not None:
                 found.append(here)
+                if layer and marks.is_opaque(here):
+                    break
             elif not layer:
                 return None
         return found
@@ -184,10 +192,11 @@ class Way:
         self._levels[index] = []
 
 
-def _compared(upper: int, lower: Sequence[int]) -> Iterator[Entry]:
-    """Yield each name in a directory."""
+def _compared(upper: int, lower: Sequence[int], *, is_hiding: bool) -> Iterator[Entry]:
+    """Yield each name in a directory. is_hiding: whether it hides all names below."""
     there = set(os.listdir(upper))
-    for name in sorted(there | _hidden(upper, lower)):
+    hidden = {name for each in lower for name in os.listdir(each)} if is_hiding else set()
+    for name in sorted(there | hidden):
         new, old = None, _topmost(lower, name)
         if name in there:
             try:
@@ -215,13 +224,6 @@ def opened(directory: int, name: str, *, contained: bool) -> int | None:
         if error.errno not in _GONE:
             raise
         return None
-
-
-def _hidden(upper: int, lower: Sequence[int]) -> set[str]:
-    """Return the names below a directory that hides them all."""
-    if not marks.is_opaque(upper):
-        return set()
-    return {name for directory in lower for name in os.listdir(directory)}
 
 
 def _status(directory: int, name: str) -> os.stat_result | None:

@@ -27,7 +27,7 @@ AROUND = pytest.mark.parametrize("spaces", SPACES)
 def low(tmp_path: Path) -> Path:
     """Return a folder to lie an overlay over."""
     folder = tmp_path / "low"
-    for name in ("a", "b", "sub/c", "gone/x", "same/y"):
+    for name in ("a", "b", "sub/c", "gone/x", "same/y", "deep/in/z"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / "link").symlink_to("a")
@@ -69,6 +69,9 @@ CASES = {
     "rm -r gone": ["deleted /mnt/gone"],
     "rm sub/c": ["deleted /mnt/sub/c"],
     "rm -r gone; mkdir gone; echo y > gone/y": ["deleted /mnt/gone/x", "added   /mnt/gone/y"],
+    "rm -r deep; mkdir deep deep/in; echo y > deep/in/y": [
+        *("added   /mnt/deep/in/y", "deleted /mnt/deep/in/z")
+    ],
     "rm -r gone; echo now a file > gone": ["changed /mnt/gone"],
     "rm a; mkdir a; echo x > a/x": ["changed /mnt/a", "added   /mnt/a/x"],
     "mv a z": ["deleted /mnt/a", "added   /mnt/z"],
@@ -117,6 +120,25 @@ def test_several_layers_hide_each_other(low: Path, spaces: list[str], tmp_path: 
     assert told.read_text().splitlines() == [
         *("changed /mnt/a", "changed /mnt/sub", "added   /mnt/sub/c")
     ]
+
+
+@AROUND
+def test_a_layer_that_was_an_upper_directory_hides_what_it_hid(
+    low: Path, spaces: list[str], tmp_path: Path
+) -> None:
+    top, work = tmp_path / "top", tmp_path / "work"
+    top.mkdir()
+    work.mkdir()
+    script = "cd /mnt; rm -r deep; mkdir -p deep/in"
+    words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--overlay", str(top), str(work)]
+    done = outcome([*words, "/mnt", "--", "sh", "-ec", script])
+    assert (done.returncode, done.stderr) == (0, "")
+    told = tmp_path / "diff"
+    words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--overlay-src", str(top)]
+    words += ["--tmp-overlay", "/mnt", "--overlay-diff", str(told), "--", "sh", "-ec"]
+    done = outcome([*words, "ls /mnt/deep/in; echo > /mnt/deep/in/z"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert told.read_text() == "added   /mnt/deep/in/z\n"
 
 
 def test_json(low: Path, pyspaces: Run, tmp_path: Path) -> None:

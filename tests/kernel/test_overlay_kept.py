@@ -37,6 +37,7 @@ write("new", "new"); write("grown", "more than it was"); write("same", "same")
 os.utime("same", ns=(1, 10**18)); os.utime("new", ns=(3, 5 * 10**17))
 os.chmod("mode", 0o4751); os.chmod("sub", 0o700)
 os.remove("sub/gone"); shutil.rmtree("again"); os.mkdir("again"); write("again/new", "x")
+shutil.rmtree("deep"); os.makedirs("deep/in"); write("deep/in/new", "x")
 os.makedirs("made/deep"); write("made/deep/file", "x"); os.utime("made", ns=(7, 10**18))
 os.link("new", "new again"); os.link("last", "another of last")
 os.mkfifo("fifo", 0o620); socket.socket(socket.AF_UNIX).bind("socket")
@@ -78,7 +79,7 @@ def low(tmp_path: Path) -> Path:
     """Return a directory to lay an overlay over."""
     folder = tmp_path / "low"
     names = ("grown", "same", "mode", "sub/gone", "sub/kept", "again/gone", "to directory", "last")
-    for name in (*names, "to file/x/y", "attribute", "untouched"):
+    for name in (*names, "to file/x/y", "attribute", "untouched", "deep/in/gone"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("same" if name == "same" else "old")
     (folder / "link").symlink_to("same")
