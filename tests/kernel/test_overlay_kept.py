@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,26 @@ def test_what_is_written_is_what_the_command_saw(low: Path, spaces: list[str]) -
     numbers = {path: path.lstat().st_ino for path in low.rglob("*")}
     assert overlay("apply", upper, low).returncode == 0
     assert {path: path.lstat().st_ino for path in low.rglob("*")} == numbers
+
+
+@pytest.mark.parametrize("how", ["umask", "acl"])
+def test_new_directories_where_bits_of_their_mode_are_taken(tmp_path: Path, how: str) -> None:
+    upper, directory = tmp_path / "upper", tmp_path / "directory"
+    (upper / "new" / "in").mkdir(parents=True)
+    (upper / "new" / "in" / "file").write_text("x")
+    (upper / "new").chmod(0o751)
+    os.mkfifo(upper / "new" / "fifo", 0o640)
+    directory.mkdir()
+    if how == "acl":
+        # The owner may read and write only: tag, permissions, id; acl(5), linux/posix_acl_xattr.h.
+        rows = [(0x01, 6), (0x04, 0), (0x20, 0)]
+        acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row, 0xFFFFFFFF) for row in rows)
+        os.setxattr(directory, "system.posix_acl_default", acl)
+    mask = "777" if how == "umask" else "22"
+    words = [SCRIPT, "overlay", "apply", str(upper), str(directory)]
+    done = outcome(["sh", "-c", f"umask {mask}; exec {shlex.join(words)}"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert snapshot(directory) == snapshot(upper)
 
 
 def test_links_in_the_way_lead_nowhere(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 _PRIVATE = 0o700
+_OF_OTHERS = 0o077
 _REPLACED = "was replaced meanwhile"
 # What copy_file_range(2) says where it cannot copy from one of the two to the other.
 _APART = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)
@@ -39,11 +40,18 @@ def new_directory(directory: int, name: str) -> os.stat_result:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
     os.mkdir(name, _PRIVATE, dir_fd=directory)
-    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    is_ours = status.st_uid == os.geteuid() and status.st_mode & 0o777 == _PRIVATE
-    if not stat.S_ISDIR(status.st_mode) or not is_ours:
-        raise OSError(errno.EBUSY, _REPLACED)
-    return status
+    made = _held(directory, name)
+    try:
+        status = os.fstat(made)
+        is_ours = status.st_uid == os.geteuid() and not status.st_mode & _OF_OTHERS
+        if not stat.S_ISDIR(status.st_mode) or not is_ours:
+            raise OSError(errno.EBUSY, _REPLACED)
+        # The umask, or a default ACL of the directory, may have taken bits.
+        if status.st_mode & _PRIVATE != _PRIVATE:
+            os.chmod(_path_of(made), _PRIVATE)
+        return status
+    finally:
+        os.close(made)
 
 
 def replace(upper: int, directory: int, name: str, path: str) -> os.stat_result:
