@@ -402,6 +402,19 @@ def test_trees_of_any_depth(low: Path, depth: int) -> None:
             subprocess.run(["rm", "-rf", str(path)], check=True)
 
 
+@pytest.mark.parametrize("task", ["diff", "apply"])
+def test_a_directory_within_the_upper_one_is_refused(low: Path, task: str) -> None:
+    """To write all of it into a part of it has no end."""
+    within = low / "sub" / "in"
+    within.mkdir()
+    before = snapshot(low)
+    done = overlay(task, low, within)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert f"{within}: is the directory to compare with" in done.stderr
+    assert "hint: give the directory that took the changes, and then" in done.stderr
+    assert snapshot(low) == before
+
+
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "file").touch()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _TOP = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 UPPER, DIRECTORY = 0, 1  # the layers
+# Whatever is written there would have to be written there: that has no end.
+_WITHIN = "is the directory to compare with, and within the one with the changes"
+_ORDER = "give the directory that took the changes, and then the one that the overlay was laid over"
 
 
 class Refused(OSError):
@@ -82,6 +85,8 @@ class Kept:
         try:
             for names, here, entries in changes.walk(self.upper, [self.directory], contained=True):
                 _check_directory(names, here)
+                if names and os.path.samestat(os.fstat(here[UPPER]), os.fstat(self.directory)):
+                    raise Refused(_WITHIN, "/".join(names), UPPER, _ORDER)
                 for entry in entries:
                     _check(here, names, entry, to_apply=to_apply)
                     if entry.kind:
