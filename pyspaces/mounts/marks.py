@@ -19,7 +19,8 @@ _FOREIGN = tuple(
 )
 _NESTED = tuple(f"{prefix}overlay." for prefix in _PREFIXES)
 # What a copy has as well. Labels of security modules are not copied: the kernel writes them.
-_COPIED = ("user.", "trusted.", "system.posix_acl_")
+ACL = "system.posix_acl_"
+_COPIED = ("user.", "trusted.", ACL)
 _CAPABILITY = "security.capability"
 _NONE = (errno.EOPNOTSUPP, errno.ENODATA)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("userns", "overlay")
 # Outside of user namespaces the kernel keeps its marks elsewhere: in attributes trusted.*.
 SPACES = [["--user"]] + ([["--mount"]] if IS_ROOT else [])
+NOBODY = 0xFFFFFFFF  # the id of those rows of an ACL that have none
 PYTHON = [sys.executable, "-I", "-S"]
 # Every kind of change, in the working directory.
 CHANGES = """
@@ -145,6 +146,28 @@ def test_what_is_written_is_what_the_command_saw(low: Path, spaces: list[str]) -
     assert {path: path.lstat().st_ino for path in low.rglob("*")} == numbers
 
 
+def acl(*rows: tuple[int, int, int]) -> bytes:
+    """Return an ACL. rows: tag, permissions and id, as in acl(5) and linux/posix_acl_xattr.h."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
+
+
+def test_an_acl_for_an_id_that_is_not_mapped_has_a_cure_that_works(low: Path) -> None:
+    """What the owner may give from outside cannot be given inside."""
+    rows = (0x01, 6, NOBODY), (0x02, 4, 12345), (0x04, 4, NOBODY), (0x10, 4, NOBODY)
+    os.setxattr(low / "same", "system.posix_acl_access", acl(*rows, (0x20, 0, NOBODY)))
+    before = os.getxattr(low / "same", "system.posix_acl_access")
+    upper, _ = lay(low, "open('same', 'w').write('new')", "--user")
+    done = overlay("apply", upper, low, inside=("--user",))
+    assert (done.returncode, done.stdout) == (125, "")
+    assert f"{low}/same: has an ACL for a user or group that is not mapped here" in done.stderr
+    assert "hint: run this as root, outside of user namespaces" in done.stderr
+    assert (low / "same").read_text() == "same"
+    done = overlay("apply", upper, low)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (low / "same").read_text() == "new"
+    assert os.getxattr(low / "same", "system.posix_acl_access") == before
+
+
 @pytest.mark.parametrize("how", ["umask", "acl"])
 def test_new_directories_where_bits_of_their_mode_are_taken(tmp_path: Path, how: str) -> None:
     upper, directory = tmp_path / "upper", tmp_path / "directory"
@@ -154,10 +177,9 @@ def test_new_directories_where_bits_of_their_mode_are_taken(tmp_path: Path, how:
     os.mkfifo(upper / "new" / "fifo", 0o640)
     directory.mkdir()
     if how == "acl":
-        # The owner may read and write only: tag, permissions, id; acl(5), linux/posix_acl_xattr.h.
-        rows = [(0x01, 6), (0x04, 0), (0x20, 0)]
-        acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row, 0xFFFFFFFF) for row in rows)
-        os.setxattr(directory, "system.posix_acl_default", acl)
+        # The owner may read and write only.
+        rows = ((0x01, 6, NOBODY), (0x04, 0, NOBODY), (0x20, 0, NOBODY))
+        os.setxattr(directory, "system.posix_acl_default", acl(*rows))
     mask = "777" if how == "umask" else "22"
     words = [SCRIPT, "overlay", "apply", str(upper), str(directory)]
     done = outcome(["sh", "-c", f"umask {mask}; exec {shlex.join(words)}"])

@@ -29,6 +29,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 UPPER, DIRECTORY = 0, 1  # the layers
 # Whatever is written there would have to be written there: that has no end.
 _WITHIN = "is the directory to compare with, and within the one with the changes"
+_OUTSIDE = "run this as root, outside of user namespaces"
 _ORDER = "give the directory that took the changes, and then the one that the overlay was laid over"
 
 
@@ -116,6 +117,9 @@ class Kept:
             return None
         if _is_root_of_the_host():
             return None
+        # An id that is not mapped: to be root in a user namespace is what does not help.
+        if error.errno == errno.EINVAL and _is_in_a_user_namespace():
+            return _OUTSIDE
         options = "--user" if _is_own(where) else "--user --map-auto"
         words = " ".join(map(shlex.quote, self.paths))
         line = f"pyspaces run {options} -- pyspaces overlay {self.task} {words}"
@@ -164,8 +168,11 @@ def _is_mapped(name: str, number: int) -> bool:
 
 def _is_root_of_the_host() -> bool:
     """Return whether this process reads every attribute, and gives files to everybody."""
-    own = nsfs.inode_of(os.readlink("/proc/self/ns/user"))
-    return own == constants.PROC_USER_INIT_INO and procfs.has_capability(constants.CAP_SYS_ADMIN)
+    return not _is_in_a_user_namespace() and procfs.has_capability(constants.CAP_SYS_ADMIN)
+
+
+def _is_in_a_user_namespace() -> bool:
+    return nsfs.inode_of(os.readlink("/proc/self/ns/user")) != constants.PROC_USER_INIT_INO
 
 
 def _check(here: Sequence[int], names: Names, entry: Entry, *, to_apply: bool) -> None:
@@ -211,7 +218,7 @@ def _check_directory(names: Names, here: Sequence[int]) -> None:
     roots = os.stat("/proc/sys/kernel/ostype").st_uid
     if os.fstat(here[0]).st_uid == roots and not marks.has_marks_of_users(here[0]):
         why = "belongs to root of the host, who alone can read its marks"
-        raise Refused(why, "/".join(names), UPPER, "run this as root, outside of user namespaces")
+        raise Refused(why, "/".join(names), UPPER, _OUTSIDE)
 
 
 def _reason(error: OSError) -> str:

@@ -31,6 +31,7 @@ _PIECE = 1 << 20
 _PRIVATE = 0o700
 _OF_OTHERS = 0o077
 _REPLACED = "was replaced meanwhile"
+_NOT_MAPPED = "has an ACL for a user or group that is not mapped here"
 # What copy_file_range(2) says where it cannot copy from one of the two to the other.
 _APART = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)
 
@@ -107,9 +108,19 @@ def _copy_attributes(here: str, there: str) -> None:
     new, old = marks.attributes(here), marks.attributes(there)
     for name, value in new.items():
         if old.get(name) != value:
-            os.setxattr(there, name, value)
+            _set_attribute(there, name, value)
     for name in old.keys() - new.keys():
         os.removexattr(there, name)
+
+
+def _set_attribute(path: str, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError as error:
+        # An id that is not mapped is read as -1, which no ACL can have (posix_acl_valid).
+        if error.errno == errno.EINVAL and name.startswith(marks.ACL):
+            raise OSError(errno.EINVAL, _NOT_MAPPED) from error
+        raise
 
 
 def _make(source: int, directory: int, name: str) -> os.stat_result:
