@@ -326,6 +326,27 @@ def test_what_belongs_to_subordinate_ids_has_a_cure_that_works(low: Path) -> Non
 
 
 @pytest.mark.as_ordinary
+def test_a_directory_counts_once_it_has_what_belongs_to_it(low: Path) -> None:
+    """A mode that is set last was counted first, and told as the last change that was written."""
+    upper, _ = lay(low, "import os; os.chmod('sub', 0o777); open('sub/new', 'w')", "--user")
+    os.chmod(low / "sub", 0o555)
+    done = overlay("apply", upper, low)
+    assert f"{low}/sub/new: Permission denied\n  nothing was changed before\n" in done.stderr
+    os.chmod(low / "sub", 0o755)
+    assert overlay("apply", upper, low).returncode == 0
+    assert stat.S_IMODE((low / "sub").stat().st_mode) == 0o777
+
+
+@pytest.mark.as_ordinary
+def test_root_inside_is_not_told_to_be_that(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    done = overlay("apply", tmp_path, "/usr", inside=("--user",))
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "overlay: /usr/new: Permission denied\n  nothing was changed before" in done.stderr
+    assert "hint: run this as root, outside of user namespaces" in done.stderr
+
+
+@pytest.mark.as_ordinary
 def test_a_mode_in_the_way_has_a_cure_that_works(low: Path) -> None:
     """Of the caller's own directory, which root inside may write to all the same."""
     os.chmod(low / "sub", 0o555)

@@ -64,6 +64,8 @@ class _Writing:
         self._finishing = finishing
         self._begun: list[_Known] = []
         self._made: dict[tuple[str, ...], Identity] = {}
+        # Directories that are there, and have changed: what belongs to them comes last.
+        self._due: set[tuple[str, ...]] = set()
         # Where the first name of a file with several names was written.
         self._links: dict[Identity, _Known] = {}
 
@@ -104,19 +106,28 @@ class _Writing:
                 raise OSError(errno.EBUSY, _REPLACED)
             assert here
             copy_metadata(here[0], here[1])
+            if (*begun.names,) in self._due:
+                self._due.remove((*begun.names,))
+                self._count()
 
     def _write(self, upper: int, directory: int, entry: Entry) -> None:
         if entry.kind == changes.DELETED:
             remove(directory, entry.name)
         elif entry.is_directory():
-            if entry.kind and not is_directory(directory, entry.name):
+            if entry.kind and is_directory(directory, entry.name):
+                self._due.add((*self.names,))
+                return
+            if entry.kind:
                 status = new_directory(directory, entry.name)
                 self._made[(*self.names,)] = _identity(status)
         elif entry.status:
             self._write_file(upper, directory, entry)
         if entry.kind:
-            self.done += 1
-            self._last = self._kept.path(DIRECTORY, *self.names)
+            self._count()
+
+    def _count(self) -> None:
+        self.done += 1
+        self._last = self._kept.path(DIRECTORY, *self.names)
 
     def _write_file(self, upper: int, directory: int, entry: Entry) -> None:
         """Write a file, unless it is there as it should be; as a link if it has a name already."""

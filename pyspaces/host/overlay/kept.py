@@ -117,8 +117,9 @@ class Kept:
             return None
         if _is_root_of_the_host():
             return None
-        # An id that is not mapped: to be root in a user namespace is what does not help.
-        if error.errno == errno.EINVAL and _is_in_a_user_namespace():
+        # To be root in a user namespace is what has not helped: an id is not mapped.
+        is_root = error.errno == errno.EINVAL or procfs.has_capability(constants.CAP_CHOWN)
+        if is_root and _is_in_a_user_namespace():
             return _OUTSIDE
         options = "--user" if _is_own(where) else "--user --map-auto"
         words = " ".join(map(shlex.quote, self.paths))
