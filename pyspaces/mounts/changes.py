@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NAMED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no device, and wakes nobody at a FIFO
 _PIECE = 1 << 20
 CONTAINED = constants.RESOLVE_BENEATH | constants.RESOLVE_NO_SYMLINKS | constants.RESOLVE_NO_XDEV
 # A name has disappeared, or is not a directory any more, or is a link.
@@ -253,7 +254,7 @@ def _differ(upper: int, name: str, new: os.stat_result, lower: int, old: os.stat
             return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=lower)
         except OSError:  # not a link any more
             return True
-    return new.st_rdev != old.st_rdev
+    return new.st_rdev != old.st_rdev or not _same_attributes(upper, lower, name, _NAMED)
 
 
 def _same_content(upper: int, lower: int, name: str) -> bool:
@@ -274,13 +275,18 @@ def _same_content(upper: int, lower: int, name: str) -> bool:
             os.close(descriptor)
 
 
-def _same_attributes(upper: int, lower: int, name: str) -> bool:
-    """Return whether two directories have the same attributes, or one cannot be read."""
+def _same_attributes(upper: int, lower: int, name: str, how: int = _DIRECTORY) -> bool:
+    """Return whether two files have the same attributes, or one cannot be read.
+
+    how: flags. Files that are only named are read by /proc, which the process that compares for
+    --overlay-diff does not see: there, they are the same.
+    """
     both: list[int] = []
     try:
-        both.append(os.open(name, _DIRECTORY, dir_fd=upper))
-        both.append(os.open(name, _DIRECTORY, dir_fd=lower))
-        return marks.attributes(both[0]) == marks.attributes(both[1])
+        both.append(os.open(name, how, dir_fd=upper))
+        both.append(os.open(name, how, dir_fd=lower))
+        where = [f"/proc/self/fd/{each}" if how == _NAMED else each for each in both]
+        return marks.attributes(where[0]) == marks.attributes(where[1])
     except OSError:
         return True
     finally:

@@ -64,6 +64,7 @@ CASES = {
     "echo other > a": ["changed /mnt/a"],
     "echo -n X | dd of=b conv=notrunc status=none": ["changed /mnt/b"],
     "chmod 700 sub": ["changed /mnt/sub"],
+    'python3 -c \'import os; os.setxattr("sub", "user.k", b"v")\'': ["changed /mnt/sub"],
     "ln -sfn b link": ["changed /mnt/link"],
     "rm a": ["deleted /mnt/a"],
     "rm -r gone": ["deleted /mnt/gone"],

@@ -168,6 +168,22 @@ def test_an_acl_for_an_id_that_is_not_mapped_has_a_cure_that_works(low: Path) ->
     assert os.getxattr(low / "same", "system.posix_acl_access") == before
 
 
+def test_an_acl_of_a_fifo_is_a_change(low: Path) -> None:
+    """The mode stays: it has the permissions of the mask."""
+    os.mkfifo(low / "fifo", 0o640)
+    mine, name = os.geteuid(), "system.posix_acl_access"
+    rows = [(0x01, 6, NOBODY), (0x02, 4, mine), (0x04, 4, NOBODY), (0x10, 4, NOBODY)]
+    rows.append((0x20, 0, NOBODY))
+    mapped = [(*row[:2], 0 if row[2] == mine else row[2]) for row in rows]
+    upper, _ = lay(low, f"import os; os.setxattr('fifo', {name!r}, {acl(*mapped)!r})", "--user")
+    assert stat.S_IMODE((upper / "fifo").lstat().st_mode) == 0o640
+    assert overlay("diff", upper, low).stdout == f"changed {low}/fifo\n"
+    done = overlay("apply", upper, low)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert os.getxattr(low / "fifo", name) == acl(*rows)
+    assert overlay("diff", upper, low).stdout == ""
+
+
 @pytest.mark.parametrize("how", ["umask", "acl"])
 def test_new_directories_where_bits_of_their_mode_are_taken(tmp_path: Path, how: str) -> None:
     upper, directory = tmp_path / "upper", tmp_path / "directory"
