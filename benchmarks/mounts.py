@@ -2,7 +2,7 @@
 
     python benchmarks/mounts.py [ROUNDS]
 
-Each bind is read-only, of /usr, on a folder of a fresh tmpfs; both have new user and mount
+Each bind is read-only, of /usr, on a directory of a fresh tmpfs; both have new user and mount
 namespaces. A bind costs what 200 take beyond 1, divided by 199.
 """
 

@@ -68,9 +68,11 @@ class Finder:
         exec(code, module.__dict__)  # noqa: S102 - as importlib does
 
 
-def _spec(name: str, folder: str, stem: str, inside: list[str] | None = None) -> ModuleSpec | None:
+def _spec(
+    name: str, directory: str, stem: str, inside: list[str] | None = None
+) -> ModuleSpec | None:
     """Return the spec of the module `stem` in a directory. inside: for a package, its directory."""
-    source, cached = f"{folder}/{stem}.py", f"{folder}/__pycache__/{stem}{_TAG}"
+    source, cached = f"{directory}/{stem}.py", f"{directory}/__pycache__/{stem}{_TAG}"
     try:
         status = posix.stat(source)
         file = posix.open(cached, posix.O_RDONLY | posix.O_CLOEXEC)
@@ -114,8 +116,12 @@ def load(words: str) -> None:
         name = f"pyspaces.{word.rstrip('/')}"
         if name in sys.modules:
             continue
-        folder, _, stem = f"{root}/{word.replace('.', '/')}".rpartition("/")
-        spec = _spec(name, folder, stem) if stem else _spec(name, folder, "__init__", [folder])
+        directory, _, stem = f"{root}/{word.replace('.', '/')}".rpartition("/")
+        spec = (
+            _spec(name, directory, stem)
+            if stem
+            else _spec(name, directory, "__init__", [directory])
+        )
         if spec is None:
             return
         specs.append(spec)

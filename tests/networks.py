@@ -87,12 +87,12 @@ def ask(name: str, *places: str, words: tuple[str, ...] = ()) -> list[str]:
     return found
 
 
-def folder() -> str:
+def directory() -> str:
     """Return the directory of the files of networks."""
     from pyspaces.features.existing import runtime
 
-    return runtime.folder()
+    return runtime.directory()
 
 
 def files(name: str) -> list[str]:
-    return sorted(one for one in os.listdir(folder()) if f":{name}" in one or one == name)
+    return sorted(one for one in os.listdir(directory()) if f":{name}" in one or one == name)

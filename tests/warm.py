@@ -145,8 +145,8 @@ def _server() -> str:
     """Return the path of the server's socket; start it if nobody has needed it so far."""
     if not _place:
         # Nobody else may ask it for anything.
-        folder = tempfile.mkdtemp(prefix="pyspaces-warm-")
-        path = f"{folder}/socket"
+        directory = tempfile.mkdtemp(prefix="pyspaces-warm-")
+        path = f"{directory}/socket"
         words = [sys.executable, __file__, path, str(os.getpid())]
         none = subprocess.DEVNULL
         subprocess.run(words, check=True, cwd="/", stdin=none, stdout=none, stderr=none)

@@ -198,7 +198,7 @@ def _was_told() -> bool:
     """Return whether the notes have been shown before, on a terminal, since this user logged in."""
     if sys.stderr is None or not sys.stderr.isatty():
         return False
-    place, name = os.path.split(runtime.folder())
+    place, name = os.path.split(runtime.directory())
     if name != "pyspaces" or place == "/run":  # no directory of this user's session
         return False
     try:

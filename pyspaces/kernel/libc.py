@@ -163,15 +163,17 @@ def pivot_root(new_root: str, put_old: str) -> None:
     checked(result, "pivot_root", put_old, path=new_root)
 
 
-def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
-    """Open `path` beneath the descriptor `folder`, resolved as `resolve` says: openat2(2).
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """Open `path` beneath the descriptor `directory`, resolved as `resolve` says: openat2(2).
 
     The descriptor is close-on-exec. Since Linux 5.6.
     """
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
     # EAGAIN: anything at all was mounted or renamed on the host while ".." was resolved.
     for _ in range(_MOST_RACES):
-        result = _syscall_openat2(constants.SYS_openat2, folder, os.fsencode(path), how, len(how))
+        result = _syscall_openat2(
+            constants.SYS_openat2, directory, os.fsencode(path), how, len(how)
+        )
         if result != -1 or ctypes.get_errno() != _errno.EAGAIN:
             break
     return checked(result, "openat2", path=path)

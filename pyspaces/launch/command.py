@@ -62,7 +62,7 @@ def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, .
     if b"/" in name:
         return (name,)
     path = variables.get(b"PATH", _DEFAULT_PATH)
-    return tuple(os.path.join(folder, name) for folder in path.split(b":"))
+    return tuple(os.path.join(directory, name) for directory in path.split(b":"))
 
 
 def context_of(

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 PYTHON = [sys.executable, "-I", "-S", PROBE]
 
 
-def mounts_below(folder: Path) -> list[str]:
-    return [point for _, _, point in mountinfo.namespace_files() if point.startswith(f"{folder}/")]
+def mounts_below(directory: Path) -> list[str]:
+    return [
+        point for _, _, point in mountinfo.namespace_files() if point.startswith(f"{directory}/")
+    ]
 
 
 def within(script: str) -> subprocess.CompletedProcess[str]:

@@ -72,12 +72,12 @@ def test_a_named_command_is_listed_and_entered(pyspaces: Run, name: str) -> None
 @pytest.mark.needs("userns")
 def test_a_name_vanishes_with_its_command(pyspaces: Run, name: str) -> None:
     with running(name, "--user", "--", "cat") as launcher:
-        folder = Path(runtime.folder())
-        assert (folder / name).exists()
+        directory = Path(runtime.directory())
+        assert (directory / name).exists()
         assert launcher.stdin
         launcher.stdin.close()
         assert launcher.wait() == 0
-        assert not (folder / name).exists()
+        assert not (directory / name).exists()
     done = pyspaces("enter", name, "true")
     assert done.returncode == 125
     assert done.stderr.startswith(f"pyspaces: name: {name}: is not registered\n  names: ")
@@ -92,7 +92,7 @@ def test_what_is_left_of_a_killed_launcher_is_cleaned_up(
         launcher.wait()
         # The kernel kills the command, too. Whoever looks then removes the file.
         wait_until(lambda: registry.find(name) is None, "the command gone")
-        assert not Path(runtime.folder(), name).exists()
+        assert not Path(runtime.directory(), name).exists()
         done = pyspaces("run", "--name", name, "--user", "--", "true")
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -131,7 +131,7 @@ def test_a_launch_that_fails_gives_the_name_back(pyspaces: Run, name: str) -> No
     done = pyspaces("run", "--name", name, "--", "/nonexistent")
     assert done.returncode == 127
     assert registry.find(name) is None
-    assert not Path(runtime.folder(), name).exists()
+    assert not Path(runtime.directory(), name).exists()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_name_of_a_running_command_is_no_pid_that_was_used_again(name: str) 
     """What a file says of a process counts for that process only, not for a later one."""
     claim = registry.Claim(name)
     try:
-        file = Path(runtime.folder(), name)
+        file = Path(runtime.directory(), name)
         text = file.read_text()
         start = text.split()[2]
         file.write_text(text.replace(f" {start} ", f" {int(start) - 1} ", 1))
@@ -344,35 +344,35 @@ def test_no_name_where_nobody_stays(pyspaces: Run, name: str) -> None:
 @pytest.mark.needs("userns")
 def test_a_command_finds_its_own_name(pyspaces: Run, name: str) -> None:
     """It is registered before it runs."""
-    done = pyspaces("run", "--name", name, "--user", "--", "cat", f"{runtime.folder()}/{name}")
+    done = pyspaces("run", "--name", name, "--user", "--", "cat", f"{runtime.directory()}/{name}")
     first, *rest = done.stdout.splitlines()
     assert first.split()[3] == "1"  # it stands for the command, not for the launcher
     assert "made user" in rest
 
 
-# --- the folder ------------------------------------------------------------------------------
+# --- the directory ------------------------------------------------------------------------------
 
 
 @pytest.mark.as_ordinary
-def test_the_folder_of_an_ordinary_user(
+def test_the_directory_of_an_ordinary_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert runtime.folder() == f"{tmp_path}/pyspaces"
+    assert runtime.directory() == f"{tmp_path}/pyspaces"
     claim = registry.Claim(name)
-    assert os.stat(runtime.folder()).st_mode & 0o777 == 0o700
+    assert os.stat(runtime.directory()).st_mode & 0o777 == 0o700
     assert [holder.name for holder in registry.holders()] == [name]
     claim.give_up()
     assert registry.holders() == []
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc/1")  # somebody else's
-    assert runtime.folder() in (
+    assert runtime.directory() in (
         f"/run/user/{os.getuid()}/pyspaces",
         f"/tmp/pyspaces-{os.getuid()}",
     )
 
 
 @pytest.mark.as_ordinary
-def test_a_folder_that_others_can_write_is_refused(
+def test_a_directory_that_others_can_write_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))

@@ -67,21 +67,21 @@ OTHERS = (
 )
 
 
-def seen(words: list[str], folder: Path) -> tuple[int, str, Any]:
+def seen(words: list[str], directory: Path) -> tuple[int, str, Any]:
     """Return how a launch ends, what it says, and what its command sees."""
     command = [sys.executable, "-I", "-S", PROBE, "world"]
-    done = outcome([SCRIPT, "run", *words, "--", *command], cwd=folder, input="given\n")
+    done = outcome([SCRIPT, "run", *words, "--", *command], cwd=directory, input="given\n")
     return done.returncode, done.stderr, json.loads(done.stdout) if done.stdout else None
 
 
-def same(words: list[str], folder: Path) -> tuple[int, str, Any]:
-    in_place, launched = seen(["--no-fork", *words], folder), seen(words, folder)
+def same(words: list[str], directory: Path) -> tuple[int, str, Any]:
+    in_place, launched = seen(["--no-fork", *words], directory), seen(words, directory)
     assert in_place == launched
     return launched
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("here")
 
 
@@ -105,26 +105,26 @@ def third(pieces: list[tuple[str, ...]]) -> list[object]:
     st.lists(st.sampled_from(OTHERS), max_size=4, unique=True),
 )
 def test_the_command_sees_the_same(
-    folder: Path,
+    directory: Path,
     root: tuple[str, ...],
     pieces: list[tuple[str, ...]],
     others: list[tuple[str, ...]],
 ) -> None:
     words = [word for group in (root, *pieces, *others) for word in group]
-    same(["--user", *words], folder)
+    same(["--user", *words], directory)
 
 
 @pytest.mark.parametrize("words", third([*ROOTS[1:], *PIECES, *OTHERS]), ids=" ".join)
-def test_each_on_its_own(folder: Path, words: tuple[str, ...]) -> None:
-    code, told, _ = same(["--user", *words], folder)
+def test_each_on_its_own(directory: Path, words: tuple[str, ...]) -> None:
+    code, told, _ = same(["--user", *words], directory)
     assert (code, told) == (0, "")
 
 
 @pytest.mark.as_root
 @pytest.mark.parametrize("words", third([*ROOTS[1:], *PIECES]), ids=" ".join)
-def test_without_a_user_namespace(folder: Path, words: tuple[str, ...]) -> None:
+def test_without_a_user_namespace(directory: Path, words: tuple[str, ...]) -> None:
     before = Path("/proc/self/mountinfo").read_text()
-    code, told, _ = same([*words], folder)
+    code, told, _ = same([*words], directory)
     assert (code, told) == (0, "")
     assert Path("/proc/self/mountinfo").read_text() == before
 
@@ -140,8 +140,8 @@ def test_without_a_user_namespace(folder: Path, words: tuple[str, ...]) -> None:
     ],
     ids=" ".join,
 )
-def test_what_fails_is_told_the_same(folder: Path, words: tuple[str, ...]) -> None:
-    code, told, _ = same(["--user", *words], folder)
+def test_what_fails_is_told_the_same(directory: Path, words: tuple[str, ...]) -> None:
+    code, told, _ = same(["--user", *words], directory)
     assert code == 125
     assert told.startswith("pyspaces: cannot ")
 

@@ -189,14 +189,14 @@ def _command_lines(draw: st.DrawFn) -> list[str]:
     return [*before, "run", *options, "--", *draw(commands)]
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+def run(words: list[str], directory: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "pyspaces", *map(os.fsencode, words)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         timeout=60,
-        cwd=folder,
+        cwd=directory,
     )
 
 
@@ -211,7 +211,7 @@ def check(done: subprocess.CompletedProcess[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("empty")
 
 
@@ -224,8 +224,8 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(_command_lines())
-def test_random_command_lines(empty_folder: Path, words: list[str]) -> None:
-    check(run(words, empty_folder))
+def test_random_command_lines(empty_directory: Path, words: list[str]) -> None:
+    check(run(words, empty_directory))
 
 
 CAME_TO_MIND: list[list[str]] = [

@@ -249,10 +249,10 @@ def test_a_reader_that_has_gone_changes_nothing_and_is_told(pyspaces: Launch) ->
 
 
 def test_a_file_that_cannot_be_written_at_the_end_is_told(pyspaces: Launch, tmp_path: Path) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
+    directory = tmp_path / "gone"
+    directory.mkdir()
     done = pyspaces(
-        *("run", "--user", "--status-file", str(folder / "x"), "--", "rmdir", str(folder)),
+        *("run", "--user", "--status-file", str(directory / "x"), "--", "rmdir", str(directory)),
     )
     assert done.returncode == 0
     assert "cannot write the status file: " in done.stderr

@@ -87,13 +87,13 @@ def test_a_missing_interpreter_is_told_from_a_missing_file(pyspaces: Run, tmp_pa
     assert "the file is there, but not the interpreter that it names" in done.stderr
 
 
-def test_a_denied_folder_of_path_hides_no_later_program(pyspaces: Run, tmp_path: Path) -> None:
+def test_a_denied_directory_of_path_hides_no_later_program(pyspaces: Run, tmp_path: Path) -> None:
     """As execvp(3): EACCES is told only where nothing else is found."""
     first, second = tmp_path / "a", tmp_path / "b"
-    for folder, mode in ((first, 0o644), (second, 0o755)):
-        folder.mkdir()
-        (folder / "tool").write_text("#!/bin/sh\necho found\n")
-        (folder / "tool").chmod(mode)
+    for directory, mode in ((first, 0o644), (second, 0o755)):
+        directory.mkdir()
+        (directory / "tool").write_text("#!/bin/sh\necho found\n")
+        (directory / "tool").chmod(mode)
     path = f"{first}:{second}"
     assert pyspaces("run", "--user", "tool", env={"PATH": f"{path}:/bin"}).stdout == "found\n"
     done = pyspaces("run", "--user", "tool", env={"PATH": str(first)})

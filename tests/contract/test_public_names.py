@@ -80,8 +80,8 @@ def test_one_version_for_all() -> None:
 # --- the kernel's numbers --------------------------------------------------------------------
 
 INCLUDE = Path("/usr/include")
-# Debian keeps asm/ in a folder of the machine's own.
-FOLDERS = (INCLUDE, *sorted(INCLUDE.glob(f"{os.uname().machine}-*")))
+# Debian keeps asm/ in a directory of the machine's own.
+DIRECTORIES = (INCLUDE, *sorted(INCLUDE.glob(f"{os.uname().machine}-*")))
 
 SCHED, MOUNT, CAPABILITY = "linux/sched.h", "linux/mount.h", "linux/capability.h"
 MMAN = "asm-generic/mman-common.h"
@@ -224,7 +224,7 @@ NUMBERS = VALUES.keys()
 
 
 def header_path(header: str) -> Path | None:
-    found = [folder / header for folder in FOLDERS if (folder / header).is_file()]
+    found = [directory / header for directory in DIRECTORIES if (directory / header).is_file()]
     return found[0] if found else None
 
 

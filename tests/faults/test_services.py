@@ -346,7 +346,7 @@ def test_a_name_is_free_again_when_the_record_tells_of_the_end(tmp_path: Path) -
             with open(reading) as lines:
                 rows = (json.loads(line) for line in lines)
                 assert any(row["event"] in ("exited", "failed") for row in rows)
-                assert not os.path.lexists(os.path.join(runtime.folder(), name))
+                assert not os.path.lexists(os.path.join(runtime.directory(), name))
         assert launcher.returncode == (0 if command == "true" else 127)
 
 

@@ -280,25 +280,25 @@ def test_the_cgroups_of_the_target(pyspaces: Run, wait_until: Wait) -> None:
     rows = cgroupfs.cgroups_of("self")
     try:
         file = cgroupfs.procs_file(*rows[0])
-        folder = Path(file).with_name(f"pyspaces-test-{os.getpid()}")
-        folder.mkdir()
+        directory = Path(file).with_name(f"pyspaces-test-{os.getpid()}")
+        directory.mkdir()
     except (KernelError, OSError, IndexError) as error:
         pytest.skip(f"no cgroup can be made: {error}")
     try:
         with sandbox("unshare", "-u") as box:
-            (folder / "cgroup.procs").write_text(str(box.pid))
+            (directory / "cgroup.procs").write_text(str(box.pid))
             enter = ("enter", str(box.pid), "--uts")
             theirs = Path(f"/proc/{box.pid}/cgroup").read_text()
             assert pyspaces(*enter, "--join-cgroup", "cat", "/proc/self/cgroup").stdout == theirs
             assert pyspaces(*enter, "cat", "/proc/self/cgroup").stdout != theirs
     finally:
-        wait_until(lambda: _removed(folder), "the cgroup is empty")
+        wait_until(lambda: _removed(directory), "the cgroup is empty")
 
 
-def _removed(folder: Path) -> bool:
+def _removed(directory: Path) -> bool:
     with suppress(OSError):
-        folder.rmdir()
-    return not folder.exists()
+        directory.rmdir()
+    return not directory.exists()
 
 
 @pytest.mark.as_ordinary

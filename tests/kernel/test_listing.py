@@ -46,9 +46,11 @@ def sandbox(*words: str) -> Iterator[int]:
 
 
 def inodes(pid: int) -> dict[str, int]:
-    folder = Path(f"/proc/{pid}/ns")
+    directory = Path(f"/proc/{pid}/ns")
     return {
-        LINKS[link]: os.stat(folder / link).st_ino for link in LINKS if (folder / link).exists()
+        LINKS[link]: os.stat(directory / link).st_ino
+        for link in LINKS
+        if (directory / link).exists()
     }
 
 

@@ -76,11 +76,11 @@ def _shown_for_python() -> list[str]:
 
 @pytest.fixture
 def src(tmp_path: Path) -> Path:
-    """Return a folder of the host with a file and a folder in it."""
-    folder = tmp_path / "src"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "file").write_text("text\n")
-    return folder
+    """Return a directory of the host with a file and a directory in it."""
+    directory = tmp_path / "src"
+    (directory / "sub").mkdir(parents=True)
+    (directory / "file").write_text("text\n")
+    return directory
 
 
 # --- binds -----------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def src(tmp_path: Path) -> Path:
 
 def test_bind(src: Path) -> None:
     assert inside("cat /mnt/file; echo new > /mnt/new", "--bind", str(src), "/mnt") == "text\n"
-    assert (src / "new").read_text() == "new\n", "it is the host's folder"
+    assert (src / "new").read_text() == "new\n", "it is the host's directory"
 
 
 def test_ro_bind(src: Path) -> None:
@@ -179,9 +179,9 @@ def test_a_descriptor_that_cannot_be_read(tmp_path: Path) -> None:
             *("--tmpfs", "/mnt", "--file", str(file.fileno()), "/mnt/f"), pass_fds=[file.fileno()]
         )
     assert "Bad file descriptor" in told
-    folder = os.open(tmp_path, os.O_RDONLY)
-    told = refused("--tmpfs", "/mnt", "--file", str(folder), "/mnt/f", pass_fds=[folder])
-    os.close(folder)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    told = refused("--tmpfs", "/mnt", "--file", str(directory), "/mnt/f", pass_fds=[directory])
+    os.close(directory)
     assert "Is a directory" in told
 
 
@@ -276,7 +276,7 @@ def test_to_make_targets_takes_targets() -> None:
     assert done.stderr == "pyspaces: --create-targets: there is no operation that has a target\n"
 
 
-def test_a_file_is_no_folder(src: Path) -> None:
+def test_a_file_is_no_directory(src: Path) -> None:
     assert "is a directory, not a file" in refused("--bind", f"{src}/file", "/mnt")
     assert "is a file, not a directory" in refused("--bind", str(src), f"{src}/file")
     assert "is a file, not a directory" in refused("--tmpfs", f"{src}/file")
@@ -413,8 +413,8 @@ def test_dev() -> None:
 LIST = """
 import os, sys
 for top in sys.argv[1:]:
-    for folder, names, files in os.walk(top):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):
+    for directory, names, files in os.walk(top):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
             s = os.lstat(path)
             text = os.readlink(path) if os.path.islink(path) else ""
             print(path, oct(s.st_mode), s.st_rdev, text, file=sys.stderr)
@@ -424,7 +424,7 @@ USR = ["--ro-bind", "/usr", "/usr", *_shown_for_python()]
 
 
 def listed(program: list[str], *options: str, tops: list[str], **more: Any) -> list[str]:
-    """Return what there is in some folders, as a program makes it."""
+    """Return what there is in some directories, as a program makes it."""
     words = [*program, *USR, *options, "--", sys.executable, "-ISc", LIST, *tops]
     more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | more
     done = subprocess.run(words, stderr=subprocess.PIPE, text=True, timeout=60, check=True, **more)
@@ -461,7 +461,7 @@ MAKERS = [["--dir"], ["--tmpfs"], ["--file", "0"], ["--bind-data", "0"], ["--ro-
 
 
 @pytest.mark.needs("bwrap")
-def test_folders_on_the_way_have_the_mode_of_bwraps() -> None:
+def test_directories_on_the_way_have_the_mode_of_bwraps() -> None:
     options: list[str] = []
     tops: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -481,7 +481,7 @@ def test_folders_on_the_way_have_the_mode_of_bwraps() -> None:
 
 
 @pytest.mark.needs("bwrap")
-def test_folders_that_are_there_keep_their_mode() -> None:
+def test_directories_that_are_there_keep_their_mode() -> None:
     options = ["--dir", "/a", "--perms", "0700", "--dir", "/a/b/c", "--dir", "/a/b/d/e"]
     ours, theirs = (listed(program, *options, tops=["/a"]) for program in (OURS, BWRAP))
     assert ours == theirs
@@ -514,7 +514,7 @@ def test_mask(src: Path) -> None:
 
 
 @pytest.mark.as_ordinary
-def test_a_folder_that_nobody_may_enter_can_be_masked() -> None:
+def test_a_directory_that_nobody_may_enter_can_be_masked() -> None:
     assert inside("ls -A /root", "--mask", "/root") == ""
 
 
@@ -724,8 +724,8 @@ def test_throwaway(src: Path) -> None:
 @pytest.mark.needs("overlay")
 def test_throwaway_where_everybody_writes() -> None:
     """/var/tmp is root's, who is nobody inside: an overlay of /var alone gives EOVERFLOW there."""
-    script, folders = "", ["/var/tmp", "/tmp", "/dev/shm"]
-    names = [f"{one}/pyspaces.{os.getpid()}" for one in folders if os.path.realpath(one) == one]
+    script, directories = "", ["/var/tmp", "/tmp", "/dev/shm"]
+    names = [f"{one}/pyspaces.{os.getpid()}" for one in directories if os.path.realpath(one) == one]
     for name in names:
         script += f"mkdir {name}; echo x > {name}/f; mv {name}/f {name}.f; rmdir {name};"
         script += f" cat {name}.f; "
@@ -749,7 +749,7 @@ def deep(tmp_path: Path) -> Path:
 @pytest.mark.needs("overlay")
 @pytest.mark.as_root
 @pytest.mark.parametrize("way", ["the working directory", "HOME"])
-def test_throwaway_below_a_folder_of_somebody_else(way: str, deep: Path, tmp_path: Path) -> None:
+def test_throwaway_below_a_directory_of_somebody_else(way: str, deep: Path, tmp_path: Path) -> None:
     script = f"rm {deep}/file; echo new > {deep.parent}/new; ls {deep.parent} {deep}"
     at = {"cwd": deep} if way != "HOME" else {"env": os.environ | {"HOME": str(deep)}}
     diff = tmp_path / "diff"
@@ -774,7 +774,7 @@ def test_throwaway_with_any_home_and_a_directory_that_has_gone(home: str, tmp_pa
 
 @pytest.mark.needs("overlay")
 @pytest.mark.as_root
-def test_a_folder_with_many_open_ones_has_no_overlay_for_each(tmp_path: Path) -> None:
+def test_a_directory_with_many_open_ones_has_no_overlay_for_each(tmp_path: Path) -> None:
     """Each takes a descriptor: the launch would fail where there are more than it may have."""
     options = ["--throwaway"]
     script = "grep -c ' /srv/.* overlay ' /proc/self/mountinfo || true"
@@ -805,8 +805,8 @@ def test_where_an_overlay_cannot_be_written_and_what_helps(deep: Path) -> None:
 @pytest.mark.needs("overlay")
 def test_overlays(src: Path, tmp_path: Path) -> None:
     over, upper, work = tmp_path / "over", tmp_path / "upper", tmp_path / "work"
-    for folder in (over, upper, work):
-        folder.mkdir()
+    for directory in (over, upper, work):
+        directory.mkdir()
     (over / "file").write_text("upper text\n")
     layers = ["--overlay-src", str(src), "--overlay-src", str(over)]
     assert inside("cat /mnt/file; ls /mnt", *layers, "--ro-overlay", "/mnt") == (

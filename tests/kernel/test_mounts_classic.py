@@ -9,7 +9,7 @@ OPEN_TREE, FSOPEN, OPENAT2, MOUNT_SETATTR = 428, 430, 437, 442
 
 pytestmark = pytest.mark.needs("userns", "unshare", "overlay")
 
-# Before each launch: mounts beneath a folder, with flags that a user namespace locks.
+# Before each launch: mounts beneath a directory, with flags that a user namespace locks.
 AROUND = """
 mount -t tmpfs none /mnt; mkdir -p /mnt/src/sub /mnt/src/dev /mnt/over
 mkdir /mnt/to /mnt/to1 /mnt/to2 /mnt/to3 /mnt/to4 /mnt/to5 /mnt/to6

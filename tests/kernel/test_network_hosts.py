@@ -25,11 +25,11 @@ Told = list[tuple[int, list[str], str]]
 Answers = dict[str, tuple[int, list[str], str]]
 
 
-def in_world(folder: Path, lines: list[list[str]], own: tuple[str, ...] = ("--user",)) -> Told:
+def in_world(directory: Path, lines: list[list[str]], own: tuple[str, ...] = ("--user",)) -> Told:
     """Run command lines in a world of their own; return status, lines and errors of each."""
-    resolv = folder / "resolv.conf"
+    resolv = directory / "resolv.conf"
     resolv.write_text("nameserver 11.0.0.1\noptions timeout:5 attempts:5\n")
-    hosts = folder / "hosts"
+    hosts = directory / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
     binds = [word for path in (resolv, hosts) for word in ("--ro-bind", str(path))]
     binds = [*binds[:2], "/etc/resolv.conf", *binds[2:], "/etc/hosts"]

@@ -63,8 +63,8 @@ def test_a_set_user_id_program_gives_nothing(pyspaces: Run, tmp_path: Path) -> N
     program = tmp_path / "id"
     shutil.copy(shutil.which("id") or "", program)
     program.chmod(0o4755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
     words = ("--setuid", "33", "--", str(program), "-u")
     assert pyspaces("run", "--allow-new-privs", *words).stdout == "0\n"
     assert pyspaces("run", "--no-new-privs", *words).stdout == "33\n"

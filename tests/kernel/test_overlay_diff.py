@@ -25,13 +25,13 @@ AROUND = pytest.mark.parametrize("spaces", SPACES)
 
 @pytest.fixture
 def low(tmp_path: Path) -> Path:
-    """Return a folder to lie an overlay over."""
-    folder = tmp_path / "low"
+    """Return a directory to lie an overlay over."""
+    directory = tmp_path / "low"
     for name in ("a", "b", "sub/c", "gone/x", "same/y", "deep/in/z"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    (folder / "link").symlink_to("a")
-    return folder
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(name)
+    (directory / "link").symlink_to("a")
+    return directory
 
 
 def changes_of(low: Path, script: str, *options: str) -> list[str]:
@@ -102,9 +102,9 @@ def test_what_was_changed(low: Path, spaces: list[str]) -> None:
         for line in lines
     ]
     assert changes_of(bottom, script, *spaces) == wanted
-    for folder in bottom.iterdir():
-        assert (folder / "a").read_text() == "a"
-        assert (folder / "gone" / "x").exists()
+    for directory in bottom.iterdir():
+        assert (directory / "a").read_text() == "a"
+        assert (directory / "gone" / "x").exists()
 
 
 @AROUND
@@ -112,7 +112,7 @@ def test_several_layers_hide_each_other(low: Path, spaces: list[str], tmp_path: 
     top = tmp_path / "top"
     top.mkdir()
     (top / "a").write_text("the upper one")
-    (top / "sub").write_text("a file over a folder")
+    (top / "sub").write_text("a file over a directory")
     told = tmp_path / "diff"
     words = [SCRIPT, "run", *spaces, "--overlay-src", str(low), "--overlay-src", str(top)]
     words += ["--tmp-overlay", "/mnt", "--overlay-diff", str(told), "--", "sh", "-ec"]
@@ -214,7 +214,7 @@ def test_a_launch_that_fails_leaves_no_file_and_no_descriptor(
     assert not told.exists()
 
 
-def test_a_folder_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> None:
+def test_a_directory_that_is_gone_meanwhile_is_said(low: Path, tmp_path: Path) -> None:
     told = tmp_path / "diff"
     words = [SCRIPT, "run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"]
     words += ["--overlay-diff", str(told), "--", "sh", "-c"]
@@ -307,12 +307,12 @@ def test_too_much_is_said_to_be(low: Path, pyspaces: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("how", ["directory", "gone"])
 def test_a_report_that_fails_is_a_line(low: Path, pyspaces: Run, tmp_path: Path, how: str) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    made = {"directory": f"mkdir {folder}/diff", "gone": f"rmdir {folder}"}[how]
+    directory = tmp_path / "out"
+    directory.mkdir()
+    made = {"directory": f"mkdir {directory}/diff", "gone": f"rmdir {directory}"}[how]
     done = pyspaces(
         *("run", "--user", "--overlay-src", str(low), "--tmp-overlay", "/mnt"),
-        *("--overlay-diff", f"{folder}/diff", "--", "sh", "-c", f"{made}; exit 9"),
+        *("--overlay-diff", f"{directory}/diff", "--", "sh", "-c", f"{made}; exit 9"),
     )
     assert done.returncode == 9
     assert done.stderr.startswith("pyspaces: cannot write what was changed: ")

@@ -73,21 +73,21 @@ EXPECTED = {
 
 
 def run_suite(
-    folder: Path, text: str, *options: str, beside: tuple[str, ...] | None = (), **more: Any
+    directory: Path, text: str, *options: str, beside: tuple[str, ...] | None = (), **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest on a suite of its own, outside of this project.
 
     beside: the plugins that are loaded beside ours; with None, all that are installed.
     """
-    (folder / "test_it.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (directory / "test_it.py").write_text(text)
+    (directory / "pytest.ini").write_text("[pytest]\n")
     variables = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, "."]
     if beside is not None:
         variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         plugins = ("pyspaces.library.pytest_plugin", *beside)
         command[3:3] = [word for name in plugins for word in ("-p", name)]
-    return outcome(command, cwd=folder, env=variables, **more)
+    return outcome(command, cwd=directory, env=variables, **more)
 
 
 def ends(text: str) -> dict[str, str]:

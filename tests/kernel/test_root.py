@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs("userns", "busybox")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a small root: busybox, a folder for /proc, and somewhere to be."""
+    """Return a small root: busybox, a directory for /proc, and somewhere to be."""
     root = tmp_path / "tree"
     for name in ("bin", "proc", "home/me", "tmp"):
         (root / name).mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_a_proc_that_is_a_link_leads_nowhere_outside(pyspaces: Run, tree: Path) 
     assert "cannot mount a new /proc: openat2 " in done.stderr
 
 
-def test_a_root_without_a_folder_for_proc_is_told(pyspaces: Run, tree: Path) -> None:
+def test_a_root_without_a_directory_for_proc_is_told(pyspaces: Run, tree: Path) -> None:
     (tree / "proc").rmdir()
     done = pyspaces("run", "-Up", "-R", str(tree), "--", "true")
     assert done.returncode == 125

@@ -29,13 +29,13 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 
 
 def in_world(
-    folder: Path,
+    directory: Path,
     lines: list[list[str]],
     own: tuple[str, ...] = ("--user",),
     server: str = STUB,
 ) -> Told:
     """Run command lines in a world of their own; return status, lines and errors of each."""
-    hosts, resolv = folder / "hosts", folder / "resolv.conf"
+    hosts, resolv = directory / "hosts", directory / "resolv.conf"
     hosts.write_text("127.0.0.1 localhost\n11.0.0.5 old.test\n")
     resolv.write_text(f"nameserver {server}\noptions timeout:5 attempts:5\n")
     binds = ["--bind", str(resolv), "/etc/resolv.conf", "--bind", str(hosts), "/etc/hosts"]

@@ -63,19 +63,19 @@ NEEDED = {"proc": "pid", "sysfs": "net", "mqueue": "ipc"}
 
 def prepare() -> None:
     """Make what is looked through, and what nobody may touch."""
-    for folder in (TREE / "a" / "point", TREE / "other" / "point", TREE / "victim", OUTSIDE):
-        folder.mkdir(parents=True)
-    for folder in (Path(SOURCE), HOST / "layer", Path(UPPER), Path(WORK), OUTSIDE / "point"):
-        folder.mkdir(parents=True)
-    for folder in (TREE / "a", TREE / "other", OUTSIDE):
-        (folder / "file").write_text("of the host")
-    for folder in (TREE / "proc", TREE / "dev"):
-        folder.mkdir()
+    for directory in (TREE / "a" / "point", TREE / "other" / "point", TREE / "victim", OUTSIDE):
+        directory.mkdir(parents=True)
+    for directory in (Path(SOURCE), HOST / "layer", Path(UPPER), Path(WORK), OUTSIDE / "point"):
+        directory.mkdir(parents=True)
+    for directory in (TREE / "a", TREE / "other", OUTSIDE):
+        (directory / "file").write_text("of the host")
+    for directory in (TREE / "proc", TREE / "dev"):
+        directory.mkdir()
     (Path(SOURCE) / "of the source").write_text("of the host")
     (TREE / "swapped").symlink_to("other")
     (HOST / "shown" / "swapped").symlink_to(OUTSIDE)
-    for folder in (HOST, *HOST.parents[:2]):
-        folder.chmod(0o755)
+    for directory in (HOST, *HOST.parents[:2]):
+        directory.chmod(0o755)
     if os.geteuid() == 0:
         for path in (TREE, *TREE.rglob("*"), HOST / "shown", Path(SOURCE)):
             os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
@@ -89,8 +89,8 @@ def swap_for_ever() -> None:
         os.setresuid(STRANGER, STRANGER, STRANGER)
     renameat2 = ctypes.CDLL(None).renameat2
     pairs = [
-        tuple(os.fsencode(folder / name) for name in names)
-        for folder, names in ((TREE, ("a", "swapped")), (HOST / "shown", ("source", "swapped")))
+        tuple(os.fsencode(directory / name) for name in names)
+        for directory, names in ((TREE, ("a", "swapped")), (HOST / "shown", ("source", "swapped")))
     ]
     while True:
         for one, other in pairs:
@@ -115,17 +115,17 @@ def look(name: str) -> list[str]:
     found = []
     for way in ("/a", "/other", "/swapped"):
         try:
-            folder = os.open(f"{way}/point", os.O_RDONLY | os.O_DIRECTORY)
+            directory = os.open(f"{way}/point", os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             continue
         try:
-            if "of the source" in os.listdir(folder):
-                os.close(os.open("written", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+            if "of the source" in os.listdir(directory):
+                os.close(os.open("written", os.O_WRONLY | os.O_CREAT, dir_fd=directory))
                 found.append("what was bound read-only was written to")
         except OSError:
             continue
         finally:
-            os.close(folder)
+            os.close(directory)
     return found
 
 

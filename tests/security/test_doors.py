@@ -30,8 +30,8 @@ pytestmark = pytest.mark.needs("userns")
 class Sandbox:
     """A sandbox with a lurker in it, from whom a file of the host is hidden."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.secret = folder / "hidden" / "secret"
+    def __init__(self, directory: Path, *words: str) -> None:
+        self.secret = directory / "hidden" / "secret"
         self.secret.parent.mkdir()
         self.secret.write_text("secret\n")
         hide = ["--bind", "/", "/", "--tmpfs", str(self.secret.parent)]
@@ -71,8 +71,8 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
-    made = Sandbox(folder, *words)
+def sandbox(directory: Path, *words: str) -> Iterator[Sandbox]:
+    made = Sandbox(directory, *words)
     try:
         yield made
         assert made.secret.read_text() == "secret\n"
@@ -137,8 +137,8 @@ for _ in range(int(sys.argv[2])):
 def test_nor_who_compares_overlays(tmp_path: Path, times: int) -> None:
     """What the command leaves behind waits for the process that looks at what was changed."""
     low, hidden = tmp_path / "low", tmp_path / "hidden"
-    for folder in (low, hidden):
-        folder.mkdir()
+    for directory in (low, hidden):
+        directory.mkdir()
     (hidden / "secret").write_text("secret\n")
     told, ready = tmp_path / "out", tmp_path / "diff"
     python = f"{sys.executable} -I -S"

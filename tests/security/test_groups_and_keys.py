@@ -60,8 +60,8 @@ def test_so_what_a_group_may_read_stays_closed(theirs: int, tmp_path: Path) -> N
     os.chown(file, 0, 42)
     file.chmod(0o640)
     # Those of pytest, and nothing of the host.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parents[1]):
-        folder.chmod(0o711)
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parents[1]):
+        directory.chmod(0o711)
     done = run_with_groups("enter", str(theirs), "--", "cat", str(file))
     assert done.returncode == 1
     assert "Permission denied" in done.stderr

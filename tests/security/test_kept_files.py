@@ -71,12 +71,12 @@ def race_of_drop(path: str, other: str) -> None:
     """Drop a namespace while its directory gives its name to another one; print what is left."""
     Kept([Keep(namespace="net", path=path)]).bind_outer(os.getpid())
     libc.mount("tmpfs", other, "tmpfs", 0)
-    really, folder = libc.umount, os.path.dirname(path)
+    really, directory = libc.umount, os.path.dirname(path)
 
     def lose(*words: Any) -> None:
-        if not os.path.islink(folder):
-            os.rename(folder, f"{folder}-moved")
-            os.symlink(os.path.dirname(other), folder)
+        if not os.path.islink(directory):
+            os.rename(directory, f"{directory}-moved")
+            os.symlink(os.path.dirname(other), directory)
         really(*words)
 
     libc.umount = lose  # type: ignore[assignment]
@@ -84,7 +84,7 @@ def race_of_drop(path: str, other: str) -> None:
         drop([path])
     except OSError as error:
         print("refused", error.errno)
-    print(os.path.ismount(other), os.path.lexists(f"{folder}-moved/net"))
+    print(os.path.ismount(other), os.path.lexists(f"{directory}-moved/net"))
 
 
 def test_what_is_dropped_is_what_was_looked_at(tmp_path: Path) -> None:

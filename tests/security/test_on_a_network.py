@@ -80,9 +80,9 @@ def test_the_loopback_of_the_host_and_of_others_is_not_reached() -> None:
 
 def test_its_files_belong_to_the_user_alone() -> None:
     with network() as name, server(name):
-        folder = Path(networks.folder())
-        assert folder.stat().st_mode & 0o777 == 0o700
-        assert (folder / f"lock:{name}").stat().st_mode & 0o777 == 0o600
+        directory = Path(networks.directory())
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert (directory / f"lock:{name}").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.as_ordinary
@@ -91,10 +91,10 @@ def test_a_directory_that_others_can_write_to_has_no_networks(tmp_path: Path) ->
         there = tmp_path / "pyspaces"
         there.mkdir()
         for file in networks.files(name):
-            (there / file).write_bytes((Path(networks.folder()) / file).read_bytes())
-        own_folder = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
-        assert name in outcome([SCRIPT, "network", "list"], env=own_folder).stdout
+            (there / file).write_bytes((Path(networks.directory()) / file).read_bytes())
+        own_directory = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
+        assert name in outcome([SCRIPT, "network", "list"], env=own_directory).stdout
         there.chmod(0o777)
-        assert name not in outcome([SCRIPT, "network", "list"], env=own_folder).stdout
-        done = outcome([SCRIPT, "run", f"--net={name}", "--", "true"], env=own_folder)
+        assert name not in outcome([SCRIPT, "network", "list"], env=own_directory).stdout
+        done = outcome([SCRIPT, "run", f"--net={name}", "--", "true"], env=own_directory)
         assert done.returncode == 125

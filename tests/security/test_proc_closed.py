@@ -24,9 +24,9 @@ found = {}
 for top in ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/sysrq-trigger"):
     if not os.path.isdir(top):
         found[top] = kind(top, os.O_WRONLY)
-    for folder, folders, names in os.walk(top):
+    for directory, directories, names in os.walk(top):
         for name in names:
-            path = f"{folder}/{name}"
+            path = f"{directory}/{name}"
             # What belongs to a namespace of one's own, and is not the host's.
             if not path.startswith((
                 "/proc/sys/net", "/proc/sys/user", "/proc/sys/fs/binfmt",

@@ -49,9 +49,9 @@ def program(tmp_path: Path) -> Path:
     (tmp_path / "more").mkdir()
     shutil.copy(shutil.which("id") or "", made)
     made.chmod(0o4755)
-    for folder in (made.parent, tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o755)
+    for directory in (made.parent, tmp_path, *tmp_path.parents[:2]):
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(0o755)
     return made
 
 

@@ -135,24 +135,24 @@ def drop(paths: Sequence[str]) -> None:
     places: list[tuple[int, str]] = []
     try:
         for path in paths:
-            places.append(_opened_folder(path))
+            places.append(_opened_directory(path))
             if not _is_kept(*places[-1]):
                 raise _nothing_kept(path)
         for path, place in zip(paths, places, strict=True):
             _release(*place, path)
     finally:
-        for folder, _ in places:
-            os.close(folder)
+        for directory, _ in places:
+            os.close(directory)
 
 
-def _opened_folder(path: str) -> tuple[int, str]:
+def _opened_directory(path: str) -> tuple[int, str]:
     """Open the directory of a file, and return it with the name of the file there.
 
     Others may rename the directory: what was found is released there.
     """
-    folder, name = os.path.split(_place(path))
+    directory, name = os.path.split(_place(path))
     try:
-        return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name
     except OSError:
         raise _nothing_kept(path) from None
 
@@ -168,10 +168,10 @@ def _nothing_kept(path: str) -> SpaceError:
     return SpaceError(f"cannot drop {path}: {why}")
 
 
-def _is_kept(folder: int, name: str) -> bool:
+def _is_kept(directory: int, name: str) -> bool:
     """Return whether a namespace is bound to a file of a directory."""
     try:
-        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return False
     try:
@@ -180,14 +180,14 @@ def _is_kept(folder: int, name: str) -> bool:
         os.close(found)
 
 
-def _release(folder: int, name: str, path: str) -> None:
+def _release(directory: int, name: str, path: str) -> None:
     # Several namespaces may be bound there, one over the other.
-    while _is_kept(folder, name):
+    while _is_kept(directory, name):
         with Naming("umount2", path):
             flags = constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW
-            libc.umount(f"/proc/self/fd/{folder}/{name}", flags)
+            libc.umount(f"/proc/self/fd/{directory}/{name}", flags)
     with Naming("unlink", path):
-        os.unlink(name, dir_fd=folder)
+        os.unlink(name, dir_fd=directory)
 
 
 def is_on_shared_mount(path: str) -> bool:
@@ -197,8 +197,8 @@ def is_on_shared_mount(path: str) -> bool:
 
 def _place(path: str) -> str:
     """Return the absolute path of a file, with symbolic links in its directory resolved."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def _file_fault(path: str, taken: set[str]) -> str | None:

@@ -95,14 +95,14 @@ def members_of(process: int | str) -> tuple[tuple[str, int], ...]:
 
 def holders() -> list[Holder]:
     """Return the holders of this user's names, sorted by name. Removes those that have ended."""
-    with _Folder() as names:
+    with _Directory() as names:
         found = [names.holder(name) for name in names.list()]
     return [holder for holder in found if holder]
 
 
 def find(name: str) -> Holder | None:
     """Return the holder of `name`, or None."""
-    with _Folder() as names:
+    with _Directory() as names:
         return names.holder(name)
 
 
@@ -119,7 +119,7 @@ class Claim:
         # Not getpid(): the number has to be that of /proc, where others look it up.
         pid = int(os.readlink("/proc/self"))
         self._holder = Holder(name=name, pid=pid, start=own, view=_view())
-        with _Folder(create_for=name) as names:
+        with _Directory(create_for=name) as names:
             if other := names.holder(name):
                 raise SpaceError(
                     f"name: {name}: is held by {_told(other)}",
@@ -156,14 +156,14 @@ class Claim:
             made=made,
             **facts,
         )
-        with _Folder(create_for=own.name) as names:
+        with _Directory(create_for=own.name) as names:
             names.write(changed)
         self._holder = changed
 
     def give_up(self) -> None:
         """Remove the name, if it is still ours."""
         try:
-            with _Folder() as names:
+            with _Directory() as names:
                 if names.read(self._holder.name) == self._holder:
                     names.remove(self._holder.name)
         except SpaceError:  # no descriptor is free: whoever looks for the name next removes it
@@ -188,7 +188,7 @@ def _is_zombie(pid: int) -> bool:
     return fields is None or fields[0] in "ZX"
 
 
-class _Folder:
+class _Directory:
     """The directory of names, locked for the time of the context.
 
     create_for: the name for which it is created if it is missing. Without one, a directory that is
@@ -197,7 +197,7 @@ class _Folder:
     """
 
     def __init__(self, *, create_for: str | None = None) -> None:
-        self._path = runtime.folder()
+        self._path = runtime.directory()
         self._descriptor = -1
         self._create_for = create_for
         self._locked = False
@@ -206,7 +206,7 @@ class _Folder:
         try:
             if self._create_for is not None:
                 self._make()
-            self._descriptor = runtime.open_folder(self._path)
+            self._descriptor = runtime.open_directory(self._path)
             self._lock()
         except OSError as error:
             if self._create_for is not None or error.errno in _NO_ROOM:

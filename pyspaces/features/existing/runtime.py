@@ -9,11 +9,11 @@ import errno
 import os
 import stat
 
-_ROOTS_FOLDER = "/run/pyspaces"
+_ROOTS_DIRECTORY = "/run/pyspaces"
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def folder() -> str:
+def directory() -> str:
     """Return the directory of this user's names, whether or not it exists.
 
     /run/pyspaces for root, else below the user's own XDG_RUNTIME_DIR or /run/user/UID; without
@@ -21,7 +21,7 @@ def folder() -> str:
     """
     uid = os.geteuid()
     if uid == 0 and os.access("/run", os.W_OK):
-        return _ROOTS_FOLDER
+        return _ROOTS_DIRECTORY
     if base := own_directory():
         return os.path.join(base, "pyspaces")
     return f"/tmp/pyspaces-{uid}"  # noqa: S108 - checked to be ours, and nobody else's, below
@@ -41,11 +41,11 @@ def own_directory() -> str | None:
 def trouble() -> str | None:
     """Return why this user cannot register names here, or None."""
     try:
-        os.close(open_folder(folder()))
+        os.close(open_directory(directory()))
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"{folder()}: {error.strerror}"
+        return f"{directory()}: {error.strerror}"
     return None
 
 
@@ -57,7 +57,7 @@ def _is_own(path: str) -> bool:
     return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
 
 
-def open_folder(path: str) -> int:
+def open_directory(path: str) -> int:
     """Return a descriptor of the directory of names. Raises OSError with what is wrong with it."""
     # Examined before it is opened, so that the message can name its owner.
     there = os.open(path, os.O_PATH | _OPEN)

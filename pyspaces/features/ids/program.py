@@ -25,7 +25,7 @@ else:
 
 _WORD = struct.Struct("i")
 # After the caller's own PATH, which may be short under a service manager.
-FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 class Finished(Record):
@@ -37,8 +37,8 @@ class Finished(Record):
 
 def find(name: str) -> str | None:
     """Return the path of program `name`, from PATH or the usual directories, or None."""
-    for folder in (*os.get_exec_path(), *FOLDERS):
-        path = os.path.join(folder, name)
+    for directory in (*os.get_exec_path(), *DIRECTORIES):
+        path = os.path.join(directory, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return None

@@ -87,8 +87,8 @@ def _extent(line: str) -> Extent:
     return Extent(inside=inside, outside=outside, count=count)
 
 
-def _read(folder: int, name: str) -> str:
-    descriptor = _open(name, os.O_RDONLY, folder)
+def _read(directory: int, name: str) -> str:
+    descriptor = _open(name, os.O_RDONLY, directory)
     try:
         # seq_file gives a map of 340 lines in pieces of a page.
         chunks = []
@@ -99,8 +99,8 @@ def _read(folder: int, name: str) -> str:
         os.close(descriptor)
 
 
-def _open(path: str, flags: int, folder: int | None = None) -> int:
+def _open(path: str, flags: int, directory: int | None = None) -> int:
     try:
-        return os.open(path, flags | os.O_CLOEXEC, dir_fd=folder)
+        return os.open(path, flags | os.O_CLOEXEC, dir_fd=directory)
     except OSError as error:
         raise KernelError(error.errno or 0, "open", [], path) from None

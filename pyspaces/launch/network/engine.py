@@ -14,7 +14,7 @@ import select
 import time
 
 from pyspaces.errors import Refusal
-from pyspaces.features.ids.program import FOLDERS
+from pyspaces.features.ids.program import DIRECTORIES
 from pyspaces.kernel import libc, nsfs, spawn
 from pyspaces.launch.network import flushing, helper
 from pyspaces.launch.outer.ending import discard
@@ -133,7 +133,7 @@ def _become_inner(words: Sequence[str], ends: Sequence[int], parent: int) -> Non
     for number, end in enumerate(moved):
         os.dup2(end, number, inheritable=True)
     spawn.close_others(*range(len(ends)))
-    variables: Mapping[str, str] = {"PATH": ":".join(FOLDERS), "LC_ALL": "C"}
+    variables: Mapping[str, str] = {"PATH": ":".join(DIRECTORIES), "LC_ALL": "C"}
     try:
         os.execve(words[0], [*words], variables)
     except OSError as error:

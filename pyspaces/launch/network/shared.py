@@ -78,7 +78,7 @@ class SharedNetwork:
         # The directory, the lock, and the file of names of this command.
         self._files: list[int] = []
         try:
-            self._files.append(_folder(name))
+            self._files.append(_directory(name))
             self._files.append(self._open_lock())
         except BaseException:
             self.close()
@@ -116,7 +116,7 @@ class SharedNetwork:
         # As long as this launcher lives, others do not take it for one that was left behind.
         fcntl.flock(self._files[2], fcntl.LOCK_SH)
         _write(self._files[2], _HEAD)
-        path = os.path.join(runtime.folder(), name)
+        path = os.path.join(runtime.directory(), name)
         return path, os.fstat(self._files[2]), token
 
     def __enter__(self) -> None:
@@ -263,32 +263,32 @@ class _IfThere:
 def create_files(name: str) -> None:
     """Create the files of a network whose name this process has. Raises SpaceError."""
     remove_files(name)
-    folder = _folder(name)
+    directory = _directory(name)
     try:
-        os.close(_open(_LOCK + name, folder, _NEW, 0o600))
+        os.close(_open(_LOCK + name, directory, _NEW, 0o600))
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def remove_files(name: str) -> None:
     """Remove the files of a network. Missing ones are no error."""
-    folder = _folder(name)
+    directory = _directory(name)
     try:
-        for file in (_LOCK + name, *_files_of_names(f"{_HOSTS}{name}:", folder)):
-            _unlink(file, folder)
+        for file in (_LOCK + name, *_files_of_names(f"{_HOSTS}{name}:", directory)):
+            _unlink(file, directory)
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
-def _unlink(name: str, folder: int) -> None:
+def _unlink(name: str, directory: int) -> None:
     try:
-        os.unlink(name, dir_fd=folder)
+        os.unlink(name, dir_fd=directory)
     except OSError:
         return
 
 
-def _files_of_names(prefix: str, folder: int) -> list[str]:
-    return [name for name in os.listdir(folder) if name.startswith(prefix)]
+def _files_of_names(prefix: str, directory: int) -> list[str]:
+    return [name for name in os.listdir(directory) if name.startswith(prefix)]
 
 
 def _subnets_of(texts: Sequence[str], name: str, what: str) -> tuple[Subnet, ...]:
@@ -301,16 +301,16 @@ def _subnets_of(texts: Sequence[str], name: str, what: str) -> tuple[Subnet, ...
     return found
 
 
-def _folder(name: str) -> int:
+def _directory(name: str) -> int:
     try:
-        return runtime.open_folder(runtime.folder())
+        return runtime.open_directory(runtime.directory())
     except OSError as error:
-        raise SpaceError(f"network: {name}: {runtime.folder()}: {error.strerror}") from None
+        raise SpaceError(f"network: {name}: {runtime.directory()}: {error.strerror}") from None
 
 
-def _open(name: str, folder: int, flags: int, mode: int = 0) -> int:
-    with Naming("open", os.path.join(runtime.folder(), name)):
-        return os.open(name, flags | _OPEN, mode, dir_fd=folder)
+def _open(name: str, directory: int, flags: int, mode: int = 0) -> int:
+    with Naming("open", os.path.join(runtime.directory(), name)):
+        return os.open(name, flags | _OPEN, mode, dir_fd=directory)
 
 
 def _is_locked(descriptor: int) -> bool:

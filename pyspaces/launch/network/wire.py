@@ -103,10 +103,10 @@ def _place_inner(*, create: bool) -> int:
 
 
 def _new_place_inner(top: int) -> int:
-    folder, name = os.path.split(_PLACE)
-    if not os.path.lexists(folder):
-        os.mkdir(folder, 0o755)
-    above = libc.openat2(top, folder, os.O_PATH | os.O_DIRECTORY, _INSIDE)
+    directory, name = os.path.split(_PLACE)
+    if not os.path.lexists(directory):
+        os.mkdir(directory, 0o755)
+    above = libc.openat2(top, directory, os.O_PATH | os.O_DIRECTORY, _INSIDE)
     try:
         if os.fstat(above).st_dev != os.fstat(top).st_dev:
             raise KernelError(errno.ENOENT, "open", [], _PLACE)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # How long nothing may come, in seconds, before we look whether the process was stopped.
 _PATIENCE = 0.5
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PATH_MAX = 4096
 # What a command can make costs it little: no more than listed.MOST bytes of paths are told, by a
 # process that takes so many bytes more than it has, in an answer of so many.
@@ -165,7 +165,7 @@ class Difference(Service):
         found: list[tuple[str, str]] = []
         for target, descriptor in self._uppers:
             # By a name of its own: it was opened with O_PATH, and cannot be listed.
-            upper = os.open(".", _FOLDER, dir_fd=descriptor)
+            upper = os.open(".", _DIRECTORY, dir_fd=descriptor)
             if os.listdir(upper):
                 beneath = [fd for fd in map(_there, lower[target]) if fd >= 0]
                 found += listed.limited(changes.changes(upper, beneath, target), found)
@@ -209,7 +209,7 @@ def _told(error: BaseException) -> str:
 
 def _opened(path: str) -> int | OSError:
     try:
-        return os.open(path, _FOLDER)
+        return os.open(path, _DIRECTORY)
     except OSError as error:
         return error
 

@@ -224,8 +224,8 @@ def _end_stray(theirs: Channel) -> None:
     """End the child of a server that died before it could report it: it holds the channel."""
     link = f"socket:[{os.fstat(theirs.fileno()).st_ino}]"
     for child in procfs.children_of(os.getpid()):
-        folder = f"/proc/{child}/fd"
-        if any(_leads_to(f"{folder}/{name}", link) for name in procfs.names_in(folder)):
+        directory = f"/proc/{child}/fd"
+        if any(_leads_to(f"{directory}/{name}", link) for name in procfs.names_in(directory)):
             os.kill(child, constants.SIGKILL)
             spawn.reap(child)
 

@@ -48,16 +48,16 @@ def facts(rows: Mapping[str, str]) -> dict[str, str | None]:
     rows: its status. By few system calls, since each launch asks.
     """
     found = {name: rows.get(name) for name in _OF_STATUS}
-    folder = os.open("/proc/thread-self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open("/proc/thread-self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        stat = _read(folder, "stat").rpartition(")")[2].split()
+        stat = _read(directory, "stat").rpartition(")")[2].split()
         for name in ("limits", "cgroup"):
-            found[name] = _read(folder, name)
+            found[name] = _read(directory, name)
         for name in ("oom_score_adj", "personality", "attr/current"):
-            found[name] = _read_or_none(folder, name)
-        found["namespaces"] = " ".join([_namespace(folder, name) for name in _NAMESPACES])
+            found[name] = _read_or_none(directory, name)
+        found["namespaces"] = " ".join([_namespace(directory, name) for name in _NAMESPACES])
     finally:
-        os.close(folder)
+        os.close(directory)
     found["stat"] = " ".join([stat[place] for place in _OF_STAT])
     found["root"] = _root()
     found["securebits"] = str(libc.secure_bits())
@@ -65,8 +65,8 @@ def facts(rows: Mapping[str, str]) -> dict[str, str | None]:
     return found
 
 
-def _read(folder: int | None, name: str) -> str:
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+def _read(directory: int | None, name: str) -> str:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         data = os.read(descriptor, _FULL)
         while len(data) % _FULL == 0 and (more := os.read(descriptor, _FULL)):
@@ -76,16 +76,16 @@ def _read(folder: int | None, name: str) -> str:
         os.close(descriptor)
 
 
-def _read_or_none(folder: int, name: str) -> str | None:
+def _read_or_none(directory: int, name: str) -> str | None:
     try:
-        return _read(folder, name)
+        return _read(directory, name)
     except OSError:  # this kernel has none, or shows none
         return None
 
 
-def _namespace(folder: int, name: str) -> str:
+def _namespace(directory: int, name: str) -> str:
     try:
-        return os.readlink(f"ns/{name}", dir_fd=folder)
+        return os.readlink(f"ns/{name}", dir_fd=directory)
     except OSError:  # this kernel has none of the type
         return ""
 
