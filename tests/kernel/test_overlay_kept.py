@@ -79,13 +79,13 @@ print(json.dumps(found, sort_keys=True))
 @pytest.fixture
 def low(tmp_path: Path) -> Path:
     """Return a directory to lay an overlay over."""
-    folder = tmp_path / "low"
+    directory = tmp_path / "low"
     names = ("grown", "same", "mode", "sub/gone", "sub/kept", "again/gone", "to directory", "last")
     for name in (*names, "to file/x/y", "attribute", "untouched", "deep/in/gone"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("same" if name == "same" else "old")
-    (folder / "link").symlink_to("same")
-    return folder
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("same" if name == "same" else "old")
+    (directory / "link").symlink_to("same")
+    return directory
 
 
 def overlay(*words: object, inside: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

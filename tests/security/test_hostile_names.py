@@ -54,11 +54,11 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
                 "-c",
                 f"mount -t tmpfs -o mode=755 tmpfs /run; {script}",
             ]
-            folder = "/run/pyspaces"
+            place = "/run/pyspaces"
         else:
             words = ["sh", "-c", script]
-            folder = str(directory)
-        more = {"D": folder, "XDG_RUNTIME_DIR": str(tmp_path), "S": SCRIPT}
+            place = str(directory)
+        more = {"D": place, "XDG_RUNTIME_DIR": str(tmp_path), "S": SCRIPT}
         return outcome(words, env={**os.environ, **more}, stdin=subprocess.DEVNULL)
 
     yield run
@@ -69,11 +69,11 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give this process a directory of names of its own, which exists."""
     path = tmp_path / "names"
     path.mkdir(mode=0o700)
-    monkeypatch.setattr(runtime, "folder", lambda: str(path))
+    monkeypatch.setattr(runtime, "directory", lambda: str(path))
     return path
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_no_half_of_an_entry(
 # --- what is in it ---------------------------------------------------------------------------
 
 
-def assert_no_name(folder: Path) -> None:
+def assert_no_name(directory: Path) -> None:
     """Nothing of what is there is a name, and nobody minds."""
     assert registry.find("box") is None
     assert registry.holders() == []
@@ -205,36 +205,36 @@ def put_socket(path: Path) -> None:
     ],
     ids=["FIFO", "link", "link to a device", "loop", "socket", "empty", "bytes", "closed"],
 )
-def test_what_is_no_entry_holds_no_name(folder: Path, put: Callable[[Path], object]) -> None:
-    put(folder / "box")
-    put(folder / "no name\x1b")
-    put(folder / ".box")
-    put(folder / "4711")
-    assert_no_name(folder)
-    put(folder / "box")
+def test_what_is_no_entry_holds_no_name(directory: Path, put: Callable[[Path], object]) -> None:
+    put(directory / "box")
+    put(directory / "no name\x1b")
+    put(directory / ".box")
+    put(directory / "4711")
+    assert_no_name(directory)
+    put(directory / "box")
     claim = registry.Claim("box")
     assert [holder.name for holder in registry.holders()] == ["box"]
     claim.give_up()
-    assert sorted(os.listdir(folder)) == ["4711", "no name\x1b"]  # which are none of ours
+    assert sorted(os.listdir(directory)) == ["4711", "no name\x1b"]  # which are none of ours
 
 
-def test_a_directory_in_the_place_of_an_entry_is_refused(folder: Path) -> None:
-    (folder / "box").mkdir()
-    (folder / "box" / "file").touch()
-    assert_no_name(folder)
+def test_a_directory_in_the_place_of_an_entry_is_refused(directory: Path) -> None:
+    (directory / "box").mkdir()
+    (directory / "box" / "file").touch()
+    assert_no_name(directory)
     with pytest.raises(SpaceError, match=r"name: box: cannot be registered: .*: Is a directory"):
         registry.Claim("box")
-    (folder / "bar").mkdir()
-    (folder / ".foo").mkdir()
+    (directory / "bar").mkdir()
+    (directory / ".foo").mkdir()
     with pytest.raises(SpaceError, match=r"name: foo: cannot be registered: .*: File exists"):
         registry.Claim("foo")
-    assert sorted(os.listdir(folder)) == [".foo", "bar", "box"]
+    assert sorted(os.listdir(directory)) == [".foo", "bar", "box"]
 
 
-def entry(folder: Path) -> str:
+def entry(directory: Path) -> str:
     """Return the entry of a process that lives: this one."""
     claim = registry.Claim("box")
-    text = (folder / "box").read_text()
+    text = (directory / "box").read_text()
     claim.give_up()
     return text
 
@@ -250,42 +250,42 @@ DAMAGE = [
 ]
 
 
-def test_an_entry_that_was_damaged_holds_no_name(folder: Path) -> None:
-    text = entry(folder)
+def test_an_entry_that_was_damaged_holds_no_name(directory: Path) -> None:
+    text = entry(directory)
     for row, word in DAMAGE:
         lines = [
             f"{row} {word}" if line.split(" ")[0] == row else line for line in text.split("\n")
         ]
-        (folder / "box").write_text("\n".join(lines))
-        assert_no_name(folder)
-        assert os.listdir(folder) == [], (row, word)
+        (directory / "box").write_text("\n".join(lines))
+        assert_no_name(directory)
+        assert os.listdir(directory) == [], (row, word)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_happens_to_an_entry(folder: Path, data: st.DataObject) -> None:
+def test_whatever_happens_to_an_entry(directory: Path, data: st.DataObject) -> None:
     """A piece is left out, or another one put in; it holds a name or none, and nothing raises."""
-    text = entry(folder).encode()
+    text = entry(directory).encode()
     begin, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
     piece = data.draw(st.binary(max_size=8) | st.sampled_from([b"9" * 40, b" ", b"\n", b"-", b"0"]))
-    (folder / "box").write_bytes(text[:begin] + piece + text[end:])
+    (directory / "box").write_bytes(text[:begin] + piece + text[end:])
     found = registry.find("box")
     assert found is None or found.name == "box"
     registry.holders()
     listing.listing(ours=True)
-    (folder / "box").unlink(missing_ok=True)
+    (directory / "box").unlink(missing_ok=True)
 
 
 # --- the lock --------------------------------------------------------------------------------
 
 
 def test_a_lock_that_is_never_released_stops_nobody(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command is the same user, and may lock the directory for good."""
     monkeypatch.setattr(registry, "_PATIENCE", 0.2)
     claim = registry.Claim("box")
-    own = os.open(folder, os.O_RDONLY)
+    own = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(own, fcntl.LOCK_EX)
         before = time.monotonic()
@@ -294,7 +294,7 @@ def test_a_lock_that_is_never_released_stops_nobody(
             registry.Claim("other")
         claim.give_up()
         assert time.monotonic() - before < 60
-        assert os.listdir(folder) == []
+        assert os.listdir(directory) == []
     finally:
         os.close(own)
 

@@ -12,6 +12,7 @@ from pyspaces.features import clocks
 from pyspaces.features.clocks import Offset
 
 SECOND = 1_000_000_000
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def total(offset: Offset) -> int:
@@ -110,19 +111,29 @@ def test_text_is_the_decimal_number(offset: Offset) -> None:
     st.sampled_from(["", "+", "-"]),
     st.text("0123456789", max_size=12),
     st.none() | st.text("0123456789", max_size=9),
+    st.sampled_from(["", *UNITS]),
 )
-def test_parsing_agrees_with_decimal(sign: str, whole: str, fraction: str | None) -> None:
-    text = sign + whole + ("" if fraction is None else "." + fraction)
+def test_parsing_agrees_with_decimal(
+    sign: str, whole: str, fraction: str | None, unit: str
+) -> None:
+    number = sign + whole + ("" if fraction is None else "." + fraction)
     if not whole and not fraction:
         with pytest.raises(ValueError, match="not a number"):
-            clocks.parse(text)
+            clocks.parse(number + unit)
         return
-    offset = clocks.parse(text)
-    assert total(offset) == int(Decimal(text).scaleb(9))
+    wanted = int(Decimal(number).scaleb(9)) * UNITS.get(unit, 1)
+    if int(whole or "0") * UNITS.get(unit, 1) >= 10**12:  # the kernel refuses less than that
+        with pytest.raises(ValueError, match="292 years"):
+            clocks.parse(number + unit)
+        return
+    offset = clocks.parse(number + unit)
+    assert total(offset) == wanted
     assert 0 <= offset.nanoseconds < SECOND
 
 
 @given(st.text(max_size=20))
+@example("0s")
+@example("-1.5d")
 def test_any_text_is_a_number_or_a_value_error(text: str) -> None:
     try:
         offset = clocks.parse(text)
@@ -130,4 +141,6 @@ def test_any_text_is_a_number_or_a_value_error(text: str) -> None:
         raise
     except ValueError:
         return
-    assert total(offset) == int(Decimal(text).scaleb(9))
+    unit = UNITS.get(text[-1:])
+    number = text[:-1] if unit else text
+    assert total(offset) == int(Decimal(number).scaleb(9)) * (unit or 1)
