@@ -10,7 +10,7 @@ from errno import EACCES, EINVAL, ENOMEM, EPERM
 
 from pyspaces.errors import JOIN, KEEP, MAP, PREPARE
 from pyspaces.hints.case import CREATION, after
-from pyspaces.kernel import constants, libc, mountinfo, nsfs, procfs
+from pyspaces.kernel import constants, ioctl_ns, libc, mountinfo, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -51,9 +51,9 @@ def foreign_namespace(case: Case) -> Iterator[str]:
         descriptor = nsfs.open_file(case.report.path)
     except KernelError:
         return
-    is_user = nsfs.clone_flag(descriptor) == constants.CLONE_NEWUSER
-    above = descriptor if is_user else nsfs.owner(descriptor)
-    user = nsfs.owner_uid(above) if above is not None else None
+    is_user = ioctl_ns.clone_flag(descriptor) == constants.CLONE_NEWUSER
+    above = descriptor if is_user else ioctl_ns.owner(descriptor)
+    user = ioctl_ns.owner_uid(above) if above is not None else None
     for opened in {descriptor, above}.difference([None]):
         os.close(opened or 0)
     if above is None:
@@ -76,7 +76,7 @@ def pid_namespace_above(case: Case) -> Iterator[str]:
         descriptor = nsfs.open_file(case.report.path)
     except KernelError:
         return
-    flag = nsfs.clone_flag(descriptor)
+    flag = ioctl_ns.clone_flag(descriptor)
     os.close(descriptor)
     if flag == constants.CLONE_NEWPID:
         yield "a process can join only pid namespaces that are nested in its own"

@@ -15,7 +15,7 @@ import pwd
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
 from pyspaces.host.launched import Uses, is_launcher, launched
-from pyspaces.kernel import held, mountinfo, namespaces, netnsid, netproc, nsfs, procfs
+from pyspaces.kernel import held, ioctl_ns, mountinfo, namespaces, netnsid, netproc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -196,9 +196,9 @@ class _Scan:
     def _relate(self, inode: int, descriptor: int) -> None:
         """Follow owners and parents up to known namespaces; closes the descriptor."""
         found = self.found[inode]
-        related = {"owner": nsfs.owner(descriptor)}
+        related = {"owner": ioctl_ns.owner(descriptor)}
         if found.type in ("user", "pid"):
-            related["parent"] = nsfs.parent(descriptor)
+            related["parent"] = ioctl_ns.parent(descriptor)
         os.close(descriptor)
         for relation, other in related.items():
             if other is None:

@@ -11,7 +11,7 @@ from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import registry
 from pyspaces.features.existing.lookup import holder_of, ready_holder_of
 from pyspaces.features.existing.values import Join, Joining
-from pyspaces.kernel import constants, namespaces, nsfs, procfs
+from pyspaces.kernel import constants, ioctl_ns, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.record import Record
@@ -163,7 +163,7 @@ def _type_of(path: str) -> str:
         descriptor = nsfs.open_file(path)
     except KernelError as error:
         raise SpaceError(f"target: {path}: {error.strerror}") from None
-    flag = nsfs.clone_flag(descriptor)
+    flag = ioctl_ns.clone_flag(descriptor)
     os.close(descriptor)
     for row in namespaces.NAMESPACES:
         if row.flag == flag:

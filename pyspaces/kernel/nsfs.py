@@ -1,4 +1,4 @@
-"""Namespace files and pidfds: types, owners and parents of namespaces, and ends of processes.
+"""Namespace files and pidfds, and ends of processes.
 
 Runs in any process. Must not know options.
 """
@@ -6,10 +6,8 @@ Runs in any process. Must not know options.
 from __future__ import annotations
 
 import _struct as struct  # what `struct` hands on, without a file to load
-import fcntl
 import os
 import select
-import sys
 
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
@@ -132,40 +130,3 @@ def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
 def inode_of(link: str) -> int:
     """Return 4026531836 for `pid:[4026531836]`, the text of a link in /proc/PID/ns."""
     return int(link[link.index("[") + 1 : -1])
-
-
-def owner(descriptor: int) -> int | None:
-    """Return a descriptor of the user namespace that owns a namespace: ioctl_ns(2).
-
-    None if that is outside of this process's own user namespace (EPERM).
-    """
-    return _related(descriptor, constants.NS_GET_USERNS)
-
-
-def parent(descriptor: int) -> int | None:
-    """Return a descriptor of the parent of a user or pid namespace: ioctl_ns(2).
-
-    None if this process may not see the parent (EPERM), or for other types (EINVAL).
-    """
-    return _related(descriptor, constants.NS_GET_PARENT)
-
-
-def clone_flag(descriptor: int) -> int | None:
-    """Return the CLONE_NEW* bit of a namespace; None if `descriptor` is not one."""
-    return _related(descriptor, constants.NS_GET_NSTYPE)
-
-
-def owner_uid(descriptor: int) -> int | None:
-    """Return the user id of the owner of a user namespace, or None: ioctl_ns(2)."""
-    try:
-        answer: bytes = fcntl.ioctl(descriptor, constants.NS_GET_OWNER_UID, bytes(4))
-    except OSError:
-        return None
-    return int.from_bytes(answer, sys.byteorder)
-
-
-def _related(descriptor: int, request: int) -> int | None:
-    try:
-        return fcntl.ioctl(descriptor, request)
-    except OSError:
-        return None

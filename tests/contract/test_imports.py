@@ -40,7 +40,6 @@ LAUNCH_CORE = modules(
 LIBRARY = {
     "__future__",
     "errno",
-    "fcntl",
     "select",
     # os, which an interpreter without `site` has not loaded yet
     *("os", "os.path", "posixpath", "genericpath", "stat", "_stat", "_collections_abc"),
@@ -57,7 +56,7 @@ OF_MORE = modules(
         "pyspaces.mounts": "feature proc propagation root",
         "pyspaces.plan": "conflicts",
     }
-) | {"pyspaces.pattern", "pyspaces.settings.fitting"}
+) | {"pyspaces.pattern", "pyspaces.settings.fitting", "fcntl"}
 # What the command line needs besides: no click.
 OF_COMMAND_LINE = modules({"pyspaces": "cli finding", "pyspaces.commands": "fast launching"})
 OF_ENTER = modules(
@@ -67,14 +66,14 @@ OF_ENTER = modules(
         "pyspaces.features.existing": "joining lookup names registry runtime values",
         "pyspaces.features.ids": "maps",
         "pyspaces.host": "targets",
-        "pyspaces.kernel": "cgroupfs mountinfo",
+        "pyspaces.kernel": "cgroupfs ioctl_ns mountinfo",
         "pyspaces.launch": "loading service",
         "pyspaces.launch.existing": "joined",
         "pyspaces.launch.inner": "directory join keep",
         "pyspaces.mounts": "root",
         "pyspaces.plan": "conflicts",
     }
-) | {"struct"}
+) | {"fcntl", "struct"}
 # `list` and `check` have click. What they look at is theirs; this is what is not.
 NOT_OF_LIST = modules(
     {
@@ -259,7 +258,7 @@ def test_the_usual_command_line_loads_this_and_no_click(tmp_path: Path) -> None:
 def test_a_sandbox_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     found = loaded(tmp_path / "run.py", "run", "--sandbox", "--", "true")
     ours = {name for name in found if name.startswith("pyspaces")}
-    assert found - ours - LIBRARY - {"gc"} == set()
+    assert found - ours - LIBRARY - {"gc", "fcntl"} == set()
     unused = {
         "pyspaces.features.confinement": "landlock compiling profile groups",
         "pyspaces.features.existing": "values",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import cgroupfs, libc, namespaces, nsfs, procfs, spawn
+from pyspaces.kernel import cgroupfs, ioctl_ns, libc, namespaces, nsfs, procfs, spawn
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 
@@ -187,7 +187,7 @@ class _Opening:
         path = join.path or f"/proc/{self.process(join.pid)}/ns/{row.link}"
         # A path may be anything: opening a FIFO must not wait.
         descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        if nsfs.clone_flag(descriptor) != row.flag:
+        if ioctl_ns.clone_flag(descriptor) != row.flag:
             raise KernelError(errno.EINVAL, f"open as a {row.name} namespace", [], path)
         if nsfs.same_file(f"/proc/self/fd/{descriptor}", f"/proc/thread-self/ns/{row.link}"):
             self.close(descriptor)
@@ -204,7 +204,7 @@ class _Opening:
         limit = min((_depth(h.descriptor) for h in handles if h.name == "user"), default=None)
         own = os.stat("/proc/thread-self/ns/user").st_ino
         for handle in handles:
-            if handle.name == "user" or (descriptor := nsfs.owner(handle.descriptor)) is None:
+            if handle.name == "user" or (descriptor := ioctl_ns.owner(handle.descriptor)) is None:
                 continue
             self.opened.append(descriptor)
             inode, depth = os.fstat(descriptor).st_ino, _depth(descriptor)
@@ -275,10 +275,10 @@ def _gone(pid: int) -> KernelError:
 
 def _depth(descriptor: int) -> int:
     """Return how many user namespaces are above this one, up to the caller's own."""
-    depth, above = 0, nsfs.parent(descriptor)
+    depth, above = 0, ioctl_ns.parent(descriptor)
     while above is not None:
         depth += 1
-        further = nsfs.parent(above)
+        further = ioctl_ns.parent(above)
         os.close(above)
         above = further
     return depth

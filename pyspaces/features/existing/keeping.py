@@ -11,7 +11,7 @@ import os
 import stat
 
 from pyspaces.errors import Hint, SpaceError
-from pyspaces.kernel import constants, libc, mountinfo, namespaces, nsfs, procfs
+from pyspaces.kernel import constants, ioctl_ns, libc, mountinfo, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import Naming
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def _may_mount() -> bool:
         return False
     own = nsfs.open_file("/proc/self/ns/mnt")
     # The kernel does not reveal an owner outside of this process's own user namespace.
-    owner = nsfs.owner(own)
+    owner = ioctl_ns.owner(own)
     os.close(own)
     if owner is not None:
         os.close(owner)

@@ -15,7 +15,7 @@ import os
 from pyspaces.features import clocks
 from pyspaces.features.existing import joining
 from pyspaces.features.ids.maps import ALLOW
-from pyspaces.kernel import libc, nsfs
+from pyspaces.kernel import ioctl_ns, libc
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.procfs import Extent, inside_id
 from pyspaces.launch.inner.identity import drop_groups, leave_session_keyring, take_ids
@@ -59,7 +59,7 @@ def join(visit: Visit) -> None:
 def _foreign(visit: Visit) -> str | None:
     """Return the path of a user namespace that another user owns; None if there is none."""
     for handle in (*visit.handles, *visit.owners):
-        if handle.name == "user" and nsfs.owner_uid(handle.descriptor) != os.geteuid():
+        if handle.name == "user" and ioctl_ns.owner_uid(handle.descriptor) != os.geteuid():
             return handle.path
     return None
 

@@ -15,7 +15,7 @@ import time
 
 from pyspaces.errors import Refusal
 from pyspaces.features.ids.program import DIRECTORIES
-from pyspaces.kernel import libc, nsfs, spawn
+from pyspaces.kernel import ioctl_ns, libc, nsfs, spawn
 from pyspaces.launch.network import flushing, helper
 from pyspaces.launch.outer.ending import discard
 from pyspaces.visible import visible
@@ -95,7 +95,7 @@ def start(what: str, engine: Program, pidfd: int, network: int, sockets: int) ->
 def owned_by_us(network: int) -> bool:
     """Return whether the network namespace of a socket belongs to our own user namespace."""
     namespace = helper.namespace_of(network)
-    owner = nsfs.owner(namespace)
+    owner = ioctl_ns.owner(namespace)
     os.close(namespace)
     if owner is None:
         return True
@@ -106,7 +106,7 @@ def owned_by_us(network: int) -> bool:
 
 def _start_inner(words: Sequence[str], network: int, pipes: Pipes) -> Spawned:
     namespace = helper.namespace_of(network)
-    owner = nsfs.owner(namespace)
+    owner = ioctl_ns.owner(namespace)
     os.close(network)
     ends = (namespace, namespace if owner is None else owner, *pipes.of_program())
     us = os.getpid()

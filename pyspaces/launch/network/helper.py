@@ -16,7 +16,7 @@ import os
 import time
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, nsfs, spawn
+from pyspaces.kernel import constants, ioctl_ns, libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.launch.inner.identity import drop_groups, leave_session_keyring
@@ -191,7 +191,7 @@ def _join_inner(network: int) -> None:
         # Root of the host stays in its own user namespace, where nobody inside has any right.
         libc.setns(namespace, constants.CLONE_NEWNET)
     except KernelError:
-        owner = nsfs.owner(namespace)
+        owner = ioctl_ns.owner(namespace)
         if owner is None:
             raise
         drop_groups()
