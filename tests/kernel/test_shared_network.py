@@ -52,6 +52,33 @@ while True:
         assert time.monotonic() < limit
         time.sleep(0.01)
 """
+# Sends its process ID and much more to the first that connects, and ends at once.
+SEND_AND_END = """
+import os, socket
+own = socket.create_server(("", 80))
+own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+print("ready", flush=True)
+one, _ = own.accept()
+one.sendall(b"%20d" % os.getpid() + bytes(300_000))
+"""
+# Counts what a place sends, but for a part not before that has ended, and its launcher had time.
+COUNT_LATER = """
+import os, socket, sys, time
+with socket.socket() as one:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    one.settimeout(10)
+    one.connect((sys.argv[1], 80))
+    process = f"/proc/{int(one.recv(20, socket.MSG_WAITALL))}"
+    limit = time.monotonic() + 60
+    while os.path.exists(process):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    time.sleep(0.3)
+    count = 0
+    while data := one.recv(1 << 18):
+        count += len(data)
+print(count)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +175,16 @@ def test_the_address_is_free_as_soon_as_the_command_has_ended() -> None:
         finally:
             os.kill(int(done), signal.SIGKILL)
         assert networks.files(name) == [f"lock:{name}", name]
+
+
+def test_what_a_command_sends_before_it_ends_arrives() -> None:
+    with (
+        network() as name,
+        box("--", sys.executable, "-c", SEND_AND_END, own=own(name)) as running,
+    ):
+        assert running.line() == "ready"
+        words = own(name, "--", "/usr/bin/python3", "-c", COUNT_LATER, "10.77.0.2")
+        assert run("run", *words) == "300000\n"
 
 
 @pytest.mark.parametrize("kind", [("--user", "--pid", "--init")], ids=" ".join)

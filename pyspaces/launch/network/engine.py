@@ -181,7 +181,7 @@ def _attend_inner(
                 poller.unregister(pipes.said)
             continue  # all that it has said comes before its end
         if pidfd in ready:
-            flushing.wait_inner(sockets)
+            flushing.wait(sockets)
             break
         tell(last_words(said).encode(errors="replace"))
         break

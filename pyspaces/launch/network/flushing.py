@@ -1,7 +1,11 @@
 """What a command has sent over TCP and nobody has confirmed yet, when it has ended: sock_diag(7).
 
 A socket stays in the network namespace in which it was made, so one that asks for others, made
-there, can be asked from anywhere.
+there, can be asked from anywhere. It also keeps the namespace, and what is sent from there, when
+the last process has ended.
+
+What is named `_inner` runs in the child; the rest in the parent, or in the process beside pasta or
+slirp4netns.
 """
 
 from __future__ import annotations
@@ -41,8 +45,11 @@ def opened_inner() -> socket:
         return _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM, 0)
 
 
-def wait_inner(descriptor: int) -> None:
-    """Wait until all is confirmed that closed sockets have sent, but not for long."""
+def wait(descriptor: int) -> None:
+    """Wait until all is confirmed that closed sockets have sent, but not for long.
+
+    descriptor: of such a socket, which is closed.
+    """
     own = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG, descriptor)
     own.settimeout(_PATIENCE)
     until = time.monotonic() + _MOST

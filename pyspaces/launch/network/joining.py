@@ -7,6 +7,8 @@ are.
 
 from __future__ import annotations
 
+import os
+
 from pyspaces.features.network import between, subnets
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.network import shared
@@ -97,7 +99,8 @@ class Bridge(Service):
 
     def held(self, child: Spawned) -> None:
         """Create the bridge, while the child waits. Raises SpaceError."""
-        interfaces = self._wire.take()
+        interfaces, sockets = self._wire.take()
+        os.close(sockets)
         try:
             interfaces.create_bridge(shared.BRIDGE)
             for subnet in subnets.subnets_of(self.launch.plan.between.subnets):

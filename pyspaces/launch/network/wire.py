@@ -14,6 +14,7 @@ from pyspaces.kernel import constants, libc, mountapi, rtnetlink
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.kernel.rtnetlink import Interfaces
 from pyspaces.launch import rights
+from pyspaces.launch.network import flushing
 from pyspaces.launch.outer import prepare
 from pyspaces.launch.service import Service
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.shared import SharedNetwork
+    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
 
 _PLACE = "/etc/hosts"
@@ -71,17 +73,19 @@ class Wire:
             os.close(self._mount)
 
     def give_inner(self) -> None:
-        """Send a socket of this network. Raises KernelError."""
-        made = rtnetlink.socket()
+        """Send a socket of this network, and one that tells of the others. Raises KernelError."""
+        made, sockets = rtnetlink.socket(), flushing.opened_inner()
         with Naming("sendmsg"):
-            rights.send(self._theirs, b".", [made])
+            rights.send(self._theirs, b".", [made, sockets.fileno()])
         os.close(made)
+        sockets.close()
         self.close()
 
-    def take(self) -> Interfaces:
-        """Return the interfaces of the network of the child, once that has sent the socket."""
+    def take(self) -> tuple[Interfaces, int]:
+        """Return what the child has sent: the interfaces of its network, and the other socket."""
         with Naming("recvmsg"):
-            return Interfaces(rights.take(self._ours, 1, 1)[1][0])
+            made, sockets = rights.take(self._ours, 1, 2)[1]
+        return Interfaces(made), sockets
 
     def close(self) -> None:
         """Close both ends; more than once is fine."""
@@ -120,10 +124,12 @@ def _new_place_inner(top: int) -> int:
 class Connected(Service):
     """The connection of a command with another network: found first, made while it waits.
 
-    _other: what leads to that network; None if nothing is open.
+    _other: what leads to that network; None if nothing is open. _sockets: one of the network of the
+    command, that tells of the others there; -1 for none.
     """
 
     _other: SharedNetwork | Interfaces | None = None
+    _sockets = -1
 
     def open(self) -> None:
         """Find the other network. Raises SpaceError if there is none, or it may not be used."""
@@ -136,11 +142,11 @@ class Connected(Service):
             self._close()
             raise
         assert self._other
-        self.launch.not_for_others.append(self._other.close)
+        self.launch.not_for_others.append(self._forget)
 
     def held(self, child: Spawned) -> None:
         """Connect the network of the child, while it waits. Raises SpaceError."""
-        interfaces = self._wire.take()
+        interfaces, self._sockets = self._wire.take()
         try:
             with Naming("ioctl"):
                 namespace = fcntl.ioctl(interfaces.fileno(), constants.SIOCGSKNS)
@@ -171,10 +177,26 @@ class Connected(Service):
         if plan.holds("existing") and plan.existing.hold:
             self._close()
 
-    def _close(self) -> None:
+    def ended(self, ended: Ended) -> None:
+        """Let what the command has sent last arrive, and leave the other network."""
+        sockets, self._sockets = self._sockets, -1
+        try:
+            if sockets >= 0:
+                flushing.wait(sockets)
+        finally:
+            self.release()
+
+    def _forget(self) -> None:
+        """Close, in a new process, what belongs to the networks."""
+        sockets, self._sockets = self._sockets, -1
+        if sockets >= 0:
+            os.close(sockets)
         other, self._other = self._other, None
         if other:
             other.close()
+
+    def _close(self) -> None:
+        self._forget()
         if self.launch.between:
             self.launch.between.close()
 
