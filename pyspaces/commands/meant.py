@@ -141,7 +141,8 @@ def _of_network(name: str) -> str | None:
                 " to reach what the host reaches, write --net=user"
             )
     near = nearest.words(name, (*WORDS, "host"), most=1)
-    return f"did you mean --net={near[0]}?" if near else None
+    # The error about one of these is another one.
+    return f"did you mean --net={near[0]}?" if near and name not in WORDS else None
 
 
 _READERS: Mapping[str, Callable[[str], str | None]] = {
