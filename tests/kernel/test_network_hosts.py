@@ -207,6 +207,48 @@ def test_a_large_body_in_both_directions(told: Answers) -> None:
     assert (lines, errors) == (["b'20000000 bytes'"], "")
 
 
+MORE_THAN_ONE = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as own:
+    port = own.getsockname()[1]
+    print(port, flush=True)
+    one, _ = own.accept()
+    with one:
+        one.recv(1 << 16)
+        sys.stdin.readline()
+        one.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + bytes(8_000_000))
+"""
+ASK_MORE = """
+import os, socket, sys
+port = int(os.environ["http_proxy"].rpartition(":")[2])
+with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
+    one.sendall(b"GET http://127.0.0.1:%s/ HTTP/1.1\\r\\n\\r\\n" % sys.argv[1].encode() * 30_000)
+    print("asked", flush=True)
+    count = 0
+    while data := one.recv(1 << 18):
+        count += len(data)
+print(count)
+"""
+
+
+def test_requests_behind_the_first_do_not_cut_its_answer() -> None:
+    """A connection that is closed with something unread is reset: tcp(7)."""
+    with subprocess.Popen(
+        [sys.executable, "-c", MORE_THAN_ONE],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        assert server.stdin
+        assert server.stdout
+        port = server.stdout.readline().strip()
+        words = allowing(f"127.0.0.1:{port}", sys.executable, "-c", ASK_MORE, port)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout
+            assert client.stdout.readline() == "asked\n"
+            server.stdin.write("\n")
+            server.stdin.flush()
+            assert client.stdout.read() == "8000019\n"
+
+
 LINES["record"] = allowing(
     "good.test,local.test", *CLIENT, "get", "http://good.test/",
     *["http://evil.test/"] * 3, "http://local.test/",

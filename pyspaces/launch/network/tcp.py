@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import _socket
 import errno
-import resource  # here: who has given up its rights may not find it any more
 import struct
 import time
 
+from pyspaces.launch.network.descriptors import descriptors_limit
 from pyspaces.launch.network.loop import IN, OUT
 
 TYPE_CHECKING = False
@@ -42,8 +42,13 @@ class Way:
         self.source, self.target = source, target
         self.pending: bytes = b""
         self.left: int | None = None  # how many bytes the target still takes; None without limit
-        self.ended = False  # the source will send no more
+        self.ended = False  # the source will send no more, or no more than is dropped
+        self.drops = False  # it may do so: what is left unread would reset the connection
         self.done = False  # and the target knows
+
+    def is_read(self) -> bool:
+        """Return whether what the source sends is read now."""
+        return self.drops or not (self.pending or self.ended)
 
 
 class Pair:
@@ -72,7 +77,8 @@ class Pair:
         self._ways = (Way(one, other), Way(other, one))
         self.moved = time.monotonic()
         self._ways[0].pending, self._ways[1].pending = first, answer
-        self._ways[0].left, self._ways[0].ended = left, ended
+        self._ways[0].left = left
+        self._ways[0].ended = self._ways[0].drops = ended
         self._watch()
 
     def _act_first(self, events: int) -> None:
@@ -87,7 +93,7 @@ class Pair:
         try:
             if into.pending and events & ~IN:
                 self._write(into, into.pending)
-            if not (out.pending or out.ended) and events & ~OUT:
+            if out.is_read() and events & ~OUT:
                 self._read(out)
         except OSError:
             self.reset()
@@ -102,9 +108,12 @@ class Pair:
             size = way.source.recv_into(_buffer)
         except BlockingIOError:
             return
+        if way.ended:
+            way.drops = bool(size)
+            return
         way.ended = not size
         if way.left is not None and size:
-            way.ended = size > way.left
+            way.ended = way.drops = size > way.left
             size = min(size, way.left)
             way.left -= size
         if size:
@@ -135,7 +144,7 @@ class Pair:
         for own, act, out, into in zip(
             self._sockets, acts, self._ways, self._ways[::-1], strict=True
         ):
-            events = 0 if out.pending or out.ended else IN
+            events = IN if out.is_read() else 0
             events |= OUT if into.pending else 0
             self._loop.watch(own.fileno(), events, act)
 
@@ -388,13 +397,3 @@ def places_of(addresses: Sequence[str], port: int) -> list[Place]:
         (_socket.AF_INET6 if ":" in address else _socket.AF_INET, (address, port))
         for address in addresses
     ]
-
-
-def descriptors_limit(most: int) -> int:
-    """Raise the limit on descriptors as far as it goes, and return how many there can be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return min(most, soft) if soft != resource.RLIM_INFINITY else most
