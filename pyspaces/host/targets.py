@@ -5,6 +5,7 @@ Runs in the caller. Must not know the command line.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pyspaces.errors import SpaceError, UsageFault
@@ -111,6 +112,10 @@ def stop(
         # The launcher forwards the signal, even to a process 1 that would ignore it.
         for first in opened[:1]:
             signals.send(first, constants.SIGTERM)
+        # Stopped, by Ctrl-Z say, they would not notice it. The command first: process 1 of ours
+        # would lose this SIGCONT while that of the launcher, with another mark, is pending.
+        for each in reversed(opened):
+            _continue(each)
         if command >= 0 and not _has_ended(
             command, grace, after, lambda left: waiting(holder.pid, left)
         ):
@@ -123,6 +128,14 @@ def stop(
             os.close(descriptor)
     registry.find(name)  # removes its file
     return holder
+
+
+def _continue(pidfd: int) -> None:
+    try:
+        signals.send_marked(pidfd, signals.CONT, signals.ANY_STOP)
+    except KernelError as error:
+        if error.errno != errno.EPERM:  # the command may have become another user
+            raise
 
 
 def _has_ended(pidfd: int, grace: float, after: float, waiting: Callable[[float], object]) -> bool:

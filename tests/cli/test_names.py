@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import state_of
 from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
@@ -286,6 +287,27 @@ def test_stop_kills_what_takes_no_notice(pyspaces: Run, name: str) -> None:
             pass
         assert pyspaces("stop", "--grace", "0.2", name).returncode == 0
         assert launcher.wait() == 128 + signal.SIGKILL
+
+
+@pytest.mark.needs("userns", "pidns")
+@pytest.mark.parametrize("who", ["launcher", "command", "both"])
+@pytest.mark.parametrize("options", [[], ["--pid"], ["--pid", "--init"]])
+def test_stop_continues_what_is_stopped(
+    pyspaces: Run, name: str, options: list[str], who: str, tmp_path: Path, wait_until: Wait
+) -> None:
+    """It was killed when the grace was over, and a stopped launcher was left behind."""
+    script = f"trap 'exit 44' TERM; : > {tmp_path}/ready; while :; do sleep 0.01; done"
+    with running(name, "--user", *options, "--", "sh", "-c", script) as launcher:
+        wait_until((tmp_path / "ready").exists, "the handler is there")
+        holder = registry.find(name)
+        assert holder is not None
+        command = procfs.children_of(holder.pid)[0] if "--init" in options else holder.pid
+        stopped = {"launcher": [launcher.pid], "command": [command]}
+        for pid in stopped.get(who, [command, launcher.pid]):
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda pid=pid: state_of(pid) == "T", "it is stopped")
+        assert pyspaces("stop", "--grace", "20", name).returncode == 0
+        assert launcher.wait() == 44
 
 
 def test_stop_needs_a_name(pyspaces: Run) -> None:

@@ -19,6 +19,7 @@ from pyspaces.features.existing import registry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from conftest import Run
@@ -108,11 +109,14 @@ def test_a_box_without_a_name(pyspaces: Run, wait_until: Wait) -> None:
 
 
 @pytest.mark.needs("userns")
-def test_stop_says_what_it_waits_for_on_a_terminal_only(pyspaces: Run, name: str) -> None:
-    with running(name, "--user", "--", "sh", "-c", "trap '' TERM; echo; cat; cat") as launcher:
+def test_stop_says_what_it_waits_for_on_a_terminal_only(
+    name: str, tmp_path: Path, wait_until: Wait
+) -> None:
+    script = f"trap '' TERM; : > {tmp_path}/ready; exec cat"
+    with running(name, "--user", "--", "sh", "-c", script) as launcher:
+        wait_until((tmp_path / "ready").exists, "only KILL ends it now")
         holder = registry.find(name)
         assert holder is not None
-        os.kill(holder.pid, signal.SIGSTOP)  # only KILL ends it now
         screen = Screen([SCRIPT, "stop", "--grace", "2", name])
         try:
             screen.expect(f"pyspaces: waiting for process {holder.pid} to end; KILL".encode())
