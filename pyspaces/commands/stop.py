@@ -9,6 +9,7 @@ import click
 from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import say
 from pyspaces.commands.targets import complete_name
+from pyspaces.errors import SpaceError
 from pyspaces.host import boxes, targets
 from pyspaces.launch.awaiting import SILENT, Awaited
 from pyspaces.visible import visible
@@ -22,13 +23,25 @@ _MOST = 5  # processes that are mentioned
 
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
-    for name in names:
-        with Awaited() as awaited:
-            show = partial(_show_waiting, awaited)
-            holder = targets.stop(name, grace=grace, waiting=show, after=SILENT)
-        # The end of process 1 ends all that is in its pid namespace.
-        if "pid" not in holder.made:
-            _say_left(name, boxes.inhabitants(holder.new_inodes()))
+    failed: SpaceError | None = None
+    for name in dict.fromkeys(names):
+        try:
+            _stop_one(name, grace)
+        except SpaceError as error:  # the others are stopped all the same
+            if failed:
+                say(f"pyspaces: {failed}")
+            failed = error
+    if failed:
+        raise failed
+
+
+def _stop_one(name: str, grace: float) -> None:
+    with Awaited() as awaited:
+        show = partial(_show_waiting, awaited)
+        holder = targets.stop(name, grace=grace, waiting=show, after=SILENT)
+    # The end of process 1 ends all that is in its pid namespace.
+    if "pid" not in holder.made:
+        _say_left(name, boxes.inhabitants(holder.new_inodes()))
 
 
 def _show_waiting(awaited: Awaited, pid: int, left: float) -> None:

@@ -310,6 +310,18 @@ def test_stop_continues_what_is_stopped(
         assert launcher.wait() == 44
 
 
+@pytest.mark.needs("userns")
+def test_stop_stops_the_others_if_a_name_is_not_registered(pyspaces: Run, name: str) -> None:
+    with running(name, "--user", "--", "sleep", "1000"):
+        done = pyspaces("stop", f"{name}-b", name, name, f"{name}-c")
+        assert done.returncode == 125
+        assert [line for line in done.stderr.splitlines() if line[0] != " "] == [
+            f"pyspaces: name: {name}-b: is not registered",
+            f"pyspaces: name: {name}-c: is not registered",
+        ]
+        assert registry.find(name) is None
+
+
 def test_stop_needs_a_name(pyspaces: Run) -> None:
     assert pyspaces("stop").returncode == 2
     done = pyspaces("stop", "a/b")
