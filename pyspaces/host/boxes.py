@@ -50,10 +50,10 @@ class _Scan:
         self._own = dict(registry.members_of("self"))
         self._uses = Uses()
 
-    def box(self, one: Launched) -> Box:
-        """Return the box of a launch."""
+    def box(self, one: Launched) -> Box | None:
+        """Return the box of a launch, or None if its process has ended."""
         inside, pid = one.inside(self.members), one.pid
-        return Box(
+        box = Box(
             name=one.holder.name if one.holder else None,
             pid=pid,
             age=self._uses.age(pid),
@@ -62,6 +62,8 @@ class _Scan:
             network=self._network(one),
             command=" ".join(procfs.words_of(pid)) or (procfs.read_or_none(_comm(pid)) or "?"),
         )
+        # Asked last: what was read is then that of a process.
+        return None if procfs.has_ended(pid) else box
 
     def _network(self, one: Launched) -> str:
         holder = one.holder
@@ -76,7 +78,8 @@ class _Scan:
 def boxes() -> list[Box]:
     """Return the boxes of this user: those with a name first, sorted by it, then by age."""
     scan = _Scan()
-    found = [scan.box(one) for one in launched(scan.members, registry.holders())]
+    rows = [scan.box(one) for one in launched(scan.members, registry.holders())]
+    found = [box for box in rows if box]
     return sorted(found, key=lambda box: (box.name is None, 0 if box.name else -box.age))
 
 

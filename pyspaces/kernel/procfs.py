@@ -251,6 +251,12 @@ def start_time(process: int | str) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def has_ended(process: int | str) -> bool:
+    """Return whether a process has ended, even if nobody has reaped it, or cannot be seen."""
+    fields = stat_fields(process)
+    return fields is None or fields[0] in "ZX"
+
+
 def image_of(process: int | str) -> object:
     """Return what is another value after each execve(2) of a process; None if it has ended."""
     fields = stat_fields(process)

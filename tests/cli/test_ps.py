@@ -8,7 +8,8 @@ import signal
 import subprocess
 
 import pytest
-from conftest import SCRIPT
+from children import names_below, state_of
+from conftest import SCRIPT, processes_of
 from terminal import Screen
 from test_list import on_terminal
 from test_names import name, running
@@ -104,6 +105,23 @@ def test_a_box_without_a_name(pyspaces: Run, wait_until: Wait) -> None:
             assert [(row["name"], row["network"], row["nprocs"]) for row in rows()] == [
                 (None, "host", 1)
             ]
+        finally:
+            launcher.kill()
+
+
+@pytest.mark.needs("userns")
+def test_a_command_that_has_ended_has_no_row(pyspaces: Run, wait_until: Wait) -> None:
+    """Its launcher may not have reaped it, or do so while ps reads: AGE was that of the host."""
+    words = [SCRIPT, "run", "--user", "--", "sleep", "1000"]
+    with subprocess.Popen(words) as launcher:
+        try:
+            wait_until(lambda: names_below(launcher.pid) == {"sleep"}, "the command runs")
+            (command,) = processes_of(launcher.pid)
+            assert command in {box["pid"] for box in boxes(pyspaces)}
+            os.kill(launcher.pid, signal.SIGSTOP)
+            os.kill(command, signal.SIGKILL)
+            wait_until(lambda: state_of(command) == "Z", "nobody has reaped it")
+            assert command not in {box["pid"] for box in boxes(pyspaces)}
         finally:
             launcher.kill()
 

@@ -69,7 +69,7 @@ class Holder(Record):
         if self.view != _view():
             # In other namespaces, neither number means the same, so this cannot be known here.
             return True
-        return procfs.start_time(self.pid) == self.start and not _is_zombie(self.pid)
+        return procfs.start_time(self.pid) == self.start and not procfs.has_ended(self.pid)
 
     def is_elsewhere(self) -> bool:
         """Return whether it was registered from another pid or time namespace than ours."""
@@ -143,7 +143,7 @@ class Claim:
         Holder. Does nothing if the process has ended. Raises KernelError and SpaceError.
         """
         start = procfs.start_time(pid)
-        if start is None or _is_zombie(pid):
+        if start is None or procfs.has_ended(pid):
             return
         own = self._holder
         changed = own.replace(
@@ -181,11 +181,6 @@ def _view() -> tuple[int, int]:
     """Return the namespaces that decide what a pid and a start time mean: pid and time."""
     pid, time_ = (nsfs.inode_or_none(f"/proc/self/ns/{link}") or 0 for link in ("pid", "time"))
     return pid, time_
-
-
-def _is_zombie(pid: int) -> bool:
-    fields = procfs.stat_fields(pid)
-    return fields is None or fields[0] in "ZX"
 
 
 class _Directory:
