@@ -34,14 +34,24 @@ class Pty:
 
     def __init__(self) -> None:
         self.main, self.other = _open()
+        self._copied: list[Any] | None = None
         try:
             source = outer_terminal()
             if source is not None:
                 self.copy_size(source)
-                termios.tcsetattr(self.other, termios.TCSANOW, termios.tcgetattr(source))
+                self._copied = termios.tcgetattr(source)
+                termios.tcsetattr(self.other, termios.TCSANOW, self._copied)
         except BaseException:
             self.close()
             raise
+
+    def correct(self, modes: list[Any]) -> None:
+        """Set the modes that the caller's terminal has now, unless those inside have set others.
+
+        In the background, those of the beginning were the shell's, while it read a line.
+        """
+        if self._copied not in (None, modes) and self.attributes() == self._copied:
+            termios.tcsetattr(self.other, termios.TCSANOW, modes)
 
     def copy_size(self, source: int) -> None:
         """Copy the window size of terminal `source`; the kernel sends SIGWINCH inside."""

@@ -107,6 +107,24 @@ def _below(parent: int) -> list[int]:
     return found + [pid for each in found for pid in _below(each)]
 
 
+def test_a_terminal_that_was_opened_in_the_background_is_not_as_the_prompt_has_it(
+    shell: Shell, wait_until: Callable[..., None]
+) -> None:
+    """While bash reads a line, it has echo off, and Ctrl-D is a character."""
+    shell.type(f"{SCRIPT} run --user --pty -- cat &\n".encode())
+    shell.expect(b"ready> ")
+
+    def is_stopped() -> bool:
+        return [state_of(pid) for pid in processes_of(shell.pid)] == ["T"]
+
+    wait_until(is_stopped, "the launcher waits for the terminal")
+    shell.continue_job()
+    shell.type(b"hello\n")
+    shell.expect(b"hello\r\nhello\r\n")
+    shell.type(b"\x04")
+    shell.tells_status(0)
+
+
 @SPACES
 def test_tstp_and_cont_by_kill_reach_the_command(
     options: list[str], wait_until: Callable[..., None]

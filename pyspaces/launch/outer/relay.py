@@ -90,6 +90,7 @@ class Relay:
             attributes = termios.tcgetattr(self._input)
             if self._saved is None:
                 self._saved = attributes
+                self._pty.correct(attributes)
                 self._start_guard(attributes)
             termios.tcsetattr(self._input, termios.TCSADRAIN, raw_mode(self._saved))
         except termios.error:
