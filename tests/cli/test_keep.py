@@ -211,6 +211,17 @@ def test_drop_looks_at_all_before_it_releases_one(pyspaces: Run, tmp_path: Path)
     assert not kept.exists()
 
 
+@pytest.mark.as_root
+@pytest.mark.needs("netns")
+def test_a_file_that_is_given_twice_is_dropped_once(pyspaces: Run, tmp_path: Path) -> None:
+    files = [tmp_path / "one", tmp_path / "two"]
+    for file in files:
+        assert pyspaces("run", "--keep", f"net={file}", "--", "true").returncode == 0
+    done = pyspaces("drop", "one", "./one", "one", "two", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not any(file.exists() for file in files)
+
+
 @pytest.mark.as_ordinary
 def test_drop_without_the_right_says_so(pyspaces: Run, tmp_path: Path) -> None:
     assert pyspaces("drop").returncode == 2

@@ -133,6 +133,7 @@ def drop(paths: Sequence[str]) -> None:
     namespace, or KernelError.
     """
     places: list[tuple[int, str]] = []
+    paths = tuple({_place(path): path for path in paths}.values())  # each once
     try:
         for path in paths:
             places.append(_opened_directory(path))
