@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import click
@@ -20,6 +21,13 @@ TERM is sent to the launcher of a command, which forwards it. Without a pid name
 what was entered or left in the background continues to run, and is mentioned.
 """
 _MOST = 5  # processes that are mentioned
+_LONGEST = 2**31 - 1  # seconds that any wait counts to
+
+
+def _checked(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if math.isnan(seconds):  # which is in every range
+        raise click.BadParameter("nan is not a number", ctx, param)
+    return seconds
 
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
@@ -64,7 +72,8 @@ stop = click.Command(
     params=[
         click.Option(
             ["--grace"],
-            type=click.FloatRange(min=0),
+            type=click.FloatRange(min=0, max=_LONGEST),
+            callback=_checked,
             default=10,
             metavar="SECONDS",
             help="seconds to wait before sending KILL (10)",

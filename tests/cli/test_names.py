@@ -328,6 +328,18 @@ def test_stop_needs_a_name(pyspaces: Run) -> None:
     assert (done.returncode, done.stderr[:28]) == (2, "pyspaces: name: 'a/b': a nam")
 
 
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize("seconds", ["inf", "1e10", "nan", "-1"])
+def test_a_grace_without_end_is_refused_before_anything_happens(
+    pyspaces: Run, name: str, seconds: str
+) -> None:
+    with running(name, "--user", "--", "sleep", "1000"):
+        done = pyspaces("stop", f"--grace={seconds}", name)
+        assert done.returncode == 2
+        assert done.stderr.startswith("pyspaces: stop: invalid value for '--grace': ")
+        assert registry.find(name) is not None
+
+
 def test_a_hold_takes_nothing_that_is_about_a_command(pyspaces: Run, name: str) -> None:
     words = ("--pty", "--init", "--timeout=1", "--report", "--setenv", "A", "b")
     done = pyspaces("run", "--name", name, "--hold", *words)
