@@ -104,6 +104,11 @@ def test_what_the_tool_itself_would_refuse_is_a_usage_error() -> None:
         "unshare -Y": "unshare: -Y: unknown option",
         "unshare --wd": "unshare: --wd: requires 1 more word",
         "unshare --fork=no": "unshare: --fork: takes no value",
+        "unshare -r --boottime 5 ls": "unshare: --monotonic and --boottime require --time",
+        "unshare -n --setgroups deny ls": "unshare: --setgroups=deny: requires --user",
+        "unshare -r --setgroups=allow": (
+            "unshare: --setgroups=allow: cannot be combined with a map of one group"
+        ),
         "lsns -o X": "lsns: X: unknown column",
         "lsns x": "lsns: 'x' is not the number of a namespace",
         "lsns --tree=x": "lsns: --tree: 'x' is not owner, parent or process",

@@ -33,7 +33,7 @@ TABLE: dict[str, Word] = {
     **special("--map-root-user --map-current-user --map-auto --map-subids"),
     "--owner": none("the owner of a new user namespace is the caller", 1),
     **special("--kill-child --mount-proc", OPTIONAL),
-    **same("--propagation --setgroups", 1),
+    **special("--propagation --setgroups", 1),
     **same("--keep-caps"),
     **special("--root", 1),
     "--wd": ours("--workdir {0}", 1),
@@ -56,12 +56,14 @@ SHORT = {
     "l": "--load-interp",
 }
 _MAPS = tuple(name for name in TABLE if name[:6] == "--map-")
+_DENYING = {"--map-root-user", "--map-current-user", "--map-group"}  # they deny setgroups(2)
 
 
 def translate(words: Sequence[str], caller: Caller) -> Translation:
     """Translate the words behind `unshare`. Raises UsageFault for what it would refuse."""
     given, command = scan(NAME, words, TABLE, SHORT)
     last = dict(given)  # of most options, the last one counts
+    _check(last)
     line = Line(NAME, caller)
     first = [*_namespaces(line, last), *_maps(line, given, last)]
     for option, values in last.items():
@@ -69,6 +71,21 @@ def translate(words: Sequence[str], caller: Caller) -> Translation:
             line.take(option, TABLE[option], values)
     _rest(line, last)
     return line.ended("run", first, command)
+
+
+def _has_user(given: dict[str, tuple[str, ...]]) -> bool:
+    return "--user" in given or bool(set(_MAPS) & given.keys())
+
+
+def _check(given: dict[str, tuple[str, ...]]) -> None:
+    """Refuse what unshare(1) refuses, and we would take as a wish for a namespace."""
+    if {"--monotonic", "--boottime"} & given.keys() and "--time" not in given:
+        raise UsageFault([f"{NAME}: --monotonic and --boottime require --time"])
+    setgroups = given.get("--setgroups")
+    if setgroups == ("allow",) and _DENYING & given.keys():
+        raise UsageFault([f"{NAME}: --setgroups=allow: cannot be combined with a map of one group"])
+    if setgroups and setgroups != ("allow",) and not _has_user(given):
+        raise UsageFault([f"{NAME}: --setgroups={setgroups[0]}: requires --user"])
 
 
 def _namespaces(line: Line, given: dict[str, tuple[str, ...]]) -> list[str]:
@@ -92,8 +109,7 @@ def _maps(
     asked = [option for option, _ in given if option in _MAPS]
     if not asked:
         return ["--map-uid", "none"] if "--user" in last else []
-    denied = {"--map-root-user", "--map-current-user", "--map-group"} & set(asked)
-    deny = ["--setgroups", "deny"] if denied and line.caller.is_root else []
+    deny = ["--setgroups", "deny"] if _DENYING & set(asked) and line.caller.is_root else []
     deny = [] if "--setgroups" in last else deny
     if set(asked) == {"--map-root-user"}:
         return ["--map-root", *deny]
@@ -146,14 +162,23 @@ def _rest(line: Line, given: dict[str, tuple[str, ...]]) -> None:
             line.add("--proc-open")
         if "--wd" not in given:
             line.add("--workdir", "/")
+    _of_namespaces(line, given)
     _proc(line, given)
     for option in ("--setuid", "--setgid"):
         if option in given:
             line.add(option, given[option][0])
     if "--setuid" in given and given["--setuid"][0] != "0":
         line.add("--allow-new-privs")
-    if "--setgid" in given and "--user" not in given and not set(_MAPS) & given.keys():
+    if "--setgid" in given and not _has_user(given):
         line.add("--groups", "none")
+
+
+def _of_namespaces(line: Line, given: dict[str, tuple[str, ...]]) -> None:
+    """Add what means nothing there without its namespace, and would create one here."""
+    if "--setgroups" in given and _has_user(given):
+        line.add("--setgroups", *given["--setgroups"])
+    if "--propagation" in given and {"--mount", "--mount-proc"} & given.keys():
+        line.add("--propagation", *given["--propagation"])
 
 
 def _proc(line: Line, given: dict[str, tuple[str, ...]]) -> None:
