@@ -36,9 +36,10 @@ class Map:
         records = self._records(subordinate)
         return ",".join(f"{a}:{b}:{n}" for a, b, n in records) or "none"
 
-    def has_root(self, subordinate: Callable[[str], Range | None]) -> bool:
-        """Return whether 0 is mapped inside."""
-        return _ALL in self.ranges or any(row[0] == 0 for row in self._records(subordinate))
+    def becomes(self, subordinate: Callable[[str], Range | None]) -> int | None:
+        """Return the id that the command gets: 0 if it is mapped, else the first one, if any."""
+        inside = [row[0] for row in self._records(subordinate)] if _ALL not in self.ranges else [0]
+        return 0 if 0 in inside else next(iter(inside), None)
 
     def _records(self, subordinate: Callable[[str], Range | None]) -> list[tuple[int, int, int]]:
         records = []

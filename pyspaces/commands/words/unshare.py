@@ -141,13 +141,15 @@ def _maps(
 def _become(
     line: Line, user: ids.Map, group: ids.Map, last: dict[str, tuple[str, ...]]
 ) -> list[str]:
-    """Return what lets the caller stay who it is, where 0 is another's."""
+    """Return what lets the caller stay who it is, if another id is taken instead."""
     found = []
     for option, ids_ in (("--setuid", user), ("--setgid", group)):
-        if option in last or not ids_.has_root(line.caller.subordinate) or ids_.single == 0:
+        becomes = ids_.becomes(line.caller.subordinate)
+        if option in last or becomes == ids_.single:
             continue
         if ids_.single is None:
-            line.notes.append(f"the {ids_.kind} of the caller is not mapped: here, it becomes 0")
+            text = f"the {ids_.kind} of the caller is not mapped: here, it becomes {becomes}"
+            line.notes.append(text)
         else:
             found += [option, str(ids_.single)]
     return [*found, "--allow-new-privs"] if "--setuid" in found else found
