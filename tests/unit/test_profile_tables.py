@@ -158,6 +158,10 @@ def test_relative_paths_are_those_of_the_directory_of_the_file(
         "join": ["net=box", "uts=/p/f"],
     }
     assert values(text)["root"] == "r"
+    for net, read in (("./n/f", "/p/n/f"), ("~/f", "/h/f"), ("user", "user"), ("42", "42")):
+        assert values(f"net = '{net}'", base="/p") == {"net": read}
+    for diff, read in (("-", "-"), ("./-", "/p/-")):
+        assert values(f"overlay-diff = '{diff}'", base="/p") == {"overlay_diff": read}
 
 
 def test_profiles_of_a_file_extend_each_other_once(tmp_path: Path) -> None:

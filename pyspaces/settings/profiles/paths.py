@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 # Settings that are paths, or lists of them; and of these, those of files outside.
 _PATHS = (
     *("root", "workdir", "allow_read", "allow_write", "allow_exec", "seccomp", "seccomp_learn"),
-    *("overlay_diff", "status_file", "pid_file", "lock_file"),
+    *("overlay_diff", "status_file", "pid_file", "lock_file", "net"),
 )
-_OUTSIDE = ("root", "seccomp", "seccomp_learn", "overlay_diff", "status_file", "pid_file")
+_OUTSIDE = ("root", "seccomp", "seccomp_learn", "overlay_diff", "status_file", "pid_file", "net")
 # NS=PATH; what has no slash is a name or a process there.
 _PLACED = ("join", "keep")
 # Operations, and how many of their words are paths outside.
@@ -28,7 +28,8 @@ _SOURCES = {
 # Words of operations that are no paths.
 _TEXTS = ("size", "perms")
 _FIRST_IS_TEXT = ("symlink", "chmod")
-_DEFAULT = "default"  # a value of seccomp that is no path
+# Values of these that are no paths.
+_WORDS = {"seccomp": "default", "overlay_diff": "-"}
 
 
 class Paths:
@@ -50,7 +51,9 @@ class Paths:
             return value
         if name in _PLACED:
             return self._placed(name, value)
-        if name not in _PATHS or (name == "seccomp" and value == _DEFAULT):
+        if name not in _PATHS or value == _WORDS.get(name):
+            return value
+        if name == "net" and "/" not in value:  # a mode, a name or a process
             return value
         path = self._at_home(value)
         return self._outside(path) if name in _OUTSIDE else path
