@@ -238,6 +238,9 @@ def test_root_and_working_directory_of_the_target(pyspaces: Run, tmp_path: Path)
             assert pyspaces(*enter, "-w", str(tmp_path), "ls").stdout == "here\n"
             # Without the mount namespace neither is taken.
             assert pyspaces(*enter, "--user", "pwd", cwd="/usr").stdout == "/usr\n"
+            # Unless they are asked for: the root is the same directory, but with its mounts.
+            done = pyspaces(*enter, "--user", "--root", "sh", "-c", f"pwd; ls {tmp_path}")
+            assert done.stdout == f"{tmp_path}/here\nhere\n"
         finally:
             process.kill()
 

@@ -123,7 +123,17 @@ def _opened(opening: _Opening, joining: Joining) -> Visit:
 
 
 def _is_own_root(descriptor: int) -> bool:
-    return os.path.samestat(os.fstat(descriptor), os.stat("/"))
+    """Return whether this is our root: the same directory, on the same mount.
+
+    In another mount namespace, the same directory is on another one, with other mounts below it.
+    """
+    own = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not os.path.samestat(os.fstat(descriptor), os.fstat(own)):
+            return False
+        return procfs.mount_number(descriptor) == procfs.mount_number(own)
+    finally:
+        os.close(own)
 
 
 class _Opening:
