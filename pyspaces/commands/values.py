@@ -90,11 +90,13 @@ def profiles() -> Iterator[str]:
     yield from sorted({found.name for found in places.everything([])})
 
 
+# By which a shell asks us; its user has none of them.
+_ASKING = {"COMP_CWORD", "COMP_LINE", "COMP_WORDS", "_PYSPACES_COMPLETE"}
 # What a value can be, by the word for it in --help; a new kind of value is a row here.
 VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "USER": users,
     "GROUP": groups,
-    "VAR": lambda: sorted(os.environ),
+    "VAR": lambda: sorted(os.environ.keys() - _ASKING),
     "NAME,...": system_calls,
     "NAME[:ACTION],...": system_calls,
     "NS=PATH|PID|NAME": names,
