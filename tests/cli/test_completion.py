@@ -69,7 +69,7 @@ def test_words_in_bash() -> None:
 
 @pytest.mark.needs("bash")
 def test_the_arguments_of_the_command_are_files_in_bash() -> None:
-    files = ("run --user -- ls fi", "run --user ls -l -- fi", "run ./fi")
+    files = ("run --user -- ls fi", "run --user ls -l -- fi", "run ./fi", "run --allow-read fi")
     directories = ("run --workdir /", "overlay diff u", "overlay apply up lo")
     found = in_bash(*(f"pyspaces {line}" for line in (*files, *directories)))
     assert all("compopt -o default" in told for told in found[: len(files)])

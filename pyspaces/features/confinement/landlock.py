@@ -136,17 +136,14 @@ FEATURE = Feature(
     settings=(
         many(
             *("allow_read", CONFINEMENT, "PATH", "let only these be read, and all beneath them"),
-            directory=True,
             short="--landlock-ro",
         ),
         many(
             *("allow_write", CONFINEMENT, "PATH", "let these be read and written, and no others"),
-            directory=True,
             short="--landlock-rw",
         ),
         many(
             *("allow_exec", CONFINEMENT, "PATH", "let these be read and executed, and no others"),
-            directory=True,
             short="--landlock-exec",
         ),
         many(
