@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # The number of values of an option whose value may be left out: it is attached, or there is none.
 OPTIONAL = -1
+_OFF = "false"  # what turns off a flag of podman that is on, or was given before
 
 
 class Word(Record):
@@ -148,13 +149,18 @@ def scan(
     short: the long names of the letters. attached: the letters that take a value only if it is in
     the same word. Raises UsageFault for what the tool itself would refuse.
     """
-    left, found = list(words), []
+    left = list(words)
+    found: Given = []
     while left and left[0][:1] == "-" and left[0] != "-":
         word = left.pop(0)
         if word == "--":
             break
         if word[:2] == "--":
-            found.append(_long(tool, word, table, left))
+            name, values = _long(tool, word, table, left)
+            if values == (_OFF,) and not table[name].values:
+                found = [one for one in found if one[0] != name]
+            else:
+                found.append((name, values))
         else:
             found += _letters(tool, word[1:], table, short, left, attached)
     return found, left
@@ -172,9 +178,9 @@ def _long(
     if row.values == OPTIONAL:
         return name, (value,) if equals else ()
     if equals and not row.values:
-        if value not in ("true", "false"):  # as podman takes them
+        if value not in ("true", _OFF):  # as podman takes them
             raise UsageFault([f"{tool}: {name}: takes no value"])
-        return name, ()
+        return name, (_OFF,) if value == _OFF else ()
     values = (value,) if equals else ()
     return name, (*values, *_next(tool, name, left, row.values - len(values)))
 
