@@ -98,10 +98,24 @@ def translate(words: Sequence[str], caller: Caller) -> Translation:
             _take(line, option, values, last)
         else:
             line.take(option, TABLE[option], values)
-    if not command and "--entrypoint" not in last:
+    if not command and not any(last.get("--entrypoint", ())):
         line.lacks("command", "an image may name one, but a directory does not: add it")
-    entry = last.get("--entrypoint", ())
+    entry = _entry(*last.get("--entrypoint", ("",)))
     return line.ended("run", begun, [*entry, *command])
+
+
+def _entry(text: str) -> list[str]:
+    """Return the words of --entrypoint: a list as JSON, or one word; an empty one takes it away."""
+    if text[:1] == "[":
+        import json  # what few lines need
+
+        try:
+            words = json.loads(text)
+        except ValueError:
+            return [text]
+        if all(isinstance(word, str) for word in words):
+            return [*words]
+    return [text] if text else []
 
 
 def _root(
