@@ -146,6 +146,8 @@ def _created(request: wire.Request, raised: Sequence[int]) -> tuple[bytes, int]:
 
     raised: the descriptors behind that of the request, and the caller's pidfd.
     """
+    # Here, though the caller could send the request to a child that is there already: whatever the
+    # child does takes two to three times as long, each page that it writes to being copied (tried).
     context = _context_of(request, raised)
     moves = list(zip(raised[request.own - 1 : -1], request.targets, strict=True))
 
