@@ -214,21 +214,23 @@ def remove(path: str) -> None:
 
 
 def _first_beneath(directory: int) -> str:
-    return next(iter(_names_beneath(directory)), "")
+    """Return the name of a cgroup in this one. Not by all names: it is asked for each of them."""
+    with os.scandir(directory) as entries:
+        return next((one.name for one in entries if one.is_dir(follow_symlinks=False)), "")
 
 
 def _names_beneath(directory: int) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return [one.name for one in entries if one.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:  # it was removed
+    except OSError:  # it was removed
         return []
 
 
 def _within(cgroup: str) -> Iterator[int]:
     """Yield a descriptor of a cgroup, and of each beneath it, which is closed at the next one.
 
-    Step by step, as `remove` goes. What is removed meanwhile is left out.
+    Step by step, as `remove` goes. What is removed meanwhile, or cannot be opened, is left out.
     """
     try:
         here = os.open(cgroup, _DIRECTORY)
@@ -241,7 +243,7 @@ def _within(cgroup: str) -> Iterator[int]:
             name = left[-1].pop() if left[-1] else ".."
             try:
                 there = os.open(name, _DIRECTORY, dir_fd=here)
-            except FileNotFoundError:
+            except OSError:
                 if name == "..":  # the whole branch was removed
                     return
                 continue
