@@ -90,6 +90,12 @@ def test_every_option_of_the_installed_tool_is_known(tool: str) -> None:
     assert letters <= {*short}
 
 
+def test_what_is_no_list_is_the_name_of_a_program() -> None:
+    for text in ("[", "[" * 100_000, "[1]"):
+        line = ["podman", "run", "--entrypoint", text, "--rootfs", "/srv/root", "x"]
+        assert translating.of(line, USER).words[-2:] == (text, "x")
+
+
 def test_what_the_tool_itself_would_refuse_is_a_usage_error() -> None:
     refused = {
         "bwrap --no-such ls": "bwrap: --no-such: unknown option",

@@ -38,7 +38,9 @@ class Map:
 
     def becomes(self, subordinate: Callable[[str], Range | None]) -> int | None:
         """Return the id that the command gets: 0 if it is mapped, else the first one, if any."""
-        inside = [row[0] for row in self._records(subordinate)] if _ALL not in self.ranges else [0]
+        if _ALL in self.ranges:
+            return 0
+        inside = [row[0] for row in self._records(subordinate)]
         return 0 if 0 in inside else next(iter(inside), None)
 
     def _records(self, subordinate: Callable[[str], Range | None]) -> list[tuple[int, int, int]]:

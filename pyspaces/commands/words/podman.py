@@ -111,7 +111,7 @@ def _entry(text: str) -> list[str]:
 
         try:
             words = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [text]
         if all(isinstance(word, str) for word in words):
             return [*words]
