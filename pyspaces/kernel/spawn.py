@@ -28,6 +28,7 @@ from pyspaces.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import NoReturn
 
 INIT_NAME = "pyspaces-init"  # what our own process 1 is called, by which others know it
@@ -41,15 +42,69 @@ _CHILD_CRASHED = 70  # sysexits.h EX_SOFTWARE; the parent learns the truth from 
 # socket in an unrelated child would keep back the end-of-file for which its owner waits. A fork
 # by any other thread, ours or not, waits for it.
 _descriptors = _thread.RLock()
+_waiting: list[_thread.LockType] = []  # a gate for each thread that waits for it, in turn
+_LONGEST_WAIT = 1.0  # seconds for a gate: the turns are a courtesy, the lock alone keeps others out
 
 
-def forks_held() -> _thread.RLock:
+class _InTurn:
+    """Hold the descriptors; among several threads, the one that asked first gets them.
+
+    A free lock goes to whoever asks first from then on, which is seldom the thread that has to be
+    woken: among threads that launch all the time, one waited for two minutes. What leaves is no
+    Python code: the exception of a signal handler could come before its first line, and the lock
+    would be kept for good.
+    """
+
+    def __enter__(self) -> None:
+        gate = _thread.allocate_lock()
+        gate.acquire()
+        try:
+            try:
+                _waiting.append(gate)
+                if _waiting[0] is not gate and not gate.acquire(timeout=_LONGEST_WAIT):
+                    _forget_before(gate)
+                _descriptors.acquire()
+            finally:
+                _pass_on(gate)
+        except BaseException:  # of a signal handler too, which can come once the lock is ours
+            if _is_held():
+                _descriptors.release()
+            raise
+
+    __exit__ = _descriptors.__exit__
+
+
+def _forget_before(gate: _thread.LockType) -> None:
+    """Drop those that should have had their turn: one of them was interrupted in `_pass_on`."""
+    try:
+        del _waiting[: _waiting.index(gate)]
+    except ValueError:
+        return  # a later one has dropped this one, too
+
+
+def _pass_on(gate: _thread.LockType) -> None:
+    """Let the next thread wait for the lock itself."""
+    try:
+        _waiting.remove(gate)
+        _waiting[0].release()
+    except (ValueError, IndexError, RuntimeError):
+        return  # we were given up, nobody waits, or the next one has its turn already
+
+
+_in_turn = _InTurn()
+
+
+def forks_held() -> AbstractContextManager[object]:
     """Return a context in which no other thread of this process forks."""
-    return _descriptors
+    return _descriptors if _is_held() else _in_turn
+
+
+def _is_held() -> bool:
+    return _descriptors._is_owned()  # type: ignore[attr-defined, no-any-return]
 
 
 def _hold() -> None:
-    _descriptors.acquire()
+    forks_held().__enter__()
 
 
 def _release() -> None:
@@ -57,9 +112,9 @@ def _release() -> None:
 
 
 def _renew() -> None:
-    """Replace the lock in a child, which may not have the thread that holds the old one."""
-    global _descriptors  # noqa: PLW0603 - state of the process, which a fork has to renew
-    _descriptors = _thread.RLock()
+    """Free the locks in a child, which may not have the threads that hold them."""
+    _descriptors._at_fork_reinit()  # type: ignore[attr-defined]
+    _waiting.clear()
 
 
 os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_renew)
