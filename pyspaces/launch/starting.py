@@ -89,7 +89,7 @@ def start_launch(launch: Launch) -> Running:
         raise
     # These may refer to the owner of the handle: a circle would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
-    from pyspaces.launch.outer.watch import Watch  # these two were loaded during the set-up
+    from pyspaces.launch.outer.watch import Watch  # these two are loaded by now
     from pyspaces.launch.running import Running
 
     return Running(child, Watch(launch, child, services.ended), launch.ports)

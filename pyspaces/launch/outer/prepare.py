@@ -62,10 +62,6 @@ def prepare_child(launch: Launch, child: Spawned, ends: Channel, hold: Hold | No
         map_ids = launch.map or (lambda child: write_maps(plan, child, launch.observe))
         may_set_groups = map_ids(child)
         ends.say(channel.MAPPED, channel.ALLOWED if may_set_groups else channel.DENIED)
-        # What the launcher needs to wait is loaded while the child sets itself up.
-        from pyspaces.launch import running  # noqa: F401
-        from pyspaces.launch.outer import watch  # noqa: F401
-
         _listen(launch, child, ends, talk, kept, hold)
     except BaseException as error:
         died = isinstance(error, ChildDied) or _explains(child, talk, error)
@@ -208,6 +204,12 @@ def _listen(
             break
         talk.accept(message)
         answer(plan, child, ends, message, kept, launch.observe)
+        if message.kind == channel.EXECUTING:
+            # What the launcher needs to wait is loaded while the kernel executes the command. Not
+            # before: the kernel starts a child on the processor of its parent, and so it sets
+            # itself up no sooner than this process waits for it.
+            from pyspaces.launch import running  # noqa: F401
+            from pyspaces.launch.outer import watch  # noqa: F401
         if message.kind == channel.EXECUTING and hold:
             told = namespaces.told(os.fsdecode(message.body))
             _hold(plan, child.replace(told=told), ends, hold)
