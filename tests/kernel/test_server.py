@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -251,6 +252,34 @@ def test_nobody_holds_a_pipe_of_the_command_once_it_runs() -> None:
             os.set_blocking(reading, False)
             assert os.read(reading, 1) == b""
         os.close(reading)
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_the_server_has_nothing_of_the_caller_open_once_the_command_runs() -> None:
+    with start("true") as first:
+        first.wait(60)
+    [server] = servers()
+    own = sorted(os.listdir(f"/proc/{server}/fd"))
+    pipes = [os.pipe() for _ in range(80)]
+    for _, writing in pipes:
+        os.set_inheritable(writing, True)
+    # So that it is slow to close them: it gets a processor for 2 % of the time.
+    os.setpriority(os.PRIO_PROCESS, server, 18)
+    busy = [
+        subprocess.Popen([*PYTHON, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
+    ]
+    found = []
+    for _ in range(8):
+        with start("true") as running:
+            found.append(sorted(os.listdir(f"/proc/{server}/fd")))
+            running.wait(60)
+    for process in busy:
+        process.kill()
+        process.wait()
+    for pair in pipes:
+        os.close(pair[0])
+        os.close(pair[1])
+    assert found == [own] * 8
 
 
 @pytest.mark.usefixtures("no_fork")
