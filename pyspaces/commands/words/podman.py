@@ -27,16 +27,16 @@ TABLE: dict[str, Word] = {
     "--tty": ours("--pty"),
     **same("--init"),
     **special("--read-only"),
-    **same("--name --hostname --umask --cpus --timeout --ip --dns --oom-score-adj", 1),
+    **same("--name --hostname --umask --cpus --ip --dns --oom-score-adj", 1),
     **special("--network --net --pid --ipc --uts --cgroupns --userns", 1),
     **special("--uidmap --gidmap --user", 1),
     **special("--volume --mount --tmpfs --device --publish --add-host", 1),
     **special("--env --entrypoint --security-opt --memory --memory-swap --cap-add --cap-drop", 1),
+    **special("--timeout --pids-limit", 1),
     "--workdir": ours("--workdir {0}", 1),
     "--unsetenv": ours("--unsetenv {0}", 1),
     "--unsetenv-all": ours("--clearenv"),
     "--env-host": Word(),
-    "--pids-limit": ours("--pids {0}", 1),
     "--cpuset-cpus": ours("--cpu-list {0}", 1),
     "--ulimit": ours("--rlimit {0}", 1),
     "--pidfile": ours("--pid-file {0}", 1),
@@ -228,15 +228,26 @@ def _host(line: Line, option: str, value: str) -> None:
 
 
 def _memory(line: Line, option: str, value: str) -> None:
-    line.add(option, value.removesuffix("b") or value)
+    size = _bytes(value) if "." in value else None
+    line.add(option, str(size) if size else value.removesuffix("b") or value)
+
+
+def _timeout(line: Line, option: str, value: str) -> None:
+    if value != "0":  # which is no limit
+        line.add(option, value)
+
+
+def _processes(line: Line, option: str, value: str) -> None:
+    del option
+    if value not in ("0", "-1"):  # which are no limit
+        line.add("--pids", value)
 
 
 def _publish(line: Line, option: str, value: str) -> None:
     ports, slash, protocol = value.partition("/")
-    if ":" not in ports:
-        ports = f"0:{ports}"  # the engine picks one
-    if ports.count(":") == 1:
-        ports = f"0.0.0.0:{ports}"  # where these engines listen, and not on the loopback
+    address, outside, inside = ["", "", *ports.rsplit(":", 2)][-3:]
+    # Where these engines listen, and not on the loopback; without a port they pick one.
+    ports = f"{address or '0.0.0.0'}:{outside or 0}:{inside}"  # noqa: S104
     line.add(option, ports + (f"/{protocol}" if slash and protocol != "tcp" else ""))
 
 
@@ -276,9 +287,11 @@ def _bytes(text: str) -> int | None:
     number = text.lower().rstrip("bkmgt")
     suffix = text.lower()[len(number) :]
     suffix = suffix[:-1] if len(suffix) == 2 else suffix
-    if not (number.isascii() and number.isdecimal()) or suffix not in _FACTORS:
+    digits = number.replace(".", "", 1)
+    if not (digits.isascii() and digits.isdecimal()) or suffix not in _FACTORS:
         return None
-    return int(number[:19]) * _FACTORS[suffix]
+    number = number[:19]
+    return int((float if "." in number else int)(number) * _FACTORS[suffix])
 
 
 _TAKERS: dict[str, Callable[[Line, str, str], None]] = {
@@ -288,6 +301,8 @@ _TAKERS: dict[str, Callable[[Line, str, str], None]] = {
     "--add-host": _host,
     "--security-opt": _security,
     "--memory": _memory,
+    "--timeout": _timeout,
+    "--pids-limit": _processes,
     "--cap-add": _capabilities,
     "--cap-drop": _capabilities,
 }
