@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from pyspaces.commands import table
 from pyspaces.commands.optional import Command, Group, help_option, listing_options
 from pyspaces.commands.say import put
+from pyspaces.commands.targets import for_each
 from pyspaces.host import networks
 
 TYPE_CHECKING = False
@@ -60,8 +63,7 @@ def _row(network: Network) -> list[str]:
 
 
 def _remove(names: tuple[str, ...], *, force: bool) -> None:
-    for name in names:
-        networks.remove(name, force=force)
+    for_each(names, partial(networks.remove, force=force))
 
 
 network = Group(

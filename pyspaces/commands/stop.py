@@ -9,8 +9,7 @@ import click
 
 from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import say
-from pyspaces.commands.targets import complete_name
-from pyspaces.errors import SpaceError
+from pyspaces.commands.targets import complete_name, for_each
 from pyspaces.host import boxes, targets
 from pyspaces.launch.awaiting import SILENT, Awaited
 from pyspaces.visible import visible
@@ -31,16 +30,7 @@ def _checked(ctx: click.Context, param: click.Parameter, seconds: float) -> floa
 
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
-    failed: SpaceError | None = None
-    for name in dict.fromkeys(names):
-        try:
-            _stop_one(name, grace)
-        except SpaceError as error:  # the others are stopped all the same
-            if failed:
-                say(f"pyspaces: {failed}")
-            failed = error
-    if failed:
-        raise failed
+    for_each(names, partial(_stop_one, grace=grace))
 
 
 def _stop_one(name: str, grace: float) -> None:

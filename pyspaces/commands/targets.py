@@ -1,15 +1,33 @@
-"""Targets on the command line of `enter` and `stop`, and their completion."""
+"""Names on the command line, each acted upon, and targets of `enter`; their completion."""
 
 from __future__ import annotations
 
 import click
 
+from pyspaces.commands.say import say
+from pyspaces.errors import SpaceError
 from pyspaces.host import targets
 from pyspaces.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from click.shell_completion import CompletionItem
+
+
+def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
+    """Call a function with each name, once, even if it fails for another; raise the last error."""
+    failed: SpaceError | None = None
+    for name in dict.fromkeys(names):
+        try:
+            act(name)
+        except SpaceError as error:
+            if failed:
+                say(f"pyspaces: {failed}")
+            failed = error
+    if failed:
+        raise failed
 
 
 def complete_target(

@@ -86,6 +86,14 @@ def test_what_is_in_use_is_removed_only_by_force(pyspaces: Run) -> None:
         assert networks.files(name) == []
 
 
+def test_one_that_cannot_be_removed_keeps_no_other(pyspaces: Run) -> None:
+    with network() as name:
+        told = refused(pyspaces, "network", "remove", "nowhere", name, "nothing")
+        assert "name: nowhere: is not registered" in told
+        assert "name: nothing: is not registered" in told
+        assert name not in networks.names()
+
+
 def test_a_network_can_be_stopped_like_a_hold() -> None:
     with network() as name:
         (row,) = [row for row in rows_of("ps", "-n") if row[0] == name]
