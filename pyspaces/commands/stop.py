@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from functools import partial
 
 import click
@@ -10,7 +11,8 @@ import click
 from pyspaces.commands.optional import help_option
 from pyspaces.commands.say import say
 from pyspaces.commands.targets import complete_name, for_each
-from pyspaces.host import boxes, targets
+from pyspaces.host import boxes
+from pyspaces.host.stopping import Stopping
 from pyspaces.launch.awaiting import SILENT, Awaited
 from pyspaces.visible import visible
 
@@ -30,13 +32,22 @@ def _checked(ctx: click.Context, param: click.Parameter, seconds: float) -> floa
 
 
 def _stop(names: tuple[str, ...], grace: float) -> None:
-    for_each(names, partial(_stop_one, grace=grace))
+    asked: dict[str, Stopping] = {}
+    with ExitStack() as opened:
+
+        def ask(name: str) -> None:
+            asked[name] = opened.enter_context(Stopping(name))
+
+        def finish(name: str) -> None:
+            _finish(name, asked[name], grace)
+
+        # All are asked before any is awaited: the time that they are given is the same.
+        for_each(names, ask, finish)
 
 
-def _stop_one(name: str, grace: float) -> None:
+def _finish(name: str, asked: Stopping, grace: float) -> None:
     with Awaited() as awaited:
-        show = partial(_show_waiting, awaited)
-        holder = targets.stop(name, grace=grace, waiting=show, after=SILENT)
+        holder = asked.finish(grace=grace, waiting=partial(_show_waiting, awaited), after=SILENT)
     # The end of process 1 ends all that is in its pid namespace.
     if "pid" not in holder.made:
         _say_left(name, boxes.inhabitants(holder.new_inodes()))

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
-    """Call a function with each name, once, even if it fails for another; raise the last error."""
+def for_each(names: Iterable[str], *acts: Callable[[str], object]) -> None:
+    """Call each function with each name for which none has failed; raise the last error."""
     failed: SpaceError | None = None
-    for name in dict.fromkeys(names):
-        try:
-            act(name)
-        except SpaceError as error:
-            if failed:
-                say(f"pyspaces: {failed}")
-            failed = error
+    left = dict.fromkeys(names)
+    for act in acts:
+        for name in [*left]:
+            try:
+                act(name)
+            except SpaceError as error:
+                del left[name]
+                if failed:
+                    say(f"pyspaces: {failed}")
+                failed = error
     if failed:
         raise failed
 

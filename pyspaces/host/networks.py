@@ -12,7 +12,7 @@ from pyspaces.features.existing import registry
 from pyspaces.features.network import subnets
 from pyspaces.features.network.between import Between
 from pyspaces.features.network.uplink import WORDS
-from pyspaces.host import targets
+from pyspaces.host.stopping import Stopping
 from pyspaces.kernel import constants, procfs
 from pyspaces.launch.awaiting import Beside
 from pyspaces.launch.network import shared
@@ -120,6 +120,7 @@ def remove(name: str, *, force: bool = False) -> None:
                 network.remove(member)
             # Launches that wait for the lock see this, and fail.
             shared.remove_files(name)
-            targets.stop(name, grace=_GRACE)
+            with Stopping(name) as stopping:
+                stopping.finish(grace=_GRACE)
     finally:
         network.close()

@@ -144,6 +144,24 @@ def test_stop_says_what_it_waits_for_on_a_terminal_only(
         launcher.wait()
 
 
+@pytest.mark.needs("userns")
+def test_all_are_asked_to_end_before_any_is_awaited(
+    name: str, tmp_path: Path, wait_until: Wait
+) -> None:
+    script = f"trap '' TERM; : > {tmp_path}/ready; exec cat"
+    other = f"{name}-other"
+    with (
+        running(name, "--user", "--", "sh", "-c", script) as hung,
+        running(other, "--user", "--", "sleep", "1000") as quick,
+    ):
+        wait_until((tmp_path / "ready").exists, "only KILL ends the first one now")
+        with subprocess.Popen([SCRIPT, "stop", "--grace", "1000", name, other]) as stop:
+            quick.wait(60)
+            assert hung.poll() is None
+            hung.kill()
+            assert stop.wait(60) == 0
+
+
 def test_watching_needs_a_terminal(pyspaces: Run) -> None:
     done = pyspaces("ps", "--watch")
     assert (done.returncode, done.stdout) == (2, "")

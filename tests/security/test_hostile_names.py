@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry, runtime
 from pyspaces.host import listing, targets
+from pyspaces.host.stopping import Stopping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def assert_no_name(directory: Path) -> None:
     with pytest.raises(SpaceError, match="name: box: is not registered"):
         targets.find("box")
     with pytest.raises(SpaceError, match="name: box: is not registered"):
-        targets.stop("box", grace=0)
+        Stopping("box")
 
 
 def put_socket(path: Path) -> None:
