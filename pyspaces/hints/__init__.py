@@ -42,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     joining.keep_on_shared_mount,
     network.low_port,
     network.no_such_address,
+    network.no_file_of_hosts,
     creation.needs_user_namespace,
     creation.user_namespaces_disabled,
     creation.own_ids_unmapped,

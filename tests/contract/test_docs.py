@@ -86,6 +86,7 @@ HINTS = {
     "map_below_joined": ("nested in the one that owns the joined namespaces",),
     "keep_on_shared_mount": ("the file of a mount namespace must be on a private mount",),
     "low_port": ("a user may listen only on ports from",),
+    "no_file_of_hosts": ("the root has no file",),
     "no_such_address": ("no interface of this host has the address",),
     "apparmor": ("this interpreter has no AppArmor profile",),
     "seccomp": ("a seccomp filter refuses",),

@@ -265,3 +265,15 @@ def test_the_profile_is_for_the_real_interpreter() -> None:
     assert f'profile pyspaces "{path}" flags=(unconfined) {{\n  userns,' in row.remedy
     assert row.remedy.endswith("sudo apparmor_parser -r /etc/apparmor.d/pyspaces")
     assert rules.apparmor_row(RESTRICTED.replace(restricts="0"), path).remedy is None
+
+
+def test_a_root_without_the_file_that_names_cover(tmp_path: Path) -> None:
+    host, name = ("--add-host", "web=10.0.0.1"), "/etc/hosts"
+    root = (SCRIPT, "run", "--user", "--root", str(tmp_path), *host, "--", "/true")
+    assert hint_of(*root) == f"the root has no file {name}: create an empty one there"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / name[1:]).touch()
+    assert outcome(root).returncode == 127  # there is no /true either
+    empty = (SCRIPT, "run", "--user", "--empty-root", "--ro-bind", "/usr", "/usr", *host)
+    told = f"the root has no file {name}: add --ro-bind {name} {name}"
+    assert hint_of(*empty, "--", "/usr/bin/true") == told
