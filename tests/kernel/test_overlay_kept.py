@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -459,6 +460,22 @@ def test_trees_of_any_depth(low: Path, depth: int) -> None:
     finally:
         for path in (low, upper):
             subprocess.run(["rm", "-rf", str(path)], check=True)
+
+
+def test_changes_are_applied_by_one_at_a_time(tmp_path: Path) -> None:
+    upper, low = tmp_path / "upper", tmp_path / "low"
+    for directory in (upper, low):
+        directory.mkdir()
+    (upper / "new").touch()
+    first = os.open(upper, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)  # as one that is at work
+    done = overlay("apply", str(upper), str(low))
+    told = f"pyspaces: overlay: {upper}: is locked: its changes are being applied already\n"
+    assert (done.returncode, done.stdout, done.stderr) == (125, "", told)
+    assert overlay("diff", str(upper), str(low)).returncode == 0
+    os.close(first)
+    assert overlay("apply", str(upper), str(low)).returncode == 0
+    assert (low / "new").exists()
 
 
 @pytest.mark.parametrize("task", ["diff", "apply"])

@@ -8,9 +8,11 @@ more. Whoever does the same again goes on where it was interrupted.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
-from pyspaces.host.overlay.kept import DIRECTORY, Kept, is_due
+from pyspaces.errors import SpaceError
+from pyspaces.host.overlay.kept import DIRECTORY, UPPER, Kept, is_due
 from pyspaces.host.overlay.removing import remove
 from pyspaces.host.overlay.writing import copy_metadata, is_directory, new_directory, put, replace
 from pyspaces.mounts import changes
@@ -33,9 +35,10 @@ _NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXD
 def apply(kept: Kept) -> int:
     """Write all changes into the directory, and return their number.
 
-    Raises SpaceError: if something cannot be read, or not be created with its owner, before
-    anything is written; otherwise it says what was written before.
+    Raises SpaceError: if another process does the same, if something cannot be read, or not be
+    created with its owner, before anything is written; otherwise it says what was written before.
     """
+    _lock(kept)
     total = sum(1 for _ in kept.changes(to_apply=True))
     with Way(kept.upper, [kept.directory], contained=True) as finishing:
         writing = _Writing(kept, finishing)
@@ -44,6 +47,22 @@ def apply(kept: Kept) -> int:
         except OSError as error:
             raise kept.error(error, writing.names, (writing.told(total),)) from error
     return writing.done
+
+
+def _lock(kept: Kept) -> None:
+    """Keep others from applying the same changes, until the directory with them is closed.
+
+    That one, and not the one which they are written to: that may be one that everybody can open,
+    and so lock. Raises SpaceError.
+    """
+    try:
+        fcntl.flock(kept.upper, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SpaceError(
+            f"overlay: {kept.path(UPPER)}: is locked: its changes are being applied already"
+        ) from None
+    except OSError:  # this file system has no locks
+        return
 
 
 class _Known(Record):
