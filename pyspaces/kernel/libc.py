@@ -8,9 +8,9 @@ Python thread runs between `clone3` and the bookkeeping that must follow it (CPy
 
 from __future__ import annotations
 
-import _struct as struct  # what `struct` hands on, without a file to load
 import errno as _errno
 import os
+from sys import byteorder
 
 from pyspaces.kernel import constants
 from pyspaces.kernel import foreign as ctypes
@@ -49,6 +49,21 @@ class Naming:
             raise KernelError(error.errno or 0, *self._names) from None
 
 
+def words(*values: int, size: int = 8) -> bytes:
+    """Return integers of `size` bytes each, in a row and in the byte order of this machine.
+
+    What struct.pack() does: its module is a shared object to load in many builds of Python. Raises
+    OverflowError if one does not fit.
+    """
+    return b"".join([value.to_bytes(size, byteorder, signed=value < 0) for value in values])
+
+
+def numbers(data: bytes, size: int = 8, *, signed: bool = False) -> tuple[int, ...]:
+    """Return the integers, of `size` bytes each, that `words` puts in a row."""
+    parts = (data[place : place + size] for place in range(0, len(data), size))
+    return tuple(int.from_bytes(part, byteorder, signed=signed) for part in parts)
+
+
 _libc = LIBRARY = ctypes.Library(None)
 _int, _long, _ulong = ctypes.c_int, ctypes.c_long, ctypes.c_ulong
 _text, _pointer = ctypes.c_char_p, ctypes.c_void_p
@@ -81,7 +96,7 @@ _syscall_openat2 = _later("syscall", _long, _long, _text, _pointer, ctypes.c_siz
 _syscall = _later("syscall", _long, *[_pointer] * 6, restype=_long)
 _NOTHING = (0,) * 6
 _MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
-_CAPABILITY_HEADER = struct.pack("Ii", constants.LINUX_CAPABILITY_VERSION_3, 0)
+_CAPABILITY_HEADER = words(constants.LINUX_CAPABILITY_VERSION_3, 0, size=4)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
 # Looked up at once: between the first and the last of them nothing else may happen.
@@ -116,8 +131,8 @@ def clone3(flags: int, *, exit_signal: int, cgroup: int = -1) -> tuple[int, int]
     flags |= constants.CLONE_PIDFD | (constants.CLONE_INTO_CGROUP if cgroup >= 0 else 0)
     # struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7): flags, pidfd,
     # child_tid, parent_tid, exit_signal, five more, and cgroup.
-    words = (flags, ctypes.addressof(pidfd), 0, 0, exit_signal)
-    args = struct.pack("11Q", *words, *[0] * 5, max(cgroup, 0))
+    first = (flags, ctypes.addressof(pidfd), 0, 0, exit_signal)
+    args = words(*first, *[0] * 5, max(cgroup, 0))
     result = _syscall_clone3(constants.SYS_clone3, args, len(args))
     return checked(result, "clone3", hex(flags)), pidfd.value
 
@@ -168,7 +183,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
     The descriptor is close-on-exec. Since Linux 5.6.
     """
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    how = words(flags | os.O_CLOEXEC, 0, resolve)
     # EAGAIN: anything at all was mounted or renamed on the host while ".." was resolved.
     for _ in range(_MOST_RACES):
         result = _syscall_openat2(
@@ -191,9 +206,10 @@ def mount_id(descriptor: int, path: bytes = b"") -> int | None:
             return None
     except AttributeError:  # in the GNU C library since 2.28
         return None
-    if not struct.unpack_from("I", room)[0] & constants.STATX_MNT_ID:
+    if not numbers(room.raw[:4], 4)[0] & constants.STATX_MNT_ID:
         return None
-    return int(struct.unpack_from("Q", room, constants.STATX_MNT_ID_OFFSET)[0])
+    place = constants.STATX_MNT_ID_OFFSET
+    return numbers(room.raw[place : place + 8])[0]
 
 
 def _control(option: str, value: int = 0, more: int = 0) -> int:
@@ -252,7 +268,7 @@ def capabilities() -> tuple[int, int, int]:
     """Return the effective, permitted and inheritable sets of this thread, as bits: capget(2)."""
     room = ctypes.create_string_buffer(24)
     checked(_capget(_CAPABILITY_HEADER, ctypes.addressof(room)), "capget")
-    low = struct.unpack("6I", room.raw)
+    low = numbers(room.raw, 4)
     effective, permitted, inheritable = (low[i] | low[i + 3] << 32 for i in range(3))
     return effective, permitted, inheritable
 
@@ -260,7 +276,7 @@ def capabilities() -> tuple[int, int, int]:
 def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     """Set the effective, permitted and inheritable sets of this thread: capset(2)."""
     sets = (effective, permitted, inheritable)
-    data = struct.pack("6I", *(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
+    data = words(*(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets), size=4)
     checked(_capset(_CAPABILITY_HEADER, data), "capset")
 
 
@@ -298,7 +314,7 @@ def inet_socket() -> int:
 def signalfd(numbers: Sequence[int]) -> int:
     """Return a descriptor from which the blocked signals `numbers` can be read: signalfd(2)."""
     bits = sum(1 << (number - 1) for number in numbers)
-    mask = struct.pack("Q", bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
+    mask = words(bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
     return checked(_signalfd(-1, mask, flags), "signalfd")
 
@@ -364,7 +380,10 @@ def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
     With SECCOMP_FILTER_FLAG_* bits, by seccomp(2); for NEW_LISTENER, returns the descriptor.
     """
     code = ctypes.create_string_buffer(program, len(program))
-    head = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
+    # struct sock_fprog: a short, and a pointer at a multiple of its own size.
+    wide = ctypes.sizeof(_pointer)
+    count = words(len(program) // 8, size=2).ljust(wide, b"\0")
+    head = count + words(ctypes.addressof(code), size=wide)
     room = ctypes.create_string_buffer(head, len(head))
     if not flags:
         return _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
@@ -376,12 +395,12 @@ def prlimit(number: int, soft: int | None, hard: int | None) -> None:
     """Set a resource limit of this process: prlimit(2). None leaves a value, -1 is unlimited."""
     # Most launches do without: 10 us.
     function = _libc.function("prlimit", _int, _int, _text, _pointer)
-    now = ctypes.create_string_buffer(struct.calcsize("2L"))
+    size = ctypes.sizeof(_ulong)
+    now, most = ctypes.create_string_buffer(2 * size), (1 << 8 * size) - 1
     checked(function(0, number, None, ctypes.addressof(now)), "prlimit")
-    most = struct.unpack("L", b"\xff" * struct.calcsize("L"))[0]
-    pair = zip((soft, hard), struct.unpack("2L", now.raw), strict=True)
+    pair = zip((soft, hard), numbers(now.raw, size), strict=True)
     values = [was if wanted is None else min(wanted & (1 << 64) - 1, most) for wanted, was in pair]
-    checked(function(0, number, struct.pack("2L", *values), None), "prlimit")
+    checked(function(0, number, words(*values, size=size), None), "prlimit")
 
 
 def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:

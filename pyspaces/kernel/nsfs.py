@@ -5,7 +5,6 @@ Runs in any process. Must not know options.
 
 from __future__ import annotations
 
-import _struct as struct  # what `struct` hands on, without a file to load
 import os
 import select
 
@@ -39,7 +38,7 @@ def pidfd_open(pid: int) -> int:
 
 def pidfd_send_signal(pidfd: int, number: int, mark: int) -> None:
     """Send a signal with si_errno `mark`, like sigqueue(3): pidfd_send_signal(2)."""
-    head = struct.pack("iii", number, mark, constants.SI_QUEUE)
+    head = libc.words(number, mark, constants.SI_QUEUE, size=4)
     data = head.ljust(constants.SIGINFO_SIZE, b"\0")
     libc.call("pidfd_send_signal", constants.SYS_pidfd_send_signal, pidfd, number, data, 0)
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import _struct as struct  # what `struct` hands on, without a file to load
 import errno
 import os
 
@@ -220,7 +219,7 @@ class Reader:
                 return None
             # struct signalfd_siginfo: ssi_signo, ssi_errno, ssi_code, ssi_pid come first. A
             # positive code is the kernel's (SI_KERNEL for the terminal), the others a process's.
-            number, _, code, sender = struct.unpack_from("IiiI", data)
+            number, _, code, sender = libc.numbers(data[:16], 4, signed=True)
             if code != constants.SI_TIMER and sender != os.getpid():
                 return Received(number=number, from_process=code <= 0)
 

@@ -43,7 +43,7 @@ LIBRARY = {
     "select",
     # os, which an interpreter without `site` has not loaded yet
     *("os", "os.path", "posixpath", "genericpath", "stat", "_stat", "_collections_abc"),
-    *("_struct", "_ctypes"),
+    "_ctypes",
 }
 EXPECTED = LAUNCH_CORE | LIBRARY
 OF_USER = modules({"pyspaces.features": "", "pyspaces.features.ids": "maps"})
@@ -56,7 +56,7 @@ OF_MORE = modules(
         "pyspaces.mounts": "feature proc propagation root",
         "pyspaces.plan": "conflicts",
     }
-) | {"pyspaces.pattern", "pyspaces.settings.fitting", "fcntl"}
+) | {"pyspaces.pattern", "pyspaces.settings.fitting", "fcntl", "_struct"}
 # What the command line needs besides: no click.
 OF_COMMAND_LINE = modules({"pyspaces": "cli finding", "pyspaces.commands": "fast launching"})
 OF_ENTER = modules(
@@ -258,7 +258,7 @@ def test_the_usual_command_line_loads_this_and_no_click(tmp_path: Path) -> None:
 def test_a_sandbox_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     found = loaded(tmp_path / "run.py", "run", "--sandbox", "--", "true")
     ours = {name for name in found if name.startswith("pyspaces")}
-    assert found - ours - LIBRARY - {"gc", "fcntl"} == set()
+    assert found - ours - LIBRARY - {"gc", "fcntl", "_struct"} == set()
     unused = {
         "pyspaces.features.confinement": "landlock compiling profile groups",
         "pyspaces.features.existing": "values",
