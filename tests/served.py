@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 from pyspaces import launch, settings
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def children() -> list[int]:
     from multiprocessing import resource_tracker  # not in the programs that measure themselves
 
     kept = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
-    return [child for child in procfs.children_of(os.getpid()) if child != kept]
+    return [child for child in processes.children_of(os.getpid()) if child != kept]
 
 
 def servers(caller: int | None = None) -> list[int]:
@@ -43,7 +43,7 @@ def servers(caller: int | None = None) -> list[int]:
     """
     found = []
     caller = caller or os.getpid()
-    for child in procfs.children_of(caller):
+    for child in processes.children_of(caller):
         stat = procfs.read_or_none(f"/proc/{child}/stat") or ""
         if f"({NAME}) " in stat and ") Z" not in stat and _shares_users(child, caller):
             found.append(child)

@@ -10,7 +10,7 @@ import os
 
 from pyspaces.features.existing import registry
 from pyspaces.host.launched import Launched, Uses, launched
-from pyspaces.kernel import nsfs, procfs
+from pyspaces.kernel import nsfs, processes, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -42,7 +42,7 @@ class _Scan:
 
     def __init__(self) -> None:
         self.members: dict[int, frozenset[tuple[str, int]]] = {}
-        for pid in procfs.processes():
+        for pid in processes.ids():
             try:
                 self.members[pid] = frozenset(registry.members_of(pid))
             except KernelError:  # of somebody else, or ended
@@ -60,10 +60,10 @@ class _Scan:
             nprocs=len(inside),
             memory=self._uses.memory(inside),
             network=self._network(one),
-            command=" ".join(procfs.words_of(pid)) or (procfs.read_or_none(_comm(pid)) or "?"),
+            command=" ".join(processes.words_of(pid)) or (procfs.read_or_none(_comm(pid)) or "?"),
         )
         # Asked last: what was read is then that of a process.
-        return None if procfs.has_ended(pid) else box
+        return None if processes.has_ended(pid) else box
 
     def _network(self, one: Launched) -> str:
         holder = one.holder
@@ -89,7 +89,7 @@ def inhabitants(made: frozenset[int]) -> list[tuple[int, str]]:
     Those that are about to end are waited for, a second each, and left out.
     """
     found = []
-    for pid in procfs.processes():
+    for pid in processes.ids():
         try:
             if made.isdisjoint(inode for _, inode in registry.members_of(pid)):
                 continue
@@ -98,7 +98,7 @@ def inhabitants(made: frozenset[int]) -> list[tuple[int, str]]:
             continue
         try:
             if not nsfs.has_ended(pidfd, timeout=_ENDING):
-                found.append((pid, " ".join(procfs.words_of(pid))))
+                found.append((pid, " ".join(processes.words_of(pid))))
         finally:
             os.close(pidfd)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def _unnamed(members: Members, known: set[int]) -> Iterator[Launched]:
     for launcher, rows in members.items():
         if launcher in known or not is_launcher(launcher):
             continue
-        for child in procfs.children_of(launcher):
+        for child in processes.children_of(launcher):
             made = frozenset(inode for _, inode in members.get(child, frozenset()) - rows)
             if made and child not in known:
                 yield Launched(pid=child, made=made)
@@ -69,7 +69,7 @@ class Uses:
 
     def age(self, pid: int) -> float:
         """Return for how many seconds a process has been there."""
-        return round(max(0.0, self._now - (procfs.start_time(pid) or 0) / self._ticks), 2)
+        return round(max(0.0, self._now - (processes.start_time(pid) or 0) / self._ticks), 2)
 
     def memory(self, pids: Iterable[int]) -> int:
         """Return the sum of the resident sets of processes, in bytes."""
@@ -83,7 +83,7 @@ def _resident(pid: int) -> int:
 
 def is_launcher(pid: int) -> bool:
     """Return whether a process is `pyspaces run` or `pyspaces enter`, by its command line."""
-    words = procfs.words_of(pid)
+    words = processes.words_of(pid)
     for at, word in enumerate(words[:6]):
         if os.path.basename(word) == "pyspaces" and words[at + 1 : at + 2] in (["run"], ["enter"]):
             return at == 0 or os.path.basename(words[0]).startswith("python")

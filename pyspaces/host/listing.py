@@ -15,7 +15,17 @@ import pwd
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
 from pyspaces.host.launched import Uses, is_launcher, launched
-from pyspaces.kernel import held, ioctl_ns, mountinfo, namespaces, netnsid, netproc, nsfs, procfs
+from pyspaces.kernel import (
+    held,
+    ioctl_ns,
+    mountinfo,
+    namespaces,
+    netnsid,
+    netproc,
+    nsfs,
+    processes,
+    procfs,
+)
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -160,7 +170,7 @@ class _Scan:
     def read_processes(self) -> None:
         """Read the namespaces of every process."""
         links = sorted(nsfs.link_names().intersection(_BY_LINK))
-        for pid in procfs.processes():
+        for pid in processes.ids():
             members, denied = _members(pid, links)
             for link, inode in members:
                 self._add(inode, _BY_LINK[link]).pids.append(pid)
@@ -257,7 +267,7 @@ class _Scan:
         if ids:
             facts["uid"] = uid = int(ids[1])
             facts["user"] = _user(uid)
-        words = procfs.words_of(pid) or [procfs.read_or_none(f"/proc/{pid}/comm") or ""]
+        words = processes.words_of(pid) or [procfs.read_or_none(f"/proc/{pid}/comm") or ""]
         facts["command"] = " ".join(words) or None
         return facts
 

@@ -11,7 +11,7 @@ import time
 
 from pyspaces.features.existing import registry
 from pyspaces.features.existing.lookup import holder_of
-from pyspaces.kernel import constants, nsfs, procfs
+from pyspaces.kernel import constants, nsfs, processes
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 
@@ -115,7 +115,7 @@ def _open(pid: int, start: int) -> int:
         descriptor = nsfs.pidfd_open(pid)
     except KernelError:
         return -1
-    if procfs.start_time(pid) != start:
+    if processes.start_time(pid) != start:
         os.close(descriptor)
         return -1
     return descriptor

@@ -11,7 +11,7 @@ from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import registry
 from pyspaces.features.existing.lookup import ready_holder_of
 from pyspaces.features.existing.values import Join, Joining
-from pyspaces.kernel import ioctl_ns, namespaces, nsfs, procfs
+from pyspaces.kernel import ioctl_ns, namespaces, nsfs, processes, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -72,12 +72,12 @@ def names() -> list[str]:
 def own_processes() -> list[tuple[int, str]]:
     """Return pid and command line of this user's processes, except this one and kernel threads."""
     found = []
-    for pid in procfs.processes():
+    for pid in processes.ids():
         try:
             own = os.stat(f"/proc/{pid}").st_uid == os.geteuid() and pid != os.getpid()
         except OSError:
             own = False
-        if own and (words := procfs.words_of(pid)):
+        if own and (words := processes.words_of(pid)):
             found.append((pid, " ".join(words)))
     return found
 
@@ -89,7 +89,7 @@ def _start_of(pid: int) -> int:
     except KernelError:
         return 0
     try:
-        return procfs.start_time(procfs.pid_of_pidfd(pidfd)) or 0
+        return processes.start_time(procfs.pid_of_pidfd(pidfd)) or 0
     finally:
         os.close(pidfd)
 

@@ -6,9 +6,8 @@ Runs in any process. Must not know what the values are used for.
 from __future__ import annotations
 
 import os
-import sys
 
-from pyspaces.kernel.libc import KernelError, capabilities, mount_id, overwrite
+from pyspaces.kernel.libc import KernelError, capabilities, mount_id
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -98,41 +97,6 @@ def status_fields(process: int | str, names: Sequence[str]) -> tuple[str | None,
     return tuple(found.get(name) for name in names)
 
 
-def has_signalfd(process: int, number: int) -> bool:
-    """Return whether a process has a signalfd for signal `number`; False if it cannot be read."""
-    for name in names_in(f"/proc/{process}/fdinfo"):
-        for line in (read_or_none(f"/proc/{process}/fdinfo/{name}") or "").split("\n"):
-            if line.startswith("sigmask:") and int(line.split()[1], 16) >> (number - 1) & 1:
-                return True
-    return False
-
-
-def is_in_sigwait(process: int, number: int) -> bool:
-    """Return whether a thread of a process waits for signal `number` in sigwait(3) or the like.
-
-    If the set of signals cannot be read, any such wait counts.
-    """
-    for thread in names_in(f"/proc/{process}/task"):
-        base = f"/proc/{process}/task/{thread}"
-        if "sigtimedwait" in (read_or_none(f"{base}/wchan") or ""):
-            waited = _set_of_sigwait(base)
-            if waited is None or waited >> (number - 1) & 1:
-                return True
-    return False
-
-
-def _set_of_sigwait(base: str) -> int | None:
-    """Return the set, the first argument of the call, as a mask; None if it cannot be read."""
-    fields = (read_or_none(f"{base}/syscall") or "").split()
-    if len(fields) < 2:  # "running": the call has returned
-        return None
-    try:
-        with open(f"{base}/mem", "rb", buffering=0) as memory:
-            return int.from_bytes(os.pread(memory.fileno(), 8, int(fields[1], 16)), sys.byteorder)
-    except (OSError, OverflowError):
-        return None
-
-
 def names_in(directory: str) -> list[str]:
     """Return the names in a directory; none if it cannot be read."""
     try:
@@ -144,23 +108,6 @@ def names_in(directory: str) -> list[str]:
 def parent_of(process: int) -> int:
     """Return the pid of the parent of `process`; 0 if it is not in this pid namespace."""
     return int(status_field(process, "PPid") or "0")
-
-
-def children_of(process: int) -> list[int]:
-    """Return the ids of the children of a process in this /proc."""
-    lists = [
-        read_or_none(f"/proc/{process}/task/{thread}/children")
-        for thread in names_in(f"/proc/{process}/task")
-    ]
-    if None not in lists:
-        return [int(child) for text in lists for child in (text or "").split()]
-    # A kernel without CONFIG_PROC_CHILDREN, or a thread that has just ended.
-    return [child for child in processes() if parent_of(child) == process]
-
-
-def peak_memory(process: int) -> int:
-    """Return the maximum resident memory of `process` in bytes; 0 if unknown."""
-    return int((status_field(process, "VmHWM") or "0").split()[0]) * 1024
 
 
 def has_capability(number: int) -> bool:
@@ -228,11 +175,6 @@ def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
     return _fdinfo("mnt_id", path, fdinfo)
 
 
-def processes() -> list[int]:
-    """Return the ids of all processes in this /proc, in ascending order."""
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-
-
 def stat_fields(process: int | str) -> list[str] | None:
     """Return the fields of /proc/PROCESS/stat after the name, from the state: proc_pid_stat(5).
 
@@ -242,68 +184,8 @@ def stat_fields(process: int | str) -> list[str] | None:
     return text.rpartition(")")[2].split() if text else None
 
 
-def start_time(process: int | str) -> int | None:
-    """Return the start time of a process in clock ticks since boot; None if it has ended.
-
-    Together with the pid, it identifies a process. It depends on the reader's time namespace.
-    """
-    fields = stat_fields(process)
-    return int(fields[19]) if fields else None
-
-
-def has_ended(process: int | str) -> bool:
-    """Return whether a process has ended, even if nobody has reaped it, or cannot be seen."""
-    fields = stat_fields(process)
-    return fields is None or fields[0] in "ZX"
-
-
-def image_of(process: int | str) -> object:
-    """Return what is another value after each execve(2) of a process; None if it has ended."""
-    fields = stat_fields(process)
-    # The address of its stack; 0 for whoever may not trace it, who has to do with the words.
-    return fields and (fields[25] if fields[25] != "0" else words_of(process))
-
-
-def words_of(process: int | str) -> list[str]:
-    """Return the command line of a process; empty for kernel threads and zombies."""
-    text = read_or_none(f"/proc/{process}/cmdline")
-    return text.rstrip("\0").split("\0") if text else []
-
-
 def initial_environment(process: int | str = "self") -> dict[bytes, bytes]:
     """Return the environment with which a process was executed. Raises KernelError."""
     block = os.fsencode(read(f"/proc/{process}/environ"))
     pairs = (entry.partition(b"=") for entry in block.split(b"\0") if b"=" in entry)
     return {name: value for name, _, value in pairs}
-
-
-def erase_initial_environment() -> None:
-    """Zero the memory that /proc/PID/environ of this process shows.
-
-    os.environ is a copy, and does not change. prctl(PR_SET_MM) would require CAP_SYS_RESOURCE.
-    """
-    for start, end in visible_memory()[1:]:
-        overwrite(start, end - start)
-
-
-def forget_variables() -> None:
-    """Zero the values of os.environ in place, in a process that does not need them any more.
-
-    All references to these objects see that. Objects of one byte are left out, because the whole
-    interpreter shares them.
-    """
-    for value in os.environb.values():
-        if len(value) > 1:
-            overwrite(id(value) + bytes.__basicsize__ - 1, len(value))
-
-
-def visible_memory() -> tuple[tuple[int, int], ...]:
-    """Return the addresses (start, end) of this process's command line and of its environment.
-
-    Fields 48 to 51 of /proc/self/stat: arg_start, arg_end, env_start and env_end, which are what
-    /proc/PID/cmdline and environ show, proc_pid_stat(5). Empty if they are hidden.
-    """
-    fields = read("/proc/self/stat").rpartition(")")[2].split()
-    numbers = [int(field) for field in fields[45:49]]
-    pairs = ((numbers[0], numbers[1]), (numbers[2], numbers[3]))
-    return pairs if all(0 < start <= end for start, end in pairs) else ()

@@ -70,9 +70,9 @@ def run(
         fill_streams()
     launch.variables = caller_environment()
     if forget_environment and plan.holds("environment") and plan.environment.clear:
-        from pyspaces.kernel import procfs
+        from pyspaces.kernel import erasing
 
-        procfs.erase_initial_environment()
+        erasing.erase_initial_environment()
     launch.inherited = Inherited.capture(alone=forget_environment)
     if life and life.in_place:
         from pyspaces.launch.in_place import replace_launcher

@@ -16,7 +16,14 @@ import os
 import struct
 
 from pyspaces import status
-from pyspaces.kernel import constants, libc, procfs, spawn
+from pyspaces.kernel import (
+    constants,
+    erasing,
+    libc,
+    processes,  # noqa: F401  # for `signals.fate_on`: process 1 loads nothing
+    procfs,
+    spawn,
+)
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.launch.channel import ENDED, RECORD, STOPPED
@@ -75,7 +82,7 @@ class Post(Record):
             _forget_inner(self.area)
         # Standard output too: a reader must see its end when the command is done.
         spawn.close_others(self.link, command.pidfd)
-        procfs.forget_variables()
+        erasing.forget_variables()
         _Server(self, command).run_inner()
 
 
@@ -224,7 +231,7 @@ def _start_limited_inner(start: Callable[[], object], limit: Callable[[], object
 def make_post(life: Life, link: int, *, shares_memory: bool) -> Post:
     """Prepare process 1, in the launcher: once it runs, /proc may be another's, or missing."""
     return Post(
-        area=procfs.visible_memory(),
+        area=erasing.visible_memory(),
         link=link,
         wait_all=life.init_wait,
         own_session=life.own_session,

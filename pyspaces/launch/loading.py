@@ -188,8 +188,8 @@ def _limit_of_process_1(plan: Plan) -> Callable[[], object]:
 
 def holder_of(plan: Plan) -> Callable[[], object]:
     """Return what the child does if there is no command."""
-    from pyspaces.kernel import procfs
+    from pyspaces.kernel import erasing
     from pyspaces.launch.inner.hold import hold
 
-    visible = procfs.visible_memory()
+    visible = erasing.visible_memory()
     return lambda: hold(plan, visible)

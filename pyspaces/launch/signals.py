@@ -161,10 +161,9 @@ class Reader:
 
     So are those that would end this process before it has put everything back, in `fatal`.
 
-    SIGCHLD gets its default
-    action meanwhile: ignored (as some callers leave it) it would make the kernel throw the
-    command's status away. Only for the main thread of a program that waits for nothing else, such
-    as the command line.
+    SIGCHLD gets its default action meanwhile: ignored (as some callers leave it) it would make the
+    kernel throw the command's status away. Only for the main thread of a program that waits for
+    nothing else, such as the command line.
     wake_after: seconds after which this process is not left stopped any more, no matter by whom;
     never if None.
     """
@@ -365,6 +364,8 @@ def fate_on(process: int, number: int) -> str:
     drop it: pid_namespaces(7). UNSURE: it is blocked and not pending: not sent yet, or read, or
     dropped between two looks.
     """
+    from pyspaces.kernel import processes  # whoever asks, our process 1 above all, has loaded it
+
     fields = ("State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
     state, *masks = procfs.status_fields(process, fields)
     # A file that has vanished: a process that was reaped. What it was asked is not to be judged.
@@ -378,10 +379,10 @@ def fate_on(process: int, number: int) -> str:
     if blocked and state[:1] == "D":  # in vfork(2), for example: it reads nothing now
         return BLOCKED
     if blocked:
-        return TAKEN if procfs.has_signalfd(process, number) else UNSURE
+        return TAKEN if processes.has_signalfd(process, number) else UNSURE
     # Within sigwait the kernel shows the signals waited for as not blocked (do_sigtimedwait moves
     # the mask to real_blocked): process 1 would look as if it dropped them.
-    return TAKEN if procfs.is_in_sigwait(process, number) else DEFAULT
+    return TAKEN if processes.is_in_sigwait(process, number) else DEFAULT
 
 
 def _bits(masks: Iterable[str | None], number: int) -> list[int]:

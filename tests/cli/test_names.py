@@ -18,7 +18,7 @@ from conftest import IS_ROOT, PROBE, SCRIPT, outcome
 
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry, runtime
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def test_a_hold_takes_nothing_of_its_caller_with_it(name: str, wait_until: Wait)
         assert os.readlink(f"/proc/{holder.pid}/cwd") == "/"
         assert os.getsid(holder.pid) == holder.pid
         # Nor the command line of the launcher.
-        assert procfs.words_of(holder.pid) == ["pyspaces-hold"]
+        assert processes.words_of(holder.pid) == ["pyspaces-hold"]
         assert procfs.read_or_none(f"/proc/{holder.pid}/comm") == "pyspaces-hold"
     finally:
         os.close(reading)
@@ -301,7 +301,7 @@ def test_stop_continues_what_is_stopped(
         wait_until((tmp_path / "ready").exists, "the handler is there")
         holder = registry.find(name)
         assert holder is not None
-        command = procfs.children_of(holder.pid)[0] if "--init" in options else holder.pid
+        command = processes.children_of(holder.pid)[0] if "--init" in options else holder.pid
         stopped = {"launcher": [launcher.pid], "command": [command]}
         for pid in stopped.get(who, [command, launcher.pid]):
             os.kill(pid, signal.SIGSTOP)

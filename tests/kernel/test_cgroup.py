@@ -15,7 +15,7 @@ from conftest import SCRIPT
 from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.features.cgroup import older, place
-from pyspaces.kernel import cgroupfs, procfs, spawn
+from pyspaces.kernel import cgroupfs, processes, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch.outer.box import Box, sweep
 
@@ -159,7 +159,7 @@ def test_a_child_outside_is_moved_in(box: Box) -> None:
 def test_only_what_is_empty_and_of_a_dead_launcher_is_swept(box: Box) -> None:
     above = Path(box.path).parent
     namespace = os.stat("/proc/self/ns/pid").st_ino
-    started = procfs.start_time("self")
+    started = processes.start_time("self")
     dead = above / f"pyspaces-{namespace}-{os.getpid()}-{(started or 0) - 1}-1"
     foreign = above / f"pyspaces-{namespace + 1}-{os.getpid()}-1-1"
     other = above / f"pyspaces-test-{os.getpid()}"

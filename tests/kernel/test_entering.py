@@ -19,7 +19,7 @@ from pyspaces import launch, settings
 from pyspaces.errors import SpaceError
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.values import Existing, Join, Joining
-from pyspaces.kernel import namespaces, procfs
+from pyspaces.kernel import namespaces, processes
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -383,7 +383,7 @@ def test_a_zombie_is_no_process_to_enter() -> None:
 
 def test_a_later_process_of_the_same_number_is_refused() -> None:
     """A start time that is another's stands for a pid that was used again."""
-    start = procfs.start_time("self")
+    start = processes.start_time("self")
     assert start is not None
     joins = (Join(namespace="net", pid=os.getpid()),)
     joining.open_visit(Joining(joins=joins, target=os.getpid(), start=start)).close()

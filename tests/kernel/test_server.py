@@ -377,7 +377,7 @@ def test_a_root_that_has_moved_gets_a_new_server() -> None:
 @pytest.mark.as_root
 def test_what_has_the_ids_of_before_ends_though_it_cannot_be_killed() -> None:
     text = """
-    from pyspaces.kernel import libc, procfs
+    from pyspaces.kernel import libc, processes
     from pyspaces.launch.server import client
     assert seen("id", "-u") == "0\\n"
     (server,) = servers()
@@ -386,7 +386,7 @@ def test_what_has_the_ids_of_before_ends_though_it_cannot_be_killed() -> None:
     libc.set_dumpable(dumpable=True)
     for _ in range(20):
         assert seen("sh", "-c", "cat /proc/self/uid_map").split() == ["0", "3", "1"]
-        assert procfs.children_of(os.getpid()) == [server]
+        assert processes.children_of(os.getpid()) == [server]
     """
     assert facts_of(text) == ""
 

@@ -255,8 +255,8 @@ def test_the_initial_environment_is_not_os_environ() -> None:
 def test_an_erased_environment_cannot_be_read_and_os_environ_stays() -> None:
     script = (
         "import os\n"
-        "from pyspaces.kernel import procfs\n"
-        "procfs.erase_initial_environment()\n"
+        "from pyspaces.kernel import erasing, procfs\n"
+        "erasing.erase_initial_environment()\n"
         "left = open('/proc/self/environ', 'rb').read()\n"
         "print(left.strip(b'\\0') == b'', os.environ['SECRET'], procfs.initial_environment())\n"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import cgroupfs, ioctl_ns, libc, namespaces, nsfs, procfs, spawn
+from pyspaces.kernel import cgroupfs, ioctl_ns, libc, namespaces, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 
@@ -152,7 +152,7 @@ class _Opening:
                 raise _gone(pid) if error.errno == errno.ESRCH else error from None
             self._processes[pid] = (pidfd, 0)
             number = procfs.pid_of_pidfd(pidfd)
-            if number <= 0 or (start and procfs.start_time(number) != start):
+            if number <= 0 or (start and processes.start_time(number) != start):
                 raise _gone(pid)
             self._processes[pid] = (pidfd, number)
             self._processes[pid] = _way_in(pidfd, number)
@@ -257,7 +257,7 @@ def _way_in(pidfd: int, number: int) -> tuple[int, int]:
     """
     if _is_open(number) or procfs.read_or_none(f"/proc/{number}/comm") != spawn.INIT_NAME:
         return pidfd, number
-    for child in procfs.children_of(number):
+    for child in processes.children_of(number):
         try:
             other = nsfs.pidfd_open(child)
         except KernelError:

@@ -21,7 +21,7 @@ import time
 from pyspaces.errors import DESCRIPTOR_LIMIT, SpaceError
 from pyspaces.features.existing import runtime
 from pyspaces.features.existing.names import name_fault
-from pyspaces.kernel import namespaces, nsfs, procfs
+from pyspaces.kernel import namespaces, nsfs, processes
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -69,7 +69,7 @@ class Holder(Record):
         if self.view != _view():
             # In other namespaces, neither number means the same, so this cannot be known here.
             return True
-        return procfs.start_time(self.pid) == self.start and not procfs.has_ended(self.pid)
+        return processes.start_time(self.pid) == self.start and not processes.has_ended(self.pid)
 
     def is_elsewhere(self) -> bool:
         """Return whether it was registered from another pid or time namespace than ours."""
@@ -113,7 +113,7 @@ class Claim:
     """
 
     def __init__(self, name: str) -> None:
-        own = procfs.start_time("self")
+        own = processes.start_time("self")
         if own is None:
             raise SpaceError(f"name: {name}: cannot be registered: this process is not in /proc")
         # Not getpid(): the number has to be that of /proc, where others look it up.
@@ -142,8 +142,8 @@ class Claim:
         members: the inodes of its namespaces, by name. facts: subnets, network and ports, as in
         Holder. Does nothing if the process has ended. Raises KernelError and SpaceError.
         """
-        start = procfs.start_time(pid)
-        if start is None or procfs.has_ended(pid):
+        start = processes.start_time(pid)
+        if start is None or processes.has_ended(pid):
             return
         own = self._holder
         changed = own.replace(
@@ -171,7 +171,7 @@ class Claim:
 
 
 def _told(holder: Holder) -> str:
-    words = " ".join(procfs.words_of(holder.pid))
+    words = " ".join(processes.words_of(holder.pid))
     if holder.is_elsewhere():
         return f"process {holder.pid} of another pid namespace"
     return f"process {holder.pid} ({words[:60]})" if words else f"process {holder.pid}"

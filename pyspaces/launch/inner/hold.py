@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import libc, procfs, spawn
+from pyspaces.kernel import erasing, libc, spawn
 from pyspaces.launch import signals
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def hold(plan: Plan, visible: Sequence[tuple[int, int]]) -> None:
     for start, end in visible[:1]:
         libc.write_memory(start, title[: end - start - 1])
     libc.set_name(title)
-    procfs.forget_variables()
+    erasing.forget_variables()
     if plan.workdir is None:
         os.chdir("/")
     os.setsid()

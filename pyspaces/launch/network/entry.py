@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import constants, libc, nsfs, procfs, rtnetlink, spawn
+from pyspaces.kernel import constants, libc, nsfs, processes, rtnetlink, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.rtnetlink import Interfaces
 from pyspaces.launch import rights, signals
@@ -37,7 +37,7 @@ def open_holder(holder: Holder) -> tuple[int, Interfaces]:
         opened.append(nsfs.open_file(f"/proc/{holder.pid}/ns/user"))
         opened.append(nsfs.open_file(f"/proc/{holder.pid}/ns/net"))
         # If it still runs, what was opened is its own.
-        if procfs.start_time(holder.pid) != holder.start or nsfs.has_ended(opened[0]):
+        if processes.start_time(holder.pid) != holder.start or nsfs.has_ended(opened[0]):
             raise KernelError(errno.ESRCH, "open", [], f"/proc/{holder.pid}/ns")
         interfaces = Interfaces(_socket_of(*opened[1:]))
         return opened.pop(0), interfaces

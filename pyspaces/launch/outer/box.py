@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import cgroupfs, nsfs, procfs, spawn
+from pyspaces.kernel import cgroupfs, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 
@@ -206,7 +206,7 @@ def next_name() -> str:
 def name_of(what: str) -> str:
     """Return the name of a cgroup, by which others see whether its launcher lives."""
     pid, inode = os.getpid(), nsfs.inode_or_none("/proc/self/ns/pid")
-    return f"{_PREFIX}-{inode}-{pid}-{procfs.start_time('self')}-{what}"
+    return f"{_PREFIX}-{inode}-{pid}-{processes.start_time('self')}-{what}"
 
 
 def sweep(path: str) -> None:
@@ -219,7 +219,7 @@ def sweep(path: str) -> None:
         words = name.split("-")
         if words[:2] != [_PREFIX, inode] or not all(map(str.isdecimal, words[2:4])):
             continue
-        if len(words) < 5 or str(procfs.start_time(int(words[2]))) == words[3]:
+        if len(words) < 5 or str(processes.start_time(int(words[2]))) == words[3]:
             continue
         try:
             cgroupfs.remove(os.path.join(path, name))

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import time
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 
@@ -183,7 +183,7 @@ class Process1:
 
     def _image(self) -> object:
         try:
-            return procfs.image_of(procfs.pid_of_pidfd(self._pidfd))
+            return processes.image_of(procfs.pid_of_pidfd(self._pidfd))
         except KernelError:
             return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 
 # Somebody sleeps in read(2) of the terminal; somebody sleeps, perhaps for it; nobody does.
 READING, PERHAPS, NOBODY = "reading", "perhaps", "nobody"
@@ -31,7 +31,7 @@ def look(process: int, device: int) -> str:
                 return READING
             if found == PERHAPS:
                 answer = PERHAPS
-        waiting += procfs.children_of(process)
+        waiting += processes.children_of(process)
     return answer
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.record import Record
@@ -199,7 +199,7 @@ class Stops:
             return signals.TAKEN, False
         if self._link:
             # The first child of our process 1 is the command; orphans come behind it.
-            children = procfs.children_of(process)
+            children = processes.children_of(process)
             if not children:
                 return signals.TAKEN, False
             process = children[0]

@@ -13,7 +13,7 @@ import os
 import time
 
 from pyspaces.errors import Interrupted, SpaceError, UsageFault
-from pyspaces.kernel import namespaces, procfs
+from pyspaces.kernel import namespaces, processes, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import patience
 from pyspaces.launch.records import files
@@ -63,7 +63,7 @@ class Journal(Service):
         members = members_of(self.launch, child)
         self._facts = {
             "command": list(self.launch.plan.command),
-            "start_ticks": procfs.start_time(process),
+            "start_ticks": processes.start_time(process),
             "namespaces": {name: members.get(name) for name in namespaces.supported()},
             "uid_map": _rows(process, "uid_map"),
             "gid_map": _rows(process, "gid_map"),

@@ -5,7 +5,7 @@ Runs in the parent. Loaded only with a record or a report.
 
 from __future__ import annotations
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import processes, procfs
 from pyspaces.launch.service import Service
 
 TYPE_CHECKING = False
@@ -18,4 +18,4 @@ class Peak(Service):
 
     def held(self, child: Spawned) -> None:
         """Measure it, while the child waits right before exec."""
-        self.launch.peak_floor = procfs.peak_memory(procfs.pid_of_pidfd(child.pidfd))
+        self.launch.peak_floor = processes.peak_memory(procfs.pid_of_pidfd(child.pidfd))

@@ -9,7 +9,7 @@ import atexit
 import os
 import time
 
-from pyspaces.kernel import constants, libc, nsfs, procfs, spawn
+from pyspaces.kernel import constants, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.spawn import Spawned
 from pyspaces.launch import channel, rights, signals
@@ -223,7 +223,7 @@ def _child_of(answer: bytes, descriptors: list[int]) -> Spawned:
 def _end_stray(theirs: Channel) -> None:
     """End the child of a server that died before it could report it: it holds the channel."""
     link = f"socket:[{os.fstat(theirs.fileno()).st_ino}]"
-    for child in procfs.children_of(os.getpid()):
+    for child in processes.children_of(os.getpid()):
         directory = f"/proc/{child}/fd"
         if any(_leads_to(f"{directory}/{name}", link) for name in procfs.names_in(directory)):
             os.kill(child, constants.SIGKILL)

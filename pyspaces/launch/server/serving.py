@@ -13,7 +13,7 @@ import gc
 import os
 import select
 
-from pyspaces.kernel import libc, nsfs, procfs, spawn
+from pyspaces.kernel import libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import init, inner, rights
 from pyspaces.launch.channel import Channel
@@ -100,7 +100,7 @@ def _is_waited_for() -> bool:
         procfs.read_or_none(f"/proc/{caller}/task/{thread}/wchan") == "do_wait"
         for thread in threads
     )
-    return waits and procfs.children_of(caller) == [os.getpid()]
+    return waits and processes.children_of(caller) == [os.getpid()]
 
 
 def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None:
