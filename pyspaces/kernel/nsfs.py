@@ -126,6 +126,28 @@ def has_ended(pidfd: int, *, timeout: float | None = 0) -> bool:
     return wait_for(pidfd, timeout)
 
 
+def reap(pid: int) -> None:
+    """Wait for a child whose status does not matter.
+
+    If SIGCHLD is ignored, the kernel reaps it, and returns ECHILD once it has ended.
+    """
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
+
+
+def reap_by_pidfd(pidfd: int) -> None:
+    """Wait for a child whose status does not matter, and for no other that has its number by now.
+
+    One that somebody else has reaped is no error.
+    """
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return
+
+
 def inode_of(link: str) -> int:
     """Return 4026531836 for `pid:[4026531836]`, the text of a link in /proc/PID/ns."""
     return int(link[link.index("[") + 1 : -1])

@@ -1,12 +1,12 @@
 """Process creation.
 
-The only module in which a function runs on both sides of a fork. Must not know a Plan or a
-message.
+With `through_fork`, the only module in which a function runs on both sides of a fork. Must not know
+a Plan or a message.
 
 A single-threaded caller clones directly. A caller with threads forks first: in a raw clone of a
 process with threads, locks of the C library (above all malloc's) may stay locked in the child,
-while fork(2) of the C library resets them. The forked, single-threaded process
-then clones with CLONE_PARENT, so that the new process is a child of the caller all the same.
+while fork(2) of the C library resets them. The forked, single-threaded process then clones with
+CLONE_PARENT, so that the new process is a child of the caller all the same (`through_fork`).
 
 The same is done if something has to happen first, such as joining existing namespaces: the process
 in between does it, and the caller does not change.
@@ -17,24 +17,20 @@ from __future__ import annotations
 import _thread
 import errno
 import os
-import select
-import sys
-import time
 
 from pyspaces.kernel import constants, libc, nsfs, procfs
-from pyspaces.kernel.libc import KernelError, Naming
+from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from typing import NoReturn
 
 INIT_NAME = "pyspaces-init"  # what our own process 1 is called, by which others know it
 # Flags that clone(2) cannot take: its low byte is the exit signal, and it has 32 bits.
 _BEYOND_CLONE = ~0xFFFFFF00
-_LONGEST_ANSWER = 8192  # bytes: a path has at most 4,096
 _CHILD_CRASHED = 70  # sysexits.h EX_SOFTWARE; the parent learns the truth from the channel
 
 
@@ -154,7 +150,18 @@ def spawn(
         raise RuntimeError("a sub-interpreter cannot fork: launch from the main interpreter")
     if before is None and procfs.thread_count() == 1:
         return spawn_alone(start, flags, cgroup)
-    return _spawn_through_fork(start, flags, before, deadline, cgroup)
+    # Not needed by a program with one thread: 0.1 ms. In the parent, and nothing is created yet.
+    from pyspaces.kernel import through_fork
+
+    def create(writing: int) -> int:
+        def begin() -> None:
+            os.close(writing)
+            start()
+
+        return spawn_sibling(begin, flags, cgroup).pid
+
+    pid = through_fork.pid_of(create, flags, before, deadline)
+    return Spawned(pid=pid, pidfd=nsfs.pidfd_open(pid))
 
 
 def spawn_alone(start: Callable[[], object], flags: int = 0, cgroup: int = -1) -> Spawned:
@@ -169,81 +176,16 @@ def spawn_alone(start: Callable[[], object], flags: int = 0, cgroup: int = -1) -
     return Spawned(pid=pid, pidfd=pidfd)
 
 
-def spawn_sibling(start: Callable[[], object], flags: int) -> Spawned:
+def spawn_sibling(start: Callable[[], object], flags: int, cgroup: int = -1) -> Spawned:
     """Create a process as `spawn` does, but as a child of this one's parent: CLONE_PARENT.
 
-    Only for a process without other threads. The exit signal is that of this process. Raises
-    KernelError.
+    Only for a process without other threads. With CLONE_PARENT the exit signal must be 0; the
+    kernel gives the sibling that of this process. Raises KernelError.
     """
-    pid, pidfd = _clone(flags | constants.CLONE_PARENT, 0)
+    pid, pidfd = _clone(flags | constants.CLONE_PARENT, 0, cgroup)
     if pid == 0:
         _run_and_exit(start)
     return Spawned(pid=pid, pidfd=pidfd)
-
-
-def execute(
-    words: Sequence[str], variables: Mapping[bytes, bytes], descriptors: Mapping[int, int]
-) -> int:
-    """Execute a program in a child, and return its pid: posix_spawn(3). Raises OSError.
-
-    words: its path first. variables: its environment. descriptors: by the number that each gets,
-    which none of them has here. The standard streams are /dev/null. Nothing of this process is
-    copied, so its size does not matter.
-    """
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)
-    ]
-    actions += [(os.POSIX_SPAWN_DUP2, source, number) for number, source in descriptors.items()]
-    return os.posix_spawn(words[0], tuple(words), variables, file_actions=actions)
-
-
-def forget_ignored() -> None:
-    """Reset the signals that posix_spawn(3) leaves ignored in a program that it executes.
-
-    The C library keeps signals 32 and 33 to itself, and so ignores them in what it executes (glibc
-    2.36, __spawni_child()); none of its own functions can change that.
-    """
-    number = constants.SYS_rt_sigaction.get((os.uname().machine, 8 if sys.maxsize > 1 << 32 else 4))
-    if number is not None:
-        for signal in (32, 33):
-            # struct sigaction of the kernel: handler, flags, restorer and mask. SIG_DFL is 0.
-            libc.call("rt_sigaction", number, signal, bytes(32), None, 8)
-
-
-def _spawn_through_fork(
-    start: Callable[[], object],
-    flags: int,
-    before: Callable[[], object] | None,
-    deadline: float | None,
-    cgroup: int,
-) -> Spawned:
-    with Naming("pipe"):
-        reading, writing = os.pipe()
-    try:
-        with Naming("fork"):
-            middle = _fork_with_threads()
-    except BaseException:
-        os.close(reading)
-        os.close(writing)
-        raise
-    if middle == 0:
-        os.close(reading)
-        _run_and_exit(lambda: _clone_for_parent(start, flags, writing, before, cgroup))
-    os.close(writing)
-    try:
-        if deadline is not None:
-            _wait_for_answer(reading, middle, deadline)
-        # One message, not up to end-of-file: another child may hold a copy of the pipe.
-        answer = os.read(reading, _LONGEST_ANSWER)
-    finally:
-        os.close(reading)
-        reap(middle)
-    if not answer:
-        raise KernelError(errno.ECHILD, "fork", ["the process between us and the child died"])
-    pid, number, call, path = answer.split(b"\0")
-    if int(number):
-        raise KernelError(int(number), call.decode(), [hex(flags)], os.fsdecode(path) or None)
-    return Spawned(pid=int(pid), pidfd=nsfs.pidfd_open(int(pid)))
 
 
 def close_others(*kept: int) -> None:
@@ -257,63 +199,6 @@ def close_others(*kept: int) -> None:
             os.closerange(last + 1, descriptor)
         last = max(last, descriptor)
     os.closerange(last + 1, 1 << 20)
-
-
-def reap(pid: int) -> None:
-    """Wait for a child whose status does not matter.
-
-    If SIGCHLD is ignored, the kernel reaps it, and returns ECHILD once it has ended.
-    """
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        return
-
-
-def reap_by_pidfd(pidfd: int) -> None:
-    """Wait for a child whose status does not matter, and for no other that has its number by now.
-
-    One that somebody else has reaped is no error.
-    """
-    try:
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:
-        return
-
-
-def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
-    poller = select.poll()
-    poller.register(reading, select.POLLIN)
-    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        os.kill(middle, constants.SIGKILL)
-        raise KernelError(errno.ETIMEDOUT, "clone")
-
-
-def _clone_for_parent(
-    start: Callable[[], object],
-    flags: int,
-    writing: int,
-    before: Callable[[], object] | None,
-    cgroup: int,
-) -> None:
-    """Create the sibling and tell the caller its pid; runs in the process in the middle.
-
-    The pid needs no translation: the process in the middle is in the caller's pid namespace, even
-    if it has joined another one for its children.
-    With CLONE_PARENT the exit signal must be 0; the kernel gives the sibling that of this process.
-    """
-    try:
-        if before:
-            before()
-        pid, _ = _clone(flags | constants.CLONE_PARENT, 0, cgroup)
-    except KernelError as error:
-        path = os.fsencode(error.filename or "")
-        os.write(writing, b"0\0%d\0%s\0%s" % (error.errno or errno.EIO, error.call.encode(), path))
-        return
-    if pid == 0:
-        os.close(writing)
-        _run_and_exit(start)
-    os.write(writing, b"\0".join((b"%d" % pid, b"0", b"", b"")))
 
 
 def _clone(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
@@ -347,19 +232,6 @@ def _call_clone(flags: int, exit_signal: int, cgroup: int) -> tuple[int, int]:
         if error.errno not in unknown or flags & _BEYOND_CLONE:
             raise
         return libc.clone(flags, exit_signal=exit_signal)
-
-
-def _fork_with_threads() -> int:
-    """Fork a process that has threads: os.fork() calls hooks and fork(2) without a gap.
-
-    Since 3.12 it warns that the child may hang. Ours runs nothing that waits for a lock, and a
-    program that makes errors of warnings must not be left with a child that it does not know of.
-    """
-    if sys.version_info >= (3, 12):
-        import warnings
-
-        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning, __name__)
-    return os.fork()
 
 
 def _run_and_exit(start: Callable[[], object]) -> NoReturn:

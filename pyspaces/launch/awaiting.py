@@ -85,7 +85,7 @@ class Beside:
             _write("x", self._ours)
             os.close(self._ours)
             os.close(self._process.pidfd)
-            spawn.reap(self._process.pid)
+            nsfs.reap(self._process.pid)
 
     def _wait(self, theirs: int) -> None:
         spawn.close_others(2, theirs)

@@ -20,7 +20,7 @@ import sys
 from pyspaces.errors import SpaceError
 from pyspaces.features.confinement.compiling import PACKAGES
 from pyspaces.features.confinement.groups import NEW
-from pyspaces.kernel import bpf, constants, libc, spawn
+from pyspaces.kernel import bpf, constants, libc, nsfs, spawn
 from pyspaces.kernel.libseccomp import Library, Missing
 from pyspaces.launch import rights, signals
 from pyspaces.launch.records import files
@@ -146,7 +146,7 @@ class Learning(Service):
         if self._watcher:
             # It ends by itself, when nobody is left whose calls it has to answer.
             os.close(self._watcher.pidfd)
-            spawn.reap(self._watcher.pid)
+            nsfs.reap(self._watcher.pid)
             self._watcher = None
 
     def _profile(self, answer: bytes) -> str:

@@ -66,7 +66,7 @@ OF_ENTER = modules(
         "pyspaces.features.existing": "joining lookup names registry runtime values",
         "pyspaces.features.ids": "maps",
         "pyspaces.host": "targets",
-        "pyspaces.kernel": "cgroupfs ioctl_ns mountinfo processes",
+        "pyspaces.kernel": "cgroupfs ioctl_ns mountinfo processes through_fork",
         "pyspaces.launch": "loading service",
         "pyspaces.launch.existing": "joined",
         "pyspaces.launch.inner": "directory join keep",

@@ -39,6 +39,8 @@ ROOMS = {
     # "": the package itself, for its version. finding: to load a launch's modules at once.
     "commands": {"", "finding", "features", "plan", "settings", "launch", "library", "host"},
 }
+# The modules that create processes: by clone(2), by fork(2), and by posix_spawn(3).
+CREATING = [f"pyspaces.kernel.{name}" for name in ("spawn", "through_fork", "executing")]
 # The names of the namespaces are everybody's words too.
 EVERYBODYS = {"pyspaces.kernel.namespaces"}
 # What the words may import: nearly nothing.
@@ -78,7 +80,7 @@ LAUNCH_PATH_LIBRARY = {
     *("os", "sys", "errno", "time", "select", "fcntl", "stat", "struct", "termios", "_ctypes"),
     "_struct",  # without the file of `struct`
     # _thread is built in and costs nothing; `threading` would.
-    # warnings: in spawn alone, and only where there are threads.
+    # warnings: in through_fork alone, and only where there are threads.
     *("_signal", "__future__", "_thread", "warnings"),
     # json, _socket: in what is loaded where a status record or a difference is asked for.
     *("json", "_socket"),
@@ -282,7 +284,7 @@ def test_the_record_imports_nothing_at_all() -> None:
 
 
 def test_process_creation_knows_the_kernel_and_records_only() -> None:
-    rows = [row for row in OUR_IMPORTS if row.importer == "pyspaces.kernel.spawn"]
+    rows = [row for row in OUR_IMPORTS if row.importer in CREATING]
     assert {room_of(row.imported) for row in rows} == {"kernel", "record"}
 
 
@@ -383,10 +385,18 @@ def uses_of(module: str) -> list[Use]:
 ALL_USES = [use for module in PATHS for use in uses_of(module)]
 
 
-def test_one_module_creates_processes() -> None:
-    creating = {"fork", "forkpty", "clone", "clone3", "posix_spawn", "posix_spawnp", "before_fork"}
-    users = {use.module for use in ALL_USES if use.name in creating}
-    assert users - {"pyspaces.kernel.libc"} == {"pyspaces.kernel.spawn"}
+def test_each_way_to_create_a_process_has_one_module() -> None:
+    for names, module in zip(
+        [
+            {"clone", "clone3", "before_fork"},
+            {"fork", "forkpty"},
+            {"posix_spawn", "posix_spawnp"},
+        ],
+        CREATING,
+        strict=True,
+    ):
+        users = {use.module for use in ALL_USES if use.name in names}
+        assert users - {"pyspaces.kernel.libc"} == {module}
 
 
 def test_libc_defines_these_calls_and_uses_none() -> None:

@@ -12,7 +12,7 @@ import os
 import select
 import struct
 
-from pyspaces.kernel import libc, spawn
+from pyspaces.kernel import libc, nsfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 from pyspaces.status import CANNOT_EXECUTE, Status
@@ -67,7 +67,7 @@ def run(path: str, *arguments: str) -> Finished:
         output = _hear(reading, child.pidfd)
         data = os.read(answer, _WORD.size)
         if attended:
-            spawn.reap(child.pid)
+            nsfs.reap(child.pid)
         else:
             data = _WORD.pack(os.waitpid(child.pid, 0)[1])
     except ChildProcessError as error:  # somebody else has waited for it

@@ -185,7 +185,7 @@ def pidfd() -> Row:
         os.kill(child.pid, 9)
         return finding(NO, f"{error.call}: {error.strerror}")
     finally:
-        spawn.reap(child.pid)
+        nsfs.reap(child.pid)
         os.close(child.pidfd)
     return finding(YES if ended else NO, "a child was ended and waited for with a pidfd")
 

@@ -149,7 +149,7 @@ class Holder:
     def close(self) -> None:
         """End it."""
         os.close(self._writing)
-        spawn.reap(self._child.pid)
+        nsfs.reap(self._child.pid)
         os.close(self._child.pidfd)
 
 

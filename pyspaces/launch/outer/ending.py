@@ -9,7 +9,7 @@ import errno
 import os
 
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import libc, nsfs, spawn
+from pyspaces.kernel import libc, nsfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import signals
 from pyspaces.status import Status, Usage
@@ -36,7 +36,7 @@ def discard(child: Spawned) -> None:
     """Reap a child, killed if it has not ended by itself, and close its pidfd."""
     _kill(child)
     try:
-        spawn.reap_by_pidfd(child.pidfd)
+        nsfs.reap_by_pidfd(child.pidfd)
     finally:
         os.close(child.pidfd)
 

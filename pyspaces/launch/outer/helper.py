@@ -36,7 +36,7 @@ def start_helper(plan: Plan, observe: Observer) -> channel.Channel:
     try:
         middle = spawn.spawn(lambda: spawn.spawn_alone(be_helper))
         nsfs.has_ended(middle.pidfd, timeout=None)
-        spawn.reap(middle.pid)
+        nsfs.reap(middle.pid)
         os.close(middle.pidfd)
     except BaseException:
         theirs.close()

@@ -115,7 +115,7 @@ def _end_waiting(child: Spawned | None) -> None:
         return
     _kill(child.pidfd)
     nsfs.has_ended(child.pidfd, timeout=None)
-    spawn.reap_by_pidfd(child.pidfd)
+    nsfs.reap_by_pidfd(child.pidfd)
     os.close(child.pidfd)
 
 
@@ -227,7 +227,7 @@ def _end_stray(theirs: Channel) -> None:
         directory = f"/proc/{child}/fd"
         if any(_leads_to(f"{directory}/{name}", link) for name in procfs.names_in(directory)):
             os.kill(child, constants.SIGKILL)
-            spawn.reap(child)
+            nsfs.reap(child)
 
 
 def _leads_to(path: str, link: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from pyspaces.kernel import constants, nsfs, spawn
+from pyspaces.kernel import constants, executing, nsfs
 from pyspaces.launch import rights, signals
 from pyspaces.launch.server import wire
 
@@ -78,7 +78,7 @@ class Server:
         if self.is_asked or not nsfs.has_ended(self._pidfd, timeout=1):
             signals.send(self._pidfd, constants.SIGKILL)
             nsfs.has_ended(self._pidfd, timeout=None)
-        spawn.reap_by_pidfd(self._pidfd)
+        nsfs.reap_by_pidfd(self._pidfd)
         os.close(self._pidfd)
 
 
@@ -152,11 +152,11 @@ def _executed(words: Sequence[str], copies: Sequence[int]) -> int:
     pid = 0
     try:
         with signals.Blocked():  # as the server stays
-            pid = spawn.execute(words, variables, dict(zip(numbers, copies, strict=True)))
+            pid = executing.execute(words, variables, dict(zip(numbers, copies, strict=True)))
     except BaseException:
         if pid:  # a signal that had to wait has a handler that raises, as Ctrl-C has
             os.kill(pid, constants.SIGKILL)
-            spawn.reap(pid)
+            nsfs.reap(pid)
         raise
     return pid
 
@@ -173,7 +173,7 @@ def _greeted(pid: int, socket: _socket.socket) -> Server:
         socket.close()
         rights.close(descriptors)
         os.kill(pid, constants.SIGKILL)
-        spawn.reap(pid)
+        nsfs.reap(pid)
         if isinstance(error, Gone | wire.Malformed):
             raise Unable from None
         raise

@@ -13,7 +13,7 @@ import gc
 import os
 import select
 
-from pyspaces.kernel import libc, nsfs, processes, procfs, spawn
+from pyspaces.kernel import executing, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import init, inner, rights
 from pyspaces.launch.channel import Channel
@@ -38,7 +38,7 @@ _FIRST_LOOK, _LATEST_LOOK = 0.05, 2.0
 def serve() -> NoReturn:
     """Create what is asked for, until the caller has gone or sends something invalid."""
     libc.set_name(NAME)
-    spawn.forget_ignored()
+    executing.forget_ignored()
     _keep_only(wire.SOCKET, wire.CALLER)
     os.chdir("/")
     socket = _socket.socket(fileno=wire.SOCKET)
