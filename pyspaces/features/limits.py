@@ -10,7 +10,7 @@ import os
 
 from pyspaces.errors import RLIMITS, SCHEDULING
 from pyspaces.feature import LIMITS, Feature, Part, Step, is_number, many, value
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, procfs, rlimits
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.record import Record
 from pyspaces.sizes import size_of
@@ -201,7 +201,7 @@ def set_rlimits_inner(limits: Limits) -> None:
     """Set the resource limits of this process. Raises KernelError that names the limit."""
     for one in limits.rlimits:
         with Naming(f"prlimit {one}"):
-            libc.prlimit(NAMES.index(one.name), one.soft, one.hard)
+            rlimits.prlimit(NAMES.index(one.name), one.soft, one.hard)
 
 
 def _set_umask_inner(context: Context) -> None:

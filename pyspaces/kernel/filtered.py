@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountapi, procfs
 from pyspaces.kernel.libc import KernelError
 
 # CLONE_SIGHAND of linux/sched.h: EINVAL without CLONE_VM, clone(2).
@@ -39,7 +39,7 @@ def answer(name: str, flags: int) -> int | None:
         elif name == "unshare":
             libc.unshare(flags | 1)  # a bit that unshare(2) does not know: EINVAL
         elif name == "mount":
-            libc.mount(None, "", None, 0)  # an empty path: ENOENT
+            mountapi.mount(None, "", None, 0)  # an empty path: ENOENT
         else:
             _ask_other(name)
     except KernelError as error:
@@ -53,7 +53,7 @@ def _ask_other(name: str) -> None:
     elif name == "pidfd_open":
         libc.call(name, constants.SYS_pidfd_open, os.getpid(), _UNKNOWN)
     elif name == "openat2":
-        libc.openat2(-1, "", 0, _UNKNOWN)
+        mountapi.openat2(-1, "", 0, _UNKNOWN)
     elif name == "mount_setattr":
         libc.call(name, constants.SYS_mount_setattr, -1, b"", _UNKNOWN, None, 0)
 

@@ -74,8 +74,6 @@ _capset = _later("capset", _text, _text)
 _clearenv = _later("clearenv")
 _memmove = _later("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
 _memset = _later("memset", _pointer, _int, ctypes.c_size_t, restype=None)
-_mount = _later("mount", _text, _text, _text, _ulong, _text)
-_pivot_root = _later("pivot_root", _text, _text)
 _prctl = _later("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _send = _later("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
 _sethostname = _later("sethostname", _text, ctypes.c_size_t)
@@ -85,17 +83,13 @@ _sigprocmask = _later("sigprocmask", _int, _text, _pointer)
 _signalfd = _later("signalfd", _int, _text, _int)
 _socket = _later("socket", _int, _int, _int)
 _socketpair = _later("socketpair", _int, _int, _int, _pointer)
-_statx = _later("statx", _int, _text, _int, _int, _pointer)
-_umount2 = _later("umount2", _text, _int)
 _unshare = _later("unshare", _int)
 _wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 # syscall(2) is variadic: each shape has a prototype of its own.
 _syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
 _syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
-_syscall_openat2 = _later("syscall", _long, _long, _text, _pointer, ctypes.c_size_t, restype=_long)
 _syscall = _later("syscall", _long, *[_pointer] * 6, restype=_long)
 _NOTHING = (0,) * 6
-_MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
 _CAPABILITY_HEADER = words(constants.LINUX_CAPABILITY_VERSION_3, 0, size=4)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
@@ -156,60 +150,6 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, flag: int, *, path: str | None = None) -> None:
     """Move the calling process into the namespace behind `descriptor`: setns(2)."""
     checked(_setns(descriptor, flag), "setns", hex(flag), path=path)
-
-
-def mount(
-    source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
-) -> None:
-    """Attach a file system, or change a mount, according to `flags`: mount(2)."""
-    encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
-    options = None if data is None else os.fsencode(data)
-    checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
-
-
-def umount(target: str, flags: int) -> None:
-    """Detach a mount: umount2(2)."""
-    checked(_umount2(os.fsencode(target), flags), "umount2", hex(flags), path=target)
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """Make the mount `new_root` the root of this mount namespace: pivot_root(2)."""
-    result = _pivot_root(os.fsencode(new_root), os.fsencode(put_old))
-    checked(result, "pivot_root", put_old, path=new_root)
-
-
-def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """Open `path` beneath the descriptor `directory`, resolved as `resolve` says: openat2(2).
-
-    The descriptor is close-on-exec. Since Linux 5.6.
-    """
-    how = words(flags | os.O_CLOEXEC, 0, resolve)
-    # EAGAIN: anything at all was mounted or renamed on the host while ".." was resolved.
-    for _ in range(_MOST_RACES):
-        result = _syscall_openat2(
-            constants.SYS_openat2, directory, os.fsencode(path), how, len(how)
-        )
-        if result != -1 or ctypes.get_errno() != _errno.EAGAIN:
-            break
-    return checked(result, "openat2", path=path)
-
-
-def mount_id(descriptor: int, path: bytes = b"") -> int | None:
-    """Return the id of the mount of `descriptor`, or None if statx(2) does not report it.
-
-    path: what to look at from there. The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no
-    /proc.
-    """
-    room, flags = ctypes.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
-    try:
-        if _statx(descriptor, path, flags, constants.STATX_MNT_ID, ctypes.addressof(room)) == -1:
-            return None
-    except AttributeError:  # in the GNU C library since 2.28
-        return None
-    if not numbers(room.raw[:4], 4)[0] & constants.STATX_MNT_ID:
-        return None
-    place = constants.STATX_MNT_ID_OFFSET
-    return numbers(room.raw[place : place + 8])[0]
 
 
 def _control(option: str, value: int = 0, more: int = 0) -> int:
@@ -389,18 +329,6 @@ def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
         return _control("PR_SET_SECCOMP", constants.SECCOMP_MODE_FILTER, ctypes.addressof(room))
     number = number_of(constants.SYS_seccomp, "seccomp")
     return call("seccomp", number, constants.SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(room))
-
-
-def prlimit(number: int, soft: int | None, hard: int | None) -> None:
-    """Set a resource limit of this process: prlimit(2). None leaves a value, -1 is unlimited."""
-    # Most launches do without: 10 us.
-    function = _libc.function("prlimit", _int, _int, _text, _pointer)
-    size = ctypes.sizeof(_ulong)
-    now, most = ctypes.create_string_buffer(2 * size), (1 << 8 * size) - 1
-    checked(function(0, number, None, ctypes.addressof(now)), "prlimit")
-    pair = zip((soft, hard), numbers(now.raw, size), strict=True)
-    values = [was if wanted is None else min(wanted & (1 << 64) - 1, most) for wanted, was in pair]
-    checked(function(0, number, words(*values, size=size), None), "prlimit")
 
 
 def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:

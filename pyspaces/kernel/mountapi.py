@@ -1,14 +1,89 @@
-"""Mounts by descriptor: open_tree(2), fsmount(2), move_mount(2), mount_setattr(2).
+"""Mounts, and paths across them: mount(2), pivot_root(2), openat2(2), statx(2).
 
-Runs in any process. Off the launch path: loaded if a plan has operations on mounts.
+And mounts by descriptor: open_tree(2), fsmount(2), move_mount(2), mount_setattr(2). Runs in any
+process. Off the launch path: loaded if a plan has a mount namespace, or joins one.
 """
 
 from __future__ import annotations
 
-import _struct as struct  # what `struct` hands on, without a file to load
+import errno
 import os
 
-from pyspaces.kernel import constants, libc
+from pyspaces.kernel import constants, foreign, libc, procfs
+
+_int, _long, _text, _pointer = foreign.c_int, foreign.c_long, foreign.c_char_p, foreign.c_void_p
+_later = libc.LIBRARY.later
+_mount = _later("mount", _text, _text, _text, foreign.c_ulong, _text)
+_pivot_root = _later("pivot_root", _text, _text)
+# syscall(2) is variadic.
+_openat2 = _later("syscall", _long, _long, _text, _pointer, foreign.c_size_t, restype=_long)
+_statx = _later("statx", _int, _text, _int, _int, _pointer)
+_umount2 = _later("umount2", _text, _int)
+_MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
+) -> None:
+    """Attach a file system, or change a mount, according to `flags`: mount(2)."""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
+    options = None if data is None else os.fsencode(data)
+    libc.checked(_mount(*encoded, flags, options), "mount", source, fstype, hex(flags), path=target)
+
+
+def umount(target: str, flags: int) -> None:
+    """Detach a mount: umount2(2)."""
+    libc.checked(_umount2(os.fsencode(target), flags), "umount2", hex(flags), path=target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make the mount `new_root` the root of this mount namespace: pivot_root(2)."""
+    result = _pivot_root(os.fsencode(new_root), os.fsencode(put_old))
+    libc.checked(result, "pivot_root", put_old, path=new_root)
+
+
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """Open `path` beneath the descriptor `directory`, resolved as `resolve` says: openat2(2).
+
+    The descriptor is close-on-exec. Since Linux 5.6.
+    """
+    how = libc.words(flags | os.O_CLOEXEC, 0, resolve)
+    # EAGAIN: anything at all was mounted or renamed on the host while ".." was resolved.
+    for _ in range(_MOST_RACES):
+        result = _openat2(constants.SYS_openat2, directory, os.fsencode(path), how, len(how))
+        if result != -1 or foreign.get_errno() != errno.EAGAIN:
+            break
+    return libc.checked(result, "openat2", path=path)
+
+
+def mount_id(descriptor: int, path: bytes = b"") -> int | None:
+    """Return the id of the mount of `descriptor`, or None if statx(2) does not report it.
+
+    path: what to look at from there. The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no
+    /proc.
+    """
+    room, flags = foreign.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
+    try:
+        if _statx(descriptor, path, flags, constants.STATX_MNT_ID, foreign.addressof(room)) == -1:
+            return None
+    except AttributeError:  # in the GNU C library since 2.28
+        return None
+    if not libc.numbers(room.raw[:4], 4)[0] & constants.STATX_MNT_ID:
+        return None
+    place = constants.STATX_MNT_ID_OFFSET
+    return libc.numbers(room.raw[place : place + 8])[0]
+
+
+def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
+    """Return the id of the mount that a descriptor of this process is on. Raises KernelError.
+
+    fdinfo: a descriptor of /proc/self/fdinfo, if that cannot be reached by its path any more. It is
+    used only if statx(2) has no mount id, before Linux 5.8.
+    """
+    if (number := mount_id(descriptor)) is not None:
+        return number
+    path = str(descriptor) if fdinfo is not None else f"/proc/self/fdinfo/{descriptor}"
+    return procfs.fdinfo_field("mnt_id", path, fdinfo)
 
 
 def open_tree(descriptor: int) -> int:
@@ -33,7 +108,7 @@ def mount_setattr(descriptor: int, attributes: int, *, recursive: bool) -> None:
     recursive: also of every mount below it; all of them or none.
     """
     flags = constants.AT_EMPTY_PATH | (constants.AT_RECURSIVE if recursive else 0)
-    attr = struct.pack("QQQQ", attributes, 0, 0, 0)
+    attr = libc.words(attributes, 0, 0, 0)
     number = constants.SYS_mount_setattr
     libc.call("mount_setattr", number, descriptor, b"", flags, attr, len(attr))
 

@@ -5,7 +5,7 @@ Runs in any process. Off the launch path: loaded only if needed.
 
 from __future__ import annotations
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import mountapi, procfs
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ def _unescape(field: str) -> str:
 
 def kind_of(descriptor: int) -> str | None:
     """Return the type of the file system that a descriptor is on; None if it is detached."""
-    number = procfs.mount_number(descriptor)
+    number = mountapi.mount_number(descriptor)
     return next((mount.kind for mount in mounts() if mount.number == number), None)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel.libc import KernelError, capabilities, mount_id
+from pyspaces.kernel.libc import KernelError, capabilities
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -71,10 +71,11 @@ def pid_of_pidfd(pidfd: int) -> int:
     new /proc), in which the number that clone(2) returned is that of another process. fdinfo has
     the number in the pid namespace of the procfs: proc_pid_fdinfo(5).
     """
-    return _fdinfo("Pid", f"/proc/self/fdinfo/{pidfd}")
+    return fdinfo_field("Pid", f"/proc/self/fdinfo/{pidfd}")
 
 
-def _fdinfo(name: str, path: str, directory: int | None = None) -> int:
+def fdinfo_field(name: str, path: str, directory: int | None = None) -> int:
+    """Return the number `name` of a file in /proc/PID/fdinfo. directory: as for `read`."""
     for line in read(path, directory).splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
@@ -161,18 +162,6 @@ def id_map(kind: str, process: int | str = "self") -> list[tuple[int, int, int]]
         inside, outside, count = (int(field) for field in line.split())
         rows.append((inside, outside, count))
     return rows
-
-
-def mount_number(descriptor: int, fdinfo: int | None = None) -> int:
-    """Return the id of the mount that a descriptor of this process is on. Raises KernelError.
-
-    fdinfo: a descriptor of /proc/self/fdinfo, if that cannot be reached by its path any more. It is
-    used only if statx(2) has no mount id, before Linux 5.8.
-    """
-    if (number := mount_id(descriptor)) is not None:
-        return number
-    path = str(descriptor) if fdinfo is not None else f"/proc/self/fdinfo/{descriptor}"
-    return _fdinfo("mnt_id", path, fdinfo)
 
 
 def stat_fields(process: int | str) -> list[str] | None:

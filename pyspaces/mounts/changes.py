@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from pyspaces.kernel import constants, libc
+from pyspaces.kernel import constants, mountapi
 from pyspaces.mounts import marks
 from pyspaces.record import Record
 
@@ -219,7 +219,7 @@ def opened(directory: int, name: str, *, contained: bool) -> int | None:
     """Open a directory in another; None if it is none any more. contained: as in `walk`."""
     try:
         if contained:
-            return libc.openat2(directory, name, _DIRECTORY, CONTAINED)
+            return mountapi.openat2(directory, name, _DIRECTORY, CONTAINED)
         return os.open(name, _DIRECTORY, dir_fd=directory)
     except OSError as error:
         if error.errno not in _GONE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, mountinfo, procfs
+from pyspaces.kernel import constants, mountapi, mountinfo, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts.tree import READ_ONLY, Tree
 from pyspaces.record import Record
@@ -77,7 +77,7 @@ def _open_procs_inner(root: int) -> list[int]:
     for _ in range(_MOST_TRIES):
         found = []
         rows = {row.number: row for row in mountinfo.mounts()}
-        first = procfs.mount_number(root)
+        first = mountapi.mount_number(root)
         # Somebody may be renaming what leads to one: then all are looked up again.
         missed = False
         for number, row in rows.items():
@@ -101,10 +101,10 @@ def _open_procs_inner(root: int) -> list[int]:
 def _open_inner(root: int, path: str, number: int) -> int | None:
     for way, resolve in ((path, constants.RESOLVE_IN_ROOT), (".", 0)):
         try:
-            top = libc.openat2(root, way, os.O_PATH, resolve)
+            top = mountapi.openat2(root, way, os.O_PATH, resolve)
         except KernelError:
             continue
-        if procfs.mount_number(top) == number:
+        if mountapi.mount_number(top) == number:
             return top
         os.close(top)
     return None
@@ -144,6 +144,6 @@ def _guard_sysfs_inner(tree: Tree, null: int, *, whole: bool) -> None:
 def _look_inner(top: int, name: str) -> int | None:
     """Open `name` in a file system of the kernel; None if there is no such file."""
     try:
-        return libc.openat2(top, name, os.O_PATH, _INSIDE)
+        return mountapi.openat2(top, name, os.O_PATH, _INSIDE)
     except KernelError:
         return None

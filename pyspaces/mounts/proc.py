@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc
+from pyspaces.kernel import constants, mountapi
 from pyspaces.kernel.libc import KernelError
 from pyspaces.mounts import propagation
 
@@ -27,18 +27,18 @@ def mount_inner(root: str | None) -> None:
         # With `propagation shared` it would otherwise be mounted over the host's /proc as well
         # (seen as root with a shared /).
         propagation.set_private_inner("/proc")
-        libc.mount("proc", "/proc", "proc", _FLAGS)
+        mountapi.mount("proc", "/proc", "proc", _FLAGS)
         return
     opened: list[int] = []
     try:
         opened.append(os.open(".", os.O_PATH | os.O_CLOEXEC))
         # A link in the new root cannot lead out of it.
         flags = os.O_PATH | os.O_DIRECTORY
-        opened.append(libc.openat2(opened[0], "proc", flags, constants.RESOLVE_IN_ROOT))
+        opened.append(mountapi.openat2(opened[0], "proc", flags, constants.RESOLVE_IN_ROOT))
         if os.path.samestat(*map(os.fstat, opened)):
             raise Refusal("is a link to the root directory", path=os.path.join(root, "proc"))
         os.fchdir(opened[1])
-        libc.mount("proc", ".", "proc", _FLAGS)
+        mountapi.mount("proc", ".", "proc", _FLAGS)
         os.fchdir(opened[0])
     except KernelError as error:
         error.filename = os.path.join(root, "proc")

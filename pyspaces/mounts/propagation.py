@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from pyspaces.kernel import constants, libc
+from pyspaces.kernel import constants, mountapi
 from pyspaces.kernel.libc import KernelError
 
 PRIVATE, UNCHANGED = "private", "unchanged"
@@ -24,7 +24,7 @@ INWARD = (PRIVATE, "slave")
 def set_private_inner(target: str) -> None:
     """Make the mounts on `target` private; does nothing if that is not a mount point."""
     try:
-        libc.mount(None, target, None, constants.MS_REC | constants.MS_PRIVATE)
+        mountapi.mount(None, target, None, constants.MS_REC | constants.MS_PRIVATE)
     except KernelError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -33,4 +33,4 @@ def set_private_inner(target: str) -> None:
 def set_inner(word: str) -> None:
     """Set the propagation of every mount in this namespace to `word`. Raises KernelError."""
     if word != UNCHANGED:
-        libc.mount(None, "/", None, constants.MS_REC | _FLAGS[word])
+        mountapi.mount(None, "/", None, constants.MS_REC | _FLAGS[word])

@@ -11,7 +11,7 @@ import errno
 import os
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, nsfs, procfs
+from pyspaces.kernel import constants, libc, mountapi, nsfs
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -33,13 +33,13 @@ def attach_inner(root: str) -> None:
         raise KernelError(error.errno or 0, "chdir", [], root) from None
     # Over the old root, which every namespace has: a mount over `root` would not work if that is
     # the old root itself. "/.." leads to what is mounted over "/", and "/" does not.
-    libc.mount(".", "/", None, constants.MS_BIND | constants.MS_REC)
+    mountapi.mount(".", "/", None, constants.MS_BIND | constants.MS_REC)
     os.chdir("/..")
 
 
 def attach_empty_inner() -> None:
     """Mount an empty tmpfs for the new root, and change to it. Raises KernelError."""
-    libc.mount("tmpfs", "/", "tmpfs", constants.MS_NOSUID | constants.MS_NODEV, "mode=0755")
+    mountapi.mount("tmpfs", "/", "tmpfs", constants.MS_NOSUID | constants.MS_NODEV, "mode=0755")
     os.chdir("/..")
 
 
@@ -51,11 +51,11 @@ def change_inner() -> None:
     mounted, and a process with CAP_SYS_CHROOT could walk back.
     """
     with _Layers() as layers:
-        libc.pivot_root(".", ".")
+        mountapi.pivot_root(".", ".")
         # Each call detaches the topmost mount only. Their number is not known: an operation on "/"
         # adds one, and so may a link that leads there.
         while layers.is_covered_inner():
-            libc.umount(".", constants.MNT_DETACH)
+            mountapi.umount(".", constants.MNT_DETACH)
         os.chdir("/")
         layers.check_is_first_inner()
 
@@ -69,7 +69,7 @@ class _Layers:
         self._namespace = -1
 
     def __enter__(self) -> _Layers:
-        if libc.mount_id(constants.AT_FDCWD, b"/") is None:
+        if mountapi.mount_id(constants.AT_FDCWD, b"/") is None:
             self._fdinfo = os.open("/proc/self/fdinfo", os.O_RDONLY | os.O_DIRECTORY)
         self._namespace = nsfs.pidfd_open(os.getpid())
         return self
@@ -106,12 +106,12 @@ class _Layers:
             raise Refusal("the launcher is in a chroot, and files outside of it could be reached")
 
     def _mount_at(self, path: str) -> int:
-        if (number := libc.mount_id(constants.AT_FDCWD, os.fsencode(path))) is not None:
+        if (number := mountapi.mount_id(constants.AT_FDCWD, os.fsencode(path))) is not None:
             return number
         descriptor = os.open(path, _PLACE)
         try:
             fdinfo = self._fdinfo if self._fdinfo >= 0 else None
-            return procfs.mount_number(descriptor, fdinfo)
+            return mountapi.mount_number(descriptor, fdinfo)
         finally:
             os.close(descriptor)
 

@@ -12,7 +12,7 @@ import os
 import stat
 
 from pyspaces.errors import NOT_CREATED, Refusal
-from pyspaces.kernel import constants, libc, mountapi, mountinfo, procfs
+from pyspaces.kernel import constants, mountapi, mountinfo
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ class Tree:
         self.keep = keep
         self.root = root
         # Of its mount; None if the kernel does not tell.
-        self._number = libc.mount_id(root) if root >= 0 else None
+        self._number = mountapi.mount_id(root) if root >= 0 else None
         self._empty, self._creates = empty, creates
         # The devices of the file systems that this launch has created: there, files may be created.
         self._ours: set[int] = set()
@@ -68,12 +68,12 @@ class Tree:
         if self._scratch >= 0:
             # Nothing needs its place: there are copies of everything in it.
             os.fchdir(self._scratch)
-            libc.umount(".", constants.MNT_DETACH)
+            mountapi.umount(".", constants.MNT_DETACH)
 
     def enter_inner(self) -> None:
         """Make the working directory the root of the tree."""
         self.root = os.open(".", _DIRECTORY)
-        self._number = libc.mount_id(self.root)
+        self._number = mountapi.mount_id(self.root)
         if self._empty:
             self.own_inner(self.root)
 
@@ -107,7 +107,7 @@ class Tree:
         What is mounted over "/" is reached by "/..", and by no other path.
         """
         if self._scratch < 0:
-            libc.mount("tmpfs", "/", "tmpfs", PLAIN, "mode=0700")
+            mountapi.mount("tmpfs", "/", "tmpfs", PLAIN, "mode=0700")
             self._scratch = os.open("/..", _DIRECTORY)
         return self._scratch
 
@@ -116,7 +116,7 @@ class Tree:
         name = self.scratch_name()
         os.mkdir(name, 0o700, dir_fd=self.scratch_inner())
         os.chdir(f"/proc/self/fd/{self._scratch}/{name}")
-        libc.mount(kind, ".", kind, flags, data)
+        mountapi.mount(kind, ".", kind, flags, data)
         return os.open(name, _DIRECTORY, dir_fd=self._scratch)
 
     def scratch_name(self) -> str:
@@ -137,7 +137,7 @@ class Tree:
 
     def top_inner(self, target: str, flags: int = os.O_PATH) -> int:
         """Open `target` as it is resolved inside. Raises KernelError if it is missing."""
-        return libc.openat2(self.root, target, flags, constants.RESOLVE_IN_ROOT)
+        return mountapi.openat2(self.root, target, flags, constants.RESOLVE_IN_ROOT)
 
     def point_inner(self, target: str, *, directory: bool, perms: int = 0o777) -> int:
         """Return a descriptor of the mount point `target`, which is created if it is missing.
@@ -276,7 +276,7 @@ class Tree:
         From the root of the tree, ".." leads to the topmost mount at its place, which is the root
         itself if nothing covers it.
         """
-        if self._number is not None and libc.mount_id(self.root, b"..") == self._number:
+        if self._number is not None and mountapi.mount_id(self.root, b"..") == self._number:
             return  # by one call: this is asked for each of 20 mounts
         top = os.open("..", _DIRECTORY, dir_fd=self.root)
         if _same_place(top, self.root):
@@ -284,7 +284,7 @@ class Tree:
         else:
             os.close(self.root)
             self.root = top
-            self._number = libc.mount_id(top)
+            self._number = mountapi.mount_id(top)
 
     def _set_inner(self, top: int, attributes: int, *, recursive: bool) -> bool:
         """Set attributes with mount_setattr(2); return False if there is no such call."""
@@ -331,7 +331,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 def _same_place(one: int, other: int) -> bool:
     """Return whether two descriptors refer to the same file on the same mount."""
     return os.path.samestat(os.fstat(one), os.fstat(other)) and (
-        procfs.mount_number(one) == procfs.mount_number(other)
+        mountapi.mount_number(one) == mountapi.mount_number(other)
     )
 
 
@@ -347,7 +347,8 @@ def remount_inner(mount: int, attributes: int, *, cleared: int = 0) -> None:
     # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and MS_* of these names are the same bits.
     flags = constants.MS_REMOUNT | constants.MS_BIND | attributes
     flags |= os.fstatvfs(mount).f_flag & _KEPT & ~cleared
-    libc.mount(None, f"/proc/self/fd/{mount}", None, flags)  # /proc is still that of the old root
+    # /proc is still that of the old root
+    mountapi.mount(None, f"/proc/self/fd/{mount}", None, flags)
 
 
 def _remount_beneath_inner(top: int, path: str, number: int, attributes: int) -> None:
@@ -356,12 +357,12 @@ def _remount_beneath_inner(top: int, path: str, number: int, attributes: int) ->
     A covered mount has no path: nobody can reach it, and it is left as it is.
     """
     try:
-        below = libc.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
+        below = mountapi.openat2(top, path, os.O_PATH, constants.RESOLVE_IN_ROOT)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return
         raise
-    if procfs.mount_number(below) == number:
+    if mountapi.mount_number(below) == number:
         remount_inner(below, attributes)
     os.close(below)
 
@@ -369,7 +370,7 @@ def _remount_beneath_inner(top: int, path: str, number: int, attributes: int) ->
 def _beneath(top: int) -> list[tuple[int, str]]:
     """Return the number, and the path below `top`, of each mount beneath the one at `top`."""
     rows = {row.number: row for row in mountinfo.mounts()}
-    first = procfs.mount_number(top)
+    first = mountapi.mount_number(top)
     prefix = rows[first].point.rstrip("/")
     return [
         (number, row.point.removeprefix(prefix))

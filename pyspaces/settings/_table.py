@@ -359,15 +359,16 @@ MODULES = {
     "user": "features/ features.ids/ features.ids.maps ",
     "net": "features/ features.loopback ",
     "mounts": (
-        "mounts/ mounts.propagation mounts.proc mounts.root mounts.feature mounts.operation "
-        "kernel.mountapi kernel.mountinfo mounts.tree mounts.binds mounts.devices mounts.places "
-        "mounts.words pattern mounts.masks mounts.overlays mounts.table plan.conflicts "
-        "launch.loading mounts.building launch.inner.leading launch.inner.directory "
+        "mounts/ kernel.mountapi mounts.propagation mounts.proc mounts.root mounts.feature "
+        "mounts.operation kernel.mountinfo mounts.tree mounts.binds mounts.devices "
+        "mounts.places mounts.words pattern mounts.masks mounts.overlays mounts.table "
+        "plan.conflicts launch.loading mounts.building launch.inner.leading "
+        "launch.inner.directory "
     ),
     "sandbox": (
         "settings.presets features/ features.ids/ features.ids.maps features.ids.capabilities "
-        "features.confinement/ features.confinement.seccomp mounts/ mounts.propagation "
-        "mounts.proc mounts.root mounts.feature mounts.operation kernel.mountapi "
+        "features.confinement/ features.confinement.seccomp mounts/ kernel.mountapi "
+        "mounts.propagation mounts.proc mounts.root mounts.feature mounts.operation "
         "kernel.mountinfo mounts.tree mounts.binds mounts.devices mounts.places mounts.words "
         "mounts.sets features.loopback features.life plan.conflicts launch.loading "
         "launch.service launch.confining launch.records/ launch.records.verdict kernel.memory "

@@ -51,6 +51,7 @@ OF_USER = modules({"pyspaces.features": "", "pyspaces.features.ids": "maps"})
 OF_MORE = modules(
     {
         "pyspaces.features": "clocks environment hostname loopback",
+        "pyspaces.kernel": "mountapi",
         "pyspaces.launch": "loading",
         "pyspaces.launch.inner": "directory",
         "pyspaces.mounts": "feature proc propagation root",
@@ -66,7 +67,7 @@ OF_ENTER = modules(
         "pyspaces.features.existing": "joining lookup names registry runtime values",
         "pyspaces.features.ids": "maps",
         "pyspaces.host": "targets",
-        "pyspaces.kernel": "cgroupfs ioctl_ns mountinfo processes through_fork",
+        "pyspaces.kernel": "cgroupfs ioctl_ns mountapi mountinfo processes through_fork",
         "pyspaces.launch": "loading service",
         "pyspaces.launch.existing": "joined",
         "pyspaces.launch.inner": "directory join keep",

@@ -21,7 +21,7 @@ from conftest import outcome
 import pyspaces
 from pyspaces import cloning
 from pyspaces.features.ids import capabilities
-from pyspaces.kernel import constants
+from pyspaces.kernel import constants, mountapi
 
 MODULES = [
     "pyspaces",
@@ -342,12 +342,11 @@ def test_what_signalfd_gives_has_its_size() -> None:
 
 def test_statx_tells_the_mount_id() -> None:
     """The same number as /proc/self/fdinfo has for the descriptor."""
-    from pyspaces.kernel import libc
 
     for place in ("/", "/proc", "/dev/null"):
         descriptor = os.open(place, os.O_PATH)
         try:
             told = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-            assert libc.mount_id(descriptor) == int(re.findall(r"mnt_id:\s*(\d+)", told)[0])
+            assert mountapi.mount_id(descriptor) == int(re.findall(r"mnt_id:\s*(\d+)", told)[0])
         finally:
             os.close(descriptor)

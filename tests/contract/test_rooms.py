@@ -339,7 +339,7 @@ def test_one_door_to_ctypes() -> None:
     assert importers_of("ctypes") == set()
     assert importers_of("_ctypes") == {"pyspaces.kernel.foreign"}
     importers = {row.importer for row in ALL_IMPORTS if row.imported == "pyspaces.kernel.foreign"}
-    doors = ("libc", "libseccomp", "memory", "timer")
+    doors = ("libc", "libseccomp", "memory", "mountapi", "rlimits", "timer")
     assert importers == {f"pyspaces.kernel.{name}" for name in doors}
 
 

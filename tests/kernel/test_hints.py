@@ -187,14 +187,14 @@ import os, sys
 from pyspaces import hints, launch, settings
 from pyspaces.launch import inner
 from pyspaces.errors import SpaceError
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountapi, procfs
 uid, gid, root = os.geteuid(), os.getegid(), sys.argv[1]
 plan = settings.plan_from({"command": ("/bin/true",), "user": True})
 libc.unshare(constants.CLONE_NEWUSER | constants.CLONE_NEWNS)
 procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
 procfs.write_once("/proc/self/setgroups", "deny")
 procfs.write_once("/proc/self/gid_map", f"0 {gid} 1")
-libc.mount("/proc", root + "/proc", None, constants.MS_BIND | constants.MS_REC)
+mountapi.mount("/proc", root + "/proc", None, constants.MS_BIND | constants.MS_REC)
 os.chroot(root)
 os.chdir("/")
 try:

@@ -13,7 +13,7 @@ from conftest import IS_ROOT
 
 from pyspaces.features.existing.keeping import Kept, drop
 from pyspaces.features.existing.values import Keep
-from pyspaces.kernel import libc
+from pyspaces.kernel import mountapi
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root binds a namespace to a file")
 # In a mount namespace of its own: puts a link in the place of the file as soon as that is there.
@@ -70,8 +70,8 @@ def test_a_link_in_the_place_of_the_file_leads_nowhere(tmp_path: Path, exists: b
 def race_of_drop(path: str, other: str) -> None:
     """Drop a namespace while its directory gives its name to another one; print what is left."""
     Kept([Keep(namespace="net", path=path)]).bind_outer(os.getpid())
-    libc.mount("tmpfs", other, "tmpfs", 0)
-    really, directory = libc.umount, os.path.dirname(path)
+    mountapi.mount("tmpfs", other, "tmpfs", 0)
+    really, directory = mountapi.umount, os.path.dirname(path)
 
     def lose(*words: Any) -> None:
         if not os.path.islink(directory):
@@ -79,7 +79,7 @@ def race_of_drop(path: str, other: str) -> None:
             os.symlink(os.path.dirname(other), directory)
         really(*words)
 
-    libc.umount = lose  # type: ignore[assignment]
+    mountapi.umount = lose  # type: ignore[assignment]
     try:
         drop([path])
     except OSError as error:

@@ -206,13 +206,13 @@ def test_an_escape_is_three_digits(field: str, text: str) -> None:
 
 _MOUNT_AND_LIST = """
 import os, sys
-from pyspaces.kernel import constants, libc, mountinfo, procfs
+from pyspaces.kernel import constants, libc, mountapi, mountinfo, procfs
 uid, gid = os.geteuid(), os.getegid()
 libc.unshare(constants.CLONE_NEWUSER | constants.CLONE_NEWNS)
 procfs.write_once("/proc/self/setgroups", "deny")
 procfs.write_once("/proc/self/uid_map", f"0 {uid} 1")
 procfs.write_once("/proc/self/gid_map", f"0 {gid} 1")
-libc.mount("none", sys.argv[1], "tmpfs", 0)
+mountapi.mount("none", sys.argv[1], "tmpfs", 0)
 points = [mount.point for mount in mountinfo.mounts() if mount.kind == "tmpfs"]
 sys.stdout.write(repr(points[-1]))
 """

@@ -11,6 +11,7 @@ import os
 
 from pyspaces.kernel import cgroupfs, ioctl_ns, libc, namespaces, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError, Naming
+from pyspaces.kernel.mountapi import mount_number
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -131,7 +132,7 @@ def _is_own_root(descriptor: int) -> bool:
     try:
         if not os.path.samestat(os.fstat(descriptor), os.fstat(own)):
             return False
-        return procfs.mount_number(descriptor) == procfs.mount_number(own)
+        return mount_number(descriptor) == mount_number(own)
     finally:
         os.close(own)
 

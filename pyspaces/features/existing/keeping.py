@@ -11,7 +11,7 @@ import os
 import stat
 
 from pyspaces.errors import Hint, SpaceError
-from pyspaces.kernel import constants, ioctl_ns, libc, mountinfo, namespaces, nsfs, procfs
+from pyspaces.kernel import constants, ioctl_ns, mountapi, mountinfo, namespaces, nsfs, procfs
 from pyspaces.kernel.libc import Naming
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class Kept:
             source = f"/proc/{process}/ns/{link}"
             try:
                 with Naming("mount", keep.path):
-                    libc.mount(source, f"/proc/self/fd/{place}", None, constants.MS_BIND)
+                    mountapi.mount(source, f"/proc/self/fd/{place}", None, constants.MS_BIND)
             finally:
                 os.close(place)
             self._bound.append(keep.path)
@@ -112,7 +112,7 @@ class Kept:
     def undo_outer(self) -> None:
         """Release and remove all files. Ignores errors: that of the launch is reported."""
         for path in self._bound:
-            _try(libc.umount, path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
+            _try(mountapi.umount, path, constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW)
         for path in self._created:
             _try(os.unlink, path)
         self._bound, self._created = [], []
@@ -186,7 +186,7 @@ def _release(directory: int, name: str, path: str) -> None:
     while _is_kept(directory, name):
         with Naming("umount2", path):
             flags = constants.MNT_DETACH | constants.UMOUNT_NOFOLLOW
-            libc.umount(f"/proc/self/fd/{directory}/{name}", flags)
+            mountapi.umount(f"/proc/self/fd/{directory}/{name}", flags)
     with Naming("unlink", path):
         os.unlink(name, dir_fd=directory)
 

@@ -12,7 +12,7 @@ import stat
 
 from pyspaces.errors import Refusal
 from pyspaces.feature import NETWORK, Feature, Part, Step, many
-from pyspaces.kernel import constants, libc, mountapi
+from pyspaces.kernel import constants, mountapi
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -227,7 +227,7 @@ def _file_inner(directory: str, text: bytes) -> int:
         mount = mountapi.open_tree(file)
         os.close(file)
         os.fchdir(top)
-        libc.umount(".", constants.MNT_DETACH)
+        mountapi.umount(".", constants.MNT_DETACH)
     finally:
         os.fchdir(here)
         for one in (here, place, top):

@@ -88,7 +88,7 @@ def _helper(kind: str, capability: int) -> Row:
 
 
 def _do_mount_tmpfs() -> None:
-    libc.mount("tmpfs", _PLACE, "tmpfs", 0)
+    mountapi.mount("tmpfs", _PLACE, "tmpfs", 0)
     os.mkdir(f"{_PLACE}/made")
 
 
@@ -98,7 +98,7 @@ def _do_mount_overlay() -> None:
         os.mkdir(f"{_PLACE}/{name}")
     layers = {"lowerdir": "lower", "upperdir": "upper", "workdir": "work"}
     options = ",".join(f"{key}={_PLACE}/{name}" for key, name in layers.items())
-    libc.mount("overlay", f"{_PLACE}/merged", "overlay", 0, options)
+    mountapi.mount("overlay", f"{_PLACE}/merged", "overlay", 0, options)
     os.mkdir(f"{_PLACE}/merged/new")
     os.stat(f"{_PLACE}/upper/new")
 
@@ -257,7 +257,7 @@ PROBES |= {
     "mount-sysfs": _launch(
         {"mount": True, "net": True},
         "mounted for a new network namespace",
-        lambda: libc.mount("sysfs", _PLACE, "sysfs", 0),
+        lambda: mountapi.mount("sysfs", _PLACE, "sysfs", 0),
     ),
     "loopback": _DECLARED["loopback"],
     "ports": _DECLARED["ports"],

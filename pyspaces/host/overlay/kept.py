@@ -12,7 +12,7 @@ import shlex
 import stat
 
 from pyspaces.errors import SpaceError, UsageFault
-from pyspaces.kernel import constants, libc, nsfs, procfs
+from pyspaces.kernel import constants, mountapi, nsfs, procfs
 from pyspaces.mounts import changes, marks
 from pyspaces.mounts.changes import LayerError
 
@@ -146,7 +146,7 @@ def may_give(uid: int, gid: int) -> bool:
 
 def open_file(directory: int, name: str) -> int:
     """Open a file to read it, without waiting or following a link. Raises OSError."""
-    return libc.openat2(directory, name, _FILE, changes.CONTAINED)
+    return mountapi.openat2(directory, name, _FILE, changes.CONTAINED)
 
 
 def _opened(path: str) -> int:

@@ -13,7 +13,7 @@ import stat
 import sys
 
 from pyspaces.errors import Refusal
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, mountapi, procfs
 from pyspaces.kernel.libc import KernelError
 
 # fs/exec.c, exec_binprm(): so many interpreters of interpreters; linux/binfmts.h: so long a line.
@@ -69,7 +69,7 @@ class Leading:
         """Open a file that can be executed, to read it; None if exec will refuse it."""
         name = os.fsdecode(path)
         try:
-            place = libc.openat2(constants.AT_FDCWD, name, os.O_PATH, resolve)
+            place = mountapi.openat2(constants.AT_FDCWD, name, os.O_PATH, resolve)
         except KernelError as error:
             if error.errno == errno.ELOOP and _is_there(name):
                 raise Refusal(_LEADS, path=name) from None
@@ -86,7 +86,7 @@ class Leading:
 
     def _read_inner(self, name: str, resolve: int, status: os.stat_result) -> int | None:
         try:
-            found = libc.openat2(constants.AT_FDCWD, name, os.O_RDONLY | os.O_NONBLOCK, resolve)
+            found = mountapi.openat2(constants.AT_FDCWD, name, os.O_RDONLY | os.O_NONBLOCK, resolve)
         except KernelError as error:
             # A file with no permission to read cannot be checked. If the launcher's interpreter
             # is not the caller's, nobody inside could write to it.

@@ -10,7 +10,7 @@ import fcntl
 import os
 
 from pyspaces.errors import BETWEEN, Report
-from pyspaces.kernel import constants, libc, mountapi, rtnetlink
+from pyspaces.kernel import constants, mountapi, rtnetlink
 from pyspaces.kernel.libc import KernelError, Naming
 from pyspaces.kernel.rtnetlink import Interfaces
 from pyspaces.launch import rights
@@ -97,7 +97,7 @@ def _place_inner(*, create: bool) -> int:
     """Open the place for the file. Links in a root of somebody else do not lead out of it."""
     top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return libc.openat2(top, _PLACE, os.O_PATH, _INSIDE)
+        return mountapi.openat2(top, _PLACE, os.O_PATH, _INSIDE)
     except KernelError as error:
         if error.errno != errno.ENOENT or not create:
             raise
@@ -110,7 +110,7 @@ def _new_place_inner(top: int) -> int:
     directory, name = os.path.split(_PLACE)
     if not os.path.lexists(directory):
         os.mkdir(directory, 0o755)
-    above = libc.openat2(top, directory, os.O_PATH | os.O_DIRECTORY, _INSIDE)
+    above = mountapi.openat2(top, directory, os.O_PATH | os.O_DIRECTORY, _INSIDE)
     try:
         if os.fstat(above).st_dev != os.fstat(top).st_dev:
             raise KernelError(errno.ENOENT, "open", [], _PLACE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, mountapi
 from pyspaces.kernel.libc import KernelError
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ def _root() -> str:
     descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        return f"{status.st_dev} {status.st_ino} {procfs.mount_number(descriptor)}"
+        return f"{status.st_dev} {status.st_ino} {mountapi.mount_number(descriptor)}"
     finally:
         os.close(descriptor)
 
