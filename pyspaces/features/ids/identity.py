@@ -7,7 +7,7 @@ Pure but for the look at names and ids of this host; runs in the parent. What ta
 from __future__ import annotations
 
 from pyspaces.feature import IDENTITY, Feature, Missing, Part, many, value
-from pyspaces.features.ids import idmap, maps
+from pyspaces.features.ids import idmap
 from pyspaces.kernel import procfs
 
 TYPE_CHECKING = False
@@ -116,13 +116,15 @@ def _known_id(given: Given, name: str, text: str, kind: str) -> int | None:
 
 
 def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
+    from pyspaces.features.ids.map_equivalent import is_denied
+
     user, me = plan.has("user"), plan.identity
     uids, gids = plan.maps.uid_map, plan.maps.gid_map
     uid = _inside(uids, caller.uid) if user else caller.uid
     gid = _inside(gids, caller.gid) if user else caller.gid
     wanted_uid = me.uid if me.uid is not None else idmap.inside_id(uids)
     wanted_gid = me.gid if me.gid is not None else idmap.inside_id(gids)
-    drops = user and bool(gids) and not maps.is_denied(plan, caller) and not me.keep_groups
+    drops = user and bool(gids) and not is_denied(plan, caller) and not me.keep_groups
     if me.groups:
         yield Missing("groups: unshare(1) can drop them, and set none")
     elif me.groups == () or drops:

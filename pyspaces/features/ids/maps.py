@@ -1,20 +1,21 @@
 """The id maps of a new user namespace, and how they are written: user_namespaces(7).
 
 Pure but for the caller's own ids, and for `write_outer`; runs in the parent. `idmap.py` has their
-grammar and arithmetic.
+grammar and arithmetic; `map_settings.py`, which reads them by these, and `map_equivalent.py`, their
+words for unshare(1), are loaded only if they are needed.
 """
 
 from __future__ import annotations
 
 import os
 
-from pyspaces.feature import IDENTITY, Feature, Missing, Part, Probe, flag, many, value
+from pyspaces.feature import IDENTITY, Feature, Part, Probe, flag, many, value
 from pyspaces.kernel import constants, procfs
-from pyspaces.kernel.procfs import Extent, is_own
+from pyspaces.kernel.procfs import Extent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import ClassVar
 
     from pyspaces.feature import Given
@@ -70,114 +71,23 @@ def _own_map(caller: int) -> tuple[Extent, ...]:
 def _read(given: Given, plan: Plan) -> Maps:
     if not plan.has("user") or given.has("userns_block_fd"):
         return Maps(setgroups=given.text("setgroups"))
-    if any(name.startswith("map_") for name in given.values):
-        uids, gids = _maps(given)
-    else:
+    named = [name for name in given.values if name.startswith("map_")]
+    if not named:
         uids, gids = _default_map(os.geteuid()), _default_map(os.getegid())
+    elif named == ["map_current"]:
+        # As --sandbox has it: nothing to read, so without its grammar.
+        uids, gids = _own_map(os.geteuid()), _own_map(os.getegid())
+    else:
+        from pyspaces.features.ids import map_settings
+
+        uids, gids = map_settings.read(given)
     return Maps(uid_map=uids, gid_map=gids, setgroups=given.text("setgroups"))
 
 
-def _maps(given: Given) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
-    if [name for name in given.values if name.startswith("map_")] == ["map_current"]:
-        # As --sandbox has it: nothing to read, so without its grammar.
-        uid, gid = os.geteuid(), os.getegid()
-        return _own_map(uid), _own_map(gid)
-    words = [word for word in ("root", "current", "auto") if given.flag(f"map_{word}")]
-    uids = [*words, *_items(given, "map_uid")]
-    gids = [*words, *_items(given, "map_gid")]
-    if not gids:
-        gids = [item for item in uids if isinstance(item, str)]
-    return (
-        _extents(given, "uid", uids or ["root"], os.geteuid()),
-        _extents(given, "gid", gids or ["root"], os.getegid()),
-    )
-
-
-def _items(given: Given, name: str) -> list[Extent | str]:
-    from pyspaces.features.ids import idmap
-
-    spec = given.values.get(name)
-    # A list of texts one by one, as options give them: each can have a fault of its own.
-    of_texts = isinstance(spec, list | tuple) and all(isinstance(one, str) for one in spec)
-    items: list[Extent | str] = []
-    for one in spec if of_texts and spec else [spec]:
-        try:
-            items.extend(idmap.entries([one] if of_texts else one))
-        except idmap.MapFault as fault:
-            given.faults.append(f"{name.replace('_', '-')}: {fault}")
-    return items
-
-
-def _extents(
-    given: Given, kind: str, items: Iterable[Extent | str], caller: int
-) -> tuple[Extent, ...]:
-    from pyspaces.features.ids import idmap
-
-    items = list(items)
-    own = procfs.id_map(f"{kind}_map") if idmap.ALL in items else []
-    subordinate = idmap.AUTO in items or idmap.SUBIDS in items
-    try:
-        ranges = _ranges(given, kind) if subordinate else []
-        return idmap.build(items, caller=caller, own=own, ranges=ranges)
-    except idmap.MapFault as fault:
-        given.faults.append(f"map-{kind}: {fault}")
-        return ()
-
-
-def _ranges(given: Given, kind: str) -> list[tuple[int, int]]:
-    from pyspaces.features.ids import accounts
-
-    user = accounts.caller()
-    ranges = accounts.subordinate_ranges(kind, user)
-    if not ranges:
-        given.lacking = given.lacking or accounts.no_ranges(kind, user)
-    return ranges
-
-
-def is_denied(plan: Plan, caller: Caller) -> bool:
-    """Return whether setgroups(2) is denied inside, by the rule of `write_outer`."""
-    maps = plan.maps
-    if maps.setgroups is not None or not is_own(maps.gid_map, caller.gid):
-        return maps.setgroups == DENY
-    return not caller.privileged
-
-
 def _equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
-    if plan.has("user"):
-        yield from _map_equivalent("user", plan.maps.uid_map, caller.uid, caller)
-        yield from _groups_equivalent(plan, caller)
+    from pyspaces.features.ids import map_equivalent
 
-
-def _map_equivalent(
-    kind: str, extents: Sequence[Extent], own: int, caller: Caller
-) -> Iterator[str]:
-    """Map the own id by one option, and a range by another, which has the outside id first."""
-    alone = [row for row in extents if is_own([row], own)]
-    ranges = [row for row in extents if row not in alone]
-    # Before 2.40 newuidmap writes ranges, for root too, who has no subordinate ids as a rule.
-    if ranges and caller.privileged:
-        yield Missing(f"{kind[0]}id_map: unshare(1) before 2.40 writes no range for root")
-    elif len(ranges) > 1:
-        yield Missing(f"{kind[0]}id_map: unshare(1) before 2.40 takes one range only")
-    yield from (f"--map-{kind}={row.inside}" for row in alone)
-    yield from (f"--map-{kind}s={row.outside},{row.inside},{row.count}" for row in ranges)
-
-
-def _groups_equivalent(plan: Plan, caller: Caller) -> Iterator[str]:
-    """Map groups: --map-group alone always denies setgroups(2), a range leaves it as it is."""
-    maps = plan.maps
-    if not maps.gid_map:
-        yield from [f"--setgroups={maps.setgroups}"] if maps.setgroups else []
-    elif is_own(maps.gid_map, caller.gid):
-        yield f"--map-group={maps.gid_map[0].inside}"
-        if not is_denied(plan, caller):
-            yield Missing("setgroups: unshare(1) denies it here, as --setgroups deny does")
-    else:
-        yield from _map_equivalent("group", maps.gid_map, caller.gid, caller)
-        if maps.setgroups == DENY:
-            yield Missing(
-                "setgroups: unshare(1) denies it after the group map, which the kernel refuses"
-            )
+    return map_equivalent.words(plan, caller)
 
 
 def write_outer(
