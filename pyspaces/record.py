@@ -1,7 +1,8 @@
 """Frozen plain-data records: the base class of values that are passed between rooms.
 
 Pure; runs in any process. Must not import anything: `dataclasses` alone costs more
-start-up time than all of the launch path.
+start-up time than all of the launch path. But for what makes plain data of records: few launches
+take that, and a child, which can import nothing, never does.
 """
 
 from __future__ import annotations
@@ -108,11 +109,9 @@ class Record:
 
         whole: with the fields that have their defaults, which `from_data` does not need.
         """
-        if whole:
-            return {name: _to_plain(getattr(self, name), whole) for name in self._fields}
-        held, defaults = self._held(), self._defaults
-        names = [name for name in held if name not in defaults or held[name] != defaults[name]]
-        return {name: _to_plain(held[name], whole) for name in names}
+        from pyspaces.record_data import to_data
+
+        return to_data(self, whole=whole)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -120,30 +119,16 @@ class Record:
 
         Raises TypeError for a missing or an unknown field.
         """
-        if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
-            raise TypeError(f"{cls.__name__}: has to be a dict of its fields, and is {told(data)}")
-        return cls(**{name: cls._from_plain(name, value) for name, value in data.items()})
+        from pyspaces.record_data import from_data
+
+        return from_data(cls, data)
 
     @classmethod
     def _from_plain(cls, name: str, value: Any) -> Any:
-        kind = cls._nested.get(name)
-        if kind is None or value is None:
-            return _to_tuple(value)
-        if isinstance(value, list):
-            return tuple(kind.from_data(item) for item in value)
-        return kind.from_data(value)
+        """Return the value of a field as `from_data` rebuilds it."""
+        from pyspaces.record_data import value_from_plain
 
-
-def _to_plain(value: Any, whole: bool) -> Any:
-    if isinstance(value, Record):
-        return value.to_data(whole=whole)
-    if isinstance(value, tuple):
-        return [_to_plain(item, whole) for item in value]
-    return value
-
-
-def _to_tuple(value: Any) -> Any:
-    return tuple(_to_tuple(item) for item in value) if isinstance(value, list) else value
+        return value_from_plain(cls, name, value)
 
 
 def told(value: object) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(pyspaces.__file__).parent
 
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
-WORDS = {"record", "pattern", "visible", "status", "errors", "feature", "sizes"}
+WORDS = {"record", "record_data", "pattern", "visible", "status", "errors", "feature", "sizes"}
 DOORSTEP = {"", "__main__", "anyio", "cli", "cloning", "dask", "finding"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
@@ -45,7 +45,8 @@ CREATING = [f"pyspaces.kernel.{name}" for name in ("spawn", "through_fork", "exe
 EVERYBODYS = {"pyspaces.kernel.namespaces"}
 # What the words may import: nearly nothing.
 WORDS_KNOW = {
-    "pyspaces.record": set[str](),
+    "pyspaces.record": {"pyspaces.record_data"},
+    "pyspaces.record_data": {"pyspaces.record"},
     "pyspaces.pattern": set[str](),
     "pyspaces.visible": {"pyspaces.errors"},
     "pyspaces.status": {"pyspaces.record"},
@@ -279,8 +280,15 @@ def test_what_the_words_may_know(module: str) -> None:
     assert ours <= WORDS_KNOW[module]
 
 
-def test_the_record_imports_nothing_at_all() -> None:
-    assert {row.imported for row in imports_of("pyspaces.record")} == {"__future__"}
+def test_the_record_imports_nothing_but_what_makes_data_of_it_and_that_once_it_is_called() -> None:
+    functions = [node for node in running(tree_of("pyspaces.record")) if is_function(node)]
+    late = {row for node in functions for row in imports_of("pyspaces.record", node)}
+    early = {row.imported for row in imports_of("pyspaces.record") if row not in late}
+    assert (early, {row.imported for row in late}) == ({"__future__"}, {"pyspaces.record_data"})
+
+
+def is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def test_process_creation_knows_the_kernel_and_records_only() -> None:

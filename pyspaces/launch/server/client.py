@@ -9,6 +9,7 @@ import atexit
 import os
 import time
 
+from pyspaces import record_data  # noqa: F401 - for requests: the root may move before the first
 from pyspaces.kernel import constants, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.kernel.spawn import Spawned

@@ -13,6 +13,7 @@ import gc
 import os
 import select
 
+from pyspaces import record_data  # noqa: F401 - takes requests apart; here once for all of them
 from pyspaces.kernel import executing, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import init, inner, rights
