@@ -16,16 +16,9 @@ import os
 import struct
 
 from pyspaces import status
-from pyspaces.kernel import (
-    constants,
-    erasing,
-    libc,
-    processes,  # noqa: F401  # for `signals.fate_on`: process 1 loads nothing
-    procfs,
-    spawn,
-)
+from pyspaces.kernel import constants, erasing, libc, procfs, spawn
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import signals
+from pyspaces.launch import fates, signals
 from pyspaces.launch.channel import ENDED, RECORD, STOPPED
 from pyspaces.record import Record
 
@@ -177,7 +170,7 @@ class _Server:
             return
         dropped = number in signals.STOPPING and self._post.own_session
         # The only group of its session: the kernel would drop them there.
-        if dropped and self._fate_inner(number) == signals.DEFAULT:
+        if dropped and self._fate_inner(number) == fates.DEFAULT:
             number = signals.STOP
         if not (whole and self._post.own_session and self._send_to_session_inner(number)):
             signals.send(self._command.pidfd, number)
@@ -195,9 +188,9 @@ class _Server:
     def _fate_inner(self, number: int) -> str:
         """Return what becomes of a signal to the command; /proc may be the host's, or missing."""
         try:
-            return signals.fate_on(procfs.pid_of_pidfd(self._command.pidfd), number)
+            return fates.fate_on(procfs.pid_of_pidfd(self._command.pidfd), number)
         except KernelError:
-            return signals.TAKEN
+            return fates.TAKEN
 
     def _tell_inner(self, kind: bytes, number: int) -> None:
         try:

@@ -25,7 +25,7 @@ import time
 
 from pyspaces.kernel import processes, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import signals
+from pyspaces.launch import fates, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ class Process1:
             self._kill_for(number)
 
     def _look(self, number: int) -> str:
-        """Return what becomes of a signal, as `signals.fate_on` does, and note if it is taken."""
+        """Return what becomes of a signal, as `fates.fate_on` does, and note if it is taken."""
         try:
-            fate = signals.fate_on(procfs.pid_of_pidfd(self._pidfd), number)
+            fate = fates.fate_on(procfs.pid_of_pidfd(self._pidfd), number)
         except KernelError:
-            fate = signals.TAKEN
-        if fate == signals.TAKEN:
+            fate = fates.TAKEN
+        if fate == fates.TAKEN:
             self._taken[number] = time.monotonic()
         return fate
 
@@ -139,14 +139,14 @@ class Process1:
         had_handler = self._handlers.pop(number, None)
         image = had_handler or self._image()  # before the look, or it may be the next one's
         fate = self._look(number)
-        if fate == signals.TAKEN:
+        if fate == fates.TAKEN:
             self._await_delivery(number, pause, image)
             return
         if had_handler is not None:
             if had_handler == self._image():
                 return  # it has run its handler, and taken it down
             self._taken.pop(number, None)
-        if fate == signals.DEFAULT:
+        if fate == fates.DEFAULT:
             if time.monotonic() - self._taken.get(number, -_RECENT) < _RECENT:
                 grace = max(grace, _ON_ITS_WAY)
             # The verdict stands: a process that sets a handler up now is not on its way out.
@@ -156,10 +156,10 @@ class Process1:
                 self._kill_for(number)
         # While Python, for example, starts a program it blocks every signal, as dash does around a
         # fork; what came meanwhile is dropped when it unblocks them.
-        elif fate == signals.BLOCKED:
+        elif fate == fates.BLOCKED:
             self._unsure[number] = 0
             self._looks[number] = (time.monotonic() + pause, pause)
-        elif fate == signals.UNSURE:
+        elif fate == fates.UNSURE:
             self._unsure[number] = self._unsure.get(number, 0) + 1
             if self._unsure[number] < _UNSURE_LOOKS:
                 self._looks[number] = (time.monotonic() + _FIRST_LOOK, _FIRST_LOOK)
@@ -168,13 +168,13 @@ class Process1:
         """Look before a signal is sent."""
         image = self._image()
         self._handlers.pop(number, None)
-        if self._look(number) == signals.TAKEN:
+        if self._look(number) == fates.TAKEN:
             self._handlers[number] = image
 
     def _await_delivery(self, number: int, pause: float, image: object) -> None:
         """Look again at what has a handler and has not run it: it may be executing a program."""
         try:
-            undelivered = signals.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number)
+            undelivered = fates.is_undelivered(procfs.pid_of_pidfd(self._pidfd), number)
         except KernelError:
             return
         if undelivered or self._image() != image:

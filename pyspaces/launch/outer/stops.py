@@ -9,7 +9,7 @@ import time
 
 from pyspaces.kernel import processes, procfs
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import signals
+from pyspaces.launch import fates, signals
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -72,9 +72,9 @@ class Stops:
         if self._group:
             if not was_sent:
                 self._group.send(signal.number)
-        elif self._is_to_send(signal) and not (self._drops and fate == signals.DEFAULT):
+        elif self._is_to_send(signal) and not (self._drops and fate == fates.DEFAULT):
             signals.send(self._child.pidfd, signal.number)
-        if fate != signals.TAKEN:
+        if fate != fates.TAKEN:
             now = time.monotonic()
             self._asked = _Asked(number=signal.number, look=now, last=now + _PATIENCE)
             self.look_again()
@@ -99,10 +99,10 @@ class Stops:
         if asked is None or now < asked.look:
             return
         fate, stuck = self._look(asked.number)
-        if fate == signals.TAKEN:
+        if fate == fates.TAKEN:
             self._asked = None
             return
-        if self._drops and not asked.forced and (fate == signals.DEFAULT or now >= asked.last):
+        if self._drops and not asked.forced and (fate == fates.DEFAULT or now >= asked.last):
             signals.send(self._child.pidfd, signals.STOP)
             asked = asked.replace(forced=True, last=max(asked.last, now + _PAUSE * 4))
         if now < asked.last:
@@ -196,13 +196,13 @@ class Stops:
         try:
             process = procfs.pid_of_pidfd(self._child.pidfd)
         except KernelError:
-            return signals.TAKEN, False
+            return fates.TAKEN, False
         if self._link:
             # The first child of our process 1 is the command; orphans come behind it.
             children = processes.children_of(process)
             if not children:
-                return signals.TAKEN, False
+                return fates.TAKEN, False
             process = children[0]
         state = procfs.status_field(process, "State") or ""
         # T: still stopped from before, if our process 1 had no time to pass SIGCONT on.
-        return signals.fate_on(process, number), state[:1] in ("D", "T")
+        return fates.fate_on(process, number), state[:1] in ("D", "T")
