@@ -66,11 +66,20 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
     Raises UsageFault for an invalid plan, Interrupted, or SpaceError if the launch fails; nothing
     is left running then.
     """
+    _load_for_threads()
     launch = Launch(checked(plan), tell=tell, observe=observe)
     launch.variables, launch.inherited, launch.reader = variables, inherited, reader
     launch.handed = handed
     launch.function, launch.before, launch.hold = function, before, hold
     return start_launch(launch)
+
+
+def _load_for_threads() -> None:
+    """Load what a launch beside threads needs: before the next one, the root may move."""
+    try:
+        from pyspaces.kernel import through_fork  # noqa: F401
+    except ImportError:  # it has moved already; without threads, this launch needs none of it
+        return
 
 
 def start_launch(launch: Launch) -> Running:
