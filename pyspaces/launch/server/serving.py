@@ -107,7 +107,6 @@ def _is_waited_for() -> bool:
 def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None:
     """Create a child and report it. Raises Malformed and OSError; all that was sent is closed."""
     raised: list[int] = []
-    pidfd = -1
     try:
         if data != wire.ASK or not descriptors:
             raise wire.Malformed(repr(data[:1]))
@@ -118,34 +117,22 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
             _raise(descriptors[1:], request.targets, raised)
             os.fchdir(descriptors[2])
         except OSError:
-            answer = wire.UNABLE
+            answer, pidfd = wire.UNABLE, -1
         else:
             answer, pidfd = _created(request, raised)
-        if pidfd >= 0:
-            # Before anything is closed: the caller has the maps to write, and the child, which may
-            # wait for this processor, can begin. The two took turns with this: 0.3 ms.
-            rights.send(socket, answer, [pidfd])
-            os.sched_yield()
     finally:
         os.chdir("/")
-        _close(descriptors, raised, pidfd)
-    if pidfd < 0:
-        rights.send(socket, answer)
-    else:
+        rights.close([*descriptors, *raised])
+    # Now that nothing of the caller's is open here: it may wait for the end of a pipe. To answer
+    # first, and let the child begin meanwhile, makes no launch faster (450 in turns, each way).
+    rights.send(socket, answer, [pidfd] if pidfd >= 0 else [])
+    if pidfd >= 0:
+        os.close(pidfd)
+        # The child may wait for this processor, and the other one may have the caller: 0.4 ms.
+        os.sched_yield()
         # After a clone, the first write to each page is a fault. Those that the next request would
         # take are taken now, while the child runs, by the same work once more: 0.15 ms of a launch.
         _context_of(request, raised)
-
-
-def _close(descriptors: Sequence[int], raised: Sequence[int], pidfd: int) -> None:
-    """Close what was sent, and its copies; the child's end of the channel is the last.
-
-    Its end-of-file, for which the caller waits, so says as well that nothing of the caller's is
-    open here any more: a pipe whose end somebody waits for, a program that is to be executed.
-    """
-    channels = [*descriptors[1:2], *raised[:1]]
-    others = [one for one in (*descriptors, *raised, pidfd) if one >= 0 and one not in channels]
-    rights.close([*others, *channels])
 
 
 def _raise(descriptors: Sequence[int], targets: Sequence[int], raised: list[int]) -> None:

@@ -13,9 +13,7 @@ environment, is in a file in memory. Pure, but for the two calls.
       |                                   |
       | ==== end-of-file ===============> |  it ends
 
-After CREATED the server closes what it got, the child's end of the channel last: before the caller
-reads end-of-file there, which is once the command runs, all of it is closed. Before the other two,
-that has happened already. Anything else ends the dialogue: the server ends, and the caller ends it.
+Anything else ends the dialogue: the server ends, and the caller ends the server.
 """
 
 from __future__ import annotations
