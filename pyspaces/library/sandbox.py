@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -18,7 +19,7 @@ from pyspaces import launch, settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.values import Join, Joining
-from pyspaces.kernel import libc, namespaces, nsfs, procfs, spawn
+from pyspaces.kernel import libc, namespaces, nsfs, processes, procfs, spawn
 from pyspaces.launch import signals
 from pyspaces.launch.inner.join import join
 from pyspaces.launch.outer.ending import StatusLost
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # The parts of a plan that are for the commands, and not for the process that holds the namespaces.
 _OF_COMMANDS = ("identity", "privileges", "environment")
 _PAUSE = 0.01  # seconds between two looks at commands that are being killed
+_PATIENCE = 1.0  # seconds until those that nobody knows of are looked for
 _WITHOUT = {
     "init": "a Sandbox has a process 1 of its own",
     "init_wait": "a Sandbox has a process 1 of its own",
@@ -180,20 +182,23 @@ class Sandbox:
             names, self._names = self._names, {}
         try:
             if running and _is_own_child(running.pidfd):
-                self._end(running)
+                self._end(running, names.get("pid", -1))
         finally:
             if running:
                 running.close()
             for descriptor in names.values():
                 os.close(descriptor)
 
-    def _end(self, running: Running) -> None:
+    def _end(self, running: Running, pid_namespace: int) -> None:
         signals.send(running.pidfd, signal.SIGKILL)
+        begun = time.monotonic()
         # The kernel keeps process 1 until everything inside has been reaped, and our commands are
         # ours to reap, as is an Inject: zap_pid_ns_processes() in kernel/pid_namespace.c.
         while not nsfs.has_ended(running.pidfd, timeout=_PAUSE):
             self._forget_ended()
             multiprocessing.active_children()  # reaps those that have ended
+            if time.monotonic() - begun > _PATIENCE and pid_namespace >= 0:
+                _reap_strays(pid_namespace)
         with suppress(StatusLost):  # nobody asks how it ended
             running.wait()
         self._forget_ended()
@@ -298,6 +303,24 @@ def _is_own_child(pidfd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _reap_strays(pid_namespace: int) -> None:
+    """Reap the children of this process that have ended in a pid namespace, by its descriptor.
+
+    A handler of a signal, such as that of Ctrl-C, can interrupt a launch right after the clone:
+    then nobody knows of the child.
+    """
+    inode, own = os.fstat(pid_namespace).st_ino, nsfs.pidfd_open(os.getpid())
+    try:
+        if procfs.pid_of_pidfd(own) != os.getpid():  # this /proc has other numbers
+            return
+    finally:
+        os.close(own)
+    for child in processes.children_of(os.getpid()):
+        if nsfs.inode_or_none(f"/proc/{child}/ns/pid") == inode:
+            with suppress(ChildProcessError):
+                os.waitpid(child, os.WNOHANG)
 
 
 def _stay_inner(caller: int, ready: int) -> None:

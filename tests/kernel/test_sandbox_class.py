@@ -305,6 +305,23 @@ def test_it_is_closed_while_threads_use_it() -> None:
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+def test_a_child_that_nobody_knows_of_keeps_it_from_nothing() -> None:
+    """As one is left that a handler of a signal has interrupted right after the clone."""
+    other = subprocess.Popen(["true"])  # not inside: its status is not to be taken
+    box = Sandbox(user=True)
+    box.start()
+    command = box.popen(["sleep", "1000"])
+    box._commands.clear()
+    closing = threading.Thread(target=box.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(command.pid, 0)
+    assert other.wait(30) == 0
+    command.wait(30)  # its owner, if there is one, is told what can be told
+
+
 def test_it_starts_in_a_program_without_standard_streams() -> None:
     code = (
         "import os; os.closerange(0, 2)\n"
