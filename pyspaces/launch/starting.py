@@ -91,11 +91,19 @@ def start_launch(launch: Launch) -> Running:
     services = Services(launch)
     if launch.calls and launch.variables is None:
         launch.variables = dict(os.environb)
+    child: Spawned | None = None
     try:
         child = _started(launch, services)
+        return _handle_of(launch, services, child)
     except BaseException as error:
+        if child:  # a handler of a signal has raised: nobody will know of the command
+            _discard(child)
         services.failed(error)
         raise
+
+
+def _handle_of(launch: Launch, services: Services, child: Spawned) -> Running:
+    """Return the handle of a command that runs."""
     # These may refer to the owner of the handle: a circle would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
     from pyspaces.launch.outer.watch import Watch  # these two are loaded by now
@@ -121,11 +129,15 @@ def _started(launch: Launch, services: Services) -> Spawned:
             ends.close()
         _tell_of_start(launch, services, child)
     except BaseException:
-        from pyspaces.launch.outer.ending import discard
-
-        discard(child)  # it has ended, but if a signal has interrupted this at an odd moment
+        _discard(child)  # it has ended, but if a signal has interrupted this at an odd moment
         raise
     return child
+
+
+def _discard(child: Spawned) -> None:
+    from pyspaces.launch.outer.ending import discard  # few launches fail
+
+    discard(child)
 
 
 def not_created(error: KernelError, plan: Plan) -> SpaceError:
@@ -158,18 +170,22 @@ def _create(launch: Launch, services: Services) -> tuple[Spawned, channel.Channe
         watched = launch.observe is not prepare.do_nothing
         ours, theirs = channel.pair(channel.new_board() if confines else None, watched=watched)
         launcher = -1
+        child: Spawned | None = None
         try:
-            launcher = nsfs.pidfd_open(os.getpid())
-            held = services.holding() is not None
-            context = context_of(launch, theirs, launcher, held=held)
-            child = _spawn(launch, services, context, ours, flags)
+            try:
+                launcher = nsfs.pidfd_open(os.getpid())
+                held = services.holding() is not None
+                context = context_of(launch, theirs, launcher, held=held)
+                child = _spawn(launch, services, context, ours, flags)
+            finally:
+                theirs.close()
+                if launcher >= 0:
+                    os.close(launcher)
         except BaseException:
+            if child:  # a handler of a signal has raised
+                _discard(child)
             ours.close()
             raise
-        finally:
-            theirs.close()
-            if launcher >= 0:
-                os.close(launcher)
     return child, ours
 
 
@@ -208,9 +224,7 @@ def _spawn(
             )
     except BaseException:
         if child:  # a signal that had to wait has a handler that raises, as Ctrl-C has
-            from pyspaces.launch.outer.ending import discard
-
-            discard(child)
+            _discard(child)
         raise
     finally:
         if cgroup >= 0:

@@ -153,11 +153,11 @@ class Popen(subprocess.Popen[Any]):
                 self._running = launch.start(
                     plan, variables=_variables(given.env), inherited=inherited, handed=handed
                 )
+                # At once: after a handler of a signal has raised, __del__ has to know of it.
+                self.pid, self._child_created = self._running.pid, True
         except SpaceError as error:
             program = handed.executable or words[0]
             raise as_os_error(space.explained(error), _subject(error, program, given.cwd)) from None
-        self.pid = self._running.pid
-        self._child_created = True
         self._close_pipe_fds(*(getattr(given, name) for name in _GIVEN[_PIPES]))  # type: ignore[attr-defined]
 
     def _plan_for(self, words: list[str], cwd: BytesPath | None, *, new_session: bool) -> Plan:

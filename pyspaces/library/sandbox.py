@@ -183,11 +183,15 @@ class Sandbox:
         try:
             if running and _is_own_child(running.pidfd):
                 self._end(running, names.get("pid", -1))
-        finally:
-            if running:
-                running.close()
-            for descriptor in names.values():
-                os.close(descriptor)
+        except BaseException:
+            # A handler of a signal has raised. It can be closed again; __del__ does that at last.
+            with self._lock:
+                self._running, self._names = running, names
+            raise
+        if running:
+            running.close()
+        for descriptor in names.values():
+            os.close(descriptor)
 
     def _end(self, running: Running, pid_namespace: int) -> None:
         signals.send(running.pidfd, signal.SIGKILL)

@@ -1,0 +1,25 @@
+"""A handler of a signal that raises, as that of Ctrl-C does, at any call of a launch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import outcome
+
+PROGRAM = Path(__file__).parents[1] / "interrupted.py"
+
+pytestmark = pytest.mark.needs("userns")
+
+
+@pytest.mark.parametrize("step", [pytest.param(5, marks=pytest.mark.slow), 29])
+@pytest.mark.parametrize("creator", ["fork", "server"])
+@pytest.mark.parametrize("way", ["start", "run", "sandbox", "call"])
+def test_no_child_is_left_that_nobody_knows_of(way: str, creator: str, step: int) -> None:
+    done = outcome([sys.executable, str(PROGRAM), way, creator, str(step)])
+    assert done.returncode == 0, done.stderr
+    calls, left = json.loads(done.stdout)
+    assert left == []
+    assert calls > 200
