@@ -241,6 +241,7 @@ NS_GET_USERNS = 0xB701
 NS_GET_PARENT = 0xB702
 NS_GET_NSTYPE = 0xB703
 NS_GET_OWNER_UID = 0xB704
+NS_GET_TGID_IN_PIDNS = 0x8004B709  # since Linux 6.11
 
 # include/linux/proc_ns.h, inside the kernel; since Linux 6.18 include/uapi/linux/nsfs.h
 PROC_USER_INIT_INO = 0xEFFFFFFD

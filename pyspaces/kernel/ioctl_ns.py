@@ -5,10 +5,12 @@ Runs in any process. Must not know options.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import sys
 
-from pyspaces.kernel import constants
+from pyspaces.kernel import constants, nsfs
 
 
 def owner(descriptor: int) -> int | None:
@@ -39,6 +41,20 @@ def owner_uid(descriptor: int) -> int | None:
     except OSError:
         return None
     return int.from_bytes(answer, sys.byteorder)
+
+
+def holds(descriptor: int, process: int) -> bool:
+    """Return whether a process, even one that has ended, is in a pid namespace or one beneath.
+
+    process: its number as this process counts, and as /proc does. Before Linux 6.11 that takes the
+    right to look into the process, which for one that has ended few but root have.
+    """
+    try:
+        return fcntl.ioctl(descriptor, constants.NS_GET_TGID_IN_PIDNS, process) > 0
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            return False
+    return nsfs.inode_or_none(f"/proc/{process}/ns/pid") == os.fstat(descriptor).st_ino
 
 
 def _related(descriptor: int, request: int) -> int | None:

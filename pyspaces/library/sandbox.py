@@ -19,7 +19,7 @@ from pyspaces import launch, settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.features.existing import joining
 from pyspaces.features.existing.values import Join, Joining
-from pyspaces.kernel import libc, namespaces, nsfs, processes, procfs, spawn
+from pyspaces.kernel import ioctl_ns, libc, namespaces, nsfs, processes, procfs, spawn
 from pyspaces.launch import signals
 from pyspaces.launch.inner.join import join
 from pyspaces.launch.outer.ending import StatusLost
@@ -315,14 +315,14 @@ def _reap_strays(pid_namespace: int) -> None:
     A handler of a signal, such as that of Ctrl-C, can interrupt a launch right after the clone:
     then nobody knows of the child.
     """
-    inode, own = os.fstat(pid_namespace).st_ino, nsfs.pidfd_open(os.getpid())
+    own = nsfs.pidfd_open(os.getpid())
     try:
         if procfs.pid_of_pidfd(own) != os.getpid():  # this /proc has other numbers
             return
     finally:
         os.close(own)
     for child in processes.children_of(os.getpid()):
-        if nsfs.inode_or_none(f"/proc/{child}/ns/pid") == inode:
+        if ioctl_ns.holds(pid_namespace, child):
             with suppress(ChildProcessError):
                 os.waitpid(child, os.WNOHANG)
 

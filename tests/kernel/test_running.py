@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pyspaces import Container, launch, settings
+from pyspaces.kernel import ioctl_ns, nsfs
 from pyspaces.launch import Running
 
 TYPE_CHECKING = False
@@ -120,3 +121,21 @@ def test_a_container_outlives_the_thread_that_started_it() -> None:
     box.close()
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.needs("userns")
+def test_who_is_in_a_pid_namespace() -> None:
+    plan = settings.plan_from({"user": True, "pid": True, "command": ["sleep", "1000"]})
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    with launch.start(plan) as running:
+        inside = os.open(f"/proc/{running.pid}/ns/pid", os.O_RDONLY)
+        pids = (os.getpid(), running.pid)
+        assert [ioctl_ns.holds(own, pid) for pid in pids] == [True, True]
+        assert [ioctl_ns.holds(inside, pid) for pid in pids] == [False, True]
+        running.send_signal(signal.SIGKILL)
+        assert nsfs.has_ended(running.pidfd, timeout=30)
+        assert ioctl_ns.holds(inside, running.pid)  # nobody has reaped it
+        running.wait()
+        assert not ioctl_ns.holds(inside, running.pid)
+    os.close(own)
+    os.close(inside)
