@@ -215,13 +215,16 @@ class Missing(str):
 class Part(Record):
     """The part of a plan for one feature: plain data.
 
-    Of the class, and no fields: is_served: whether services beside the launch may be for it, which
-    launch/loading.py lists. is_equipped: whether the child may need more for it than the plan.
+    Of the class, and no fields: is_equipped: whether the child may need more for it than the plan.
     needs_fork: whether that is in the memory of this process alone, so that no launch server can
     create the child.
     """
 
-    is_served = False
+    @property
+    def is_served(self) -> bool:
+        """Whether services beside the launch may be for it, which launch/loading.py lists."""
+        return False
+
     is_equipped = False
     needs_fork = False
 

@@ -39,8 +39,6 @@ class Life(Part):
     thread that has started the launcher.
     """
 
-    is_served = True
-
     kill_child: int | None = constants.SIGKILL  # as `Plan.kill_signal` has it
     init: bool = False
     init_wait: bool = False
@@ -51,6 +49,11 @@ class Life(Part):
     kill_after: float = KILL_AFTER
     argv0: str | None = None
     die_with_parent: bool = False
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there may be services: not for a kill_child, which each program's command has."""
+        return self.init or self.pty or self.timeout is not None or self.die_with_parent
 
     @property
     def own_session(self) -> bool:

@@ -287,7 +287,7 @@ class _Guest(FunctionProcess):
         super().__init__(target, args=args, kwargs=kwargs)
         self._where = where
         plan = settings.plan_from({"command": [label_of(target)]})
-        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
+        self._plan = space.outliving(plan)
 
     def _ends_with_parent(self) -> bool:
         return True  # its pid namespace does

@@ -9,7 +9,7 @@ from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.kernel import namespaces
 from pyspaces.record import told
-from pyspaces.settings import BY_NAME, FLAG, OPERATION, OPTIONAL, ORDERED
+from pyspaces.settings import BY_NAME, FLAG, OPERATION, OPTIONAL, ORDERED, reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,21 +127,24 @@ def plan_of(
     faults = [f"{name}: {refused[name]}" for name in space if name in refused and name not in own]
     if faults:
         raise UsageFault(faults)
-    check_names(what, space, (*TAKEN, *own))
+    check_names(what, [name for name in space if name not in own], TAKEN)
     mapping = _mapping_of(space, faults)
     if faults:
         raise UsageFault(faults)
     if mapping.get("profile"):
         unfit = {name: why for name, why in {**refused, **without}.items() if name not in own}
         mapping = _with_profiles(mapping, unfit)
+    # The thread that starts it may end long before it does.
+    change = outliving if mapping.get("kill_child") is None else None
     try:
-        plan = settings.plan_from({**mapping, "command": words})
+        return reading.planned({**mapping, "command": words}, change)
     except UsageFault as fault:
         raise UsageFault([in_python(text) for text in fault.faults], hint=fault.hint) from None
-    if mapping.get("kill_child") is None:
-        # The thread that starts it may end long before it does.
-        plan = plan.replace(life=plan.life.replace(kill_child=None))
-    return plan
+
+
+def outliving(plan: Plan) -> Plan:
+    """Return a plan whose command does not die with the thread that has started it."""
+    return plan.replace(life=plan.life.replace(kill_child=None))
 
 
 def check_names(what: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -157,7 +160,7 @@ def check_names(what: str, given: Iterable[str], known: Collection[str]) -> None
 
 def _with_profiles(mapping: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings with those of their profiles. Raises UsageFault if one is refused."""
-    from pyspaces.settings import beneath, reading  # tomllib, 10 ms
+    from pyspaces.settings import beneath  # tomllib, 10 ms
 
     found = beneath.expanded(mapping, reading.warn)
     keywords = {RENAMED.get(name, name) for name in found if not mapping.get(name)}

@@ -16,8 +16,8 @@ from pyspaces.features.existing.joining import Handle, Visit
 from pyspaces.features.existing.values import Join, Joining
 from pyspaces.kernel import libc, namespaces, procfs
 from pyspaces.launch.inner.join import join
+from pyspaces.library import space
 from pyspaces.library.function import FunctionProcess, label_of
-from pyspaces.library.space import check_names
 from pyspaces.record import told
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ class Inject(FunctionProcess):
         self.target_pid = _checked_pid(target_pid)
         self._names = _chosen(wanted, what="Inject()")
         plan = settings.plan_from({"command": [label_of(target)]})
-        self._plan = plan.replace(life=plan.life.replace(kill_child=None))
+        self._plan = space.outliving(plan)
 
     def _start_function(self, bootstrap: Callable[[], object]) -> Running:
         visit = _opened(self.target_pid, self._names)
@@ -136,7 +136,7 @@ def _refusing(stage: str) -> Iterator[None]:
 
 def _chosen(wanted: Mapping[str, object], *, what: str) -> tuple[str, ...]:
     """Return the namespaces that keywords choose. what: the callable, for the message."""
-    check_names(what, wanted, (*namespaces.NAMES, "all"))
+    space.check_names(what, wanted, (*namespaces.NAMES, "all"))
     if wrong := [name for name, value in wanted.items() if not isinstance(value, bool)]:
         raise UsageFault([f"{n}: takes True or False, and is {told(wanted[n])}" for n in wrong])
     names = tuple(name for name in namespaces.NAMES if wanted.get(name))

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 # Of the JSON; a change of its meaning raises it. Version 1 was flat, and had no number.
 VERSION = 2
-# Options of nearly every launch that are in no row of `conflicts`, like the namespaces alone.
-_EXCLUDE_NOTHING = ("command", "map-uid", "map-gid")
+# Options of nearly every launch that are in no row of `conflicts`, like the namespaces alone; "" is
+# a field without an option.
+_EXCLUDE_NOTHING = ("command", "map-uid", "map-gid", "")
 
 
 class PartField:
@@ -143,7 +144,13 @@ class Plan(Record):
 
     def involves(self, name: str) -> bool:
         """Return whether a feature does something in this plan, even by its default."""
-        return self.holds(name) or (name in PARTS and any(map(self.has, PARTS[name].namespaces)))
+        return name in self.involved()
+
+    def involved(self) -> set[str]:
+        """Return the fields that do something in this plan, even by their defaults."""
+        by_default = [BY_NAMESPACE.get(name, ()) for name in self.namespaces]
+        held = {name for name, value in self.__dict__.items() if value is not None}
+        return held.union(*by_default)
 
     def has(self, namespace: str) -> bool:
         """Return whether `namespace` is created for the command."""
@@ -266,6 +273,11 @@ class Plan(Record):
 
 
 PARTS = {name: field for name, field in vars(Plan).items() if isinstance(field, PartField)}
+# The parts that do something by their defaults, by the new namespace in which they do it.
+BY_NAMESPACE = {
+    name: {part for part, field in PARTS.items() if name in field.namespaces}
+    for name in namespaces.NAMES
+}
 Plan._defaults = {"namespaces": (), "workdir": None}
 
 

@@ -13,7 +13,7 @@ from pyspaces.settings import _table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 _NO_ROW = ("", "", "", 0, "")
@@ -28,6 +28,14 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
 
     Raises UsageFault with every fault at once, and SpaceError if this host lacks what the settings
     name.
+    """
+    return planned(mapping)
+
+
+def planned(mapping: Mapping[str, Any], change: Callable[[Plan], Plan] | None = None) -> Plan:
+    """Build a plan as `plan_from` does. change: what changes it before it is checked, if anything.
+
+    Raises as `plan_from` does.
     """
     if not hasattr(mapping, "items"):
         from pyspaces.record import told
@@ -53,6 +61,8 @@ def plan_from(mapping: Mapping[str, Any]) -> Plan:
         networks.expand(values)
     given = Given(values, faults)
     plan = _plan(given)
+    if change:
+        plan = change(plan)
     if given.lacking and not faults:
         raise given.lacking
     options = [name.replace("_", "-") for name, value in values.items() if value is not False]
@@ -66,7 +76,7 @@ def warn(text: str) -> None:
     """Say what is left out, to a program."""
     import warnings  # for programs: a command line prints it
 
-    warnings.warn(text, stacklevel=4)
+    warnings.warn(text, stacklevel=5)
 
 
 def _kind_of(name: str) -> str:
@@ -134,13 +144,13 @@ def _plan(given: Given) -> Plan:
         words = HOLDING
     fields = {"workdir": str(values["workdir"])} if "workdir" in values else {}
     plan = Plan(command=words, namespaces=given.namespaces, **fields)
-    readers = {name for name in ("mounts", "between") if name in values}
+    readers = {name for name in ("mounts", "between") if name in values} | plan.involved()
     for name, value in values.items():
         kind, found, *_ = _table.SETTINGS.get(name, _NO_ROW)
         if kind != OPTIONAL or value is not True:  # only a value has to be read
             readers.update(found.split())
     for name, part in PARTS.items():
-        if name in readers or plan.involves(name):
+        if name in readers:
             plan = plan.replace(**{name: part.feature.read(given, plan)})
     return plan
 

@@ -47,7 +47,8 @@ class Maps(Part):
             ("map-uid", self.uid_map, os.geteuid()),
             ("map-gid", self.gid_map, os.getegid()),
         ):
-            if extents not in (_default_map(own), _own_map(own)):
+            # The two that need no arithmetic, as nearly all have one.
+            if not (procfs.is_own(extents, own) and extents[0].inside in (0, own)):
                 from pyspaces.features.ids import idmap
 
                 try:
@@ -112,14 +113,16 @@ def write_outer(
         (write_uids or _write_outer)(f"{base}/uid_map", uids)
     # Since Linux 3.19 an unprivileged writer must deny setgroups(2) before it writes gid_map, or a
     # process could drop a group that keeps it out of a file; afterwards the word cannot change.
-    alone = write_gids is None and not procfs.has_capability(constants.CAP_SETGID)
-    if setgroups is None and gids and alone:
+    asks = setgroups is None and gids and write_gids is None
+    if asks and not procfs.has_capability(constants.CAP_SETGID):
         setgroups = DENY
     if setgroups is not None:
         _write_setgroups(f"{base}/setgroups", setgroups)
     if gids:
         (write_gids or _write_outer)(f"{base}/gid_map", gids)
-    return bool(gids) and procfs.read_or_none(f"{base}/setgroups") == ALLOW
+    if setgroups == DENY or not gids:
+        return False
+    return procfs.read_or_none(f"{base}/setgroups") == ALLOW
 
 
 def _write_outer(path: str, extents: Sequence[Extent]) -> None:

@@ -260,10 +260,11 @@ def steps_of(plan: Plan) -> tuple[Step, ...]:
 
     Must not be called in the child.
     """
-    for name in filter(plan.involves, PARTS):
+    involved = plan.involved()
+    for name in involved & PARTS.keys():
         getattr(plan, name)
     rows = [
-        row for row in STEPS if isinstance(row, Step) or any(map(plan.involves, row[0].split()))
+        row for row in STEPS if isinstance(row, Step) or not involved.isdisjoint(row[0].split())
     ]
     return tuple([step for step in map(step_of, rows) if step.applies(plan)])
 
