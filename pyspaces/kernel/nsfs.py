@@ -102,9 +102,9 @@ def _poll(descriptors: tuple[int, ...], milliseconds: float | None) -> list[tupl
     return poller.poll(milliseconds)
 
 
-def wait_for_either(first: int, second: int) -> None:
-    """Wait until one of two descriptors is readable, or its other end is closed."""
-    _poll((first, second), None)
+def wait_for_either(first: int, second: int) -> list[int]:
+    """Wait until one of two descriptors is readable, or its other end is closed; return which."""
+    return [descriptor for descriptor, _ in _poll((first, second), None)]
 
 
 def is_readable(descriptor: int) -> bool:

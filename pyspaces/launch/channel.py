@@ -36,7 +36,6 @@ from __future__ import annotations
 import os
 
 from pyspaces.kernel import libc
-from pyspaces.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ KEEP, KEPT, AGAIN = b"K", b"k", b"a"
 # More than a report. The C library gives no memory of its own to less than 128 KiB (mallopt(3)):
 # that would be three system calls and a page fault for each message.
 _LARGEST = 1 << 16
+WORD = 256  # of MAPPED and GO: so small that Python takes no memory of the C library for it
 
 # Of process 1: a kind, and the signal that stopped the command or the word of waitpid(2).
 ENDED, STOPPED = b"E", b"S"
@@ -65,11 +65,23 @@ _NEXT = {
 }
 
 
-class Message(Record):
-    """One message: its kind, and what it carries."""
+class Message:
+    """One message: its kind, and what it carries. No Record: each launch has some."""
 
-    kind: bytes
-    body: bytes = b""
+    __slots__ = ("body", "kind")
+
+    def __init__(self, kind: bytes, body: bytes = b"") -> None:
+        self.kind = kind
+        self.body = body
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and (self.kind, self.body) == (other.kind, other.body)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.body))
+
+    def __repr__(self) -> str:
+        return f"Message(kind={self.kind!r}, body={self.body!r})"
 
 
 class OutOfTurn(Exception):
@@ -137,17 +149,20 @@ class Channel:
         """
         self._is_mute = True
 
-    def hear(self) -> Message | None:
-        """Wait for a message; None at end-of-file."""
+    def hear(self, largest: int = _LARGEST) -> Message | None:
+        """Wait for a message; None at end-of-file. largest: the bytes of the longest that may come.
+
+        What is beyond them is lost.
+        """
         try:
-            frame = os.read(self._descriptor, _LARGEST)
+            frame = os.read(self._descriptor, largest)
         except ConnectionResetError:  # the other side went without reading what we had said
             frame = b""
         if not frame and self._board:
             # The last message of the board, once; nothing if that is exec itself.
             frame, self._board = self._board.read(), None
             frame = b"" if frame[:1] == EXECUTING else frame
-        return Message(kind=frame[:1], body=frame[1:]) if frame else None
+        return Message(frame[:1], frame[1:]) if frame else None
 
     def stage(self) -> str:
         """Return the stage that stands on the board; empty if none does."""

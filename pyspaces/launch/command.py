@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from pyspaces.feature import Step
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.services import Launch
+    from pyspaces.plan import Plan
 
 # PEP 538: started in the C locale, Python puts one of these into its own environment.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
@@ -28,7 +30,8 @@ _DEFAULT_PATH = b"/bin:/usr/bin"
 
 def caller_environment() -> dict[bytes, bytes]:
     """Return the environment that the caller of this process gave, without what Python added."""
-    current = dict(os.environb)
+    # The dict behind it: through its methods, each variable takes five calls of Python.
+    current = dict(getattr(os.environb, "_data", os.environb))
     if is_coerced(current):
         try:
             initial = procfs.initial_environment()
@@ -62,15 +65,28 @@ def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, .
     if b"/" in name:
         return (name,)
     path = variables.get(b"PATH", _DEFAULT_PATH)
-    return tuple(os.path.join(directory, name) for directory in path.split(b":"))
+    # An empty directory is the working directory.
+    directories = [place and place.removesuffix(b"/") + b"/" for place in path.split(b":")]
+    return tuple([directory + name for directory in directories])
+
+
+def told_steps(plan: Plan) -> tuple[tuple[Step, bytes], ...]:
+    """Return the steps that a plan takes, each with its text; loads them."""
+    return tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)])
 
 
 def context_of(
-    launch: Launch, channel: Channel, launcher: int = -1, *, held: bool = False
+    launch: Launch,
+    channel: Channel,
+    launcher: int = -1,
+    *,
+    held: bool = False,
+    steps: tuple[tuple[Step, bytes], ...] | None = None,
 ) -> inner.Context:
     """Return all that the child of a launch needs.
 
-    channel: its end. launcher: a pidfd of this process. held: whether it waits before exec.
+    channel: its end. launcher: a pidfd of this process. held: whether it waits before exec. steps:
+    those of the plan, if they are known.
     """
     plan = launch.plan
     variables = _environment_of(launch)
@@ -79,7 +95,8 @@ def context_of(
         from pyspaces.launch import loading
 
         fields = loading.equipment_of(launch)
-    steps = tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)])
+    if steps is None:
+        steps = told_steps(plan)
     if launch.function:
         from pyspaces.launch.inner.calling import call_function
 

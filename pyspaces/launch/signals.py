@@ -84,16 +84,21 @@ class Inherited(Record):
         Handlers first, mask last: a signal that arrived during set-up then does what it would
         have done to the command.
         """
-        for number in _KNOWN:
-            if number in self.ignored:
-                signal.signal(number, signal.SIG_IGN)
-            elif signal.getsignal(number) not in (signal.SIG_DFL, None):
-                signal.signal(number, signal.SIG_DFL)
+        take_defaults(but=self.ignored)
+        for number in self.ignored & _KNOWN:
+            signal.signal(number, signal.SIG_IGN)
         self.restore_mask_inner()
 
     def restore_mask_inner(self) -> None:
         """Give this process the captured mask only: a Python function keeps Python's handlers."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+def take_defaults(*, but: frozenset[int] = frozenset()) -> None:
+    """Give the signals of this process their default actions, but for some."""
+    for number in _KNOWN:
+        if number not in but and signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def notice_ends() -> Callable[[], object]:

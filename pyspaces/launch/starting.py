@@ -77,7 +77,7 @@ def start(  # noqa: PLR0913 - a keyword for each thing that a caller may bring
 def _load_for_threads() -> None:
     """Load what a launch beside threads needs: before the next one, the root may move."""
     try:
-        from pyspaces.kernel import through_fork  # noqa: F401
+        import pyspaces.kernel.through_fork  # noqa: F401
     except ImportError:  # it has moved already; without threads, this launch needs none of it
         return
 
@@ -196,10 +196,10 @@ def _create_by_server(
     if launch.reader or launch.function:
         return None
     try:
-        from pyspaces.launch.server import choice
+        from pyspaces.launch.server.choice import create
     except ImportError:  # the root has moved since this process began
         return None
-    return choice.create(launch, services, flags)
+    return create(launch, services, flags)
 
 
 def _spawn(

@@ -180,10 +180,9 @@ def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
     A launcher that has died has not given it: the command must not run unmapped. End-of-file does
     not tell, since a process forked meanwhile by another thread may hold the launcher's end.
     """
-    nsfs.wait_for_either(context.channel.fileno(), context.launcher)
-    if nsfs.has_ended(context.launcher):
+    if context.launcher in nsfs.wait_for_either(context.channel.fileno(), context.launcher):
         os._exit(0)
-    message = context.channel.hear()
+    message = context.channel.hear(channel.WORD)
     if message is None or message.kind != kind:
         os._exit(0)
     return message

@@ -15,7 +15,7 @@ from pyspaces.kernel.procfs import inside_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pyspaces.kernel.procfs import Extent
     from pyspaces.launch.inner.steps import Context
@@ -34,18 +34,18 @@ def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_gro
 def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> None:
     """Take ids and supplementary groups; None leaves each as it is. Raises KernelError."""
     dumpable = libc.is_dumpable()
-    calls: list[tuple[str, Callable[[], None]]] = []
-    if groups is not None:
-        calls.append(("setgroups", lambda: os.setgroups(groups)))
-    if gid is not None:
-        calls.append(("setresgid", lambda: os.setresgid(gid, gid, gid)))
-    if uid is not None:
-        calls.append(("setresuid", lambda: os.setresuid(uid, uid, uid)))
-    for name, call in calls:
-        try:
-            call()
-        except OSError as error:
-            raise KernelError(error.errno or 0, name) from error
+    call = "setgroups"
+    try:
+        if groups is not None:
+            os.setgroups(groups)
+        call = "setresgid"
+        if gid is not None:
+            os.setresgid(gid, gid, gid)
+        call = "setresuid"
+        if uid is not None:
+            os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise KernelError(error.errno or 0, call) from error
     # The change of ids gave our files in /proc to the host's root, and if that is not us any
     # more, timens_offsets could not be opened (seen as root with 0 mapped to 1000). A process that
     # was closed to others stays so: with fs.suid_dumpable=1 the change of ids has opened it.

@@ -146,13 +146,13 @@ def write_maps(plan: Plan, child: Spawned, observe: Observer) -> bool:
     """Write the id maps of a new user namespace; return whether setgroups(2) is allowed inside."""
     if not plan.has("user"):
         return False
-    from pyspaces.features.ids import maps  # the plan has loaded it
+    from pyspaces.features.ids.maps import write_outer  # the plan has loaded it
 
     uids, gids = plan.maps.uid_map, plan.maps.gid_map
     if observe is not do_nothing:
         observe(f"map user ids: {_arrows(uids) or 'none'}")
         observe(f"map group ids: {_arrows(gids) or 'none'}")
-    return maps.write_outer(
+    return write_outer(
         procfs.pid_of_pidfd(child.pidfd),
         uids=uids,
         gids=gids,
@@ -208,8 +208,8 @@ def _listen(
             # What the launcher needs to wait is loaded while the kernel executes the command. Not
             # before: the kernel starts a child on the processor of its parent, and so it sets
             # itself up no sooner than this process waits for it.
-            from pyspaces.launch import running  # noqa: F401
-            from pyspaces.launch.outer import watch  # noqa: F401
+            import pyspaces.launch.outer.watch
+            import pyspaces.launch.running  # noqa: F401
         if message.kind == channel.EXECUTING and hold:
             told = namespaces.told(os.fsdecode(message.body))
             _hold(plan, child.replace(told=told), ends, hold)
