@@ -148,6 +148,8 @@ MAP_SHARED = 1
 MAP_ANONYMOUS = 0x20
 
 # include/uapi/linux/stat.h: a bit of what is asked for, the place of its answer, the size of all
+STATX_INO, STATX_INO_OFFSET = 0x100, 32
+STATX_DEVICE_OFFSET = 136  # its major and minor number, of four bytes each
 STATX_MNT_ID = 0x1000
 STATX_MNT_ID_OFFSET = 144
 STATX_SIZE = 256

@@ -74,8 +74,7 @@ _capset = _later("capset", _text, _text)
 _clearenv = _later("clearenv")
 _memmove = _later("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
 _memset = _later("memset", _pointer, _int, ctypes.c_size_t, restype=None)
-_prctl = _later("prctl", _int, _ulong, _ulong, _ulong, _ulong)
-_send = _later("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_personality = _later("personality", _ulong)
 _sethostname = _later("sethostname", _text, ctypes.c_size_t)
 _setdomainname = _later("setdomainname", _text, ctypes.c_size_t)
 _setns = _later("setns", _int, _int)
@@ -88,8 +87,12 @@ _wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 # syscall(2) is variadic: each shape has a prototype of its own.
 _syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
 _syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
-_syscall = _later("syscall", _long, *[_pointer] * 6, restype=_long)
+# Looked up at once: each child calls them, and would look them up again.
+_prctl = _libc.function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_send = _libc.function("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_syscall = _libc.function("syscall", _long, *[_pointer] * 6, restype=_long)
 _NOTHING = (0,) * 6
+_MACHINE = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
 _CAPABILITY_HEADER = words(constants.LINUX_CAPABILITY_VERSION_3, 0, size=4)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
 
@@ -128,7 +131,12 @@ def clone3(flags: int, *, exit_signal: int, cgroup: int = -1) -> tuple[int, int]
     first = (flags, ctypes.addressof(pidfd), 0, 0, exit_signal)
     args = words(*first, *[0] * 5, max(cgroup, 0))
     result = _syscall_clone3(constants.SYS_clone3, args, len(args))
-    return checked(result, "clone3", hex(flags)), pidfd.value
+    # Little else: each page that one of the two processes writes to from here on is copied.
+    if result == 0:
+        return 0, -1
+    if result == -1:
+        raise KernelError(ctypes.get_errno(), "clone3", [hex(flags)])
+    return result, pidfd.value
 
 
 def clone(flags: int, *, exit_signal: int) -> tuple[int, int]:
@@ -187,6 +195,11 @@ def keep_capabilities(*, keep: bool) -> None:
 def secure_bits() -> int:
     """Return the securebits flags of this thread: prctl(2), capabilities(7)."""
     return _control("PR_GET_SECUREBITS")
+
+
+def personality() -> int:
+    """Return the execution domain of this thread: personality(2)."""
+    return checked(_personality(0xFFFFFFFF), "personality")
 
 
 def set_no_new_privs() -> None:
@@ -333,10 +346,9 @@ def set_seccomp_filter(program: bytes, flags: int = 0) -> int:
 
 def number_of(table: Mapping[tuple[str, int], int], name: str) -> int:
     """Return the number of a system call on this machine. Raises KernelError, ENOSYS."""
-    machine = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
-    if machine not in table:
+    if _MACHINE not in table:
         raise KernelError(_errno.ENOSYS, name)
-    return table[machine]
+    return table[_MACHINE]
 
 
 def call(name: str, number: int, *arguments: int | bytes | None, path: str | None = None) -> int:

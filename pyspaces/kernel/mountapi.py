@@ -19,6 +19,7 @@ _pivot_root = _later("pivot_root", _text, _text)
 _openat2 = _later("syscall", _long, _long, _text, _pointer, foreign.c_size_t, restype=_long)
 _statx = _later("statx", _int, _text, _int, _int, _pointer)
 _umount2 = _later("umount2", _text, _int)
+_NO_DIRECTORY = -100  # AT_FDCWD: for a path that begins at the root
 _MOST_RACES = 10_000  # seen with paths that have "..": one in thousands, beside tests that mount
 
 
@@ -56,22 +57,53 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
     return libc.checked(result, "openat2", path=path)
 
 
+def _looked_at(descriptor: int, path: bytes) -> bytes | None:
+    """Return the struct statx of a file, with its mount id, or None if statx(2) has none."""
+    room, flags = foreign.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
+    wanted = constants.STATX_INO | constants.STATX_MNT_ID
+    try:
+        if _statx(descriptor, path, flags, wanted, foreign.addressof(room)) == -1:
+            return None
+    except AttributeError:  # in the GNU C library since 2.28
+        return None
+    data: bytes = room.raw
+    return data if libc.numbers(data[:4], 4)[0] & constants.STATX_MNT_ID else None
+
+
 def mount_id(descriptor: int, path: bytes = b"") -> int | None:
     """Return the id of the mount of `descriptor`, or None if statx(2) does not report it.
 
     path: what to look at from there. The number of proc_pid_mountinfo(5). Since Linux 5.8; needs no
     /proc.
     """
-    room, flags = foreign.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
-    try:
-        if _statx(descriptor, path, flags, constants.STATX_MNT_ID, foreign.addressof(room)) == -1:
-            return None
-    except AttributeError:  # in the GNU C library since 2.28
-        return None
-    if not libc.numbers(room.raw[:4], 4)[0] & constants.STATX_MNT_ID:
-        return None
+    data = _looked_at(descriptor, path)
+    return _mount_id_in(data) if data else None
+
+
+def _mount_id_in(data: bytes) -> int:
     place = constants.STATX_MNT_ID_OFFSET
-    return libc.numbers(room.raw[place : place + 8])[0]
+    return libc.numbers(data[place : place + 8])[0]
+
+
+def root_place() -> str:
+    """Return which directory the root of this process is, and on which mount, to be compared.
+
+    A directory may be at several mounts. Raises OSError.
+    """
+    if data := _looked_at(_NO_DIRECTORY, b"/"):
+        inode, device = constants.STATX_INO_OFFSET, constants.STATX_DEVICE_OFFSET
+        (number,) = libc.numbers(data[inode : inode + 8])
+        major, minor = libc.numbers(data[device : device + 8], 4)
+        mount = _mount_id_in(data)
+    else:
+        descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            mount = mount_number(descriptor)
+        finally:
+            os.close(descriptor)
+        number, major, minor = status.st_ino, os.major(status.st_dev), os.minor(status.st_dev)
+    return f"{number} {major} {minor} {mount}"
 
 
 def mount_number(descriptor: int, fdinfo: int | None = None) -> int:

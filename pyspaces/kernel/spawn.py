@@ -158,7 +158,7 @@ def spawn(
             os.close(writing)
             start()
 
-        return spawn_sibling(begin, flags, cgroup).pid
+        return spawn_sibling(begin, flags, cgroup)[0]
 
     pid = through_fork.pid_of(create, flags, before, deadline)
     return Spawned(pid=pid, pidfd=nsfs.pidfd_open(pid))
@@ -176,16 +176,17 @@ def spawn_alone(start: Callable[[], object], flags: int = 0, cgroup: int = -1) -
     return Spawned(pid=pid, pidfd=pidfd)
 
 
-def spawn_sibling(start: Callable[[], object], flags: int, cgroup: int = -1) -> Spawned:
+def spawn_sibling(start: Callable[[], object], flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Create a process as `spawn` does, but as a child of this one's parent: CLONE_PARENT.
 
     Only for a process without other threads. With CLONE_PARENT the exit signal must be 0; the
-    kernel gives the sibling that of this process. Raises KernelError.
+    kernel gives the sibling that of this process. Returns its pid and pidfd: right after a clone,
+    to make more than that takes longer than usual. Raises KernelError.
     """
     pid, pidfd = _clone(flags | constants.CLONE_PARENT, 0, cgroup)
     if pid == 0:
         _run_and_exit(start)
-    return Spawned(pid=pid, pidfd=pidfd)
+    return pid, pidfd
 
 
 def close_others(*kept: int) -> None:

@@ -168,7 +168,7 @@ HEADERS = {
             *("PR_CAP_AMBIENT", "PR_CAP_AMBIENT_RAISE"),
         )
     },
-    "STATX_MNT_ID": ("linux/stat.h", "STATX_MNT_ID"),
+    **{name: ("linux/stat.h", name) for name in ("STATX_INO", "STATX_MNT_ID")},
     "SECURE_NOROOT": ("linux/securebits.h", "SECURE_NOROOT"),
     "LINUX_CAPABILITY_VERSION_3": (CAPABILITY, "_LINUX_CAPABILITY_VERSION_3"),
     "SIOCGIFFLAGS": ("linux/sockios.h", "SIOCGIFFLAGS"),
@@ -205,7 +205,7 @@ ELSEWHERE = {
     "PF_EXITING",  # inside the kernel only; test_child_killed
     "MSG_NOSIGNAL",  # test_channel: no SIGPIPE
     "SIGNALFD_SIGINFO_SIZE",  # a structure, below
-    *("STATX_MNT_ID_OFFSET", "STATX_SIZE"),  # a structure, below
+    *("STATX_INO_OFFSET", "STATX_DEVICE_OFFSET", "STATX_MNT_ID_OFFSET", "STATX_SIZE"),  # the same
     *("SI_QUEUE", "SIGINFO_SIZE"),  # test_init: the mark arrives
     *("SI_TIMER", "CLOCK_MONOTONIC"),  # test_limits_hold: a launcher that is stopped goes on
     "MAP_MAX_EXTENTS",  # inside the kernel only; test_idmap
@@ -351,3 +351,14 @@ def test_statx_tells_the_mount_id() -> None:
             assert mountapi.mount_id(descriptor) == int(re.findall(r"mnt_id:\s*(\d+)", told)[0])
         finally:
             os.close(descriptor)
+
+
+def test_statx_tells_where_the_root_is() -> None:
+    root = os.stat("/")
+    descriptor = os.open("/", os.O_PATH)
+    try:
+        device = os.major(root.st_dev), os.minor(root.st_dev)
+        found = (root.st_ino, *device, mountapi.mount_id(descriptor))
+    finally:
+        os.close(descriptor)
+    assert mountapi.root_place() == " ".join(map(str, found))

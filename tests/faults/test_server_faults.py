@@ -296,9 +296,10 @@ def test_a_frozen_program_is_not_executed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def request(**changes: object) -> bytes:
-    """Return a request of three descriptors of its own and one more, as bytes."""
+    """Return a request for two descriptors of its own and one more, as bytes."""
     values: dict[str, object] = {
-        "plan": {"version": 2, "command": ["true"]},
+        "plan": marshal.dumps({"version": 2}),
+        "command": ("true",),
         "variables": {},
         "mask": (),
         "ignored": (),
@@ -307,7 +308,7 @@ def request(**changes: object) -> bytes:
         "held": False,
         "flags": 0,
         "targets": (0,),
-        "own": 3,
+        "own": 2,
     }
     assert tuple(values) == wire.Request._fields
     return marshal.dumps((*(values | changes).values(),))  # type: ignore[arg-type]
@@ -319,6 +320,16 @@ def in_memory(data: bytes, size: int | None = None) -> int:
     if size is not None:
         os.truncate(descriptor, size)
     return descriptor
+
+
+def four(**changes: object) -> list[int]:
+    """Return the descriptors of a request."""
+    return [in_memory(request(**changes)), *three()]
+
+
+def three(count: int = 3) -> list[int]:
+    """Return the descriptors of a request that is in the message."""
+    return [os.open("/", os.O_PATH) for _ in range(count)]
 
 
 WRONG: dict[str, tuple[bytes, Callable[[], Sequence[int]]]] = {
@@ -338,17 +349,18 @@ WRONG: dict[str, tuple[bytes, Callable[[], Sequence[int]]]] = {
     "no descriptors for it": (b"A", lambda: [in_memory(request())]),
     "wrong types": (b"A", lambda: four(variables=[("A", "B")])),
     "truth for a number": (b"A", lambda: four(own=True)),
-    "another plan": (b"A", lambda: four(plan={"version": 1, "command": ["true"]})),
-    "an unknown field": (b"A", lambda: four(plan={"version": 2, "command": ["true"], "x": 1})),
-    "no command": (b"A", lambda: four(plan={"version": 2})),
+    "another plan": (b"A", lambda: four(plan=marshal.dumps({"version": 1}))),
+    "an unknown field": (b"A", lambda: four(plan=marshal.dumps({"version": 2, "x": 1}))),
+    "rubbish for a plan": (b"A", lambda: four(plan=os.urandom(50))),
+    "a plan that is no dict": (b"A", lambda: four(plan=marshal.dumps(["version"]))),
+    "no command": (b"A", lambda: four(command=None)),
     "more targets": (b"A", lambda: four(targets=(0, 1, 2))),
+    "more of its own": (b"A", lambda: four(own=4)),
+    "rubbish in the message": (b"A" + os.urandom(5000), three),
+    "too few fields in the message": (b"A" + marshal.dumps(({}, {})), three),
+    "a message for another number": (b"A" + request(), lambda: three(2)),
+    "a message for one number less": (b"A" + request(), lambda: three(4)),
 }
-
-
-def four(**changes: object) -> list[int]:
-    """Return the descriptors of a request."""
-    null = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
-    return [in_memory(request(**changes)), null[0], os.open("/", os.O_PATH), null[1]]
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -232,6 +232,38 @@ def _is_open(number: int) -> bool:
     return True
 
 
+def test_each_descriptor_is_the_one_that_has_its_number() -> None:
+    """Whatever numbers the server itself has them by, from 5 on, and its own, 3 and 4."""
+    text = """
+        import json, sys
+        seen("true")
+        taken = {int(name) for name in os.listdir("/proc/self/fd")}
+        files = {n: os.memfd_create(f"file-{n}") for n in range(60, 120)}
+        wanted = {n: f"/memfd:file-{n + 60} (deleted)" for n in range(3, 50) if n not in taken}
+        for number in wanted:
+            os.dup2(files[number + 60], number)
+        code = "import os, sys; print([os.readlink(f'/proc/self/fd/{n}') for n in sys.argv[1:]])"
+        found = seen(sys.executable, "-I", "-S", "-c", code, *map(str, wanted))
+        assert found == f"{list(wanted.values())}\\n", found
+        assert len(wanted) > 30 and len(servers()) == 1
+        print("right")
+    """
+    assert facts_of(text) == "right\n"
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_a_launch_is_not_taken_for_the_one_before_it() -> None:
+    """A plan like the last one is not sent and read anew; what differs arrives all the same."""
+    echo = ("sh", "-c", 'echo "$0 $A $(hostname)"')
+    for _ in range(2):
+        assert seen(*echo[:2], "echo one") == "one\n"
+        assert seen(*echo[:2], "echo two") == "two\n"
+        assert seen(*echo, "x", setenv=[["A", "1"]], uts=True, hostname="box") == "x 1 box\n"
+        assert seen(*echo, "y", setenv=[["A", "1"]], uts=True, hostname="box") == "y 1 box\n"
+        assert seen(*echo, "y", setenv=[["A", "2"]], uts=True, hostname="box") == "y 2 box\n"
+        assert seen(*echo, "y", setenv=[["A", "2"]], uts=True, hostname="bix") == "y 2 bix\n"
+
+
 def test_a_closed_stream_is_closed_for_the_command() -> None:
     text = """
         os.close(0)

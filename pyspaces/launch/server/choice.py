@@ -91,10 +91,10 @@ def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Cha
     if _Choice.wanted is False or not (_Choice.wanted or _pays()):
         return None
     try:
-        from pyspaces.launch.server import client
+        from pyspaces.launch.server.client import create as create_by
     except ImportError:  # the root has moved since this process began
         return None
-    return client.create(launch, services, flags)
+    return create_by(launch, services, flags)
 
 
 def _pays() -> bool:

@@ -17,17 +17,18 @@ from pyspaces.launch import channel, rights, signals
 from pyspaces.launch.command import caller_environment
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.server import process, wire
-from pyspaces.launch.server.facts import facts, status_rows
+from pyspaces.launch.server.facts import facts, row_of, status_text
 from pyspaces.launch.server.process import Gone, Server, Unable
 from pyspaces.launch.signals import Inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Iterable
+    from typing import Any, ClassVar
 
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.services import Launch, Services
+    from pyspaces.plan import Plan
 
 # Seconds from one start to the next: if the caller has changed, and if no server was of use.
 _PAUSE, _LONG_PAUSE = 1.0, 60.0
@@ -45,6 +46,10 @@ class _Changed(Exception):
 class _State:
     server: Server | None = None
     not_before = 0.0  # when the next one may be started, by the monotonic clock
+    # The plan of the last request, without its command; programs launch the same way again and
+    # again.
+    alike: ClassVar[dict[str, Any]] = {}
+    data = b""
 
 
 def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Channel] | None:
@@ -134,20 +139,19 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
     """
     opened: list[int] = []
     try:
-        rows = status_rows()
-        server = _State.server or _started_like(facts(rows))
+        status = status_text()
+        server = _State.server or _started_like(facts(status))
         opened.append(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         first = [theirs.fileno(), *opened, *([launch.post.link] if launch.post else [])]
         sources, targets = _given(launch.handed or Handed())
-        numbers = {"flags": flags, "targets": tuple(targets), "own": 1 + len(first)}
-        request = _request(launch, rows, held=services.holding() is not None, **numbers)
-        opened.append(wire.memory_of(request))
-        server.ask([opened[-1], *first, *sources])
+        numbers = {"flags": flags, "targets": tuple(targets), "own": len(first)}
+        request = _request(launch, status, held=services.holding() is not None, **numbers)
+        server.ask(wire.packed(request), [*first, *sources])
     except (OSError, ValueError) as error:
         raise Unable from error
     finally:
         rights.close(opened)
-    is_alike = _is_like(server, rows)
+    is_alike = _is_like(server, status)
     try:
         child = _child_of(*server.answer())
     except (Unable, KernelError):
@@ -159,32 +163,42 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
     return child
 
 
-def _request(launch: Launch, rows: Mapping[str, str], **more: Any) -> wire.Request:
-    """Return the request for a launch. rows: the status of this thread. more: its other fields."""
-    inherited = launch.inherited or Inherited.capture(ignored_bits=rows["SigIgn"])
+def _request(launch: Launch, status: str, **more: Any) -> wire.Request:
+    """Return the request for a launch. status: of this thread. more: its other fields."""
+    inherited = launch.inherited or Inherited.capture(ignored_bits=row_of(status, "SigIgn"))
     handed = launch.handed or Handed()
     return wire.Request(
-        plan=launch.plan.to_data(whole=False),
+        plan=_data_of(launch.plan),
+        command=launch.plan.command,
         variables=dict(caller_environment() if launch.variables is None else launch.variables),
         mask=tuple(map(int, inherited.mask)),
         ignored=tuple(map(int, inherited.ignored)),
         handed=(handed.executable, handed.process_group),
-        umask=int(rows["Umask"], 8) if handed.umask is None else handed.umask,
+        umask=int(row_of(status, "Umask"), 8) if handed.umask is None else handed.umask,
         **more,
     )
 
 
-def _is_like(server: Server, rows: Mapping[str, str]) -> bool:
+def _data_of(plan: Plan) -> bytes:
+    alike = {**vars(plan), "command": ()}
+    if alike != _State.alike:
+        _State.alike, _State.data = {}, wire.data_of(plan)
+        _State.alike = alike
+    return _State.data
+
+
+def _is_like(server: Server, status: str) -> bool:
     """Return whether the server passes on to a child what this thread would."""
     try:
-        return server.facts == facts(rows)
+        return server.facts == facts(status)
     except OSError:
         return False
 
 
 def _given(handed: Handed) -> tuple[list[int], list[int]]:
     """Return the descriptors that a command is given, and the numbers that it has them by."""
-    inherited = _inheritable()
+    # Without the others, they need not be looked for.
+    inherited = _inheritable(_open_here() if handed.kept is None else range(3))
     found = {number: number for number in (inherited if handed.kept is None else handed.kept)}
     for number, source in enumerate(handed.streams):
         if source >= 0 or number in inherited:
@@ -192,13 +206,17 @@ def _given(handed: Handed) -> tuple[list[int], list[int]]:
     return list(found.values()), list(found)
 
 
-def _inheritable() -> list[int]:
-    """Return the descriptors that a command inherits. Raises Unable where they are too many."""
+def _open_here() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/thread-self/fd")]
+
+
+def _inheritable(descriptors: Iterable[int]) -> list[int]:
+    """Return those that a command inherits. Raises Unable where they are too many."""
     found = []
-    for name in os.listdir("/proc/thread-self/fd"):
+    for descriptor in descriptors:
         try:
-            if os.get_inheritable(int(name)):
-                found.append(int(name))
+            if os.get_inheritable(descriptor):
+                found.append(descriptor)
         except OSError:  # closed by now, as that of the listing is
             continue
     if len(found) > _MOST_INHERITED:

@@ -12,55 +12,67 @@ import os
 from pyspaces.kernel import constants, libc, mountapi
 from pyspaces.kernel.libc import KernelError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# Of /proc/PID/status: credentials, filters and processors belong to a thread, not to a process.
+# Of /proc/PID/status, a row and those behind it, up to another if one is named: ids, groups,
+# capabilities, filters, mitigations, processors and nodes. They belong to a thread, not to a
+# process.
 _OF_STATUS = (
-    *("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"),
-    *("Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed", "THP_enabled"),
+    ("Uid", "FDSize"),
+    ("Groups", "NStgid"),
+    ("THP_enabled", ""),
+    ("CapInh", "voluntary_ctxt_switches"),
 )
+# Those in which a child begins: a process may have left its own of two types to its children.
 _NAMESPACES = (
-    *("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"),
+    *("cgroup", "ipc", "mnt", "net", "user", "uts"),
     *("pid_for_children", "time_for_children"),
 )
-# Of proc_pid_stat(5), behind the name: group, session, niceness, real-time priority and policy.
-_OF_STAT = (2, 3, 16, 37, 38)
+# Of proc_pid_stat(5), behind the name: policy and real-time priority.
+_POLICY, _PRIORITY = 38, 37
 # The kernel makes each of these files as a whole: a read that is not full was the last.
 _FULL = 1 << 14
 _SESSION_KEYRING = -3  # linux/keyctl.h: KEY_SPEC_SESSION_KEYRING
 _GET_KEYRING_ID = 0
 
 
-def status_rows() -> dict[str, str]:
-    """Return the rows of /proc/thread-self/status: facts, and what can be sent. Raises OSError."""
+def status_text() -> str:
+    """Return /proc/thread-self/status: facts, and what can be sent. Raises OSError."""
     text = _read(None, "/proc/thread-self/status")
-    rows = dict([line.partition(":")[::2] for line in text.split("\n")])
-    if "Umask" not in rows:  # Linux before 4.7
+    if "\nUmask:" not in text:  # Linux before 4.7
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-    return rows
+    return text
 
 
-def facts(rows: Mapping[str, str]) -> dict[str, str | None]:
+def row_of(status: str, name: str) -> str:
+    """Return one row of a status."""
+    return _rows(status, name, "").partition("\t")[2]
+
+
+def _rows(status: str, first: str, behind: str) -> str:
+    """Return the rows from one up to another; none, or one, if this kernel does not have them."""
+    start = status.find(f"\n{first}:") + 1
+    end = status.find(f"\n{behind}", start) if behind else -1
+    return status[start : status.find("\n", start) if end < 0 else end] if start else ""
+
+
+def facts(status: str) -> dict[str, str | None]:
     """Return what this thread passes on to its children, by name. Raises OSError.
 
-    rows: its status. By few system calls, since each launch asks.
+    status: as `status_text` returns it. By few system calls, since each launch asks.
     """
-    found = {name: rows.get(name) for name in _OF_STATUS}
+    found: dict[str, str | None] = {row[0]: _rows(status, *row) for row in _OF_STATUS}
     directory = os.open("/proc/thread-self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        stat = _read(directory, "stat").rpartition(")")[2].split()
         for name in ("limits", "cgroup"):
             found[name] = _read(directory, name)
-        for name in ("oom_score_adj", "personality", "attr/current"):
-            found[name] = _read_or_none(directory, name)
+        found["oom_score_adj"] = _read_or_none(directory, "oom_score_adj")
+        found["label"] = _label(directory)
         found["namespaces"] = " ".join([_namespace(directory, name) for name in _NAMESPACES])
+        found["scheduling"] = f"{os.getpriority(os.PRIO_PROCESS, 0)} {_policy(directory)}"
     finally:
         os.close(directory)
-    found["stat"] = " ".join([stat[place] for place in _OF_STAT])
-    found["root"] = _root()
-    found["securebits"] = str(libc.secure_bits())
+    found["group"] = f"{os.getpgrp()} {os.getsid(0)}"
+    found["root"] = mountapi.root_place()
+    found["personality"], found["securebits"] = _personality(), str(libc.secure_bits())
     found["keyring"] = _keyring()
     return found
 
@@ -83,6 +95,22 @@ def _read_or_none(directory: int, name: str) -> str | None:
         return None
 
 
+class _Labels:
+    are_there = True
+
+
+def _label(directory: int) -> str | None:
+    """Return the label of this thread for a security module; None if this kernel has no such."""
+    if not _Labels.are_there:
+        return None
+    try:
+        return _read(directory, "attr/current")
+    except OSError as error:
+        # A module that has labels is there from the start of the kernel, or never.
+        _Labels.are_there = error.errno != errno.EINVAL
+        return None
+
+
 def _namespace(directory: int, name: str) -> str:
     try:
         return os.readlink(f"ns/{name}", dir_fd=directory)
@@ -90,14 +118,19 @@ def _namespace(directory: int, name: str) -> str:
         return ""
 
 
-def _root() -> str:
-    """Return which root this is: a directory of the same file system may be at several mounts."""
-    descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
+def _policy(directory: int) -> str:
     try:
-        status = os.fstat(descriptor)
-        return f"{status.st_dev} {status.st_ino} {mountapi.mount_number(descriptor)}"
-    finally:
-        os.close(descriptor)
+        return f"{os.sched_getscheduler(0)} {os.sched_getparam(0).sched_priority}"
+    except OSError:  # musl has these for the sake of their names only
+        words = _read(directory, "stat").rpartition(")")[2].split()
+        return f"{words[_POLICY]} {words[_PRIORITY]}"
+
+
+def _personality() -> str | None:
+    try:
+        return str(libc.personality())
+    except KernelError:  # a filter refuses it
+        return None
 
 
 def _keyring() -> str | None:

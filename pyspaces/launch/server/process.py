@@ -50,11 +50,20 @@ class Server:
         self.facts = hello.facts
         self.is_asked = False
 
-    def ask(self, descriptors: Sequence[int]) -> None:
+    def ask(self, request: bytes, descriptors: Sequence[int]) -> None:
         """Send a request, which `answer` has to follow. Raises Gone, and OSError."""
+        memory: list[int] = []
+        if len(request) > wire.LARGEST_SENT:
+            request, memory = b"", [wire.memory_of(request)]
+        try:
+            self._send(wire.ASK + request, [*memory, *descriptors])
+        finally:
+            rights.close(memory)
+
+    def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
         self.is_asked = True
         try:
-            rights.send(self._socket, wire.ASK, descriptors)
+            rights.send(self._socket, message, descriptors)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.EAGAIN):
                 raise Gone from None

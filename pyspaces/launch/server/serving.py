@@ -16,20 +16,22 @@ import select
 from pyspaces import record_data  # noqa: F401 - takes requests apart; here once for all of them
 from pyspaces.kernel import executing, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import init, inner, rights
+from pyspaces.launch import init, inner, rights, signals
 from pyspaces.launch.channel import Channel
-from pyspaces.launch.command import context_of
+from pyspaces.launch.command import context_of, told_steps
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.server import wire
-from pyspaces.launch.server.facts import facts, status_rows
+from pyspaces.launch.server.facts import facts, status_text
 from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
-from pyspaces.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
+
+    from pyspaces.feature import Step
+    from pyspaces.plan import Plan
 
 NAME = b"pyspaces-server"
 # Seconds between two looks at whether somebody waits for this process alone.
@@ -40,10 +42,12 @@ def serve() -> NoReturn:
     """Create what is asked for, until the caller has gone or sends something invalid."""
     libc.set_name(NAME)
     executing.forget_ignored()
+    # No handler of Python's is of use here, and each child would have to take it away.
+    signals.take_defaults()
     _keep_only(wire.SOCKET, wire.CALLER)
     os.chdir("/")
     socket = _socket.socket(fileno=wire.SOCKET)
-    hello = wire.Hello(program=wire.program(), facts=facts(status_rows()))
+    hello = wire.Hello(program=wire.program(), facts=facts(status_text()))
     own = nsfs.pidfd_open(os.getpid())
     rights.send(socket, wire.packed(hello), [own])
     os.close(own)
@@ -53,10 +57,7 @@ def serve() -> NoReturn:
     while True:
         _wait(socket)
         try:
-            data, descriptors = wire.receive(socket)
-            if not data:
-                os._exit(0)
-            _answer(socket, data, descriptors)
+            _answer(socket, *wire.receive(socket))
         except (wire.Malformed, OSError):  # no message of ours, or nobody to answer
             os._exit(1)
 
@@ -106,20 +107,26 @@ def _is_waited_for() -> bool:
 
 def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None:
     """Create a child and report it. Raises Malformed and OSError; all that was sent is closed."""
+    if not data:
+        os._exit(0)
     raised: list[int] = []
     try:
-        if data != wire.ASK or not descriptors:
-            raise wire.Malformed(repr(data[:1]))
-        request = wire.request_of(descriptors[0])
-        if request.own not in (3, 4) or request.own + len(request.targets) != len(descriptors):
-            raise wire.Malformed("the number of descriptors")
+        request, given = wire.request_of(data, descriptors)
         try:
-            _raise(descriptors[1:], request.targets, raised)
-            os.fchdir(descriptors[2])
+            sources = _out_of_the_way([*given, wire.CALLER], request.targets, raised)
+            os.fchdir(given[1])
         except OSError:
             answer, pidfd = wire.UNABLE, -1
         else:
-            answer, pidfd = _created(request, raised)
+            # Here, though the caller could send the request to a child that is there already:
+            # whatever the child does takes two to three times as long, each page that it writes to
+            # being copied (tried).
+            context = _context_of(request, sources)
+            moves = list(zip(sources[request.own : -1], request.targets, strict=True))
+            # These two stay until the answer is sent: what is freed right after a clone is copied,
+            # page by page.
+            start = _start_of(context, moves)
+            answer, pidfd = _created(start, request.flags)
     finally:
         os.chdir("/")
         rights.close([*descriptors, *raised])
@@ -132,54 +139,77 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
         os.sched_yield()
         # After a clone, the first write to each page is a fault. Those that the next request would
         # take are taken now, while the child runs, by the same work once more: 0.15 ms of a launch.
-        _context_of(request, raised)
+        _context_of(request, sources)
 
 
-def _raise(descriptors: Sequence[int], targets: Sequence[int], raised: list[int]) -> None:
-    """Add copies, and one of the caller's pidfd, whose numbers are above all that are targets."""
-    base = max((2, wire.CALLER, *targets)) + 1
-    for descriptor in (*descriptors, wire.CALLER):
-        # One by one: what is open has to be known if the next one fails.
-        raised.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base))  # noqa: PERF401
+def _out_of_the_way(
+    descriptors: Sequence[int], targets: Sequence[int], raised: list[int]
+) -> list[int]:
+    """Return descriptors for these, none of which has a number that is a target.
 
-
-def _created(request: wire.Request, raised: Sequence[int]) -> tuple[bytes, int]:
-    """Create the child; return the answer, and its pidfd or -1.
-
-    raised: the descriptors behind that of the request, and the caller's pidfd.
+    raised: gets the copies that it takes, whose numbers are above all targets.
     """
-    # Here, though the caller could send the request to a child that is there already: whatever the
-    # child does takes two to three times as long, each page that it writes to being copied (tried).
-    context = _context_of(request, raised)
-    moves = list(zip(raised[request.own - 1 : -1], request.targets, strict=True))
+    taken, found = {*targets}, []
+    for descriptor in descriptors:
+        if descriptor in taken:
+            base = max(taken) + 1
+            # One by one: what is open has to be known if the next one fails.
+            raised.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base))
+        found.append(raised[-1] if descriptor in taken else descriptor)
+    return found
 
-    def be_child_inner() -> None:
+
+def _start_of(context: inner.Context, moves: Sequence[tuple[int, int]]) -> Callable[[], NoReturn]:
+    """Return what the child does. moves: descriptors, and the numbers that they have there."""
+
+    def be_child_inner() -> NoReturn:
         os.close(wire.SOCKET)
-        # The caller's descriptors, by the numbers that they have there.
         for source, target in moves:
             os.dup2(source, target)
         inner.run_inner(context)
 
+    return be_child_inner
+
+
+def _created(start: Callable[[], object], flags: int) -> tuple[bytes, int]:
+    """Create the child; return the answer, and its pidfd or -1."""
     try:
-        child = spawn.spawn_sibling(be_child_inner, request.flags)
+        pid, pidfd = spawn.spawn_sibling(start, flags)
     except KernelError as error:
         words = (b"%d" % (error.errno or 0), error.call.encode(), os.fsencode(error.filename or ""))
         return wire.REFUSED + b"\0".join(words), -1
-    return wire.CREATED + b"%d" % child.pid, child.pidfd
+    return wire.CREATED + b"%d" % pid, pidfd
 
 
-def _context_of(request: wire.Request, raised: Sequence[int]) -> inner.Context:
-    try:
-        plan = Plan.from_data(request.plan)
-    except (TypeError, ValueError) as error:
-        raise wire.Malformed(str(error)) from None
+class _Last:
+    """The plan of the last launch, and its steps: the next one is often made of the same."""
+
+    data = b""
+    plan: Plan
+    steps: tuple[tuple[Step, bytes], ...]
+
+
+def _plan_of(request: wire.Request) -> Plan:
+    if request.plan != _Last.data:
+        _Last.data = b""
+        _Last.plan = wire.plan_of(request)
+        _Last.steps = told_steps(_Last.plan)
+        _Last.data = request.plan
+    elif request.command != _Last.plan.command:
+        _Last.plan = _Last.plan.replace(command=request.command)
+    return _Last.plan
+
+
+def _context_of(request: wire.Request, sources: Sequence[int]) -> inner.Context:
+    plan = _plan_of(request)
     launch = Launch(plan, tell=lambda text: None, observe=lambda text: None)
     launch.variables = request.variables
     launch.inherited = Inherited(mask=frozenset(request.mask), ignored=frozenset(request.ignored))
-    if request.own == 4:
+    if request.own == 3:
         # Of this process: it is its memory that the child has.
-        launch.post = init.make_post(plan.life, raised[2], shares_memory=False)
+        launch.post = init.make_post(plan.life, sources[2], shares_memory=False)
     os.umask(request.umask)
     executable, process_group = request.handed
     launch.handed = Handed(executable=executable, process_group=process_group)
-    return context_of(launch, Channel(raised[0]), raised[-1], held=request.held)
+    channel, caller = Channel(sources[0]), sources[-1]
+    return context_of(launch, channel, caller, held=request.held, steps=_Last.steps)

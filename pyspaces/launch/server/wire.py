@@ -1,12 +1,12 @@
 """The messages between the caller of a launch and its server.
 
 One seqpacket socket pair without a name, so that a message arrives whole or not at all and nobody
-else can send one; descriptors go along by SCM_RIGHTS. What has no limit of its own, such as an
-environment, is in a file in memory. Pure, but for the two calls.
+else can send one; descriptors go along by SCM_RIGHTS. A request has no limit of its own, since an
+environment has none: a large one is in a file in memory. Pure, but for the two calls.
 
     caller                              server
       | <-- hello: Hello, its pidfd ----- |  once
-      | --- ASK, descriptors -----------> |  Request, in the first one
+      | --- ASK Request, descriptors ---> |  ASK alone: the first of them is a file with it
       | <-- CREATED pid, its pidfd ------ |
       | <-- REFUSED errno, call, path --- |  by the kernel: a fork would be, too
       | <-- UNABLE ---------------------- |  this one is for a fork
@@ -25,7 +25,7 @@ import stat
 import sys
 
 from pyspaces.launch import rights
-from pyspaces.plan.plan import VERSION
+from pyspaces.plan.plan import VERSION, Plan
 from pyspaces.record import Record
 
 TYPE_CHECKING = False
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 ASK, CREATED, REFUSED, UNABLE = b"A", b"C", b"E", b"U"
 # Where a server finds its end, and a pidfd of its caller.
 SOCKET, CALLER = 3, 4
-# Bytes: of a message, whose longest is a hello with some long paths of cgroups; and of a request,
-# whose environment and words the kernel limits to a quarter of the stack: execve(2).
-LARGEST, LARGEST_REQUEST = 1 << 16, 1 << 26
+# Bytes: of a message, whose longest is a hello with some long paths of cgroups; of a request that
+# is in one, far below what a socket takes (net.core.wmem_default, some 200,000); and of any
+# request, whose environment and words the kernel limits to a quarter of the stack: execve(2).
+LARGEST, LARGEST_SENT, LARGEST_REQUEST = 1 << 16, 1 << 15, 1 << 26
 # The kernel sends 253 at once: SCM_MAX_FD of include/net/scm.h.
 MOST_DESCRIPTORS = 240
 
@@ -57,15 +58,17 @@ class Hello(Record):
 class Request(Record):
     """One launch.
 
-    plan: as `Plan.to_data` gives it. variables: the environment, before the plan changes it. mask,
-    ignored: of signals. handed: the program to execute and the process group to join, if they are
-    others than those of the plan and the caller. umask: of the command. held: whether the child
-    waits before exec. flags: of its creation. targets: the numbers that the descriptors behind
-    `own` get in the command. own: how many come before them: this request, the child's end of the
-    channel, the working directory, and, if there is to be a process 1 of ours, its pipe.
+    plan: without its command, as `data_of` packs it: programs launch the same way again and again,
+    and then this need not be taken apart. command: its words. variables: the environment, before
+    the plan changes it. mask, ignored: of signals. handed: the program to execute and the process
+    group to join, if they are others than those of the plan and the caller. umask: of the command.
+    held: whether the child waits before exec. flags: of its creation. targets: the numbers that the
+    descriptors behind `own` get in the command. own: how many come before them: the child's end of
+    the channel, the working directory, and, if there is to be a process 1 of ours, its pipe.
     """
 
-    plan: dict[str, Any]
+    plan: bytes
+    command: tuple[str, ...]
     variables: dict[bytes, bytes]
     mask: tuple[int, ...]
     ignored: tuple[int, ...]
@@ -99,6 +102,13 @@ def packed(record: Record) -> bytes:
     return marshal.dumps(tuple(getattr(record, name) for name in record._fields))
 
 
+# By the first word of each annotation, such as dict[str, Any]: a bool is no int here.
+_KINDS: dict[type[Record], tuple[str, ...]] = {
+    record: tuple([str(kind).partition("[")[0] for kind in record.__annotations__.values()])
+    for record in (Hello, Request)
+}
+
+
 def _unpacked(data: bytes, record: type[Record]) -> dict[str, Any]:
     # Both sides are one program, and nobody else has the socket.
     try:
@@ -106,12 +116,25 @@ def _unpacked(data: bytes, record: type[Record]) -> dict[str, Any]:
         found = dict(zip(record._fields, values, strict=True))
     except (ValueError, TypeError, EOFError) as error:
         raise Malformed(str(error)) from None
-    # By the first word of each annotation, such as dict[str, Any]: a bool is no int here.
-    kinds = {name: str(kind).partition("[")[0] for name, kind in record.__annotations__.items()}
-    wrong = [name for name, value in found.items() if type(value).__name__ != kinds[name]]
-    if wrong:
-        raise Malformed(f"of another type: {', '.join(wrong)}")
+    if tuple([type(value).__name__ for value in values]) != _KINDS[record]:
+        raise Malformed("of another type")
     return found
+
+
+def data_of(plan: Plan) -> bytes:
+    """Return a plan without its command, for a request."""
+    data = plan.to_data(whole=False)
+    del data["command"]
+    return marshal.dumps(data)
+
+
+def plan_of(request: Request) -> Plan:
+    """Return the plan of a request. Raises Malformed."""
+    try:
+        data = marshal.loads(request.plan)  # noqa: S302 - as above
+        return Plan.from_data({**data, "command": list(request.command)})
+    except (ValueError, TypeError, EOFError) as error:
+        raise Malformed(str(error)) from None
 
 
 def hello_of(data: bytes) -> Hello:
@@ -119,17 +142,32 @@ def hello_of(data: bytes) -> Hello:
     return Hello(**_unpacked(data, Hello))
 
 
-def request_of(descriptor: int) -> Request:
-    """Read a request from a file in memory. Raises Malformed."""
+def request_of(data: bytes, descriptors: list[int]) -> tuple[Request, list[int]]:
+    """Read a message that asks; return the request, and the descriptors that it is about.
+
+    Raises Malformed, and OSError.
+    """
+    body, first = data[1:], 0
+    if not body and descriptors:
+        body, first = _in_memory(descriptors[0]), 1
+    request = Request(**_unpacked(body, Request))
+    found = descriptors[first:]
+    if data[:1] != ASK or request.own not in (2, 3):
+        raise Malformed(repr(data[:1]))
+    if request.own + len(request.targets) != len(found):
+        raise Malformed("the number of descriptors")
+    return request, found
+
+
+def _in_memory(descriptor: int) -> bytes:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_REQUEST:
         raise Malformed("a request that is not a file, or too long")
-    return Request(**_unpacked(os.pread(descriptor, status.st_size, 0), Request))
+    return os.pread(descriptor, status.st_size, 0)
 
 
-def memory_of(request: Request) -> int:
-    """Return a descriptor of a file in memory with a request. Raises OSError and ValueError."""
-    data = packed(request)
+def memory_of(data: bytes) -> int:
+    """Return a descriptor of a file in memory with a request. Raises OSError."""
     if len(data) > LARGEST_REQUEST:
         raise OSError(errno.E2BIG, "a request that is too long")
     descriptor = os.memfd_create("pyspaces-launch")
