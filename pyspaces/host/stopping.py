@@ -9,6 +9,7 @@ import errno
 import os
 import time
 
+from pyspaces.errors import SpaceError
 from pyspaces.features.existing import registry
 from pyspaces.features.existing.lookup import holder_of
 from pyspaces.kernel import constants, nsfs, processes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Stopping:
     """What is registered as `name`, asked to end by SIGTERM; a context that waits for nothing.
 
-    Raises SpaceError if the name is not registered, OSError if its process cannot be signalled.
+    Raises SpaceError if the name is not registered, or if its process may not be signalled.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,11 +50,21 @@ class Stopping:
         opened = [one for one in (self._launcher, self._command) if one >= 0]
         # The launcher forwards the signal, even to a process 1 that would ignore it.
         for first in opened[:1]:
-            signals.send(first, constants.SIGTERM)
+            self._send(first, constants.SIGTERM)
         # Stopped, by Ctrl-Z say, they would not notice it. The command first: process 1 of ours
         # would lose this SIGCONT while that of the launcher, with another mark, is pending.
         for each in reversed(opened):
             _continue(each)
+
+    def _send(self, pidfd: int, number: int) -> None:
+        try:
+            signals.send(pidfd, number)
+        except PermissionError as error:
+            pid = self.holder.pid if pidfd == self._command else self.holder.launcher
+            raise SpaceError(
+                f"cannot stop {self.holder.name}: process {pid}: {error.strerror}",
+                hint="if another user has it, stop it as that user, or as root with CAP_KILL",
+            ) from error
 
     def finish(
         self,
@@ -65,13 +76,14 @@ class Stopping:
         """Wait until it has ended, and return what it was.
 
         grace: seconds between SIGTERM and SIGKILL. waiting: is called with the process and the
-        seconds that are left if it has not ended `after` so many.
+        seconds that are left if it has not ended `after` so many. Raises SpaceError if it may not
+        be signalled.
         """
         left = max(0.0, self._begun + grace - time.monotonic())
         if self._command >= 0 and not _has_ended(
             self._command, left, after, lambda rest: waiting(self.holder.pid, rest)
         ):
-            signals.send(self._command, constants.SIGKILL)
+            self._send(self._command, constants.SIGKILL)
             nsfs.has_ended(self._command, timeout=None)
         if self._launcher >= 0:
             nsfs.has_ended(self._launcher, timeout=grace)

@@ -322,6 +322,30 @@ def test_stop_stops_the_others_if_a_name_is_not_registered(pyspaces: Run, name: 
         assert registry.find(name) is None
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="needs root")
+def test_stop_goes_on_after_a_process_that_it_may_not_signal(pyspaces: Run, name: str) -> None:
+    """The launcher is root's, the command is not: without CAP_KILL root may not kill it."""
+    script = "trap '' TERM; echo; while :; do sleep 0.01; done"
+    other = f"{name}-b"
+    with (
+        running(name, "--setuid", "1000", "--", "sh", "-c", script) as launcher,
+        running(other, "--user", "--", "sleep", "1000"),
+    ):
+        holder = registry.find(name)
+        assert holder is not None
+        words = ("--cap-drop", "kill", "--", SCRIPT, "stop", "--grace", "0.2", name, other)
+        done = pyspaces("run", *words)
+        assert done.returncode == 125
+        assert done.stderr.splitlines() == [
+            f"pyspaces: cannot stop {name}: process {holder.pid}: Operation not permitted",
+            "hint: if another user has it, stop it as that user, or as root with CAP_KILL",
+        ]
+        assert registry.find(other) is None
+        assert registry.find(name) is not None
+        assert pyspaces("stop", "--grace", "0", name).returncode == 0
+        launcher.wait()
+
+
 def test_stop_needs_a_name(pyspaces: Run) -> None:
     assert pyspaces("stop").returncode == 2
     done = pyspaces("stop", "a/b")
