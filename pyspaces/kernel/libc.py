@@ -264,9 +264,9 @@ def inet_socket() -> int:
     return checked(_socket(constants.AF_INET, kind, 0), "socket", "AF_INET")
 
 
-def signalfd(numbers: Sequence[int]) -> int:
-    """Return a descriptor from which the blocked signals `numbers` can be read: signalfd(2)."""
-    bits = sum(1 << (number - 1) for number in numbers)
+def signalfd(signals: Sequence[int]) -> int:
+    """Return a descriptor from which the blocked `signals` can be read: signalfd(2)."""
+    bits = sum(1 << (number - 1) for number in signals)
     mask = words(bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
     return checked(_signalfd(-1, mask, flags), "signalfd")
