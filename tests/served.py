@@ -92,11 +92,16 @@ def look() -> str:
     )  # fmt: skip
 
 
-def program(text: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program that launches through a server, to its end."""
+def program(
+    text: str, *words: str, by: tuple[str, ...] = (), **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that launches through a server, to its end. by: what executes it, if anything.
+
+    more: as for subprocess.run().
+    """
     code = PROLOGUE + textwrap.dedent(text)
     strict = ("-W", "error::ResourceWarning")
-    given = [sys.executable, *strict, "-c", code, str(Path(__file__).parent), *words]
+    given = [*by, sys.executable, *strict, "-c", code, str(Path(__file__).parent), *words]
     # Without conftest, which loads much: its size decides.
     return subprocess.run(given, capture_output=True, text=True, check=False, timeout=120, **more)
 

@@ -52,7 +52,7 @@ class Life(Part):
 
     @property
     def is_served(self) -> bool:
-        """Whether there may be services: not for a kill_child, which each program's command has."""
+        """Whether there may be services: not for kill_child alone, which programs change."""
         return self.init or self.pty or self.timeout is not None or self.die_with_parent
 
     @property

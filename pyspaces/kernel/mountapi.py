@@ -57,10 +57,13 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
     return libc.checked(result, "openat2", path=path)
 
 
-def _looked_at(descriptor: int, path: bytes) -> bytes | None:
-    """Return the struct statx of a file, with its mount id, or None if statx(2) has none."""
+def _looked_at(descriptor: int, path: bytes, more: int = 0) -> bytes | None:
+    """Return the struct statx of a file, with its mount id, or None if statx(2) has none.
+
+    more: what else to ask for. A file system may have to ask somebody else for it.
+    """
     room, flags = foreign.create_string_buffer(constants.STATX_SIZE), constants.AT_EMPTY_PATH
-    wanted = constants.STATX_INO | constants.STATX_MNT_ID
+    wanted = constants.STATX_MNT_ID | more
     try:
         if _statx(descriptor, path, flags, wanted, foreign.addressof(room)) == -1:
             return None
@@ -90,7 +93,7 @@ def root_place() -> str:
 
     A directory may be at several mounts. Raises OSError.
     """
-    if data := _looked_at(_NO_DIRECTORY, b"/"):
+    if data := _looked_at(_NO_DIRECTORY, b"/", constants.STATX_INO):
         inode, device = constants.STATX_INO_OFFSET, constants.STATX_DEVICE_OFFSET
         (number,) = libc.numbers(data[inode : inode + 8])
         major, minor = libc.numbers(data[device : device + 8], 4)

@@ -10,6 +10,7 @@ import pytest
 from conftest import outcome
 
 PROGRAM = Path(__file__).parents[1] / "interrupted.py"
+NESTED = Path(__file__).parents[1] / "nested.py"
 
 pytestmark = pytest.mark.needs("userns")
 
@@ -22,4 +23,15 @@ def test_no_child_is_left_that_nobody_knows_of(way: str, creator: str, step: int
     assert done.returncode == 0, done.stderr
     calls, left = json.loads(done.stdout)
     assert left == []
+    assert calls > 200
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("creator", ["fork", "server"])
+def test_a_handler_may_launch_something_during_a_launch(creator: str, step: int) -> None:
+    """It took the answer to the question of the launch that it had interrupted, or its plan."""
+    done = outcome([sys.executable, str(NESTED), creator, "1", str(step)])
+    assert done.returncode == 0, done.stderr
+    calls, wrong = json.loads(done.stdout)
+    assert wrong == []
     assert calls > 200

@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROBE, has_ended
+from conftest import IS_ROOT, PROBE, has_ended
 from served import children, facts_of, program, seen, servers, start
 
+import pyspaces
 from pyspaces import Container, SpaceError, launch, settings
 from pyspaces.launch import starting
 from pyspaces.launch.server import choice, client
@@ -534,6 +535,55 @@ def test_a_caller_that_is_not_dumpable_has_no_server() -> None:
     print(len(servers()))
     """
     assert facts_of(text) == "0\n"
+
+
+def test_descriptors_that_are_passed_are_counted_as_well() -> None:
+    """The server took so many for nonsense, and ended."""
+    seen("true")
+    before = servers()
+    files = [os.memfd_create("many") for _ in range(240)]
+    try:
+        done = pyspaces.run(["true"], user=True, pass_fds=files)
+        assert done.returncode == 0
+        done = pyspaces.run(["true"], user=True, pass_fds=files[:150])
+        assert done.returncode == 0
+    finally:
+        for file in files:
+            os.close(file)
+    assert servers() == before
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root")
+@pytest.mark.needs("pidns")
+def test_a_caller_whose_children_are_in_another_pid_namespace_forks() -> None:
+    """A server there reports numbers of another namespace, or is process 1 of one, and ends it.
+
+    The caller's group and session are in neither.
+    """
+    text = """
+        import pyspaces
+        from pyspaces.kernel import constants, libc
+        other = launch.start(settings.plan_from({"command": ["sleep", "100"], "pid": True}))
+        libc.setns(other.pidfd, constants.CLONE_NEWPID)
+        launch.use_server(False)
+        launch.use_server(True)
+        for code in (7, 8):
+            done = pyspaces.run(["sh", "-c", f"exit {code}"], uts=True)
+            assert done.returncode == code, done
+        assert not servers()
+        other.send_signal(signal.SIGKILL)
+        print("right")
+    """
+    assert facts_of(text, by=("unshare", "--pid", "--fork")) == "right\n"
+
+
+def test_a_policy_that_children_do_not_have_is_no_difference() -> None:
+    text = """
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        seen("true")
+        print(len(servers()))
+    """
+    assert facts_of(text) == "1\n"
 
 
 def test_more_descriptors_than_can_be_sent_fork() -> None:

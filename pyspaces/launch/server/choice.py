@@ -58,7 +58,8 @@ def use_server(wanted: bool | None) -> None:
     - for `hold`, `pty`, `overlay_diff`, status_fd, status_file and pid_file,
     - for a plan that joins namespaces, or has groups to drop before it creates any,
     - if it is not dumpable (prctl(2)); a server that it has ends then,
-    - if more than 200 descriptors are inheritable, or one cannot be sent (unix(7)),
+    - if its children are in another pid namespace than itself (unshare(2), setns(2)),
+    - if more than 200 descriptors are inheritable or passed, or one cannot be sent (unix(7)),
     - without /proc, without an interpreter in sys.executable, or with a file system encoding other
       than UTF-8.
 

@@ -24,7 +24,7 @@ from pyspaces.launch.signals import Inherited
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, ClassVar
+    from typing import Any
 
     from pyspaces.launch.channel import Channel
     from pyspaces.launch.services import Launch, Services
@@ -46,10 +46,9 @@ class _Changed(Exception):
 class _State:
     server: Server | None = None
     not_before = 0.0  # when the next one may be started, by the monotonic clock
-    # The plan of the last request, without its command; programs launch the same way again and
-    # again.
-    alike: ClassVar[dict[str, Any]] = {}
-    data = b""
+    # The plan of the last request, without its command, and as it was sent: programs launch the
+    # same way again and again.
+    last: tuple[dict[str, Any], bytes] = ({}, b"")
 
 
 def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Channel] | None:
@@ -58,7 +57,9 @@ def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Cha
         # Nobody may look into this process; into a new interpreter others might, for a moment.
         end_for_good()
         return None
-    if _needs_fork(launch, services):
+    # A handler of a signal that came between a question and its answer may launch something, too.
+    is_asked = _State.server is not None and _State.server.is_asked
+    if is_asked or _needs_fork(launch, services):
         return None
     # Twice: a server that was killed, or differs from this thread by now, is started anew.
     for _ in range(2):
@@ -180,11 +181,13 @@ def _request(launch: Launch, status: str, **more: Any) -> wire.Request:
 
 
 def _data_of(plan: Plan) -> bytes:
+    """Return a plan without its command, as it is sent."""
     alike = {**vars(plan), "command": ()}
-    if alike != _State.alike:
-        _State.alike, _State.data = {}, wire.data_of(plan)
-        _State.alike = alike
-    return _State.data
+    # Taken and set as one: a handler of a signal may launch something at any line of this.
+    last = _State.last
+    if last[0] != alike:
+        _State.last = last = (alike, wire.data_of(plan))
+    return last[1]
 
 
 def _is_like(server: Server, status: str) -> bool:
@@ -196,13 +199,18 @@ def _is_like(server: Server, status: str) -> bool:
 
 
 def _given(handed: Handed) -> tuple[list[int], list[int]]:
-    """Return the descriptors that a command is given, and the numbers that it has them by."""
-    # Without the others, they need not be looked for.
+    """Return the descriptors that a command is given, and the numbers that it has them by.
+
+    Raises Unable if they are too many.
+    """
+    # If `kept` says which others there are, only the standard streams have to be looked at.
     inherited = _inheritable(_open_here() if handed.kept is None else range(3))
     found = {number: number for number in (inherited if handed.kept is None else handed.kept)}
     for number, source in enumerate(handed.streams):
         if source >= 0 or number in inherited:
             found[number] = source if source >= 0 else number
+    if len(found) > _MOST_INHERITED:
+        raise Unable
     return list(found.values()), list(found)
 
 
@@ -211,7 +219,7 @@ def _open_here() -> list[int]:
 
 
 def _inheritable(descriptors: Iterable[int]) -> list[int]:
-    """Return those that a command inherits. Raises Unable where they are too many."""
+    """Return those that a command inherits."""
     found = []
     for descriptor in descriptors:
         try:
@@ -219,8 +227,6 @@ def _inheritable(descriptors: Iterable[int]) -> list[int]:
                 found.append(descriptor)
         except OSError:  # closed by now, as that of the listing is
             continue
-    if len(found) > _MOST_INHERITED:
-        raise Unable
     return found
 
 

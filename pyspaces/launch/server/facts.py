@@ -21,7 +21,7 @@ _OF_STATUS = (
     ("THP_enabled", ""),
     ("CapInh", "voluntary_ctxt_switches"),
 )
-# Those in which a child begins: a process may have left its own of two types to its children.
+# Of two types a process can choose others for its children than its own, which do not matter then.
 _NAMESPACES = (
     *("cgroup", "ipc", "mnt", "net", "user", "uts"),
     *("pid_for_children", "time_for_children"),
@@ -57,7 +57,9 @@ def _rows(status: str, first: str, behind: str) -> str:
 def facts(status: str) -> dict[str, str | None]:
     """Return what this thread passes on to its children, by name. Raises OSError.
 
-    status: as `status_text` returns it. By few system calls, since each launch asks.
+    status: as `status_text` returns it. By few system calls, since each launch asks. It is an
+    error, too, if they are in another pid namespace: so would a server be, and count its children
+    there.
     """
     found: dict[str, str | None] = {row[0]: _rows(status, *row) for row in _OF_STATUS}
     directory = os.open("/proc/thread-self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -66,7 +68,10 @@ def facts(status: str) -> dict[str, str | None]:
             found[name] = _read(directory, name)
         found["oom_score_adj"] = _read_or_none(directory, "oom_score_adj")
         found["label"] = _label(directory)
-        found["namespaces"] = " ".join([_namespace(directory, name) for name in _NAMESPACES])
+        namespaces = [_namespace(directory, name) for name in _NAMESPACES]
+        if _namespace(directory, "pid") not in namespaces:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        found["namespaces"] = " ".join(namespaces)
         found["scheduling"] = f"{os.getpriority(os.PRIO_PROCESS, 0)} {_policy(directory)}"
     finally:
         os.close(directory)
@@ -120,7 +125,9 @@ def _namespace(directory: int, name: str) -> str:
 
 def _policy(directory: int) -> str:
     try:
-        return f"{os.sched_getscheduler(0)} {os.sched_getparam(0).sched_priority}"
+        # Without the flag that the children of this thread do not have.
+        policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+        return f"{policy} {os.sched_getparam(0).sched_priority}"
     except OSError:  # musl has these for the sake of their names only
         words = _read(directory, "stat").rpartition(")")[2].split()
         return f"{words[_POLICY]} {words[_PRIORITY]}"

@@ -52,13 +52,14 @@ class Server:
 
     def ask(self, request: bytes, descriptors: Sequence[int]) -> None:
         """Send a request, which `answer` has to follow. Raises Gone, and OSError."""
-        memory: list[int] = []
-        if len(request) > wire.LARGEST_SENT:
-            request, memory = b"", [wire.memory_of(request)]
+        if len(request) <= wire.LARGEST_SENT:
+            self._send(wire.ASK + request, descriptors)
+            return
+        memory = wire.memory_of(request)
         try:
-            self._send(wire.ASK + request, [*memory, *descriptors])
+            self._send(wire.ASK, [memory, *descriptors])
         finally:
-            rights.close(memory)
+            os.close(memory)
 
     def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
         self.is_asked = True

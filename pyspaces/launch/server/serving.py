@@ -184,14 +184,14 @@ def _created(start: Callable[[], object], flags: int) -> tuple[bytes, int]:
 class _Last:
     """The plan of the last launch, and its steps: the next one is often made of the same."""
 
-    data = b""
+    data: bytes | None = None
     plan: Plan
     steps: tuple[tuple[Step, bytes], ...]
 
 
 def _plan_of(request: wire.Request) -> Plan:
     if request.plan != _Last.data:
-        _Last.data = b""
+        _Last.data = None
         _Last.plan = wire.plan_of(request)
         _Last.steps = told_steps(_Last.plan)
         _Last.data = request.plan

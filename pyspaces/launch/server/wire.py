@@ -1,8 +1,8 @@
 """The messages between the caller of a launch and its server.
 
 One seqpacket socket pair without a name, so that a message arrives whole or not at all and nobody
-else can send one; descriptors go along by SCM_RIGHTS. A request has no limit of its own, since an
-environment has none: a large one is in a file in memory. Pure, but for the two calls.
+else can send one; descriptors go along by SCM_RIGHTS. A request that is larger than a message, as
+an environment can be, is in a file in memory. Pure, but for the two calls.
 
     caller                              server
       | <-- hello: Hello, its pidfd ----- |  once
@@ -37,8 +37,9 @@ ASK, CREATED, REFUSED, UNABLE = b"A", b"C", b"E", b"U"
 # Where a server finds its end, and a pidfd of its caller.
 SOCKET, CALLER = 3, 4
 # Bytes: of a message, whose longest is a hello with some long paths of cgroups; of a request that
-# is in one, far below what a socket takes (net.core.wmem_default, some 200,000); and of any
-# request, whose environment and words the kernel limits to a quarter of the stack: execve(2).
+# is in one, far below what a socket takes (net.core.wmem_default, some 200,000: where that is less
+# than this, such a launch forks); and of any request, whose environment and words the kernel limits
+# to a quarter of the stack: execve(2).
 LARGEST, LARGEST_SENT, LARGEST_REQUEST = 1 << 16, 1 << 15, 1 << 26
 # The kernel sends 253 at once: SCM_MAX_FD of include/net/scm.h.
 MOST_DESCRIPTORS = 240
@@ -102,7 +103,7 @@ def packed(record: Record) -> bytes:
     return marshal.dumps(tuple(getattr(record, name) for name in record._fields))
 
 
-# By the first word of each annotation, such as dict[str, Any]: a bool is no int here.
+# By the first word of each annotation, such as dict[bytes, bytes]: a bool is no int here.
 _KINDS: dict[type[Record], tuple[str, ...]] = {
     record: tuple([str(kind).partition("[")[0] for kind in record.__annotations__.values()])
     for record in (Hello, Request)
