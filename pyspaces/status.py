@@ -1,6 +1,6 @@
 """How a command ended: with an exit code or by a signal; and the exit codes of the launcher.
 
-Runs in any process. Must not know who waited.
+Runs in any process. Must not know who waited, or how.
 """
 
 from __future__ import annotations
@@ -77,6 +77,31 @@ class Usage(Record):
     system: float
     peak_memory: int
     peak_floor: int = 0
+
+
+class Ended(Record):
+    """How the command, process `pid`, ended, and which signal to the launcher ended it, if one did.
+
+    timed_out: whether its time was over. killed: whether it had to be killed for that. lost: the
+    helper process of the launch that died, for which the command was killed; else empty.
+    """
+
+    pid: int
+    status: Status
+    signal: int | None = None
+    usage: Usage | None = None
+    timed_out: bool = False
+    killed: bool = False
+    lost: str = ""
+
+    @property
+    def shell_code(self) -> int:
+        """The exit status of the launcher."""
+        if self.lost:
+            return FAILED
+        if self.killed:
+            return SIGNAL_BASE + _signal.SIGKILL
+        return TIMED_OUT if self.timed_out else self.status.shell_code
 
 
 def signal_name(number: int) -> str:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from pyspaces.launch.in_place import replace
     from pyspaces.launch.outer.prepare import Observer
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.running import Running
     from pyspaces.launch.server.choice import use_server
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
 __all__ = ["Running", "caller_environment", "candidates", "replace", "run", "start", "use_server"]
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from pyspaces.features.descriptors import Descriptors
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 # struct flock of fcntl(2): the whole file. A lock of the open file description, not of the process:
 # the launcher has it, too, and it conflicts with those of processes.

@@ -29,8 +29,8 @@ from pyspaces.launch.service import Service
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 # include/uapi/linux/seccomp.h: of these numbers on the machines that pyspaces knows, and the
 # structures: id, pid, flags, then struct seccomp_data; id, value, error, flags.

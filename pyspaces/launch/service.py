@@ -10,8 +10,8 @@ from pyspaces.kernel import namespaces, nsfs, procfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 
 class Service:

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from pyspaces.launch.outer.link import Link
     from pyspaces.launch.outer.prepare import Observer
     from pyspaces.launch.outer.relay import Relay
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.service import Service
     from pyspaces.launch.signals import Inherited, Reader
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
 
 class Launch:

@@ -37,7 +37,8 @@ class NamespacePopen(popen_fork.Popen):
     def __init__(self, process_obj: BaseProcess) -> None:
         self._pidfd = -1
         self._process_1: Process1 | None = None
-        self._reaping = threading.Lock()
+        self._reaping = threading.RLock()
+        self._is_reaping = False
         super().__init__(process_obj)
 
     def _create(self, bootstrap: Callable[[], object]) -> tuple[int, int]:
@@ -85,15 +86,23 @@ class NamespacePopen(popen_fork.Popen):
                 self._look_again()
         self._look_again()
         # `multiprocessing` polls all children at each start, in any thread. Of two at once, one
-        # reaps the child, and the other finds none and would take it for still running.
+        # reaps the child, and the other finds none and would take it for still running. So would a
+        # handler of a signal, such as SIGCHLD, that comes in the middle of this.
         with self._reaping:
-            if self.returncode is None:
-                has_ended = self._pidfd >= 0 and nsfs.has_ended(self._pidfd, timeout=0)
-                if (code := super().poll(flag)) is not None:
-                    self.returncode = self._settled(code)
-                elif has_ended:  # SIGCHLD is ignored, or something else has waited for it
-                    self.returncode = self._settled(_LOST)
+            if self.returncode is None and not self._is_reaping:
+                try:
+                    self._is_reaping = True
+                    self._reap(flag)
+                finally:
+                    self._is_reaping = False
             return self.returncode
+
+    def _reap(self, flag: int) -> None:
+        has_ended = self._pidfd >= 0 and nsfs.has_ended(self._pidfd, timeout=0)
+        if (code := super().poll(flag)) is not None:
+            self.returncode = self._settled(code)
+        elif has_ended:  # SIGCHLD is ignored, or something else has waited for it
+            self.returncode = self._settled(_LOST)
 
     def _settled(self, code: int) -> int:
         """Return the exit code of a process that was reaped with `code`."""

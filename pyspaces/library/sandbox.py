@@ -87,7 +87,8 @@ class Sandbox:
         )
         self._names: dict[str, int] = {}
         self._commands: list[Popen] = []  # that may still run
-        self._lock = threading.Lock()
+        # A handler of a signal may use the sandbox in the middle of what its thread does with it.
+        self._lock = threading.RLock()
 
     @property
     def pid(self) -> int:
@@ -227,7 +228,9 @@ class Sandbox:
 
     def _forget_ended(self) -> None:
         with self._lock:
-            self._commands = [command for command in self._commands if command.poll() is None]
+            for command in [*self._commands]:
+                if command.poll() is not None and command in self._commands:
+                    self._commands.remove(command)
 
     def _entered(self) -> Running:
         if self._running is None:

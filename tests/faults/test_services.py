@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -26,11 +26,15 @@ def test_no_child_is_left_that_nobody_knows_of(way: str, creator: str, step: int
     assert calls > 200
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.needs("pidns")
+@pytest.mark.parametrize("step", [pytest.param(7, marks=pytest.mark.slow), 41])
 @pytest.mark.parametrize("creator", ["fork", "server"])
-def test_a_handler_may_launch_something_during_a_launch(creator: str, step: int) -> None:
-    """It took the answer to the question of the launch that it had interrupted, or its plan."""
-    done = outcome([sys.executable, str(NESTED), creator, "1", str(step)])
+@pytest.mark.parametrize(
+    "way", ["run", "sandbox", "container", "of-popen", "of-container", "of-sandbox"]
+)
+def test_a_handler_may_use_what_it_interrupts(way: str, creator: str, step: int) -> None:
+    """It waited for a lock of its own thread, or got the answer, or the plan, of the other."""
+    done = outcome([sys.executable, str(NESTED), way, creator, str(step)])
     assert done.returncode == 0, done.stderr
     calls, wrong = json.loads(done.stdout)
     assert wrong == []

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.helper import Helper
     from pyspaces.launch.network.relay import Route
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 # Where a server inside may be; the second for one that is bound to ::1 alone.
 _INSIDE = ("127.0.0.1", "::1")

@@ -22,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.helper import Helper
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 TUN = "/dev/net/tun"
 PACKAGES = {"pasta": "passt", "slirp4netns": "slirp4netns"}

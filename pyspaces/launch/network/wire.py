@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pyspaces.errors import SpaceError
     from pyspaces.kernel.spawn import Spawned
     from pyspaces.launch.network.shared import SharedNetwork
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 _PLACE = "/etc/hosts"
 _INSIDE = constants.RESOLVE_IN_ROOT | constants.RESOLVE_NO_MAGICLINKS

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 # Of use for the summary and the record, if the cgroup can have them.
 _TELLING = ("io", "memory")

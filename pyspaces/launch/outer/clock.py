@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
 # What the set-up gets at least, in seconds, of a shorter time limit; it takes milliseconds.
 _SET_UP = 1.0

@@ -14,8 +14,7 @@ from pyspaces.kernel import nsfs
 from pyspaces.launch import signals
 from pyspaces.launch.outer.ending import reap
 from pyspaces.launch.signals import Received
-from pyspaces.record import Record
-from pyspaces.status import FAILED, SIGNAL_BASE, TIMED_OUT, Status, Usage, die_of
+from pyspaces.status import SIGNAL_BASE, Ended, Status, die_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,31 +30,6 @@ if TYPE_CHECKING:
 
 # A poll(2) of days is as good as one without limit, and its milliseconds fit an int.
 _LONGEST_POLL = 86400.0
-
-
-class Ended(Record):
-    """How the command, process `pid`, ended, and which signal to the launcher ended it, if one did.
-
-    timed_out: whether its time was over. killed: whether it had to be killed for that. lost: the
-    helper process of the launch that died, for which the command was killed; else empty.
-    """
-
-    pid: int
-    status: Status
-    signal: int | None = None
-    usage: Usage | None = None
-    timed_out: bool = False
-    killed: bool = False
-    lost: str = ""
-
-    @property
-    def shell_code(self) -> int:
-        """The exit status of the launcher."""
-        if self.lost:
-            return FAILED
-        if self.killed:
-            return SIGNAL_BASE + signals.KILL
-        return TIMED_OUT if self.timed_out else self.status.shell_code
 
 
 class Watch:
@@ -94,7 +68,10 @@ class Watch:
         self._begun = time.monotonic()
         self._received: set[int] = set()
         self.ended: Ended | None = None
-        self._lock = _thread.allocate_lock()
+        # One thread at a time. A handler of a signal may come in the middle of what that does, and
+        # ask for something: it is let in, and finds that somebody is inside.
+        self._lock = _thread.RLock()
+        self._is_inside = False
         # A program may move its root later, and could not load this any more.
         if (self._relay or not self._reader) and (judge := self._process_1) and self._relay:
             self._relay.expect = judge.expect
@@ -126,26 +103,45 @@ class Watch:
             with self._lock:
                 if self.ended:
                     return self.ended
-                self._act()
-                poller = self._poller()
-                pause = self._pause(until)
+                if self._is_inside:
+                    return self._wait_inside(limit)
+                try:
+                    self._is_inside = True
+                    self._act()
+                    poller, pause = self._poller(), self._pause(until)
+                finally:
+                    self._is_inside = False
             ready = poller.poll(pause)
             with self._lock:
-                if self.ended:
-                    return self.ended
-                # Before the end is looked at: at Ctrl-C the terminal's signal has ended the
-                # command, and the same signal is waiting here.
-                self._act()
-                if self._relay:
-                    self._move(self._relay, ready)
-                if any(descriptor == self._child.pidfd for descriptor, _ in ready):
-                    if self._job:
-                        self._job.drain()
-                    self._take_signals()
-                    return self._finish()
-                self._look_for_companions(ready)
+                try:
+                    self._is_inside = True
+                    if found := self.ended or self._notice(ready):
+                        return found
+                finally:
+                    self._is_inside = False
             if until is not None and time.monotonic() >= until:
                 return None
+
+    def _notice(self, ready: list[tuple[int, int]]) -> Ended | None:
+        """Do what is to be done after a wait; return how the command ended, if it has."""
+        # Before the end is looked at: at Ctrl-C the terminal's signal has ended the command, and
+        # the same signal is waiting here.
+        self._act()
+        if self._relay:
+            self._move(self._relay, ready)
+        if any(descriptor == self._child.pidfd for descriptor, _ in ready):
+            if self._job:
+                self._job.drain()
+            self._take_signals()
+            return self._finish()
+        self._look_for_companions(ready)
+        return None
+
+    def _wait_inside(self, limit: float | None) -> Ended | None:
+        """Wait in a handler that has come in the middle of `run`; poll finds nothing new there."""
+        if limit == 0 or not nsfs.has_ended(self._child.pidfd, timeout=limit):
+            return None
+        return self._finish()
 
     def ask(self, number: int) -> None:
         """Send a signal; a process 1 that would drop one of ENDING is killed for it."""
@@ -374,6 +370,8 @@ class Watch:
             return self.ended.status
 
     def _finish(self) -> Ended:
+        if self.ended:
+            return self.ended
         if self._relay:
             self._relay.finish(self._reader)
         status, usage = reap(self._child.pid)

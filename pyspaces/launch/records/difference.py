@@ -26,8 +26,8 @@ from pyspaces.mounts.operations import TmpOverlay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 # How long nothing may come, in seconds, before we look whether the process was stopped.
 _PATIENCE = 0.5

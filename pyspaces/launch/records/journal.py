@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyspaces.kernel.spawn import Spawned
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.launch.records.files import Place
     from pyspaces.launch.services import Launch
+    from pyspaces.status import Ended
 
 
 class Journal(Service):

@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
 _MARGIN = 1 << 20  # what the process touches between our last look and exec
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

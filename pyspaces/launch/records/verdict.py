@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspaces.features.limits import Limits
-    from pyspaces.launch.outer.watch import Ended
     from pyspaces.plan import Plan
+    from pyspaces.status import Ended
 
 # The signals by which the kernel ends what has reached a limit: getrlimit(2), seccomp(2).
 _TELLING = (constants.SIGXCPU, constants.SIGXFSZ, constants.SIGSYS)
