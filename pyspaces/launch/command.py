@@ -91,7 +91,7 @@ def context_of(
     plan = launch.plan
     variables = _environment_of(launch)
     fields: dict[str, Any] = {}
-    if plan.involves("mounts") or plan.asks("is_equipped"):
+    if "mounts" in plan.involved() or plan.asks("is_equipped"):
         from pyspaces.launch import loading
 
         fields = loading.equipment_of(launch)

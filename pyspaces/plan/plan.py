@@ -142,10 +142,6 @@ class Plan(Record):
         parts = (part for name, part in self.__dict__.items() if name in PARTS)
         return any(getattr(part, what) for part in parts if part is not None)
 
-    def involves(self, name: str) -> bool:
-        """Return whether a feature does something in this plan, even by its default."""
-        return name in self.involved()
-
     def involved(self) -> set[str]:
         """Return the fields that do something in this plan, even by their defaults."""
         by_default = [BY_NAMESPACE.get(name, ()) for name in self.namespaces]
