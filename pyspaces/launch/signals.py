@@ -1,6 +1,7 @@
 """Signals around a launch: what the command inherits, and what the launcher passes on.
 
-`Inherited.restore_inner` runs in the child, everything else in the parent. Must not know a Plan.
+What ends in `_inner` runs in the child, `take_defaults` there and in the launch server, everything
+else in the parent. Must not know a Plan.
 """
 
 from __future__ import annotations

@@ -147,9 +147,7 @@ class Popen(subprocess.Popen[Any]):
         if given.shell and given.executable is not None:
             words[0] = os.fsdecode(given.executable)
         plan = self._plan_for(words, given.cwd, new_session=given.start_new_session)
-        inherited = None  # as a launch takes them, which asks for less
-        if not given.restore_signals:
-            inherited = signals.Inherited.capture(with_python=True)
+        inherited = None if given.restore_signals else signals.Inherited.capture(with_python=True)
         try:
             with _streams_open():
                 self._running = launch.start(

@@ -171,7 +171,7 @@ def _request(launch: Launch, status: str, **more: Any) -> wire.Request:
     return wire.Request(
         plan=_data_of(launch.plan),
         command=launch.plan.command,
-        variables=dict(caller_environment() if launch.variables is None else launch.variables),
+        variables=caller_environment() if launch.variables is None else dict(launch.variables),
         mask=tuple(map(int, inherited.mask)),
         ignored=tuple(map(int, inherited.ignored)),
         handed=(handed.executable, handed.process_group),

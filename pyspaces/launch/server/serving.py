@@ -151,11 +151,11 @@ def _out_of_the_way(
     """
     taken, found = {*targets}, []
     for descriptor in descriptors:
+        own = descriptor
         if descriptor in taken:
-            base = max(taken) + 1
-            # One by one: what is open has to be known if the next one fails.
-            raised.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base))
-        found.append(raised[-1] if descriptor in taken else descriptor)
+            own = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(taken) + 1)
+            raised.append(own)  # at once: it has to be closed if the next one fails
+        found.append(own)
     return found
 
 
