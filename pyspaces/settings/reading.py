@@ -76,7 +76,7 @@ def warn(text: str) -> None:
     """Say what is left out, to a program."""
     import warnings  # for programs: a command line prints it
 
-    warnings.warn(text, stacklevel=5)
+    warnings.warn(text, stacklevel=6)  # the caller of plan_from
 
 
 def _kind_of(name: str) -> str:

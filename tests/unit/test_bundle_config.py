@@ -198,8 +198,9 @@ def test_what_the_command_lacks_is_named_and_left_out(bundle: Path) -> None:
         assert text in warnings
     assert "/dev/null" not in warnings
     read(bundle, mount(type="cgroup"))
-    with pytest.warns(UserWarning, match="cgroup on /x is left out"):
+    with pytest.warns(UserWarning, match="cgroup on /x is left out") as told:
         assert plan_from({"bundle": bundle, "hostname": "h"}).command == ("true",)
+    assert told[0].filename == __file__
     with pytest.raises(UsageFault, match="bundle: make a plan by plan_from"):
         run(["true"], bundle=bundle)  # type: ignore[call-arg]
 
