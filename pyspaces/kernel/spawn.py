@@ -18,7 +18,7 @@ import _thread
 import errno
 import os
 
-from pyspaces.kernel import constants, libc, nsfs, procfs
+from pyspaces.kernel import constants, libc, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -103,17 +103,12 @@ def _hold() -> None:
     forks_held().__enter__()
 
 
-def _release() -> None:
-    _descriptors.release()
-
-
-def _renew() -> None:
-    """Free the locks in a child, which may not have the threads that hold them."""
-    _descriptors._at_fork_reinit()  # type: ignore[attr-defined]
-    _waiting.clear()
-
-
-os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_renew)
+# A child may not have the threads that hold the locks, so they are free there. After a fork no
+# function of Python is called: both processes would have to copy what that takes, and a handler
+# that raised in it would leave the lock held.
+os.register_at_fork(before=_hold, after_in_parent=_descriptors.release)
+os.register_at_fork(after_in_child=_descriptors._at_fork_reinit)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_waiting.clear)
 
 
 class Spawned(Record):
@@ -160,8 +155,13 @@ def spawn(
 
         return spawn_sibling(begin, flags, cgroup)[0]
 
-    pid = through_fork.pid_of(create, flags, before, deadline)
-    return Spawned(pid=pid, pidfd=nsfs.pidfd_open(pid))
+    pid, pidfd = through_fork.create_sibling(create, flags, before, deadline)
+    try:
+        return Spawned(pid=pid, pidfd=pidfd)
+    except BaseException:  # of the handler of a signal
+        os.close(pidfd)
+        through_fork.end(pid)
+        raise
 
 
 def spawn_alone(start: Callable[[], object], flags: int = 0, cgroup: int = -1) -> Spawned:

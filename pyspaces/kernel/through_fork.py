@@ -20,46 +20,89 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _LONGEST_ANSWER = 8192  # bytes: a path has at most 4,096
+_PATIENCE = 5.0  # seconds: for a process in between that is to be discarded
 _FAILED = 70  # sysexits.h EX_SOFTWARE; the caller learns the truth from the pipe
 
 
-def pid_of(
+def create_sibling(
     create: Callable[[int], int],
     flags: int,
     before: Callable[[], object] | None,
     deadline: float | None,
-) -> int:
-    """Return the pid of what `create` creates in a process in between, as a child of this one.
+) -> tuple[int, int]:
+    """Have a process in between create a child of this one; return its pid and a pidfd.
 
     create: is given a descriptor that the new process has to close, and returns its pid. flags: of
-    the clone, for errors. before, deadline: as for `spawn.spawn`. Raises KernelError.
+    the clone, for errors. before, deadline: as for `spawn.spawn`. Raises KernelError. No child is
+    left if the handler of a signal raises: though this thread blocks signals, another one may get
+    them, and the handlers run in the main thread all the same.
     """
     with Naming("pipe"):
         reading, writing = os.pipe()
+    # A handler may raise right after read(2) or fork(2), whose result would be lost.
+    answer = bytearray(_LONGEST_ANSWER)
+    middle: int | None = None
+    pidfd = -1
     try:
-        with Naming("fork"):
-            middle = _fork_with_threads()
-    except BaseException:
-        os.close(reading)
-        os.close(writing)
-        raise
-    if middle == 0:
-        _answer_and_exit(create, before, reading, writing)
-    os.close(writing)
-    try:
+        try:
+            with Naming("fork"):
+                middle = _fork_with_threads()
+            if middle == 0:
+                _answer_and_exit(create, before, reading, writing)
+        finally:
+            os.close(writing)
         if deadline is not None:
             _wait_for_answer(reading, middle, deadline)
         # One message, not up to end-of-file: another child may hold a copy of the pipe.
-        answer = os.read(reading, _LONGEST_ANSWER)
-    finally:
-        os.close(reading)
+        os.readv(reading, [answer])
         nsfs.reap(middle)
-    if not answer:
+        middle = 0
+        pid = _pid_in(answer, flags)
+        pidfd = nsfs.pidfd_open(pid)
+        open_end, reading = reading, -1
+        os.close(open_end)
+        return pid, pidfd
+    except BaseException:
+        if pidfd >= 0:
+            os.close(pidfd)
+        _discard(middle, reading, answer)
+        if reading >= 0:
+            os.close(reading)
+        raise
+
+
+def _pid_in(answer: bytearray, flags: int) -> int:
+    """Return the pid that an answer tells; raise the error that it tells."""
+    pid, _, number, call, path = bytes(answer).split(b"\0")[:5]
+    if not pid:
         raise KernelError(errno.ECHILD, "fork", ["the process between us and the child died"])
-    pid, number, call, path = answer.split(b"\0")
     if int(number):
         raise KernelError(int(number), call.decode(), [hex(flags)], os.fsdecode(path) or None)
     return int(pid)
+
+
+def _discard(middle: int | None, reading: int, answer: bytearray) -> None:
+    """Reap the process in between, and end what it has created.
+
+    middle: 0 if it is reaped, None if there is none, or nobody knows of it but the answer.
+    """
+    # It may have died without a word, and another child may hold a copy of the pipe.
+    if not answer[0] and nsfs.wait_for(reading, _PATIENCE):
+        os.readv(reading, [answer])
+    pid, told = (int(word or b"0") for word in bytes(answer).split(b"\0")[:2])
+    if middle := told if middle is None else middle:
+        nsfs.reap(middle)
+    if pid:
+        end(pid)
+
+
+def end(pid: int) -> None:
+    """Kill and reap a child that nobody knows of."""
+    try:
+        os.kill(pid, constants.SIGKILL)
+    except ProcessLookupError:  # something else in this process reaps all children
+        return
+    nsfs.reap(pid)
 
 
 def _fork_with_threads() -> int:
@@ -90,7 +133,7 @@ def _answer_and_exit(
 def _answer(
     create: Callable[[int], int], before: Callable[[], object] | None, writing: int
 ) -> bytes:
-    """Create the sibling and return what tells the caller its pid, or why there is none.
+    """Create the sibling and return what tells the caller its pid and ours, or why there is none.
 
     The pid needs no translation: the process in the middle is in the caller's pid namespace, even
     if it has joined another one for its children.
@@ -101,8 +144,9 @@ def _answer(
         pid = create(writing)
     except KernelError as error:
         path = os.fsencode(error.filename or "")
-        return b"0\0%d\0%s\0%s" % (error.errno or errno.EIO, error.call.encode(), path)
-    return b"\0".join((b"%d" % pid, b"0", b"", b""))
+        words = (error.errno or errno.EIO, error.call.encode(), path)
+        return b"0\0%d\0%d\0%s\0%s" % (os.getpid(), *words)
+    return b"%d\0%d\x000\0\0" % (pid, os.getpid())
 
 
 def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:

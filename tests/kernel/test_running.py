@@ -79,10 +79,17 @@ def test_a_time_limit_is_kept_while_one_waits_or_polls() -> None:
         assert running.watch.ended.timed_out
 
 
-def test_a_signal_during_the_creation_leaves_no_child(no_leaks: None) -> None:
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_signal_during_the_creation_leaves_no_child(threads: int, no_leaks: None) -> None:
+    """With threads, one of them gets the signal, and the handler runs at once all the same."""
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    ended = threading.Event()
+    others = [threading.Thread(target=ended.wait) for _ in range(threads)]
+    for other in others:
+        other.start()
     previous = signal.signal(signal.SIGUSR1, lambda *_: interrupt())
     plan = settings.plan_from({"command": ["sleep", "1000"], "user": True})
     caller = os.getpid()
@@ -94,6 +101,9 @@ def test_a_signal_during_the_creation_leaves_no_child(no_leaks: None) -> None:
             launch.start(plan, hold=lambda _: interrupt())
     finally:
         signal.signal(signal.SIGUSR1, previous)
+        ended.set()
+        for other in others:
+            other.join()
 
 
 def test_any_thread_may_wait_and_signal() -> None:
