@@ -17,7 +17,8 @@ from pyspaces.kernel import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Literal
 
 
 class KernelError(OSError):
@@ -49,6 +50,11 @@ class Naming:
             raise KernelError(error.errno or 0, *self._names) from None
 
 
+# Integers by their sizes, as memoryview.cast() names them.
+_SIGNED: dict[int, Literal["h", "i", "q"]] = {2: "h", 4: "i", 8: "q"}
+_UNSIGNED: dict[int, Literal["H", "I", "Q"]] = {2: "H", 4: "I", 8: "Q"}
+
+
 def words(*values: int, size: int = 8) -> bytes:
     """Return integers of `size` bytes each, in a row and in the byte order of this machine.
 
@@ -60,8 +66,7 @@ def words(*values: int, size: int = 8) -> bytes:
 
 def numbers(data: bytes, size: int = 8, *, signed: bool = False) -> tuple[int, ...]:
     """Return the integers, of `size` bytes each, that `words` puts in a row."""
-    parts = (data[place : place + size] for place in range(0, len(data), size))
-    return tuple(int.from_bytes(part, byteorder, signed=signed) for part in parts)
+    return tuple(memoryview(data).cast((_SIGNED if signed else _UNSIGNED)[size]))
 
 
 _libc = LIBRARY = ctypes.Library(None)
@@ -69,7 +74,6 @@ _int, _long, _ulong = ctypes.c_int, ctypes.c_long, ctypes.c_ulong
 _text, _pointer = ctypes.c_char_p, ctypes.c_void_p
 _later = _libc.later
 
-_capget = _later("capget", _text, _pointer)
 _capset = _later("capset", _text, _text)
 _clearenv = _later("clearenv")
 _memmove = _later("memmove", _pointer, _text, ctypes.c_size_t, restype=None)
@@ -78,20 +82,22 @@ _personality = _later("personality", _ulong)
 _sethostname = _later("sethostname", _text, ctypes.c_size_t)
 _setdomainname = _later("setdomainname", _text, ctypes.c_size_t)
 _setns = _later("setns", _int, _int)
-_sigprocmask = _later("sigprocmask", _int, _text, _pointer)
 _signalfd = _later("signalfd", _int, _text, _int)
 _socket = _later("socket", _int, _int, _int)
-_socketpair = _later("socketpair", _int, _int, _int, _pointer)
 _unshare = _later("unshare", _int)
-_wait4 = _later("wait4", _int, _pointer, _int, _pointer)
 # syscall(2) is variadic: each shape has a prototype of its own.
-_syscall_clone3 = _later("syscall", _long, _pointer, ctypes.c_size_t, restype=_long)
 _syscall_clone = _later("syscall", _long, _ulong, *[_pointer] * 4, restype=_long)
-# Looked up at once: each child calls them, and would look them up again.
+# Looked up at once: each launch calls them, and many of its children would look them up again.
+_capget = _libc.function("capget", _text, _pointer)
 _prctl = _libc.function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_sigprocmask = _libc.function("sigprocmask", _int, _text, _pointer)
 _send = _libc.function("send", _int, _text, ctypes.c_size_t, _int, restype=ctypes.c_ssize_t)
+_socketpair = _libc.function("socketpair", _int, _int, _int, _pointer)
 _syscall = _libc.function("syscall", _long, *[_pointer] * 6, restype=_long)
+_syscall_clone3 = _libc.function("syscall", _long, _text, ctypes.c_size_t, restype=_long)
+_wait4 = _libc.function("wait4", _int, _pointer, _int, _pointer)
 _NOTHING = (0,) * 6
+_CONSTANTS = vars(constants)
 _MACHINE = os.uname().machine, ctypes.sizeof(ctypes.c_void_p)
 _CAPABILITY_HEADER = words(constants.LINUX_CAPABILITY_VERSION_3, 0, size=4)
 _SIG_SETMASK = 2  # asm-generic/signal-defs.h: the same on all machines that pyspaces knows
@@ -124,6 +130,7 @@ def clone3(flags: int, *, exit_signal: int, cgroup: int = -1) -> tuple[int, int]
     negative. Returns (pid, pidfd) in the parent and (0, -1) in the child. The caller wraps it in
     `before_fork` and `after_fork_*`. The pidfd is close-on-exec.
     """
+    # Not kept for the next call: the handler of a signal may launch something at any line of this.
     pidfd = _int(-1)
     flags |= constants.CLONE_PIDFD | (constants.CLONE_INTO_CGROUP if cgroup >= 0 else 0)
     # struct clone_args of include/uapi/linux/sched.h, as of version 2 (Linux 5.7): flags, pidfd,
@@ -162,7 +169,7 @@ def setns(descriptor: int, flag: int, *, path: str | None = None) -> None:
 
 def _control(option: str, value: int = 0, more: int = 0) -> int:
     """Call prctl(2), whose options `constants` has by their names."""
-    result = _prctl(getattr(constants, option), value, more, 0, 0)
+    result = _prctl(_CONSTANTS[option], value, more, 0, 0)
     return checked(result, "prctl", option, value, more)
 
 
@@ -222,8 +229,7 @@ def capabilities() -> tuple[int, int, int]:
     room = ctypes.create_string_buffer(24)
     checked(_capget(_CAPABILITY_HEADER, ctypes.addressof(room)), "capget")
     low = numbers(room.raw, 4)
-    effective, permitted, inheritable = (low[i] | low[i + 3] << 32 for i in range(3))
-    return effective, permitted, inheritable
+    return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
 
 
 def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
@@ -266,10 +272,8 @@ def inet_socket() -> int:
 
 def signalfd(signals: Sequence[int]) -> int:
     """Return a descriptor from which the blocked `signals` can be read: signalfd(2)."""
-    bits = sum(1 << (number - 1) for number in signals)
-    mask = words(bits).ljust(128, b"\0")  # glibc's sigset_t has room for 1,024
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
-    return checked(_signalfd(-1, mask, flags), "signalfd")
+    return checked(_signalfd(-1, _signal_set(signals), flags), "signalfd")
 
 
 def c_string_fault(text: str) -> str | None:
@@ -322,9 +326,20 @@ def wait4(pid: int) -> tuple[int, float, float, int]:
     return word.value, user, system, usage[4] * 1024
 
 
-def unblock_signals() -> None:
-    """Let every signal reach this thread: sigprocmask(2), with SIG_SETMASK and an empty set."""
-    checked(_sigprocmask(_SIG_SETMASK, bytes(128), None), "sigprocmask")
+def block_signals(numbers: Iterable[int] = ()) -> None:
+    """Block these signals in this thread, and no others: sigprocmask(2), with SIG_SETMASK.
+
+    signal.pthread_sigmask() makes a set of those that were blocked before, which nobody needs.
+    """
+    checked(_sigprocmask(_SIG_SETMASK, _signal_set(numbers), None), "sigprocmask")
+
+
+def _signal_set(numbers: Iterable[int]) -> bytes:
+    """Return a sigset_t, which glibc has room for 1,024 signals in."""
+    bits = 0
+    for number in numbers:
+        bits |= 1 << (number - 1)
+    return words(bits).ljust(128, b"\0")
 
 
 def set_seccomp_filter(program: bytes, flags: int = 0) -> int:

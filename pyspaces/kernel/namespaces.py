@@ -45,6 +45,7 @@ NAMESPACES = (
     _row("time", constants.CLONE_NEWTIME, "5.6", "boot and monotonic clocks"),
 )
 NAMES = tuple(row.name for row in NAMESPACES)
+_FLAGS = {row.name: row.flag for row in NAMESPACES}
 
 
 def supported() -> tuple[str, ...]:
@@ -66,5 +67,7 @@ def told(links: str) -> tuple[tuple[str, int], ...]:
 
 def flags_of(names: Iterable[str]) -> int:
     """Return the CLONE_NEW* bits of `names`, for one clone3(2)."""
-    wanted = frozenset(names)
-    return sum(row.flag for row in NAMESPACES if row.name in wanted)
+    flags = 0
+    for name in names:
+        flags |= _FLAGS[name]
+    return flags

@@ -6,7 +6,7 @@ Runs in any process. Must not know options.
 from __future__ import annotations
 
 import os
-import select
+from select import POLLIN, poll
 
 from pyspaces.kernel import constants, libc
 from pyspaces.kernel.libc import KernelError
@@ -96,20 +96,23 @@ def inode_or_none(path: str) -> int | None:
 
 
 def _poll(descriptors: tuple[int, ...], milliseconds: float | None) -> list[tuple[int, int]]:
-    poller = select.poll()
+    poller = poll()
     for descriptor in descriptors:
-        poller.register(descriptor, select.POLLIN)
+        poller.register(descriptor, POLLIN)
     return poller.poll(milliseconds)
 
 
-def wait_for_either(first: int, second: int) -> list[int]:
-    """Wait until one of two descriptors is readable, or its other end is closed; return which."""
-    return [descriptor for descriptor, _ in _poll((first, second), None)]
+def wait_for_either(first: int, second: int) -> dict[int, int]:
+    """Wait until one of two descriptors is readable, or its other end is closed.
+
+    Returns what poll(2) says of each that is.
+    """
+    return dict(_poll((first, second), None))
 
 
 def is_readable(descriptor: int) -> bool:
     """Return whether there is something to read from a descriptor now."""
-    return any(events & select.POLLIN for _, events in _poll((descriptor,), 0))
+    return any(events & POLLIN for _, events in _poll((descriptor,), 0))
 
 
 def wait_for(descriptor: int, timeout: float | None) -> bool:

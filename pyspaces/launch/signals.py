@@ -57,10 +57,14 @@ _WAKE_EVERY, _LONGEST_TIMER = 0.05, 2.0**31 - 1
 
 
 class Inherited(Record):
-    """What the caller gave to this process and the command must get: mask and ignored signals."""
+    """What the caller gave to this process and the command must get: mask and ignored signals.
+
+    by_default: whether all others have their default actions in this process already.
+    """
 
     mask: frozenset[int]
     ignored: frozenset[int]
+    by_default: bool = False
 
     @classmethod
     def capture(
@@ -85,14 +89,15 @@ class Inherited(Record):
         Handlers first, mask last: a signal that arrived during set-up then does what it would
         have done to the command.
         """
-        take_defaults(but=self.ignored)
+        if not self.by_default:
+            take_defaults(but=self.ignored)
         for number in self.ignored & _KNOWN:
             signal.signal(number, signal.SIG_IGN)
         self.restore_mask_inner()
 
     def restore_mask_inner(self) -> None:
         """Give this process the captured mask only: a Python function keeps Python's handlers."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        libc.block_signals(self.mask)
 
 
 def take_defaults(*, but: frozenset[int] = frozenset()) -> None:
@@ -118,7 +123,8 @@ def _ignored(bits: str | None) -> set[int]:
     if text is None:
         return _ignored_by_python()
     ignored = int(text, 16)
-    return {number for number in _KNOWN if ignored >> (number - 1) & 1}
+    numbers = range(1, ignored.bit_length() + 1)  # not _KNOWN: few are ignored
+    return {number for number in numbers if ignored >> (number - 1) & 1} & _KNOWN
 
 
 class Group(Record):
