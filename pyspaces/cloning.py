@@ -11,7 +11,7 @@ from pyspaces.features.ids import idmap
 from pyspaces.features.ids.idmap import Extent, MapFault
 from pyspaces.kernel import constants, procfs, spawn
 from pyspaces.kernel.libc import KernelError, c_string_fault
-from pyspaces.launch.inner.identity import become_mapped
+from pyspaces.launch.inner.identity import take_mapped
 from pyspaces.library.popen import NamespacePopen
 from pyspaces.record import told
 
@@ -148,7 +148,8 @@ class Clone(NamespacePopen):
                 os._exit(1)
         if self._uids or self._gids:
             allowed = procfs.read_or_none("/proc/self/setgroups") == idmap.ALLOW
-            become_mapped(self._uids, self._gids, may_set_groups=allowed and bool(self._gids))
+            uid, gid = idmap.inside_id(self._uids), idmap.inside_id(self._gids)
+            take_mapped(uid, gid, may_set_groups=allowed and gid is not None)
         if self._bootstrap:
             self._bootstrap()
         os._exit(0)

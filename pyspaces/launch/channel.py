@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import libc
+from pyspaces.kernel.libc import send, socketpair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ KEEP, KEPT, AGAIN = b"K", b"k", b"a"
 # More than a report. The C library gives no memory of its own to less than 128 KiB (mallopt(3)):
 # that would be three system calls and a page fault for each message.
 _LARGEST = 1 << 16
-WORD = 256  # of MAPPED and GO: so small that Python takes no memory of the C library for it
+_WORD = 256  # of MAPPED and GO: so small that Python takes no memory of the C library for it
 
 # Of process 1: a kind, and the signal that stopped the command or the word of waitpid(2).
 ENDED, STOPPED = b"E", b"S"
@@ -92,8 +92,7 @@ class Conversation:
     """What the child has said so far, and so what it may say next."""
 
     def __init__(self) -> None:
-        self._last = b""
-        self.stage = ""
+        self._last = self._stage = b""
 
     def accept(self, message: Message) -> Message:
         """Take the next message. Raises OutOfTurn if the order above forbids it."""
@@ -101,8 +100,13 @@ class Conversation:
             raise OutOfTurn(f"{message.kind!r} after {self._last!r}")
         self._last = message.kind
         if message.kind == STAGE:
-            self.stage = os.fsdecode(message.body)
+            self._stage = message.body
         return message
+
+    @property
+    def stage(self) -> str:
+        """What the child has last begun to do; empty before that."""
+        return os.fsdecode(self._stage)
 
     @property
     def failed(self) -> bool:
@@ -140,7 +144,7 @@ class Channel:
         elif not self._is_mute or kind == FAILED:
             if self._board and kind == EXECUTING:
                 self._board.write(kind)  # there is no stage any more in which it could die
-            libc.send(self._descriptor, kind + body)
+            send(self._descriptor, kind + body)
 
     def go_mute(self) -> None:
         """Write all further messages to the board, without a system call.
@@ -149,13 +153,10 @@ class Channel:
         """
         self._is_mute = True
 
-    def hear(self, largest: int = _LARGEST) -> Message | None:
-        """Wait for a message; None at end-of-file. largest: the bytes of the longest that may come.
-
-        What is beyond them is lost.
-        """
+    def hear(self) -> Message | None:
+        """Wait for a message; None at end-of-file."""
         try:
-            frame = os.read(self._descriptor, largest)
+            frame = os.read(self._descriptor, _LARGEST)
         except ConnectionResetError:  # the other side went without reading what we had said
             frame = b""
         if not frame and self._board:
@@ -163,6 +164,17 @@ class Channel:
             frame, self._board = self._board.read(), None
             frame = b"" if frame[:1] == EXECUTING else frame
         return Message(frame[:1], frame[1:]) if frame else None
+
+    def word(self, kind: bytes) -> bytes | None:
+        """Wait for a word of the parent; return what it carries.
+
+        None if it is another word, or if the parent has gone.
+        """
+        try:
+            frame = os.read(self._descriptor, _WORD)
+        except ConnectionResetError:  # as above
+            return None
+        return frame[1:] if frame[:1] == kind else None
 
     def stage(self) -> str:
         """Return the stage that stands on the board; empty if none does."""
@@ -181,7 +193,7 @@ def pair(board: Board | None = None, *, watched: bool = True) -> tuple[Channel, 
 
     board, watched: as for Channel.
     """
-    first, second = libc.socketpair()
+    first, second = socketpair()
     return Channel(first, board), Channel(second, board, watched=watched)
 
 

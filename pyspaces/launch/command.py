@@ -10,7 +10,7 @@ import os
 from pyspaces.kernel import procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
-from pyspaces.launch.inner.steps import steps_of
+from pyspaces.launch.inner.steps import Mapped, steps_of
 from pyspaces.launch.signals import Inherited
 
 TYPE_CHECKING = False
@@ -70,6 +70,14 @@ def candidates(command: str, variables: Mapping[bytes, bytes]) -> tuple[bytes, .
     return tuple([directory + name for directory in directories])
 
 
+def words_of(plan: Plan) -> tuple[bytes, ...]:
+    """Return the words that the command sees."""
+    words = tuple([os.fsencode(word) for word in plan.command])
+    if plan.holds("life") and plan.life.argv0 is not None:
+        return (os.fsencode(plan.life.argv0), *words[1:])
+    return words
+
+
 def told_steps(plan: Plan) -> tuple[tuple[Step, bytes], ...]:
     """Return the steps that a plan takes, each with its text; loads them."""
     return tuple([(step, os.fsencode(step.text(plan))) for step in steps_of(plan)])
@@ -91,7 +99,7 @@ def context_of(
     plan = launch.plan
     variables = _environment_of(launch)
     fields: dict[str, Any] = {}
-    if "mounts" in plan.involved() or plan.asks("is_equipped"):
+    if needs_equipment(plan):
         from pyspaces.launch import loading
 
         fields = loading.equipment_of(launch)
@@ -112,9 +120,11 @@ def context_of(
         launcher=launcher,
         inherited=launch.inherited or Inherited.capture(),
         steps=steps,
+        mapped=_mapped_of(plan),
+        words=words_of(plan),
         candidates=candidates(program, variables),
         environment=variables,
-        directory=_working_directory(),
+        directory=working_directory(),
         handed=launch.handed,
         function=launch.function,
         held=held,
@@ -123,6 +133,18 @@ def context_of(
         post=launch.post,
         caller=launch.caller,
         **fields,
+    )
+
+
+def _mapped_of(plan: Plan) -> Mapped | None:
+    """Return the ids that the child takes in a new user namespace; None if there is none."""
+    if not plan.has("user"):
+        return None
+    return Mapped(
+        uid=procfs.inside_id(plan.maps.uid_map),
+        gid=procfs.inside_id(plan.maps.gid_map),
+        keeps_groups=plan.holds("identity") and plan.identity.keep_groups,
+        by_others=plan.awaits_maps(),
     )
 
 
@@ -135,7 +157,12 @@ def _environment_of(launch: Launch) -> dict[bytes, bytes]:
     return variables
 
 
-def _working_directory() -> str | None:
+def needs_equipment(plan: Plan) -> bool:
+    """Return whether the child needs more than every child does: see `loading.equipment_of`."""
+    return "mounts" in plan.involved() or plan.asks("is_equipped")
+
+
+def working_directory() -> str | None:
     """Return the path of the working directory; None if it was removed."""
     try:
         return os.getcwd()

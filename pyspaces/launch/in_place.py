@@ -80,7 +80,7 @@ def _replace_self(context: Context) -> NoReturn:
     telling = inner.Telling(context)
     try:
         context.channel.say(channel.STAGE, os.fsencode(WAIT))
-        inner.become_mapped(context, _hear_helper(context))
+        inner.become_mapped(context, _hear_helper(context).body)
         inner.take(telling, context.steps)
         inner.become(telling)
     except SpaceError:

@@ -206,6 +206,7 @@ def _spawn(
     launch: Launch, services: Services, context: inner.Context, ours: channel.Channel, flags: int
 ) -> Spawned:
     """Create the child, with every signal blocked until its set-up is done."""
+    telling = inner.Telling(context)
     cgroup = launch.cgroup.opened() if launch.cgroup else -1
 
     def start_inner() -> None:
@@ -213,7 +214,7 @@ def _spawn(
             os.close(cgroup)
         ours.close()
         services.leave_to_launcher()
-        inner.run_inner(context)
+        inner.run_inner(telling)
 
     before, until = services.before(), launch.start_by
     child: Spawned | None = None

@@ -22,19 +22,17 @@ from pyspaces.errors import (
     Refusal,
     Report,
 )
-from pyspaces.kernel import libc, nsfs, procfs
-from pyspaces.kernel.libc import KernelError
+from pyspaces.kernel import libc, procfs
 from pyspaces.kernel.namespaces import NAMESPACES
-from pyspaces.kernel.procfs import Extent
-from pyspaces.launch import channel
-from pyspaces.launch.inner import identity
+from pyspaces.kernel.nsfs import wait_for_either
+from pyspaces.launch.channel import ALLOWED, EXECUTING, FAILED, GO, MAPPED, STAGE
+from pyspaces.launch.inner.identity import take_mapped
 from pyspaces.launch.inner.steps import (
     FALLBACK_SHELL,
     NO_INTERPRETER,
     Context,
     make_ready,
     seal_imports,
-    words_of,
 )
 
 TYPE_CHECKING = False
@@ -47,10 +45,14 @@ if TYPE_CHECKING:
 __all__ = ["Context", "run_inner"]
 
 
-def run_inner(context: Context) -> NoReturn:
-    """Carry out the plan in this process, and become the command or call the function."""
+def run_inner(telling: Telling) -> NoReturn:
+    """Carry out the plan in this process, and become the command or call the function.
+
+    telling: made before the fork.
+    """
     seal_imports()
-    with Telling(context) as telling:
+    try:
+        context = telling.context
         if context.own_group:
             # The command can always signal its own group. Groups have members in several pid
             # namespaces: kill(0, SIGKILL) from inside would reach all of the caller's group. A
@@ -65,22 +67,26 @@ def run_inner(context: Context) -> NoReturn:
             telling.stage = BETWEEN
             context.between.find_inner()
             telling.stage = WAIT
-        become_mapped(context, _wait_for_word(context, channel.MAPPED))
+        become_mapped(context, _wait_for_word(context, MAPPED))
         rows = context.steps
         if context.post:
             rows = tuple([row for row in rows if not row[0].for_command])
         take(telling, rows)
         told = _told_namespaces(own) if own >= 0 else b""
         if context.post:
-            context.post.serve_inner(lambda: _run_beneath(context, told), context.limit)
+            context.post.serve_inner(lambda: _run_beneath(telling, told), context.limit)
         become(telling, told)
+    except BaseException as error:  # noqa: BLE001 - reported, and the process ends
+        telling.end(error)
 
 
-def _run_beneath(context: Context, told: bytes) -> NoReturn:
+def _run_beneath(telling: Telling, told: bytes) -> NoReturn:
     """Carry out the rest in the command's own process, a child of our process 1."""
-    with Telling(context) as telling:
-        take(telling, [row for row in context.steps if row[0].for_command])
+    try:
+        take(telling, [row for row in telling.context.steps if row[0].for_command])
         become(telling, told)
+    except BaseException as error:  # noqa: BLE001 - reported, and the process ends
+        telling.end(error)
 
 
 def _own_namespaces(context: Context) -> int:
@@ -107,22 +113,18 @@ def _told_namespaces(own: int) -> bytes:
 
 
 class Telling:
-    """Context that reports to the launcher what is raised, and at which stage."""
+    """What reports to the launcher what is raised, and at which stage."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.stage: str = WAIT
 
-    def __enter__(self) -> Telling:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
-        if error is not None:
-            try:
-                self.context.channel.say(channel.FAILED, self.report(error).to_bytes())
-            except KernelError:  # the parent has gone, and cannot be told
-                os._exit(1)
-        os._exit(1)
+    def end(self, error: BaseException) -> NoReturn:
+        """Report an error, and end this process."""
+        try:
+            self.context.channel.say(FAILED, self.report(error).to_bytes())
+        finally:  # whether or not the parent is there to be told
+            os._exit(1)
 
     def report(self, error: BaseException) -> Report:
         """Return the report of an error, with the stage it happened in."""
@@ -137,7 +139,7 @@ def take(telling: Telling, rows: Iterable[tuple[Step, bytes]]) -> None:
         if step.at_exec:
             continue
         telling.stage = step.title
-        context.channel.say(channel.STAGE, text)
+        context.channel.say(STAGE, text)
         step.act(context)
 
 
@@ -146,60 +148,62 @@ def become(telling: Telling, told: bytes = b"") -> NoReturn:
     context = telling.context
     for step, text in context.steps:
         if step.at_exec:
-            context.channel.say(channel.STAGE, text)
+            context.channel.say(STAGE, text)
     telling.stage = EXECUTE
-    context.channel.say(channel.EXECUTING, told)
+    context.channel.say(EXECUTING, told)
     if context.held:
-        _wait_for_word(context, channel.GO)
+        _wait_for_word(context, GO)
     if context.call:
         context.call(telling)
     execute(context)
 
 
-def become_mapped(context: Context, message: channel.Message) -> None:
-    """Become the mapped user, if there is a new user namespace. message: what came with MAPPED."""
-    plan = context.plan
-    if plan.has("user"):
-        keeps = plan.holds("identity") and plan.identity.keep_groups
-        allowed = message.body == channel.ALLOWED and not keeps
-        uids, gids = plan.maps.uid_map, plan.maps.gid_map
-        if plan.awaits_maps():
-            uids, gids = (_map_of_others(kind) for kind in ("uid_map", "gid_map"))
-        identity.become_mapped(uids, gids, may_set_groups=allowed)
+def become_mapped(context: Context, word: bytes) -> None:
+    """Become the mapped user, if there is a new user namespace. word: what came with MAPPED."""
+    mapped = context.mapped
+    if mapped:
+        uid, gid = mapped.uid, mapped.gid
+        if mapped.by_others:
+            uid, gid = _id_by_others("uid_map"), _id_by_others("gid_map")
+        allowed = word == ALLOWED and not mapped.keeps_groups
+        take_mapped(uid, gid, may_set_groups=allowed)
 
 
-def _map_of_others(kind: str) -> tuple[Extent, ...]:
-    """Return an id map of this process, which is in no other root yet."""
+def _id_by_others(kind: str) -> int | None:
+    """Return the id that a map of this process gives it, which is in no other root yet."""
     rows = procfs.id_map(kind)
-    return tuple([Extent(inside=row[0], outside=row[1], count=row[2]) for row in rows])
+    extents = [procfs.Extent(inside=row[0], outside=row[1], count=row[2]) for row in rows]
+    return procfs.inside_id(extents)
 
 
-def _wait_for_word(context: Context, kind: bytes) -> channel.Message:
+def _wait_for_word(context: Context, kind: bytes) -> bytes:
     """Wait for a word of the launcher: that the maps are written, or that exec may come.
 
     A launcher that has died has not given it: the command must not run unmapped. End-of-file does
     not tell, since a process forked meanwhile by another thread may hold the launcher's end.
     """
-    if context.launcher in nsfs.wait_for_either(context.channel.fileno(), context.launcher):
+    if context.launcher in wait_for_either(context.channel.fileno(), context.launcher):
         os._exit(0)
-    message = context.channel.hear(channel.WORD)
-    if message is None or message.kind != kind:
+    word = context.channel.word(kind)
+    if word is None:
         os._exit(0)
-    return message
+    return word
 
 
 def execute(context: Context) -> NoReturn:
     """Try the candidates as execvp(3) does; raise the error that says most."""
     make_ready(context)
-    argv = words_of(context.plan)
     denied: OSError | None = None
     error: OSError | None = None
     # A path that leads nowhere costs 2 µs to look at, and 30 to execute. If nothing can be executed
     # at all, exec itself says why.
-    there = [path for path in context.candidates if os.access(path, os.F_OK)]
+    there = []
+    for path in context.candidates:  # no comprehension: that is another function
+        if os.access(path, os.F_OK):
+            there.append(path)  # noqa: PERF401
     for path in there or context.candidates:
         try:
-            _execute_one(path, argv, context)
+            _execute_one(path, context)
         except Refusal:
             raise
         except OSError as failure:
@@ -211,23 +215,23 @@ def execute(context: Context) -> NoReturn:
     raise denied or error or FileNotFoundError(errno.ENOENT, "", context.program())
 
 
-def _execute_one(path: bytes, argv: list[bytes], context: Context) -> None:
+def _execute_one(path: bytes, context: Context) -> None:
     try:
-        _checked(path, argv, context)
+        _checked(path, context.words, context)
     except Refusal:
         raise
     except OSError as error:
         # A script without a #! line: what a shell would do.
         if error.errno == errno.ENOEXEC:
-            _checked(FALLBACK_SHELL, [FALLBACK_SHELL, path, *argv[1:]], context)
+            _checked(FALLBACK_SHELL, (FALLBACK_SHELL, path, *context.words[1:]), context)
         error.filename = path
         raise
 
 
-def _checked(path: bytes, argv: list[bytes], context: Context) -> None:
+def _checked(path: bytes, words: tuple[bytes, ...], context: Context) -> None:
     if context.leading:
         context.leading.check_inner(path)
-    os.execve(path, argv, context.environment)
+    os.execve(path, words, context.environment)
 
 
 def _path_of(error: BaseException, context: Context) -> str:

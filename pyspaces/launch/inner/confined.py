@@ -11,7 +11,7 @@ import stat
 
 from pyspaces.errors import CONFINED, EXECUTE, Refusal
 from pyspaces.launch import channel
-from pyspaces.launch.inner.steps import FALLBACK_SHELL, NO_INTERPRETER, make_ready, words_of
+from pyspaces.launch.inner.steps import FALLBACK_SHELL, NO_INTERPRETER, make_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,18 +53,17 @@ def execute_confined(telling: Telling) -> NoReturn:
     """
     context = telling.context
     make_ready(context)
-    argv = words_of(context.plan)
     path, is_program = _found(context)
     # An ELF program is nothing that a shell could run instead, whatever keeps the kernel from it.
     shell = None if is_program else _refusal_of(FALLBACK_SHELL, context)
     confine(telling)
     try:
         try:
-            os.execve(path, argv, context.environment)
+            os.execve(path, context.words, context.environment)
         except OSError as error:
             if error.errno != errno.ENOEXEC or shell or is_program:
                 raise shell or error from None
-            words = [FALLBACK_SHELL, path, *argv[1:]]
+            words = (FALLBACK_SHELL, path, *context.words[1:])
             os.execve(FALLBACK_SHELL, words, context.environment)
     except Refusal:
         raise

@@ -9,47 +9,52 @@ import errno
 import os
 
 from pyspaces.feature import Step
-from pyspaces.kernel import constants, libc
-from pyspaces.kernel.libc import KernelError
-from pyspaces.kernel.procfs import inside_id
+from pyspaces.kernel.constants import KEYCTL_JOIN_SESSION_KEYRING, SYS_keyctl
+from pyspaces.kernel.libc import (
+    KernelError,
+    call,
+    is_dumpable,
+    keep_capabilities,
+    number_of,
+    set_dumpable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyspaces.kernel.procfs import Extent
     from pyspaces.launch.inner.steps import Context
     from pyspaces.plan import Plan
 
 
-def become_mapped(uids: Sequence[Extent], gids: Sequence[Extent], *, may_set_groups: bool) -> None:
+def take_mapped(uid: int | None, gid: int | None, *, may_set_groups: bool) -> None:
     """Take the mapped ids; without them exec would drop every capability: user_namespaces(7).
 
     The caller's supplementary groups, which usually are not mapped, are dropped if that is allowed.
     """
     leave_session_keyring()
-    take_ids(inside_id(uids), inside_id(gids), () if may_set_groups else None)
+    take_ids(uid, gid, () if may_set_groups else None)
 
 
 def take_ids(uid: int | None, gid: int | None, groups: Sequence[int] | None) -> None:
     """Take ids and supplementary groups; None leaves each as it is. Raises KernelError."""
-    dumpable = libc.is_dumpable()
-    call = "setgroups"
+    dumpable = is_dumpable()
+    name = "setgroups"
     try:
         if groups is not None:
             os.setgroups(groups)
-        call = "setresgid"
+        name = "setresgid"
         if gid is not None:
             os.setresgid(gid, gid, gid)
-        call = "setresuid"
+        name = "setresuid"
         if uid is not None:
             os.setresuid(uid, uid, uid)
     except OSError as error:
-        raise KernelError(error.errno or 0, call) from error
+        raise KernelError(error.errno or 0, name) from error
     # The change of ids gave our files in /proc to the host's root, and if that is not us any
     # more, timens_offsets could not be opened (seen as root with 0 mapped to 1000). A process that
     # was closed to others stays so: with fs.suid_dumpable=1 the change of ids has opened it.
-    libc.set_dumpable(dumpable=dumpable)
+    set_dumpable(dumpable=dumpable)
 
 
 def drop_groups() -> None:
@@ -76,8 +81,8 @@ def leave_session_keyring() -> None:
     A process possesses the keys of its keyring in every user namespace. Raises KernelError.
     """
     try:
-        number = libc.number_of(constants.SYS_keyctl, "keyctl")
-        libc.call("keyctl", number, constants.KEYCTL_JOIN_SESSION_KEYRING, None)
+        number = number_of(SYS_keyctl, "keyctl")
+        call("keyctl", number, KEYCTL_JOIN_SESSION_KEYRING, None)
     except KernelError as error:
         if error.errno not in _NO_KEYRING:
             raise
@@ -88,10 +93,10 @@ def _take_ids(context: Context) -> None:
     me = plan.identity
     keeps = plan.holds("privileges") and (plan.privileges.keep_caps or plan.privileges.cap_add)
     if keeps:
-        libc.keep_capabilities(keep=True)
+        keep_capabilities(keep=True)
     take_ids(me.uid, me.gid, me.groups)
     if keeps:  # a function that is called instead of a command would keep its own by surprise
-        libc.keep_capabilities(keep=False)
+        keep_capabilities(keep=False)
 
 
 def _text_of(plan: Plan) -> str:

@@ -10,8 +10,9 @@ import os
 import sys
 
 from pyspaces.feature import Step
-from pyspaces.kernel import libc, nsfs
-from pyspaces.launch import channel
+from pyspaces.kernel.libc import set_dumpable, set_parent_death_signal
+from pyspaces.kernel.nsfs import has_ended
+from pyspaces.launch.channel import STAGE
 from pyspaces.plan.plan import PARTS, loaded
 from pyspaces.record import Record
 
@@ -52,21 +53,38 @@ class _Seal:
 
 def seal_imports() -> None:
     """Refuse every import of a module that is not loaded yet; more than once is fine."""
-    if _Seal not in sys.meta_path:
-        sys.meta_path.insert(0, _Seal)
+    sys.meta_path[:0] = [_Seal]
 
 
 def unseal_imports() -> None:
     """Allow imports again; from here on they come from the command's own root."""
-    sys.meta_path.remove(_Seal)
+    while _Seal in sys.meta_path:
+        sys.meta_path.remove(_Seal)
+
+
+class Mapped(Record):
+    """The ids that the new process takes once its id maps are written; None leaves one as it is.
+
+    keeps_groups: whether the caller's supplementary groups stay. by_others: whether others write
+    the maps, and the process has to look into them.
+    """
+
+    uid: int | None
+    gid: int | None
+    keeps_groups: bool
+    by_others: bool
 
 
 class Context(Record):
     """What the parent hands to the child through the fork.
 
+    Whatever can be known before the fork is worked out there: each function that the child calls
+    costs it some five pages of memory, each of which the kernel has to copy.
+
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
-    command. steps: those of STEPS that the plan takes, and the text of each. candidates: the paths
-    at which the command may be, in their order. environment: the command's. directory: the caller's
+    command. steps: those of STEPS that the plan takes, and the text of each. mapped: the ids of a
+    new user namespace; None if there is none. words: those that the command sees. candidates: the
+    paths at which it may be, in their order. environment: the command's. directory: the caller's
     working directory; None if it has no path. function: what to call instead of executing the
     command. call: what calls that, or confines the command first. handed: its streams, descriptors
     and the like, if they are not those of the caller. held: whether it waits for a word right
@@ -88,6 +106,8 @@ class Context(Record):
     launcher: int
     inherited: Inherited
     steps: tuple[tuple[Step, bytes], ...]
+    mapped: Mapped | None
+    words: tuple[bytes, ...]
     candidates: tuple[bytes, ...]
     environment: dict[bytes, bytes]
     directory: str | None = None
@@ -114,19 +134,11 @@ class Context(Record):
 
     def tell(self, text: str) -> None:
         """Tell the parent what is about to be done, for the text of a failure."""
-        self.channel.say(channel.STAGE, os.fsencode(text))
+        self.channel.say(STAGE, os.fsencode(text))
 
     def program(self) -> str:
         """Return what is to be executed, as the caller wrote it."""
         return (self.handed and self.handed.executable) or self.plan.command[0]
-
-
-def words_of(plan: Plan) -> list[bytes]:
-    """Return the words that the command sees."""
-    words = [os.fsencode(word) for word in plan.command]
-    if plan.holds("life") and plan.life.argv0 is not None:
-        words[0] = os.fsencode(plan.life.argv0)
-    return words
 
 
 def make_ready(context: Context) -> None:
@@ -135,7 +147,7 @@ def make_ready(context: Context) -> None:
         context.handed.take_inner()
     if context.leading:
         # Until exec, which undoes it: processes inside find no file of the host by /proc/PID.
-        libc.set_dumpable(dumpable=False)
+        set_dumpable(dumpable=False)
 
 
 def _tie_to_launcher(context: Context) -> None:
@@ -144,8 +156,8 @@ def _tie_to_launcher(context: Context) -> None:
     After the ids have changed, since that clears the signal again (commit_creds() in
     kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
     """
-    libc.set_parent_death_signal(context.plan.kill_signal() or 0)
-    if nsfs.has_ended(context.launcher):
+    set_parent_death_signal(context.plan.kill_signal() or 0)
+    if has_ended(context.launcher):
         os._exit(0)
 
 

@@ -161,12 +161,13 @@ def _out_of_the_way(
 
 def _start_of(context: inner.Context, moves: Sequence[tuple[int, int]]) -> Callable[[], NoReturn]:
     """Return what the child does. moves: descriptors, and the numbers that they have there."""
+    telling = inner.Telling(context)
 
     def be_child_inner() -> NoReturn:
         os.close(wire.SOCKET)
         for source, target in moves:
             os.dup2(source, target)
-        inner.run_inner(context)
+        inner.run_inner(telling)
 
     return be_child_inner
 
