@@ -297,13 +297,12 @@ def test_a_frozen_program_is_not_executed(tmp_path: Path, monkeypatch: pytest.Mo
 
 def request(**changes: object) -> bytes:
     """Return a request for two descriptors of its own and one more, as bytes."""
+    asked: dict[str, object] = {"command": ("true",), "handed": (None, None)}
     values: dict[str, object] = {
         "plan": marshal.dumps({"version": 2}),
-        "command": ("true",),
         "variables": {},
         "mask": (),
         "ignored": (),
-        "handed": (None, None),
         "umask": 0,
         "held": False,
         "flags": 0,
@@ -311,7 +310,11 @@ def request(**changes: object) -> bytes:
         "own": 2,
     }
     assert tuple(values) == wire.Request._fields
-    return marshal.dumps((*(values | changes).values(),))  # type: ignore[arg-type]
+    assert changes.keys() <= {*asked, *values, "packed"}
+    asked |= {name: value for name, value in changes.items() if name in asked}
+    values |= {name: value for name, value in changes.items() if name in values}
+    packed = changes.get("packed", marshal.dumps((*values.values(),)))  # type: ignore[arg-type]
+    return marshal.dumps((packed, *asked.values()))  # type: ignore[arg-type]
 
 
 def in_memory(data: bytes, size: int | None = None) -> int:
@@ -354,6 +357,10 @@ WRONG: dict[str, tuple[bytes, Callable[[], Sequence[int]]]] = {
     "rubbish for a plan": (b"A", lambda: four(plan=os.urandom(50))),
     "a plan that is no dict": (b"A", lambda: four(plan=marshal.dumps(["version"]))),
     "no command": (b"A", lambda: four(command=None)),
+    "nothing handed": (b"A", lambda: four(handed=None)),
+    "too much handed": (b"A", lambda: four(handed=(None, None, None))),
+    "a request that is not packed": (b"A", lambda: four(packed=())),
+    "rubbish for a request": (b"A", lambda: four(packed=os.urandom(50))),
     "more targets": (b"A", lambda: four(targets=(0, 1, 2))),
     "more of its own": (b"A", lambda: four(own=4)),
     "rubbish in the message": (b"A" + os.urandom(5000), three),

@@ -265,6 +265,43 @@ def test_a_launch_is_not_taken_for_the_one_before_it() -> None:
         assert seen(*echo, "y", setenv=[["A", "2"]], uts=True, hostname="bix") == "y 2 bix\n"
 
 
+@pytest.mark.usefixtures("no_fork")
+def test_the_same_command_again_finds_what_has_changed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word the same, for which the server prepares nothing anew."""
+    code = (
+        "import os, json, signal as s; print(json.dumps([os.getcwd(), os.umask(0), "
+        "os.environ.get('A'), sorted(s.pthread_sigmask(0, ())), os.listdir('/proc/self/fd')]))"
+    )
+    found = []
+    for turn in range(3):
+        found.append([told(*PYTHON, "-c", code) for _ in range(2)])
+        monkeypatch.chdir(tmp_path)
+        found.append([told(*PYTHON, "-c", code) for _ in range(2)])
+        os.umask(before := os.umask(0)), os.umask(before | 0o7)
+        kept = os.open("/", os.O_PATH)
+        os.set_inheritable(kept, True)
+        found.append([told(*PYTHON, "-c", code) for _ in range(2)])
+        monkeypatch.setenv("A", str(turn))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        found.append([told(*PYTHON, "-c", code) for _ in range(2)])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+        os.umask(before)
+        os.close(kept)
+        monkeypatch.undo()
+    assert all(first == second for first, second in found)
+    (here, *_), (there, *_), (kept_open, *_), (blocked, *_) = found[:4]
+    assert (here[2], there[0], blocked[2]) == (None, str(tmp_path), "0")
+    assert there == [str(tmp_path), *here[1:]]
+    assert kept_open[1] == there[1] | 0o7
+    assert len(kept_open[4]) == len(there[4]) + 1
+    assert (kept_open[3], blocked[3]) == ([], [signal.SIGUSR2])
+    assert found[4:6] == found[8:10] == found[:2]
+    assert [turn[0][2] for turn in found[3::4]] == ["0", "1", "2"]
+    assert len(servers()) == 1
+
+
 def test_a_closed_stream_is_closed_for_the_command() -> None:
     text = """
         os.close(0)

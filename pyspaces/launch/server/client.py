@@ -46,9 +46,10 @@ class _Changed(Exception):
 class _State:
     server: Server | None = None
     not_before = 0.0  # when the next one may be started, by the monotonic clock
-    # The plan of the last request, without its command, and as it was sent: programs launch the
-    # same way again and again.
-    last: tuple[dict[str, Any], bytes] = ({}, b"")
+    # The plan of the last request, without its command, and the request, each as it was sent:
+    # programs launch the same way again and again.
+    last_plan: tuple[dict[str, Any], bytes] = ({}, b"")
+    last_request: tuple[dict[str, Any], bytes] = ({}, b"")
 
 
 def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Channel] | None:
@@ -96,7 +97,7 @@ def _create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Ch
     """
     ours, theirs = channel.pair()
     try:
-        child = _asked(launch, services, flags, theirs)
+        child = _ask(launch, services, flags, theirs)
     except _Changed as changed:
         ours.close()
         _end_waiting(changed.child)
@@ -133,7 +134,7 @@ def _kill(pidfd: int) -> None:
         return
 
 
-def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> Spawned:
+def _ask(launch: Launch, services: Services, flags: int, theirs: Channel) -> Spawned:
     """Let the server create the child.
 
     Whether the server is as this thread is looked at meanwhile: the child waits for our word.
@@ -146,8 +147,8 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
         first = [theirs.fileno(), *opened, *([launch.post.link] if launch.post else [])]
         sources, targets = _given(launch.handed or Handed())
         numbers = {"flags": flags, "targets": tuple(targets), "own": len(first)}
-        request = _request(launch, status, held=services.holding() is not None, **numbers)
-        server.ask(wire.packed(request), [*first, *sources])
+        asked = _asked_for(launch, status, held=services.holding() is not None, **numbers)
+        server.ask(wire.packed_asked(asked), [*first, *sources])
     except (OSError, ValueError) as error:
         raise Unable from error
     finally:
@@ -164,29 +165,32 @@ def _asked(launch: Launch, services: Services, flags: int, theirs: Channel) -> S
     return child
 
 
-def _request(launch: Launch, status: str, **more: Any) -> wire.Request:
-    """Return the request for a launch. status: of this thread. more: its other fields."""
+def _asked_for(launch: Launch, status: str, **more: Any) -> wire.Asked:
+    """Return what ASK carries for a launch. status: of this thread. more: fields of its Request."""
     inherited = launch.inherited or Inherited.capture(ignored_bits=row_of(status, "SigIgn"))
     handed = launch.handed or Handed()
-    return wire.Request(
-        plan=_data_of(launch.plan),
-        command=launch.plan.command,
-        variables=caller_environment() if launch.variables is None else dict(launch.variables),
-        mask=tuple(map(int, inherited.mask)),
-        ignored=tuple(map(int, inherited.ignored)),
-        handed=(handed.executable, handed.process_group),
-        umask=int(row_of(status, "Umask"), 8) if handed.umask is None else handed.umask,
+    fields = {
+        "plan": _data_of(launch.plan),
+        "variables": caller_environment() if launch.variables is None else dict(launch.variables),
+        "mask": tuple(map(int, inherited.mask)),
+        "ignored": tuple(map(int, inherited.ignored)),
+        "umask": int(row_of(status, "Umask"), 8) if handed.umask is None else handed.umask,
         **more,
-    )
+    }
+    # Taken and set as one: a handler of a signal may launch something at any line of this.
+    last = _State.last_request
+    # A command finds its variables in the order in which the caller has them.
+    if last[0] != fields or [*last[0]["variables"]] != [*fields["variables"]]:
+        _State.last_request = last = (fields, wire.packed(wire.Request(**fields)))
+    return last[1], launch.plan.command, (handed.executable, handed.process_group)
 
 
 def _data_of(plan: Plan) -> bytes:
     """Return a plan without its command, as it is sent."""
     alike = {**vars(plan), "command": ()}
-    # Taken and set as one: a handler of a signal may launch something at any line of this.
-    last = _State.last
+    last = _State.last_plan
     if last[0] != alike:
-        _State.last = last = (alike, wire.data_of(plan))
+        _State.last_plan = last = (alike, wire.data_of(plan))
     return last[1]
 
 

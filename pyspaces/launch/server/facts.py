@@ -21,9 +21,9 @@ _OF_STATUS = (
     ("THP_enabled", ""),
     ("CapInh", "voluntary_ctxt_switches"),
 )
-# Of two types a process can choose others for its children than its own, which do not matter then.
+# Of time namespaces, a process can have another than its children, which does not matter then.
 _NAMESPACES = (
-    *("cgroup", "ipc", "mnt", "net", "user", "uts"),
+    *("cgroup", "ipc", "mnt", "net", "user", "uts", "pid"),
     *("pid_for_children", "time_for_children"),
 )
 # Of proc_pid_stat(5), behind the name: policy and real-time priority.
@@ -68,10 +68,7 @@ def facts(status: str) -> dict[str, str | None]:
             found[name] = _read(directory, name)
         found["oom_score_adj"] = _read_or_none(directory, "oom_score_adj")
         found["label"] = _label(directory)
-        namespaces = [_namespace(directory, name) for name in _NAMESPACES]
-        if _namespace(directory, "pid") not in namespaces:
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        found["namespaces"] = " ".join(namespaces)
+        found["namespaces"] = _namespaces(directory)
         found["scheduling"] = f"{os.getpriority(os.PRIO_PROCESS, 0)} {_policy(directory)}"
     finally:
         os.close(directory)
@@ -116,11 +113,17 @@ def _label(directory: int) -> str | None:
         return None
 
 
-def _namespace(directory: int, name: str) -> str:
-    try:
-        return os.readlink(f"ns/{name}", dir_fd=directory)
-    except OSError:  # this kernel has none of the type
-        return ""
+def _namespaces(directory: int) -> str:
+    """Return which namespaces the children of this thread are in. Raises OSError."""
+    found = {}
+    for name in _NAMESPACES:
+        try:
+            found[name] = os.readlink(f"ns/{name}", dir_fd=directory)
+        except OSError:  # this kernel has none of the type
+            found[name] = ""
+    if found["pid"] != found["pid_for_children"]:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    return " ".join(found.values())
 
 
 def _policy(directory: int) -> str:

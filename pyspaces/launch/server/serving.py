@@ -16,12 +16,14 @@ import select
 from pyspaces import record_data  # noqa: F401 - takes requests apart; here once for all of them
 from pyspaces.kernel import executing, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
-from pyspaces.launch import init, inner, rights, signals
+from pyspaces.launch import init, rights, signals
 from pyspaces.launch.channel import Channel
-from pyspaces.launch.command import context_of, told_steps
+from pyspaces.launch.command import context_of, needs_equipment, told_steps, working_directory
 from pyspaces.launch.handed import Handed
+from pyspaces.launch.inner import Context, Telling, run_inner
 from pyspaces.launch.server import wire
 from pyspaces.launch.server.facts import facts, status_text
+from pyspaces.launch.server.wire import SOCKET
 from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
 
@@ -51,11 +53,16 @@ def serve() -> NoReturn:
     own = nsfs.pidfd_open(os.getpid())
     rights.send(socket, wire.packed(hello), [own])
     os.close(own)
+    poller = select.poll()
+    for descriptor in (wire.SOCKET, wire.CALLER):
+        poller.register(descriptor, select.POLLIN)
+    # For good: there is no other thread, so it need not be taken for each clone.
+    spawn.forks_held().__enter__()
     # What is there by now stays: a collection in a child need not touch, and so copy, all of it.
     gc.collect()
     gc.freeze()
     while True:
-        _wait(socket)
+        _wait(poller)
         try:
             _answer(socket, *wire.receive(socket))
         except (wire.Malformed, OSError):  # no message of ours, or nobody to answer
@@ -72,21 +79,18 @@ def _keep_only(*kept: int) -> None:
             continue
 
 
-def _wait(socket: _socket.socket) -> None:
+def _wait(poller: select.poll) -> None:
     """Wait for the next message; end if the caller has gone, or waits for nobody but this process.
 
     A wait(2) for any child ends if no child is left, and is not to go on for ever because of one
     that its caller does not know of.
     """
-    poller = select.poll()
-    for descriptor in (socket.fileno(), wire.CALLER):
-        poller.register(descriptor, select.POLLIN)
     look = _FIRST_LOOK
     while not (ready := poller.poll(look * 1000)):
         if _is_waited_for():
             os._exit(0)
         look = min(look * 2, _LATEST_LOOK)
-    if all(descriptor == wire.CALLER for descriptor, _ in ready):
+    if ready[0][0] == wire.CALLER:  # the socket, which was registered first, comes first
         os._exit(0)
 
 
@@ -111,7 +115,8 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
         os._exit(0)
     raised: list[int] = []
     try:
-        request, given = wire.request_of(data, descriptors)
+        asked, given = wire.asked_of(data, descriptors)
+        request = _request_of(asked[0], given)
         try:
             sources = _out_of_the_way([*given, wire.CALLER], request.targets, raised)
             os.fchdir(given[1])
@@ -121,7 +126,7 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
             # Here, though the caller could send the request to a child that is there already:
             # whatever the child does takes two to three times as long, each page that it writes to
             # being copied (tried).
-            context = _context_of(request, sources)
+            context = _context_of(asked, request, sources)
             moves = list(zip(sources[request.own : -1], request.targets, strict=True))
             # These two stay until the answer is sent: what is freed right after a clone is copied,
             # page by page.
@@ -137,9 +142,6 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
         os.close(pidfd)
         # The child may wait for this processor, and the other one may have the caller: 0.4 ms.
         os.sched_yield()
-        # After a clone, the first write to each page is a fault. Those that the next request would
-        # take are taken now, while the child runs, by the same work once more: 0.15 ms of a launch.
-        _context_of(request, sources)
 
 
 def _out_of_the_way(
@@ -159,15 +161,15 @@ def _out_of_the_way(
     return found
 
 
-def _start_of(context: inner.Context, moves: Sequence[tuple[int, int]]) -> Callable[[], NoReturn]:
+def _start_of(context: Context, moves: Sequence[tuple[int, int]]) -> Callable[[], NoReturn]:
     """Return what the child does. moves: descriptors, and the numbers that they have there."""
-    telling = inner.Telling(context)
+    telling = Telling(context)
 
     def be_child_inner() -> NoReturn:
-        os.close(wire.SOCKET)
+        os.close(SOCKET)
         for source, target in moves:
             os.dup2(source, target)
-        inner.run_inner(telling)
+        run_inner(telling)
 
     return be_child_inner
 
@@ -183,34 +185,71 @@ def _created(start: Callable[[], object], flags: int) -> tuple[bytes, int]:
 
 
 class _Last:
-    """The plan of the last launch, and its steps: the next one is often made of the same."""
+    """What is known of the last launch, since the next one is often the same.
+
+    data, request: as it was sent, and read. plan_data, plan, steps: its plan. context: what its
+    child was given, and asked: what for; None if there is more in it than descriptors that differs
+    from child to child.
+    """
 
     data: bytes | None = None
+    request: wire.Request
+    plan_data: bytes | None = None
     plan: Plan
     steps: tuple[tuple[Step, bytes], ...]
+    context: Context | None = None
+    asked: tuple[object, ...] = ()
 
 
-def _plan_of(request: wire.Request) -> Plan:
-    if request.plan != _Last.data:
-        _Last.data = None
-        _Last.plan = wire.plan_of(request)
+def _request_of(data: bytes, given: Sequence[int]) -> wire.Request:
+    """Read a request for which these descriptors came. Raises Malformed."""
+    if data != _Last.data:
+        _Last.data = _Last.context = None
+        _Last.request = wire.request_of(data)
+        os.umask(_Last.request.umask)
+        _Last.data = data
+    if _Last.request.own + len(_Last.request.targets) != len(given):
+        raise wire.Malformed("the number of descriptors")
+    return _Last.request
+
+
+def _plan_of(data: bytes, command: tuple[str, ...]) -> Plan:
+    if data != _Last.plan_data:
+        _Last.plan_data = None
+        _Last.plan = wire.plan_of(data, command)
         _Last.steps = told_steps(_Last.plan)
-        _Last.data = request.plan
-    elif request.command != _Last.plan.command:
-        _Last.plan = _Last.plan.replace(command=request.command)
+        _Last.plan_data = data
+    elif command != _Last.plan.command:
+        _Last.plan = _Last.plan.replace(command=command)
     return _Last.plan
 
 
-def _context_of(request: wire.Request, sources: Sequence[int]) -> inner.Context:
-    plan = _plan_of(request)
+def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
+    context = _Last.context
+    if context is None or asked != _Last.asked:
+        return _new_context(asked, request, sources)
+    # Often the very same: the numbers of descriptors are the lowest that are free.
+    number, launcher, place = sources[0], sources[-1], working_directory()
+    if (context.channel.fileno(), context.launcher, context.directory) == (number, launcher, place):
+        return context
+    return context.replace(channel=Channel(number), launcher=launcher, directory=place)
+
+
+def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
+    _, command, handed = asked
+    plan = _plan_of(request.plan, command)
     launch = Launch(plan, tell=lambda text: None, observe=lambda text: None)
     launch.variables = request.variables
-    launch.inherited = Inherited(mask=frozenset(request.mask), ignored=frozenset(request.ignored))
+    mask, ignored = frozenset(request.mask), frozenset(request.ignored)
+    launch.inherited = Inherited(mask=mask, ignored=ignored, by_default=True)
     if request.own == 3:
         # Of this process: it is its memory that the child has.
         launch.post = init.make_post(plan.life, sources[2], shares_memory=False)
-    os.umask(request.umask)
-    executable, process_group = request.handed
-    launch.handed = Handed(executable=executable, process_group=process_group)
-    channel, caller = Channel(sources[0]), sources[-1]
-    return context_of(launch, channel, caller, held=request.held, steps=_Last.steps)
+    executable, process_group = handed
+    if handed != (None, None):
+        launch.handed = Handed(executable=executable, process_group=process_group)
+    channel = Channel(sources[0])
+    context = context_of(launch, channel, sources[-1], held=request.held, steps=_Last.steps)
+    is_plain = request.own == 2 and not needs_equipment(plan)
+    _Last.context, _Last.asked = (context if is_plain else None), asked
+    return context

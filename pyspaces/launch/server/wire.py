@@ -6,7 +6,7 @@ an environment can be, is in a file in memory. Pure, but for the two calls.
 
     caller                              server
       | <-- hello: Hello, its pidfd ----- |  once
-      | --- ASK Request, descriptors ---> |  ASK alone: the first of them is a file with it
+      | --- ASK Asked, descriptors -----> |  ASK alone: the first of them is a file with it
       | <-- CREATED pid, its pidfd ------ |
       | <-- REFUSED errno, call, path --- |  by the kernel: a fork would be, too
       | <-- UNABLE ---------------------- |  this one is for a fork
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any
 
+    # What ASK carries: a Request, packed; the words of the plan's command; the program to execute,
+    # and the process group to join, if they are others than those of the plan and the caller.
+    Asked = tuple[bytes, tuple[str, ...], tuple[str | None, int | None]]
+
 ASK, CREATED, REFUSED, UNABLE = b"A", b"C", b"E", b"U"
 # Where a server finds its end, and a pidfd of its caller.
 SOCKET, CALLER = 3, 4
@@ -57,23 +61,19 @@ class Hello(Record):
 
 
 class Request(Record):
-    """One launch.
+    """One launch but for its command: programs launch the same way again and again.
 
-    plan: without its command, as `data_of` packs it: programs launch the same way again and again,
-    and then this need not be taken apart. command: its words. variables: the environment, before
-    the plan changes it. mask, ignored: of signals. handed: the program to execute and the process
-    group to join, if they are others than those of the plan and the caller. umask: of the command.
+    plan: without its command, as `data_of` packs it, since the rest changes more often. variables:
+    the environment, before the plan changes it. mask, ignored: of signals. umask: of the command.
     held: whether the child waits before exec. flags: of its creation. targets: the numbers that the
     descriptors behind `own` get in the command. own: how many come before them: the child's end of
     the channel, the working directory, and, if there is to be a process 1 of ours, its pipe.
     """
 
     plan: bytes
-    command: tuple[str, ...]
     variables: dict[bytes, bytes]
     mask: tuple[int, ...]
     ignored: tuple[int, ...]
-    handed: tuple[str | None, int | None]
     umask: int
     held: bool
     flags: int
@@ -103,6 +103,11 @@ def packed(record: Record) -> bytes:
     return marshal.dumps(tuple(getattr(record, name) for name in record._fields))
 
 
+def packed_asked(asked: Asked) -> bytes:
+    """Return what ASK carries. Raises ValueError for what is not plain data."""
+    return marshal.dumps(asked)
+
+
 # By the first word of each annotation, such as dict[bytes, bytes]: a bool is no int here.
 _KINDS: dict[type[Record], tuple[str, ...]] = {
     record: tuple([str(kind).partition("[")[0] for kind in record.__annotations__.values()])
@@ -129,11 +134,11 @@ def data_of(plan: Plan) -> bytes:
     return marshal.dumps(data)
 
 
-def plan_of(request: Request) -> Plan:
-    """Return the plan of a request. Raises Malformed."""
+def plan_of(data: bytes, command: tuple[str, ...]) -> Plan:
+    """Return the plan that `data_of` has packed, with a command. Raises Malformed."""
     try:
-        data = marshal.loads(request.plan)  # noqa: S302 - as above
-        return Plan.from_data({**data, "command": list(request.command)})
+        fields = marshal.loads(data)  # noqa: S302 - as above
+        return Plan.from_data({**fields, "command": list(command)})
     except (ValueError, TypeError, EOFError) as error:
         raise Malformed(str(error)) from None
 
@@ -143,21 +148,31 @@ def hello_of(data: bytes) -> Hello:
     return Hello(**_unpacked(data, Hello))
 
 
-def request_of(data: bytes, descriptors: list[int]) -> tuple[Request, list[int]]:
-    """Read a message that asks; return the request, and the descriptors that it is about.
+def asked_of(data: bytes, descriptors: list[int]) -> tuple[Asked, list[int]]:
+    """Read a message that asks; return what it carries, and the descriptors that it is about.
 
     Raises Malformed, and OSError.
     """
     body, first = data[1:], 0
     if not body and descriptors:
         body, first = _in_memory(descriptors[0]), 1
-    request = Request(**_unpacked(body, Request))
-    found = descriptors[first:]
-    if data[:1] != ASK or request.own not in (2, 3):
+    try:
+        request, command, handed = marshal.loads(body)  # noqa: S302 - as above
+        program, group = handed
+    except (ValueError, TypeError, EOFError) as error:
+        raise Malformed(str(error)) from None
+    kinds = type(request), type(command), type(handed)
+    if data[:1] != ASK or kinds != (bytes, tuple, tuple):
         raise Malformed(repr(data[:1]))
-    if request.own + len(request.targets) != len(found):
-        raise Malformed("the number of descriptors")
-    return request, found
+    return (request, command, (program, group)), descriptors[first:]
+
+
+def request_of(data: bytes) -> Request:
+    """Read a request. Raises Malformed."""
+    request = Request(**_unpacked(data, Request))
+    if request.own not in (2, 3):
+        raise Malformed("the number of its own descriptors")
+    return request
 
 
 def _in_memory(descriptor: int) -> bytes:
