@@ -202,6 +202,8 @@ class Services:
     def holding(self) -> Callable[[Spawned], object] | None:
         """Return what to do while the child is held; None if nothing."""
         given = self._launch.hold
+        if not self._opened:
+            return given
         services = [service for service in self._in_turn() if service.holds]
         if not services:
             return given

@@ -46,10 +46,10 @@ def _kill(child: Spawned) -> None:
     nsfs.has_ended(child.pidfd, timeout=None)
 
 
-def reap(pid: int) -> tuple[Status, Usage]:
-    """Take the status of a child that has ended, and what it used, its wall time left at 0.
+def reap(pid: int, *, wall: float = 0.0, peak_floor: int = 0) -> tuple[Status, Usage]:
+    """Take the status of a child that has ended, and what it used.
 
-    Raises StatusLost if another has taken them.
+    wall, peak_floor: as Usage has them. Raises StatusLost if another has taken them.
     """
     try:
         word, user, system, peak = libc.wait4(pid)
@@ -60,4 +60,5 @@ def reap(pid: int) -> tuple[Status, Usage]:
             f"cannot learn how process {pid} ended: wait4: {os.strerror(errno.ECHILD)}",
             details=["SIGCHLD is ignored in this process, or something else waited for the child"],
         ) from None
-    return Status.from_wait(word), Usage(wall=0.0, user=user, system=system, peak_memory=peak)
+    usage = Usage(wall=wall, user=user, system=system, peak_memory=peak, peak_floor=peak_floor)
+    return Status.from_wait(word), usage

@@ -89,8 +89,9 @@ class Process1:
 
     def next_look(self) -> float | None:
         """Return when to call `look_again`, by the monotonic clock; None if all is decided."""
-        moments = [look for look, _ in self._looks.values()] + list(self._kills.values())
-        return min(moments, default=None)
+        if not self._looks and not self._kills:
+            return None
+        return min([*[look for look, _ in self._looks.values()], *self._kills.values()])
 
     def look_again(self) -> None:
         """Look again at what is undecided, and kill if it is time."""

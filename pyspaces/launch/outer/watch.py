@@ -129,7 +129,7 @@ class Watch:
         self._act()
         if self._relay:
             self._move(self._relay, ready)
-        if any(descriptor == self._child.pidfd for descriptor, _ in ready):
+        if self._child.pidfd in dict(ready):
             if self._job:
                 self._job.drain()
             self._take_signals()
@@ -152,8 +152,9 @@ class Watch:
     def _act(self) -> None:
         # The clock first: what is done about a signal may stop this process.
         self._keep_time()
-        self._take_signals()
-        self._keep_time()
+        if self._reader or self._link or self._job:
+            self._take_signals()
+            self._keep_time()
         if self._halts:
             self._halts.look_again()
         if self._job:
@@ -194,8 +195,7 @@ class Watch:
         """Return the milliseconds up to the next moment at which there is something to do."""
         moments = [] if until is None else [until]
         parts = (self._clock, self._halts, self._judge, self._relay, self._job)
-        looks = (part.next_look() for part in parts if part)
-        moments += [look for look in looks if look is not None]
+        moments += [look for part in parts if part and (look := part.next_look()) is not None]
         now = time.monotonic()
         first = min(moments, default=now + _LONGEST_POLL)
         return max(0.0, min(first - now, _LONGEST_POLL)) * 1000
@@ -374,7 +374,8 @@ class Watch:
             return self.ended
         if self._relay:
             self._relay.finish(self._reader)
-        status, usage = reap(self._child.pid)
+        wall = time.monotonic() - self._begun
+        status, usage = reap(self._child.pid, wall=wall, peak_floor=self._peak_floor)
         told = self._link.status() if self._link else None
         if told is not None:
             status = told
@@ -389,7 +390,7 @@ class Watch:
             pid=self._child.pid,
             status=status,
             signal=self._dying_of or (cause if cause in self._received else None),
-            usage=usage.replace(wall=time.monotonic() - self._begun, peak_floor=self._peak_floor),
+            usage=usage,
             timed_out=bool(self._clock and self._clock.is_over),
             killed=bool(self._clock and self._clock.killed and status.signal == signals.KILL),
             lost=self._lost,
