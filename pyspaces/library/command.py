@@ -11,14 +11,13 @@ import operator
 import os
 import subprocess
 from collections.abc import Mapping
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 from pyspaces import launch
 from pyspaces.errors import EXECUTE, SpaceError, UsageFault
 from pyspaces.kernel import spawn
-from pyspaces.launch import signals
+from pyspaces.launch import rights, signals
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.outer.ending import StatusLost
 from pyspaces.library import space
@@ -29,7 +28,7 @@ from pyspaces.record import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Unpack
 
     from pyspaces.launch import Running
@@ -56,6 +55,7 @@ _GIVEN = (
 _PIPES = slice(10, 16)
 _CODE = subprocess.Popen.__init__.__code__
 _OF_SUBPROCESS = _CODE.co_varnames[1 : _CODE.co_argcount + _CODE.co_kwonlyargcount]
+_KNOWN = frozenset((*space.TAKEN, *_OF_SUBPROCESS))
 # close_fds is that of subprocess.Popen.
 _SETTINGS = {*space.TAKEN, *space.REFUSED} - {"close_fds"}
 
@@ -149,16 +149,24 @@ class Popen(subprocess.Popen[Any]):
         plan = self._plan_for(words, given.cwd, new_session=given.start_new_session)
         inherited = None if given.restore_signals else signals.Inherited.capture(with_python=True)
         try:
-            with _streams_open():
-                self._running = launch.start(
-                    plan, variables=_variables(given.env), inherited=inherited, handed=handed
-                )
-                # At once: after a handler of a signal has raised, __del__ has to know of it.
-                self.pid, self._child_created = self._running.pid, True
+            self._launch(plan, _variables(given.env), inherited, handed)
         except SpaceError as error:
             program = handed.executable or words[0]
             raise as_os_error(space.explained(error), _subject(error, program, given.cwd)) from None
-        self._close_pipe_fds(*(getattr(given, name) for name in _GIVEN[_PIPES]))  # type: ignore[attr-defined]
+        self._close_pipe_fds(*values[_PIPES])  # type: ignore[attr-defined]
+
+    def _launch(self, plan: Plan, variables: Any, inherited: Any, handed: Handed) -> None:
+        with spawn.forks_held():
+            opened: list[int] = []
+            try:
+                _open_streams(opened)
+                # At once, and so without **: if a handler raises, __del__ has to know of it.
+                self._running = launch.start(
+                    plan, variables=variables, inherited=inherited, handed=handed
+                )
+                self.pid, self._child_created = self._running.pid, True
+            finally:
+                rights.close(opened)
 
     def _plan_for(self, words: list[str], cwd: BytesPath | None, *, new_session: bool) -> Plan:
         settings = dict(self._settings)
@@ -168,7 +176,7 @@ class Popen(subprocess.Popen[Any]):
             settings["new_session"] = True
         if self._plan is None:
             return space.plan_of(words, settings, what="Popen()")
-        plan = checked(self._plan).replace(command=tuple(words))
+        plan = checked(self._plan).with_command(words)
         if plan.holds("network") and plan.network.listen:
             raise UsageFault([f"listen: {space.REFUSED_FOR_COMMAND['listen']}"])
         if cwd is not None:
@@ -311,7 +319,7 @@ def _checked_settings(
     settings: dict[str, Any], keywords: Mapping[str, Any], plan: Plan | None
 ) -> dict[str, Any]:
     """Return the settings. Raises UsageFault for invalid or conflicting keywords, and TypeError."""
-    space.check_names("Popen()", keywords, (*space.TAKEN, *_OF_SUBPROCESS))
+    space.check_names("Popen()", keywords, _KNOWN)
     faults = [f"{name}: use {setting}" for name, setting in _REPLACED.items() if name in keywords]
     if "user" in settings and not isinstance(settings["user"], bool):
         faults.append("user: is whether the user namespace is new; for another user, use setuid")
@@ -381,19 +389,11 @@ def _subject(error: SpaceError, program: str, cwd: BytesPath | None) -> str | No
     return os.fsdecode(cwd) if cwd is not None and error.report.path else error.report.path or None
 
 
-@contextmanager
-def _streams_open() -> Iterator[None]:
-    """Keep 0, 1 and 2 open during a launch, whose own files must not get these numbers."""
-    opened = []
-    with spawn.forks_held():
-        try:
-            while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
-                opened.append(descriptor)
-            os.close(descriptor)
-            yield
-        finally:
-            for number in opened:
-                os.close(number)
+def _open_streams(opened: list[int]) -> None:
+    """Open those of 0, 1 and 2 that are closed, before a launch opens any; add them to `opened`."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        opened.append(descriptor)
+    os.close(descriptor)
 
 
 for _target in (Popen, run):

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import outcome
+from served import facts_of
 
 import pyspaces
 from pyspaces import SpaceError, UsageFault, launch, settings
@@ -268,6 +269,47 @@ def test_settings_that_cannot_be_meant(words: dict[str, Any], text: str) -> None
     assert isinstance(caught.value, UsageFault)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.faults) == (str(caught.value), caught.value.faults)
+
+
+def test_the_settings_of_the_last_command_do_not_hide_a_fault_of_the_next() -> None:
+    """A plan of namespaces alone is kept for the next command with the same."""
+    for _ in range(2):
+        assert pyspaces.run(["true"], user=True, pid=True).returncode == 0
+        with pytest.raises(UsageFault, match="user: is whether"):
+            pyspaces.run(["true"], user=1, pid=True)  # type: ignore[arg-type]
+        with pytest.raises(UsageFault, match="pid: takes True or False"):
+            pyspaces.run(["true"], user=True, pid=1)  # type: ignore[arg-type]
+        with pytest.raises(UsageFault, match="holds a NUL"):
+            pyspaces.run(["tr\0ue"], user=True, pid=True)
+        with pytest.raises(UsageFault, match="no command"):
+            pyspaces.run([], user=True, pid=True)
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            pyspaces.run(["true"], user=True, pidd=True)  # type: ignore[call-arg]
+        assert pyspaces.run(["sh", "-c", "exit 3"], user=True, pid=True).returncode == 3
+
+
+@pytest.mark.as_root
+def test_other_ids_are_mapped_after_a_change_of_user() -> None:
+    text = """
+        import os, pyspaces
+        from pyspaces.kernel import libc
+        words = ["cat", "/proc/self/uid_map", "/proc/self/gid_map"]
+        for user in (0, 1234, 1235):
+            if user:
+                os.setresgid(user, user, 0), os.setresuid(user, user, 0)
+                libc.set_dumpable(dumpable=True)  # or only root could write the maps
+            done = pyspaces.run(words, user=True, capture_output=True, text=True)
+            print(done.stdout.split())
+            os.setresuid(0, 0, 0), os.setresgid(0, 0, 0)
+    """
+    lines = facts_of(text).splitlines()
+    assert lines == [str(["0", str(user), "1"] * 2) for user in (0, 1234, 1235)]
+
+
+def test_a_plan_that_holds_namespaces_takes_no_command() -> None:
+    plan = settings.plan_from({"user": True, "hold": True, "name": "held"})
+    with pytest.raises(UsageFault, match="hold"):
+        pyspaces.run(["true"], plan=plan)
 
 
 def test_a_plan_instead_of_settings() -> None:
