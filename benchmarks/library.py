@@ -2,8 +2,9 @@
 
     python benchmarks/library.py [ROUNDS]
 
-A launch is from the call to the end of true(1), in new user and pid namespaces. All ways are
-measured in turns in one caller of each size; what is printed are medians, and ratios to unshare.
+A launch is from the call to the end of true(1), in new user and pid namespaces: by `launch.start`,
+and by `pyspaces.run`. All ways are measured in turns in one caller of each size; what is printed
+are medians, and ratios to unshare.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 
+import pyspaces
 from pyspaces import launch, settings
 from pyspaces.launch.server import choice
 
@@ -48,6 +50,7 @@ def ways() -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {
         SERVER: with_server(True),
         RULE: with_server(None),
+        "pyspaces.run": lambda: pyspaces.run(["true"], user=True, pid=True, check=True),
         "unshare": lambda: subprocess.run(UNSHARE, check=True),
     }
     if shutil.which("bwrap"):
