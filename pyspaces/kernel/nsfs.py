@@ -140,6 +140,15 @@ def reap(pid: int) -> None:
         return
 
 
+def kill_and_reap(pid: int) -> None:
+    """End a child that nobody else knows of; one that is reaped already is no error."""
+    try:
+        os.kill(pid, constants.SIGKILL)
+    except ProcessLookupError:  # by something that reaps all children of this process
+        return
+    reap(pid)
+
+
 def reap_by_pidfd(pidfd: int) -> None:
     """Wait for a child whose status does not matter, and for no other that has its number by now.
 

@@ -18,7 +18,7 @@ import _thread
 import errno
 import os
 
-from pyspaces.kernel import constants, libc, procfs
+from pyspaces.kernel import constants, libc, nsfs, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.record import Record
 
@@ -160,7 +160,7 @@ def spawn(
         return Spawned(pid=pid, pidfd=pidfd)
     except BaseException:  # of the handler of a signal
         os.close(pidfd)
-        through_fork.end(pid)
+        nsfs.kill_and_reap(pid)
         raise
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import sys
 import time
 
@@ -93,16 +92,7 @@ def _discard(middle: int | None, reading: int, answer: bytearray) -> None:
     if middle := told if middle is None else middle:
         nsfs.reap(middle)
     if pid:
-        end(pid)
-
-
-def end(pid: int) -> None:
-    """Kill and reap a child that nobody knows of."""
-    try:
-        os.kill(pid, constants.SIGKILL)
-    except ProcessLookupError:  # something else in this process reaps all children
-        return
-    nsfs.reap(pid)
+        nsfs.kill_and_reap(pid)
 
 
 def _fork_with_threads() -> int:
@@ -144,14 +134,13 @@ def _answer(
         pid = create(writing)
     except KernelError as error:
         path = os.fsencode(error.filename or "")
-        words = (error.errno or errno.EIO, error.call.encode(), path)
-        return b"0\0%d\0%d\0%s\0%s" % (os.getpid(), *words)
-    return b"%d\0%d\x000\0\0" % (pid, os.getpid())
+        words = (0, os.getpid(), error.errno or errno.EIO, error.call.encode(), path)
+    else:
+        words = (pid, os.getpid(), 0, b"", b"")
+    return b"%d\0%d\0%d\0%s\0%s" % words
 
 
 def _wait_for_answer(reading: int, middle: int, deadline: float) -> None:
-    poller = select.poll()
-    poller.register(reading, select.POLLIN)
-    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    if not nsfs.wait_for(reading, deadline - time.monotonic()):
         os.kill(middle, constants.SIGKILL)
         raise KernelError(errno.ETIMEDOUT, "clone")

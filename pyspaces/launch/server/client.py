@@ -255,8 +255,7 @@ def _end_stray(theirs: Channel) -> None:
     for child in processes.children_of(os.getpid()):
         directory = f"/proc/{child}/fd"
         if any(_leads_to(f"{directory}/{name}", link) for name in procfs.names_in(directory)):
-            os.kill(child, constants.SIGKILL)
-            nsfs.reap(child)
+            nsfs.kill_and_reap(child)
 
 
 def _leads_to(path: str, link: str) -> bool:

@@ -165,8 +165,7 @@ def _executed(words: Sequence[str], copies: Sequence[int]) -> int:
             pid = executing.execute(words, variables, dict(zip(numbers, copies, strict=True)))
     except BaseException:
         if pid:  # a signal that had to wait has a handler that raises, as Ctrl-C has
-            os.kill(pid, constants.SIGKILL)
-            nsfs.reap(pid)
+            nsfs.kill_and_reap(pid)
         raise
     return pid
 
@@ -182,8 +181,7 @@ def _greeted(pid: int, socket: _socket.socket) -> Server:
     except BaseException as error:
         socket.close()
         rights.close(descriptors)
-        os.kill(pid, constants.SIGKILL)
-        nsfs.reap(pid)
+        nsfs.kill_and_reap(pid)
         if isinstance(error, Gone | wire.Malformed):
             raise Unable from None
         raise
