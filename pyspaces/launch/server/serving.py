@@ -46,15 +46,15 @@ def serve() -> NoReturn:
     executing.forget_ignored()
     # No handler of Python's is of use here, and each child would have to take it away.
     signals.take_defaults()
-    _keep_only(wire.SOCKET, wire.CALLER)
+    _keep_only(SOCKET, wire.CALLER)
     os.chdir("/")
-    socket = _socket.socket(fileno=wire.SOCKET)
+    socket = _socket.socket(fileno=SOCKET)
     hello = wire.Hello(program=wire.program(), facts=facts(status_text()))
     own = nsfs.pidfd_open(os.getpid())
     rights.send(socket, wire.packed(hello), [own])
     os.close(own)
     poller = select.poll()
-    for descriptor in (wire.SOCKET, wire.CALLER):
+    for descriptor in (SOCKET, wire.CALLER):
         poller.register(descriptor, select.POLLIN)
     # For good: there is no other thread, so it need not be taken for each clone.
     spawn.forks_held().__enter__()
@@ -204,10 +204,8 @@ class _Last:
 def _request_of(data: bytes, given: Sequence[int]) -> wire.Request:
     """Read a request for which these descriptors came. Raises Malformed."""
     if data != _Last.data:
-        _Last.data = _Last.context = None
-        _Last.request = wire.request_of(data)
+        _Last.request, _Last.data = wire.request_of(data), data
         os.umask(_Last.request.umask)
-        _Last.data = data
     if _Last.request.own + len(_Last.request.targets) != len(given):
         raise wire.Malformed("the number of descriptors")
     return _Last.request
@@ -215,7 +213,6 @@ def _request_of(data: bytes, given: Sequence[int]) -> wire.Request:
 
 def _plan_of(data: bytes, command: tuple[str, ...]) -> Plan:
     if data != _Last.plan_data:
-        _Last.plan_data = None
         _Last.plan = wire.plan_of(data, command)
         _Last.steps = told_steps(_Last.plan)
         _Last.plan_data = data
