@@ -147,22 +147,22 @@ class Popen(subprocess.Popen[Any]):
         if given.shell and given.executable is not None:
             words[0] = os.fsdecode(given.executable)
         plan = self._plan_for(words, given.cwd, new_session=given.start_new_session)
-        inherited = None if given.restore_signals else signals.Inherited.capture(with_python=True)
         try:
-            self._launch(plan, _variables(given.env), inherited, handed)
+            self._launch(plan, handed, given)
         except SpaceError as error:
             program = handed.executable or words[0]
             raise as_os_error(space.explained(error), _subject(error, program, given.cwd)) from None
         self._close_pipe_fds(*values[_PIPES])  # type: ignore[attr-defined]
 
-    def _launch(self, plan: Plan, variables: Any, inherited: Any, handed: Handed) -> None:
+    def _launch(self, plan: Plan, handed: Handed, given: SimpleNamespace) -> None:
+        inherited = None if given.restore_signals else signals.Inherited.capture(with_python=True)
         with spawn.forks_held():
             opened: list[int] = []
             try:
                 _open_streams(opened)
                 # At once, and so without **: if a handler raises, __del__ has to know of it.
                 self._running = launch.start(
-                    plan, variables=variables, inherited=inherited, handed=handed
+                    plan, variables=_variables(given.env), inherited=inherited, handed=handed
                 )
                 self.pid, self._child_created = self._running.pid, True
             finally:
