@@ -326,18 +326,18 @@ def wait4(pid: int) -> tuple[int, float, float, int]:
     return word.value, user, system, usage[4] * 1024
 
 
-def block_signals(numbers: Iterable[int] = ()) -> None:
+def block_signals(signals: Iterable[int] = ()) -> None:
     """Block these signals in this thread, and no others: sigprocmask(2), with SIG_SETMASK.
 
     signal.pthread_sigmask() makes a set of those that were blocked before, which nobody needs.
     """
-    checked(_sigprocmask(_SIG_SETMASK, _signal_set(numbers), None), "sigprocmask")
+    checked(_sigprocmask(_SIG_SETMASK, _signal_set(signals), None), "sigprocmask")
 
 
-def _signal_set(numbers: Iterable[int]) -> bytes:
+def _signal_set(signals: Iterable[int]) -> bytes:
     """Return a sigset_t, which glibc has room for 1,024 signals in."""
     bits = 0
-    for number in numbers:
+    for number in signals:
         bits |= 1 << (number - 1)
     return words(bits).ljust(128, b"\0")
 
