@@ -15,12 +15,12 @@ NESTED = Path(__file__).parents[1] / "nested.py"
 pytestmark = pytest.mark.needs("userns")
 
 
-def at_each_call(program: Path, way: str, creator: str, step: int) -> object:
+def at_each_call(program: Path, way: str, creator: str, step: int, least: int = 200) -> object:
     """Interrupt at one call after the other; return after which of them something went wrong."""
     done = outcome([sys.executable, str(program), way, creator, str(step)])
     assert done.returncode == 0, done.stderr
     calls, wrong = json.loads(done.stdout)
-    assert calls > 150
+    assert calls > least
     return wrong
 
 
@@ -28,7 +28,9 @@ def at_each_call(program: Path, way: str, creator: str, step: int) -> object:
 @pytest.mark.parametrize("creator", ["fork", "server"])
 @pytest.mark.parametrize("way", ["start", "run", "sandbox", "call"])
 def test_no_child_is_left_that_nobody_knows_of(way: str, creator: str, step: int) -> None:
-    assert at_each_call(PROGRAM, way, creator, step) == []
+    # The shortest way of all has some 190 calls.
+    least = 150 if (way, creator) == ("start", "fork") else 200
+    assert at_each_call(PROGRAM, way, creator, step, least) == []
 
 
 # The handler runs as the call of C returns, as it does if another thread gets the signal meanwhile.
