@@ -17,7 +17,7 @@ from typing import Any
 from pyspaces import launch
 from pyspaces.errors import EXECUTE, SpaceError, UsageFault
 from pyspaces.kernel import spawn
-from pyspaces.launch import rights, signals
+from pyspaces.launch import signals
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.outer.ending import StatusLost
 from pyspaces.library import space
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 # Keywords of subprocess.Popen that a setting replaces, and which.
 _REPLACED = {"group": "setgid", "extra_groups": "groups"}
-_SHELL = "/bin/sh"
-_INTS = 1 << 31  # a C int is below
+_SHELL, _INTS = "/bin/sh", 1 << 31  # a C int is below
 # The arguments of subprocess.Popen._execute_child, in their order, in CPython 3.11 to 3.13.
 _GIVEN = (
     *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env"),
@@ -166,7 +165,8 @@ class Popen(subprocess.Popen[Any]):
                 )
                 self.pid, self._child_created = self._running.pid, True
             finally:
-                rights.close(opened)
+                for number in opened:
+                    os.close(number)
 
     def _plan_for(self, words: list[str], cwd: BytesPath | None, *, new_session: bool) -> Plan:
         settings = dict(self._settings)
