@@ -266,6 +266,18 @@ def test_a_launch_is_not_taken_for_the_one_before_it() -> None:
 
 
 @pytest.mark.usefixtures("no_fork")
+def test_variables_are_in_the_order_that_the_caller_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two environments that differ in this alone are equal, as dicts are."""
+    for order in (("ZA", "ZB"), ("ZB", "ZA"), ("ZA", "ZB")):
+        for name in order:
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.setenv(name, "1")
+        done = pyspaces.run(["env"], user=True, capture_output=True, text=True)
+        found = [line for line in done.stdout.splitlines() if line in ("ZA=1", "ZB=1")]
+        assert found == [f"{name}=1" for name in order]
+
+
+@pytest.mark.usefixtures("no_fork")
 def test_the_same_command_again_finds_what_has_changed_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
