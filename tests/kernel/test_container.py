@@ -308,7 +308,9 @@ def test_a_handler_for_term_is_asked_first() -> None:
     def handle() -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
         os.write(writing, b"x")
-        time.sleep(1000)
+        # As in test_function_settings: one long sleep could begin right after the signal.
+        while True:
+            time.sleep(0.01)
 
     try:
         with running(handle, pid=True) as container:
