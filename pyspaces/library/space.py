@@ -10,6 +10,7 @@ import os
 from pyspaces import settings
 from pyspaces.errors import SpaceError, UsageFault
 from pyspaces.kernel import namespaces
+from pyspaces.recent import Recent
 from pyspaces.record import told
 from pyspaces.settings import BY_NAME, FLAG, OPERATION, OPTIONAL, ORDERED, reading
 
@@ -126,19 +127,17 @@ def plan_of(
     UsageFault, and TypeError for unknown keywords.
     """
     made_of = _made_of(what, space)
-    last = _Last.plan
-    if made_of and last and last[0] == made_of:
-        return last[1].with_command(words)
+    known: Plan | None = _plans.find(made_of) if made_of else None
+    if known is not None:
+        return known.with_command(words)
     plan = _new_plan(words, space, what=what, without=without)
     if made_of:
-        _Last.plan = made_of, plan
+        _plans.keep(made_of, plan)
     return plan
 
 
-class _Last:
-    """The last plan that was made of nothing but namespaces and ids, and those."""
-
-    plan: tuple[tuple[object, ...], Plan] | None = None
+# Plans of nothing but namespaces and ids, by what they were made of.
+_plans = Recent()
 
 
 def _made_of(what: str, space: Mapping[str, Any]) -> tuple[object, ...] | None:

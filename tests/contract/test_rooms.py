@@ -22,7 +22,17 @@ ROOT = Path(pyspaces.__file__).parent
 
 # The files of the doorstep that are no room: words that every room uses, and what others import
 # or run.
-WORDS = {"record", "record_data", "pattern", "visible", "status", "errors", "feature", "sizes"}
+WORDS = {
+    "record",
+    "record_data",
+    "pattern",
+    "visible",
+    "status",
+    "errors",
+    "feature",
+    "recent",
+    "sizes",
+}
 DOORSTEP = {"", "__main__", "anyio", "cli", "cloning", "dask", "finding"}
 
 # Each room, and the rooms from which it may import; the words are everybody's.
@@ -51,6 +61,7 @@ WORDS_KNOW = {
     "pyspaces.visible": {"pyspaces.errors"},
     "pyspaces.status": {"pyspaces.record"},
     "pyspaces.feature": {"pyspaces.record"},
+    "pyspaces.recent": set[str](),
     "pyspaces.sizes": {"pyspaces.feature"},
     "pyspaces.errors": {
         "pyspaces.status",

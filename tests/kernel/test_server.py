@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -263,6 +265,27 @@ def test_a_launch_is_not_taken_for_the_one_before_it() -> None:
         assert seen(*echo, "y", setenv=[["A", "1"]], uts=True, hostname="box") == "y 1 box\n"
         assert seen(*echo, "y", setenv=[["A", "2"]], uts=True, hostname="box") == "y 2 box\n"
         assert seen(*echo, "y", setenv=[["A", "2"]], uts=True, hostname="bix") == "y 2 bix\n"
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_launches_of_more_kinds_than_are_known_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The caller and the server know the last eight; a dozen kinds come in a random order."""
+    kinds = itertools.product(("one", "two"), ("box", "bix"), ("1", "2", "3"))
+    order = [*kinds] * 5
+    random.Random(18).shuffle(order)
+    before = os.umask(0)
+    try:
+        for word, hostname, value in order:
+            monkeypatch.setenv("A", value)
+            os.umask(0o20 + int(value))
+            found = seen(
+                "sh", "-c", 'echo "$0 $A $(hostname) $(umask)"', word, uts=True, hostname=hostname
+            )
+            assert found == f"{word} {value} {hostname} 002{value}\n"
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.usefixtures("no_fork")

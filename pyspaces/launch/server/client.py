@@ -20,6 +20,7 @@ from pyspaces.launch.server import process, wire
 from pyspaces.launch.server.facts import facts, row_of, status_text
 from pyspaces.launch.server.process import Gone, Server, Unable
 from pyspaces.launch.signals import Inherited
+from pyspaces.recent import Recent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ class _Changed(Exception):
 class _State:
     server: Server | None = None
     not_before = 0.0  # when the next one may be started, by the monotonic clock
-    # The plan of the last request, without its command, and the request, each as it was sent:
-    # programs launch the same way again and again.
-    last_plan: tuple[dict[str, Any], bytes] = ({}, b"")
-    last_request: tuple[dict[str, Any], bytes] = ({}, b"")
+    # As they were sent: plans without their commands, and requests.
+    plans, requests = Recent(), Recent()
 
 
 def create(launch: Launch, services: Services, flags: int) -> tuple[Spawned, Channel] | None:
@@ -177,21 +176,23 @@ def _asked_for(launch: Launch, status: str, **more: Any) -> wire.Asked:
         "umask": int(row_of(status, "Umask"), 8) if handed.umask is None else handed.umask,
         **more,
     }
-    # Taken and set as one: a handler of a signal may launch something at any line of this.
-    last = _State.last_request
     # A command finds its variables in the order in which the caller has them.
-    if last[0] != fields or [*last[0]["variables"]] != [*fields["variables"]]:
-        _State.last_request = last = (fields, wire.packed(wire.Request(**fields)))
-    return last[1], launch.plan.command, (handed.executable, handed.process_group)
+    source = (fields, [*fields["variables"]])
+    request = _State.requests.find(source)
+    if request is None:
+        request = wire.packed(wire.Request(**fields))
+        _State.requests.keep(source, request)
+    return request, launch.plan.command, (handed.executable, handed.process_group)
 
 
 def _data_of(plan: Plan) -> bytes:
     """Return a plan without its command, as it is sent."""
-    alike = {**vars(plan), "command": ()}
-    last = _State.last_plan
-    if last[0] != alike:
-        _State.last_plan = last = (alike, wire.data_of(plan))
-    return last[1]
+    source = {**vars(plan), "command": ()}
+    data: bytes | None = _State.plans.find(source)
+    if data is None:
+        data = wire.data_of(plan)
+        _State.plans.keep(source, data)
+    return data
 
 
 def _is_like(server: Server, status: str) -> bool:

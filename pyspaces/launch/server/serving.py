@@ -26,6 +26,7 @@ from pyspaces.launch.server.facts import facts, status_text
 from pyspaces.launch.server.wire import SOCKET
 from pyspaces.launch.services import Launch
 from pyspaces.launch.signals import Inherited
+from pyspaces.recent import Recent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Step
     from pyspaces.plan import Plan
+
+    Steps = tuple[tuple[Step, bytes], ...]
 
 NAME = b"pyspaces-server"
 # Seconds between two looks at whether somebody waits for this process alone.
@@ -184,46 +187,42 @@ def _created(start: Callable[[], object], flags: int) -> tuple[bytes, int]:
     return wire.CREATED + b"%d" % pid, pidfd
 
 
-class _Last:
-    """What is known of the last launch, since the next one is often the same.
+class _Known:
+    """What is known of the last launches, since the next one is often as one of them.
 
-    data, request: as it was sent, and read. plan_data, plan, steps: its plan. context: what its
-    child was given, and asked: what for; None if there is more in it than descriptors that differs
-    from child to child.
+    requests: by their bytes. plans: each with the steps that it takes, by its bytes. contexts: what
+    a child was given, by what was asked; only those in which nothing but descriptors differs from
+    child to child.
     """
 
-    data: bytes | None = None
-    request: wire.Request
-    plan_data: bytes | None = None
-    plan: Plan
-    steps: tuple[tuple[Step, bytes], ...]
-    context: Context | None = None
-    asked: tuple[object, ...] = ()
+    requests, plans, contexts = Recent(), Recent(), Recent()
 
 
 def _request_of(data: bytes, given: Sequence[int]) -> wire.Request:
-    """Read a request for which these descriptors came. Raises Malformed."""
-    if data != _Last.data:
-        _Last.request, _Last.data = wire.request_of(data), data
-        os.umask(_Last.request.umask)
-    if _Last.request.own + len(_Last.request.targets) != len(given):
+    """Read a request for which these descriptors came, and take its umask. Raises Malformed."""
+    request: wire.Request | None = _Known.requests.find(data)
+    if request is None:
+        request = wire.request_of(data)
+        _Known.requests.keep(data, request)
+    if request.own + len(request.targets) != len(given):
         raise wire.Malformed("the number of descriptors")
-    return _Last.request
+    os.umask(request.umask)
+    return request
 
 
-def _plan_of(data: bytes, command: tuple[str, ...]) -> Plan:
-    if data != _Last.plan_data:
-        _Last.plan = wire.plan_of(data, command)
-        _Last.steps = told_steps(_Last.plan)
-        _Last.plan_data = data
-    elif command != _Last.plan.command:
-        _Last.plan = _Last.plan.replace(command=command)
-    return _Last.plan
+def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
+    known: tuple[Plan, Steps] | None = _Known.plans.find(data)
+    if known is None:
+        plan = wire.plan_of(data, command)
+        known = plan, told_steps(plan)
+        _Known.plans.keep(data, known)
+    plan, steps = known
+    return (plan if command == plan.command else plan.replace(command=command)), steps
 
 
 def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
-    context = _Last.context
-    if context is None or asked != _Last.asked:
+    context: Context | None = _Known.contexts.find(asked)
+    if context is None:
         return _new_context(asked, request, sources)
     # Often the very same: the numbers of descriptors are the lowest that are free.
     number, launcher, place = sources[0], sources[-1], working_directory()
@@ -234,7 +233,7 @@ def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]
 
 def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
     _, command, handed = asked
-    plan = _plan_of(request.plan, command)
+    plan, steps = _plan_of(request.plan, command)
     launch = Launch(plan, tell=lambda text: None, observe=lambda text: None)
     launch.variables = request.variables
     mask, ignored = frozenset(request.mask), frozenset(request.ignored)
@@ -246,7 +245,7 @@ def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int
     if handed != (None, None):
         launch.handed = Handed(executable=executable, process_group=process_group)
     channel = Channel(sources[0])
-    context = context_of(launch, channel, sources[-1], held=request.held, steps=_Last.steps)
-    is_plain = request.own == 2 and not needs_equipment(plan)
-    _Last.context, _Last.asked = (context if is_plain else None), asked
+    context = context_of(launch, channel, sources[-1], held=request.held, steps=steps)
+    if request.own == 2 and not needs_equipment(plan):
+        _Known.contexts.keep(asked, context)
     return context

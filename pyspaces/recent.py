@@ -1,0 +1,38 @@
+"""What was made of late, by what it was made from: a program launches in a few ways, in turns.
+
+Pure. Loaded only by the library, and by the launch server.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# More ways than most programs have. Each entry may hold an environment.
+_MOST = 8
+
+
+class Recent:
+    """The last few things that were made, the latest first.
+
+    A handler of a signal may launch something at any line of this: what is kept is replaced as a
+    whole.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[object, Any], ...] = ()
+
+    def find(self, source: object) -> Any:
+        """Return what was made from something equal; None if it is not there any more."""
+        kept = self._kept
+        for number, entry in enumerate(kept):
+            if entry[0] == source:
+                if number:
+                    self._kept = (entry, *kept[:number], *kept[number + 1 :])
+                return entry[1]
+        return None
+
+    def keep(self, source: object, made: Any) -> None:
+        """Keep what was made from `source`, and forget the oldest."""
+        self._kept = ((source, made), *self._kept[: _MOST - 1])
