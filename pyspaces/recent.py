@@ -34,5 +34,7 @@ class Recent:
         return None
 
     def keep(self, source: object, made: Any) -> None:
-        """Keep what was made from `source`, and forget the oldest."""
-        self._kept = ((source, made), *self._kept[: _MOST - 1])
+        """Keep what was made from `source`, in place of what `find` has found, or of the oldest."""
+        kept = self._kept
+        others = kept[1:] if kept and kept[0][0] == source else kept[: _MOST - 1]
+        self._kept = ((source, made), *others)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Step
     from pyspaces.launch.channel import Channel
+    from pyspaces.launch.handed import Handed
     from pyspaces.launch.services import Launch
     from pyspaces.plan import Plan
 
@@ -113,7 +114,6 @@ def context_of(
         from pyspaces.launch.inner.confined import execute_confined
 
         fields["call"] = execute_confined
-    program = (launch.handed and launch.handed.executable) or plan.command[0]
     return inner.Context(
         plan=plan,
         channel=channel,
@@ -122,7 +122,7 @@ def context_of(
         steps=steps,
         mapped=_mapped_of(plan),
         words=words_of(plan),
-        candidates=candidates(program, variables),
+        candidates=candidates(_program_of(plan, launch.handed), variables),
         environment=variables,
         directory=working_directory(),
         handed=launch.handed,
@@ -134,6 +134,22 @@ def context_of(
         caller=launch.caller,
         **fields,
     )
+
+
+def of_another_command(context: inner.Context, command: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a context that another command changes."""
+    plan = context.plan.of_command(command)
+    program = _program_of(plan, context.handed)
+    return {
+        "plan": plan,
+        "words": words_of(plan),
+        "candidates": candidates(program, context.environment),
+    }
+
+
+def _program_of(plan: Plan, handed: Handed | None) -> str:
+    """Return what is to be executed, as the caller wrote it."""
+    return (handed and handed.executable) or plan.command[0]
 
 
 def _mapped_of(plan: Plan) -> Mapped | None:

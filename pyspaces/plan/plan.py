@@ -225,14 +225,20 @@ class Plan(Record):
         """Return this plan with another command, checked. Raises UsageFault."""
         if _is_text(command):
             raise UsageFault([_ONE_TEXT.format(command)])
-        plan = object.__new__(type(self))
-        plan.__dict__.update(self.__dict__, command=tuple(command), _is_checked=False)
+        plan = self.of_command(tuple(command))
+        plan.__dict__["_is_checked"] = False
         # No other field looks at the command, but one that holds namespaces without any.
         if not self._is_checked or plan.holds("existing"):
             plan.check()
         elif found := list(plan._command_faults()):
             raise UsageFault(found)
         plan.__dict__["_is_checked"] = True
+        return plan
+
+    def of_command(self, command: tuple[str, ...]) -> Self:
+        """Return this plan with another command, which is not checked."""
+        plan = object.__new__(type(self))
+        plan.__dict__.update(self.__dict__, command=command)
         return plan
 
     def faults(self, given: Iterable[str] = (), *, typed: bool = False) -> Iterator[str]:

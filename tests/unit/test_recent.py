@@ -10,15 +10,17 @@ from pyspaces.recent import Recent
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 11)), max_size=60))
 def test_the_last_eight_that_were_used_are_found(uses: list[tuple[bool, int]]) -> None:
-    recent, used = Recent(), list[int]()
-    for makes, number in uses:
+    recent, used = Recent(), dict[int, str]()
+    for turn, (makes, number) in enumerate(uses):
         # Equal, and another object each time.
         source = {"of": [number]}
-        assert recent.find(source) == (f"made of {number}" if number in used else None)
-        if number in used or makes:
-            used = [number, *[other for other in used if other != number]][:8]
-        if makes and recent.find(source) is None:
-            recent.keep(source, f"made of {number}")
+        assert recent.find(source) == used.get(number)
+        if makes:
+            recent.keep(source, f"in turn {turn}")
+        if makes or number in used:
+            made = f"in turn {turn}" if makes else used[number]
+            others = [(other, its) for other, its in used.items() if other != number]
+            used = dict([(number, made), *others][:8])
 
 
 def test_what_is_made_meanwhile_by_a_handler_takes_nothing_away() -> None:

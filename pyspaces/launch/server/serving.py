@@ -18,7 +18,13 @@ from pyspaces.kernel import executing, libc, nsfs, processes, procfs, spawn
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import init, rights, signals
 from pyspaces.launch.channel import Channel
-from pyspaces.launch.command import context_of, needs_equipment, told_steps, working_directory
+from pyspaces.launch.command import (
+    context_of,
+    needs_equipment,
+    of_another_command,
+    told_steps,
+    working_directory,
+)
 from pyspaces.launch.handed import Handed
 from pyspaces.launch.inner import Context, Telling, run_inner
 from pyspaces.launch.server import wire
@@ -191,8 +197,8 @@ class _Known:
     """What is known of the last launches, since the next one is often as one of them.
 
     requests: by their bytes. plans: each with the steps that it takes, by its bytes. contexts: what
-    a child was given, by what was asked; only those in which nothing but descriptors differs from
-    child to child.
+    a child was given, by what was asked but for the command; only those in which nothing but that
+    and descriptors differs from child to child.
     """
 
     requests, plans, contexts = Recent(), Recent(), Recent()
@@ -217,22 +223,29 @@ def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
         known = plan, told_steps(plan)
         _Known.plans.keep(data, known)
     plan, steps = known
-    return (plan if command == plan.command else plan.replace(command=command)), steps
+    return plan.of_command(command), steps
 
 
 def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
-    context: Context | None = _Known.contexts.find(asked)
+    data, command, handed = asked
+    context: Context | None = _Known.contexts.find((data, handed))
     if context is None:
         return _new_context(asked, request, sources)
-    # Often the very same: the numbers of descriptors are the lowest that are free.
     number, launcher, place = sources[0], sources[-1], working_directory()
-    if (context.channel.fileno(), context.launcher, context.directory) == (number, launcher, place):
-        return context
-    return context.replace(channel=Channel(number), launcher=launcher, directory=place)
+    changes = {}
+    if command != context.plan.command:
+        changes = of_another_command(context, command)
+    # Often the very same: the numbers of descriptors are the lowest that are free.
+    if (context.channel.fileno(), context.launcher, context.directory) != (number, launcher, place):
+        changes |= {"channel": Channel(number), "launcher": launcher, "directory": place}
+    if changes:
+        context = context.replace(**changes)
+        _Known.contexts.keep((data, handed), context)
+    return context
 
 
 def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
-    _, command, handed = asked
+    data, command, handed = asked
     plan, steps = _plan_of(request.plan, command)
     launch = Launch(plan, tell=lambda text: None, observe=lambda text: None)
     launch.variables = request.variables
@@ -247,5 +260,5 @@ def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int
     channel = Channel(sources[0])
     context = context_of(launch, channel, sources[-1], held=request.held, steps=steps)
     if request.own == 2 and not needs_equipment(plan):
-        _Known.contexts.keep(asked, context)
+        _Known.contexts.keep((data, handed), context)
     return context
