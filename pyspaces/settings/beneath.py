@@ -28,16 +28,20 @@ def expanded(
     bundle is left out. terminal: whether standard input is one. Raises UsageFault.
     """
     above = {name: value for name, value in mapping.items() if name not in _ASKING}
-    below = _bundle(mapping.get("bundle"), warn, terminal=terminal)
     profiles: list[Layer] = []
     if mapping.get("profile"):
         from pyspaces.settings.profiles import reading
 
         profiles = reading.layers_of(mapping["profile"])
-    return layers.merged([*below, *profiles, layers.of_mapping(above)])
+    upper = [*profiles, layers.of_mapping(above)]
+    creates = bool(layers.merged(upper).get("create_targets"))
+    below = _bundle(mapping.get("bundle"), warn, terminal=terminal, creates=creates)
+    return layers.merged([*below, *upper])
 
 
-def _bundle(value: Any, warn: Callable[[str], None], *, terminal: bool) -> Iterator[Layer]:
+def _bundle(
+    value: Any, warn: Callable[[str], None], *, terminal: bool, creates: bool
+) -> Iterator[Layer]:
     if not value:
         return
     import os
@@ -47,7 +51,7 @@ def _bundle(value: Any, warn: Callable[[str], None], *, terminal: bool) -> Itera
         raise UsageFault([f"bundle: takes the path of a directory, and is {told(path)}"])
     from pyspaces.settings.bundle import reading
 
-    found = reading.read(path, terminal=terminal)
+    found = reading.read(path, terminal=terminal, creates=creates)
     for text in found.warnings:
         warn(text)
     yield layers.of_mapping(found.settings)

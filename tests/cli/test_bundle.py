@@ -102,4 +102,13 @@ def test_a_bundle_of_umoci(pyspaces: Run, tmp_path: Path) -> None:
     (tmp_path / "bundle/rootfs/proc").rmdir()
     done = pyspaces("run", "--bundle", str(tmp_path / "bundle"))
     assert done.returncode == 2
-    assert f"create {tmp_path}/bundle/rootfs/proc" in done.stderr
+    assert f"create {tmp_path}/bundle/rootfs/proc, or add --create-targets" in done.stderr
+    assert not (tmp_path / "bundle/rootfs/proc").exists()
+    (tmp_path / "p.toml").write_text("create-targets = true")
+    for more in (["--create-targets"], ["--profile", str(tmp_path / "p.toml")]):
+        done = pyspaces(
+            "run", "--bundle", str(tmp_path / "bundle"), *more, "--", "ls", "/proc/1/ns"
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "user" in done.stdout.split()
+        (tmp_path / "bundle/rootfs/proc").rmdir()

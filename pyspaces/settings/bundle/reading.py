@@ -30,8 +30,11 @@ class Bundle(Record):
     warnings: tuple[str, ...] = ()
 
 
-def read(directory: str, *, terminal: bool = False) -> Bundle:
-    """Return a bundle. terminal: whether standard input is one. Raises UsageFault."""
+def read(directory: str, *, terminal: bool = False, creates: bool = False) -> Bundle:
+    """Return a bundle. Raises UsageFault.
+
+    terminal: whether standard input is one. creates: whether missing mount points are created.
+    """
     directory = os.path.abspath(directory)
     path = os.path.join(directory, CONFIG)
     faults: list[str] = []
@@ -40,7 +43,7 @@ def read(directory: str, *, terminal: bool = False) -> Bundle:
     _check_version(config)
     found: dict[str, Any] = {"mount": True}
     found |= process.settings_of(config.node("process"), terminal=terminal)
-    trees = tree.settings_of(config, directory)
+    trees = tree.settings_of(config, directory, creates=creates)
     own = linux.settings_of(config.node("linux"), path)
     mounts = trees["mounts"]
     # Before the root becomes read-only.

@@ -22,10 +22,14 @@ _SILENT = {
 _TIMES = {"relatime", "strictatime", "noatime", "nodiratime", "atime", "diratime", "lazytime"}
 _TIMES |= {"nolazytime", "sync", "dirsync"}
 _UNITS = "kKmMgG"
+_CURE = "create {}, or add --create-targets, which leaves it there"
 
 
-def settings_of(config: Node, directory: str) -> dict[str, Any]:
-    """Return the settings of `root` and `mounts`. directory: that of the bundle."""
+def settings_of(config: Node, directory: str, *, creates: bool) -> dict[str, Any]:
+    """Return the settings of `root` and `mounts`.
+
+    directory: that of the bundle. creates: whether missing mount points are created.
+    """
     root = config.node("root")
     path = os.path.join(directory, root.take("path", str, ""))
     read_only = root.take("readonly", bool, False)
@@ -38,7 +42,8 @@ def settings_of(config: Node, directory: str) -> dict[str, Any]:
     if _DEV not in targets:
         mounts.insert(0, ["dev", _DEV])
         targets.insert(0, _DEV)
-    _check_targets(config, path, targets)
+    if not creates:
+        _check_targets(config, path, targets)
     return {"root": path, "mounts": [*mounts, *([["remount_ro", "/"]] if read_only else [])]}
 
 
@@ -50,12 +55,12 @@ def _target(node: Node) -> str:
 
 
 def _check_targets(config: Node, root: str, targets: list[str]) -> None:
-    """Find mount points that are missing: nothing is created in a directory of the host."""
+    """Find mount points that are missing, which would be created in a directory of the host."""
     for index, target in enumerate(targets):
         inside = any(target.startswith(f"{other}/") for other in targets[:index])
         path = root + target
         if not inside and not os.path.lexists(path) and os.path.isdir(root):
-            config.fault("mounts", f"{target}: does not exist in the root: create {path}")
+            config.fault("mounts", f"{target}: does not exist in the root: {_CURE.format(path)}")
 
 
 def _mount(node: Node, target: str, directory: str) -> list[list[str]]:
