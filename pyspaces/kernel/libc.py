@@ -273,7 +273,7 @@ def inet_socket() -> int:
 def signalfd(signals: Sequence[int]) -> int:
     """Return a descriptor from which the blocked `signals` can be read: signalfd(2)."""
     flags = constants.SFD_CLOEXEC | constants.SFD_NONBLOCK
-    return checked(_signalfd(-1, _signal_set(signals), flags), "signalfd")
+    return checked(_signalfd(-1, signal_set(signals), flags), "signalfd")
 
 
 def c_string_fault(text: str) -> str | None:
@@ -326,15 +326,15 @@ def wait4(pid: int) -> tuple[int, float, float, int]:
     return word.value, user, system, usage[4] * 1024
 
 
-def block_signals(signals: Iterable[int] = ()) -> None:
-    """Block these signals in this thread, and no others: sigprocmask(2), with SIG_SETMASK.
+def set_signal_mask(mask: bytes) -> None:
+    """Block the signals of a set in this thread, and no others: sigprocmask(2), with SIG_SETMASK.
 
     signal.pthread_sigmask() makes a set of those that were blocked before, which nobody needs.
     """
-    checked(_sigprocmask(_SIG_SETMASK, _signal_set(signals), None), "sigprocmask")
+    checked(_sigprocmask(_SIG_SETMASK, mask, None), "sigprocmask")
 
 
-def _signal_set(signals: Iterable[int]) -> bytes:
+def signal_set(signals: Iterable[int] = ()) -> bytes:
     """Return a sigset_t, which glibc has room for 1,024 signals in."""
     bits = 0
     for number in signals:

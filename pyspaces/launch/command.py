@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pyspaces.kernel import procfs
+from pyspaces.kernel import libc, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
 from pyspaces.launch.inner.steps import Mapped, steps_of
@@ -114,11 +114,14 @@ def context_of(
         from pyspaces.launch.inner.confined import execute_confined
 
         fields["call"] = execute_confined
+    inherited = launch.inherited or Inherited.capture()
     return inner.Context(
         plan=plan,
         channel=channel,
         launcher=launcher,
-        inherited=launch.inherited or Inherited.capture(),
+        inherited=inherited,
+        mask=libc.signal_set(inherited.mask),
+        kill_signal=plan.kill_signal() or 0,
         steps=steps,
         mapped=_mapped_of(plan),
         words=words_of(plan),

@@ -83,21 +83,12 @@ class Inherited(Record):
             ignored=frozenset(ignored.difference(() if with_python else _IGNORED_BY_PYTHON)),
         )
 
-    def restore_inner(self) -> None:
-        """Give this process the captured state, handlers gone, right before exec.
-
-        Handlers first, mask last: a signal that arrived during set-up then does what it would
-        have done to the command.
-        """
+    def restore_actions_inner(self) -> None:
+        """Ignore in this process what is to be ignored, with no handlers, right before exec."""
         if not self.by_default:
             take_defaults(but=self.ignored)
         for number in self.ignored & _KNOWN:
             signal.signal(number, signal.SIG_IGN)
-        self.restore_mask_inner()
-
-    def restore_mask_inner(self) -> None:
-        """Give this process the captured mask only: a Python function keeps Python's handlers."""
-        libc.block_signals(self.mask)
 
 
 def take_defaults(*, but: frozenset[int] = frozenset()) -> None:

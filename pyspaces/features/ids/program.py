@@ -110,7 +110,7 @@ def _attend(argv: list[str], writing: int, answering: int) -> None:
 def _become(argv: list[str], writing: int, answering: int) -> None:
     """Become the program; runs in the new process. answering: closed by exec."""
     # The launcher blocks signals around a clone and reads them later; a helper wants its own.
-    libc.block_signals()
+    libc.set_signal_mask(libc.signal_set())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.set_inheritable(0, True)  # dup2(2) changes nothing where both are 0
     os.dup2(writing, 1)

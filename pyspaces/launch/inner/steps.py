@@ -10,7 +10,7 @@ import os
 import sys
 
 from pyspaces.feature import Step
-from pyspaces.kernel.libc import set_dumpable, set_parent_death_signal
+from pyspaces.kernel.libc import set_dumpable, set_parent_death_signal, set_signal_mask
 from pyspaces.kernel.nsfs import has_ended
 from pyspaces.launch.channel import STAGE
 from pyspaces.plan.plan import PARTS, loaded
@@ -82,13 +82,14 @@ class Context(Record):
     costs it some five pages of memory, each of which the kernel has to copy.
 
     channel: this side's end. launcher: a pidfd of the parent. inherited: the signal state for the
-    command. steps: those of STEPS that the plan takes, and the text of each. mapped: the ids of a
-    new user namespace; None if there is none. words: those that the command sees. candidates: the
-    paths at which it may be, in their order. environment: the command's. directory: the caller's
-    working directory; None if it has no path. function: what to call instead of executing the
-    command. call: what calls that, or confines the command first. handed: its streams, descriptors
-    and the like, if they are not those of the caller. held: whether it waits for a word right
-    before exec.
+    command, and mask: the part of it that a sigset_t has. kill_signal: what the command gets when
+    the launcher dies; 0 for none. steps: those of STEPS that the plan takes, and the text of each.
+    mapped: the ids of a new user namespace; None if there is none. words: those that the command
+    sees. candidates: the paths at which it may be, in their order. environment: the command's.
+    directory: the caller's working directory; None if it has no path. function: what to call
+    instead of executing the command. call: what calls that, or confines the command first. handed:
+    its streams, descriptors and the like, if they are not those of the caller. held: whether it
+    waits for a word right before exec.
     own_group: whether the command leads a process group of its own, out of the launcher's.
     attach: what gives the command its terminal, if any. post: what our own process 1 needs, if
     there is to be one, and limit: what leaves that no capability which its command, tracing it,
@@ -105,6 +106,8 @@ class Context(Record):
     channel: Channel
     launcher: int
     inherited: Inherited
+    mask: bytes
+    kill_signal: int
     steps: tuple[tuple[Step, bytes], ...]
     mapped: Mapped | None
     words: tuple[bytes, ...]
@@ -156,7 +159,7 @@ def _tie_to_launcher(context: Context) -> None:
     After the ids have changed, since that clears the signal again (commit_creds() in
     kernel/cred.c). getppid(2) cannot tell: across a pid namespace it is always 0.
     """
-    set_parent_death_signal(context.plan.kill_signal() or 0)
+    set_parent_death_signal(context.kill_signal)
     if has_ended(context.launcher):
         os._exit(0)
 
@@ -167,10 +170,10 @@ def _is_tied_again(plan: Plan) -> bool:
 
 
 def _restore_signals(context: Context) -> None:
-    if context.function is None:
-        context.inherited.restore_inner()
-    else:
-        context.inherited.restore_mask_inner()
+    """Handlers first, mask last: a signal that came meanwhile does what it would to the command."""
+    if context.function is None:  # a Python function keeps Python's handlers
+        context.inherited.restore_actions_inner()
+    set_signal_mask(context.mask)
 
 
 TIE = Step(

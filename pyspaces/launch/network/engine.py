@@ -126,7 +126,7 @@ def _become_inner(words: Sequence[str], ends: Sequence[int], parent: int) -> Non
     libc.set_parent_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    libc.block_signals()  # none: the launcher has blocked them around the clone
+    libc.set_signal_mask(libc.signal_set())  # none: the launcher has blocked them around the clone
     # pasta takes the answer that it is ignored already, as Python has it, for a failure.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, len(ends)) for end in ends]
