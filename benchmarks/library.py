@@ -3,12 +3,13 @@
     python benchmarks/library.py [ROUNDS]
 
 A launch is from the call to the end of true(1), in new user and pid namespaces: by `launch.start`,
-and by `pyspaces.run`. All ways are measured in turns in one caller of each size; what is printed
-are medians, and ratios to unshare.
+and by `pyspaces.run`, with the same words each time and with others. All ways are measured in turns
+in one caller of each size; what is printed are medians, and ratios to unshare.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import statistics
@@ -47,10 +48,16 @@ def with_server(wanted: bool | None) -> Callable[[], None]:
 
 def ways() -> dict[str, Callable[[], object]]:
     """Return all that is measured, by its name."""
+    numbers = itertools.count()
+
+    def run(*words: str) -> object:
+        return pyspaces.run(words, user=True, pid=True, check=True)
+
     found: dict[str, Callable[[], object]] = {
         SERVER: with_server(True),
         RULE: with_server(None),
-        "pyspaces.run": lambda: pyspaces.run(["true"], user=True, pid=True, check=True),
+        "pyspaces.run": lambda: run("true"),
+        "pyspaces.run, other words": lambda: run("true", str(next(numbers))),
         "unshare": lambda: subprocess.run(UNSHARE, check=True),
     }
     if shutil.which("bwrap"):
