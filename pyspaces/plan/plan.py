@@ -226,7 +226,6 @@ class Plan(Record):
         if _is_text(command):
             raise UsageFault([_ONE_TEXT.format(command)])
         plan = self.of_command(tuple(command))
-        plan.__dict__["_is_checked"] = False
         # No other field looks at the command, but one that holds namespaces without any.
         if not self._is_checked or plan.holds("existing"):
             plan.check()
@@ -236,9 +235,9 @@ class Plan(Record):
         return plan
 
     def of_command(self, command: tuple[str, ...]) -> Self:
-        """Return this plan with another command, which is not checked."""
+        """Return this plan with another command, not checked yet."""
         plan = object.__new__(type(self))
-        plan.__dict__.update(self.__dict__, command=command)
+        plan.__dict__.update(self.__dict__, command=command, _is_checked=False)
         return plan
 
     def faults(self, given: Iterable[str] = (), *, typed: bool = False) -> Iterator[str]:
