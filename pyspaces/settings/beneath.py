@@ -11,7 +11,7 @@ from pyspaces.settings.profiles import layers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pyspaces.settings.profiles.layers import Layer
@@ -34,16 +34,14 @@ def expanded(
 
         profiles = reading.layers_of(mapping["profile"])
     upper = [*profiles, layers.of_mapping(above)]
+    if not mapping.get("bundle"):
+        return layers.merged(upper)
     creates = bool(layers.merged(upper).get("create_targets"))
-    below = _bundle(mapping.get("bundle"), warn, terminal=terminal, creates=creates)
-    return layers.merged([*below, *upper])
+    bundle = _bundle(mapping["bundle"], warn, terminal=terminal, creates=creates)
+    return layers.merged([bundle, *upper])
 
 
-def _bundle(
-    value: Any, warn: Callable[[str], None], *, terminal: bool, creates: bool
-) -> Iterator[Layer]:
-    if not value:
-        return
+def _bundle(value: Any, warn: Callable[[str], None], *, terminal: bool, creates: bool) -> Layer:
     import os
 
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -54,4 +52,4 @@ def _bundle(
     found = reading.read(path, terminal=terminal, creates=creates)
     for text in found.warnings:
         warn(text)
-    yield layers.of_mapping(found.settings)
+    return layers.of_mapping(found.settings)

@@ -102,7 +102,7 @@ def test_a_bundle_of_umoci(pyspaces: Run, tmp_path: Path) -> None:
     (tmp_path / "bundle/rootfs/proc").rmdir()
     done = pyspaces("run", "--bundle", str(tmp_path / "bundle"))
     assert done.returncode == 2
-    assert f"create {tmp_path}/bundle/rootfs/proc, or add --create-targets" in done.stderr
+    assert f"not in {tmp_path}/bundle/rootfs: /proc: create what is missing, or add" in done.stderr
     assert not (tmp_path / "bundle/rootfs/proc").exists()
     (tmp_path / "p.toml").write_text("create-targets = true")
     for more in (["--create-targets"], ["--profile", str(tmp_path / "p.toml")]):
@@ -112,3 +112,30 @@ def test_a_bundle_of_umoci(pyspaces: Run, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert "user" in done.stdout.split()
         (tmp_path / "bundle/rootfs/proc").rmdir()
+
+
+@pytest.mark.needs("userns", "pidns", "crun", "busybox")
+def test_mount_points_are_created_in_what_a_bundle_binds_only_if_told_to(
+    pyspaces: Run, tmp_path: Path
+) -> None:
+    outcome(["crun", "spec", "--rootless"], cwd=tmp_path, check=True)
+    fill(tmp_path / "rootfs")
+    (tmp_path / "rootfs/mnt").mkdir()
+    (tmp_path / "bound").mkdir()
+
+    def bind(data: dict[str, Any]) -> None:
+        data["mounts"] += [
+            {"destination": "/mnt", "type": "bind", "source": "bound", "options": ["rw"]},
+            {"destination": "/mnt/new/inner", "type": "tmpfs"},
+        ]
+
+    changed(tmp_path, bind)
+    bundle = ("run", "--bundle", str(tmp_path))
+    look = ("--", "sh", "-c", "ls -d /mnt/new/inner")
+    done = pyspaces(*bundle, *look)
+    assert done.returncode == 125
+    assert "add --create-targets, which leaves it on the host" in done.stderr
+    assert not any((tmp_path / "bound").iterdir())
+    done = pyspaces(*bundle, "--create-targets", *look)
+    assert done.stdout == "/mnt/new/inner\n"
+    assert (tmp_path / "bound/new/inner").is_dir()

@@ -170,7 +170,7 @@ def test_capabilities_are_those_of_the_bounding_set(bundle: Path) -> None:
         (mount(type="nfs"), "mounts[1].type: 'nfs' is not supported"),
         (mount(type="bind", source="/", options=["idmap"]), "options: 'idmap' is not supported"),
         (mount(type="bind", source="/", options=["ro", "dev"]), "only one of ro, suid and dev"),
-        ({"mounts": [{"destination": "/none", "type": "proc"}]}, "/none: does not exist in the r"),
+        ({"mounts": [{"destination": "/none", "type": "proc"}]}, "rootfs: /none: create what"),
         (in_linux(sysctl={"a": "b"}), "linux.sysctl: is not supported"),
         (in_linux(namespaces=[{"type": "x"}]), "linux.namespaces[0].type: 'x' is not a names"),
         (

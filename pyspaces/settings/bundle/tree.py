@@ -22,7 +22,7 @@ _SILENT = {
 _TIMES = {"relatime", "strictatime", "noatime", "nodiratime", "atime", "diratime", "lazytime"}
 _TIMES |= {"nolazytime", "sync", "dirsync"}
 _UNITS = "kKmMgG"
-_CURE = "create {}, or add --create-targets, which leaves it there"
+_CURE = "create what is missing, or add --create-targets, which leaves it on the host"
 
 
 def settings_of(config: Node, directory: str, *, creates: bool) -> dict[str, Any]:
@@ -56,11 +56,13 @@ def _target(node: Node) -> str:
 
 def _check_targets(config: Node, root: str, targets: list[str]) -> None:
     """Find mount points that are missing, which would be created in a directory of the host."""
+    missing = []
     for index, target in enumerate(targets):
         inside = any(target.startswith(f"{other}/") for other in targets[:index])
-        path = root + target
-        if not inside and not os.path.lexists(path) and os.path.isdir(root):
-            config.fault("mounts", f"{target}: does not exist in the root: {_CURE.format(path)}")
+        if not inside and not os.path.lexists(root + target) and os.path.isdir(root):
+            missing.append(target)
+    if missing:
+        config.fault("mounts", f"not in {root}: {', '.join(missing)}: {_CURE}")
 
 
 def _mount(node: Node, target: str, directory: str) -> list[list[str]]:
