@@ -17,7 +17,7 @@ class Recent:
     """The last few things that were made, the latest first.
 
     A handler of a signal may launch something at any line of this: what is kept is replaced as a
-    whole.
+    whole. Something may be forgotten then, but nothing is mixed up.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Recent:
         return None
 
     def keep(self, source: object, made: Any) -> None:
-        """Keep what was made from `source`, in place of what `find` has found, or of the oldest."""
+        """Keep what was made from `source`, in place of the latest if that is from the same."""
         kept = self._kept
         others = kept[1:] if kept and kept[0][0] == source else kept[: _MOST - 1]
         self._kept = ((source, made), *others)

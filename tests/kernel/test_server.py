@@ -20,7 +20,8 @@ from conftest import IS_ROOT, PROBE, has_ended
 from served import children, facts_of, program, seen, servers, start
 
 import pyspaces
-from pyspaces import Container, SpaceError, launch, settings
+from pyspaces import Container, SpaceError, launch, recent, settings
+from pyspaces.kernel import procfs
 from pyspaces.launch import starting
 from pyspaces.launch.server import choice, client
 
@@ -63,6 +64,11 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(*command: str, **values: Any) -> Any:
     """Return what a command prints, as JSON."""
     return json.loads(seen(*command, **values))
+
+
+def anonymous(pid: int) -> int:
+    """Return the KiB of resident memory that a process has to itself."""
+    return int((procfs.status_field(pid, "RssAnon") or "").split()[0])
 
 
 def descriptors_inside() -> list[int]:
@@ -271,21 +277,62 @@ def test_a_launch_is_not_taken_for_the_one_before_it() -> None:
 def test_launches_of_more_kinds_than_are_known_are_told_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The caller and the server know the last eight; a dozen kinds come in a random order."""
-    kinds = itertools.product(("one", "two"), ("box", "bix"), ("1", "2", "3"))
-    order = [*kinds] * 5
+    """The caller and the server know the last few; these come in a random order."""
+    kinds = [*itertools.product(("box", "bix"), ("1", "2", "3"), (0o21, 0o22, 0o27))]
+    assert len(kinds) > 2 * recent._MOST
+    order = [(*kind, word) for kind in kinds for word in ("one", "two")] * 2
     random.Random(18).shuffle(order)
     before = os.umask(0)
     try:
-        for word, hostname, value in order:
+        for hostname, value, umask, word in order:
             monkeypatch.setenv("A", value)
-            os.umask(0o20 + int(value))
-            found = seen(
-                "sh", "-c", 'echo "$0 $A $(hostname) $(umask)"', word, uts=True, hostname=hostname
-            )
-            assert found == f"{word} {value} {hostname} 002{value}\n"
+            os.umask(umask)
+            echo = ("sh", "-c", 'echo "$0 $A $(hostname) $(umask)"', word)
+            found = seen(*echo, uts=True, hostname=hostname)
+            assert found == f"{word} {value} {hostname} {umask:04o}\n"
     finally:
         os.umask(before)
+
+
+@pytest.mark.usefixtures("no_fork")
+@pytest.mark.needs("pidns")
+def test_the_pipe_of_process_1_is_that_of_its_own_launch() -> None:
+    """Long words are in a file that comes along, and the descriptors behind it move."""
+    for word in ("x", "y" * 40_000, "x"):
+        done = pyspaces.run(["sh", "-c", "exit 3", word], user=True, pid=True, init=True)
+        assert done.returncode == 3
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_large_environments_are_not_kept() -> None:
+    def run(letter: str) -> None:
+        large = {f"A{number}": letter * 100_000 for number in range(10)}
+        done = pyspaces.run(
+            ["/bin/sh", "-c", "echo ${#A9}"],
+            user=True,
+            env=large,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        assert done.stdout == "100000\n"
+
+    run("a")
+    (server,) = servers()
+    before = anonymous(server), anonymous(os.getpid())
+    for letter in "bcdefgh":
+        run(letter)
+    # Each has 1,000 KiB.
+    assert anonymous(server) - before[0] < 3000
+    assert anonymous(os.getpid()) - before[1] < 3000
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_nothing_is_kept_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", secret := "once")
+    seen("true")
+    assert secret in repr(vars(client._State.requests))
+    launch.use_server(False)
+    assert secret not in repr(vars(client._State.requests))
 
 
 @pytest.mark.usefixtures("no_fork")
@@ -793,11 +840,7 @@ def grows(launches: int, wait_until: Callable[..., None]) -> tuple[int, int]:
     def size() -> tuple[int, int]:
         # The last command may have ended before the server has closed all of it.
         wait_until(lambda: len(os.listdir(f"/proc/{server}/fd")) == 5, "nothing else is open")
-        rows = dict(
-            line.split(":", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines()
-        )
-        resident = int(rows["RssAnon"].split()[0])
-        return resident, len(os.listdir("/proc/self/fd"))
+        return anonymous(server), len(os.listdir("/proc/self/fd"))
 
     if launches > 1000:
         signal.alarm(3600)  # on a machine with much else to do

@@ -23,7 +23,7 @@ def test_the_last_eight_that_were_used_are_found(uses: list[tuple[bool, int]]) -
             used = dict([(number, made), *others][:8])
 
 
-def test_what_is_made_meanwhile_by_a_handler_takes_nothing_away() -> None:
+def test_what_a_handler_makes_meanwhile_is_not_mixed_up() -> None:
     """A handler of a signal can come while sources are compared, and launch something."""
     recent = Recent()
 

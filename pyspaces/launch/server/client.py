@@ -181,7 +181,8 @@ def _asked_for(launch: Launch, status: str, **more: Any) -> wire.Asked:
     request = _State.requests.find(source)
     if request is None:
         request = wire.packed(wire.Request(**fields))
-        _State.requests.keep(source, request)
+        if len(request) <= wire.LARGEST_KEPT:
+            _State.requests.keep(source, request)
     return request, launch.plan.command, (handed.executable, handed.process_group)
 
 
@@ -278,9 +279,10 @@ def end() -> None:
 
 
 def end_for_good() -> None:
-    """End the server, if there is one; the next is not to wait because of that."""
+    """End the server, if there is one, and forget what it was sent; the next need not wait."""
     end()
     _State.not_before = 0.0
+    _State.plans, _State.requests = Recent(), Recent()
 
 
 def _forget() -> None:

@@ -125,7 +125,7 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
     raised: list[int] = []
     try:
         asked, given = wire.asked_of(data, descriptors)
-        request = _request_of(asked[0], given)
+        data, request = _request_of(asked[0], given)
         try:
             sources = _out_of_the_way([*given, wire.CALLER], request.targets, raised)
             os.fchdir(given[1])
@@ -135,7 +135,7 @@ def _answer(socket: _socket.socket, data: bytes, descriptors: list[int]) -> None
             # Here, though the caller could send the request to a child that is there already:
             # whatever the child does takes two to three times as long, each page that it writes to
             # being copied (tried).
-            context = _context_of(asked, request, sources)
+            context = _context_of((data, *asked[1:]), request, sources)
             moves = list(zip(sources[request.own : -1], request.targets, strict=True))
             # These two stay until the answer is sent: what is freed right after a clone is copied,
             # page by page.
@@ -194,26 +194,31 @@ def _created(start: Callable[[], object], flags: int) -> tuple[bytes, int]:
 
 
 class _Known:
-    """What is known of the last launches, since the next one is often as one of them.
+    """What is known of the last launches, since the next one is often like one of them.
 
     requests: by their bytes. plans: each with the steps that it takes, by its bytes. contexts: what
-    a child was given, by what was asked but for the command; only those in which nothing but that
-    and descriptors differs from child to child.
+    a child was given, by its request and what it was handed; only those in which nothing but the
+    command and descriptors differs from child to child. What is large is not kept.
     """
 
     requests, plans, contexts = Recent(), Recent(), Recent()
 
 
-def _request_of(data: bytes, given: Sequence[int]) -> wire.Request:
-    """Read a request for which these descriptors came, and take its umask. Raises Malformed."""
-    request: wire.Request | None = _Known.requests.find(data)
-    if request is None:
-        request = wire.request_of(data)
-        _Known.requests.keep(data, request)
+def _request_of(data: bytes, given: Sequence[int]) -> tuple[bytes, wire.Request]:
+    """Read a request for which these descriptors came, and take its umask. Raises Malformed.
+
+    Returns its bytes, too: those that are known already, so that they are there once.
+    """
+    known: tuple[bytes, wire.Request] | None = _Known.requests.find(data)
+    if known is None:
+        known = data, wire.request_of(data)
+        if len(data) <= wire.LARGEST_KEPT:
+            _Known.requests.keep(data, known)
+    request = known[1]
     if request.own + len(request.targets) != len(given):
         raise wire.Malformed("the number of descriptors")
     os.umask(request.umask)
-    return request
+    return known
 
 
 def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
@@ -228,6 +233,7 @@ def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
 
 def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
     data, command, handed = asked
+    # By its bytes: records with the same variables in another order are equal.
     context: Context | None = _Known.contexts.find((data, handed))
     if context is None:
         return _new_context(asked, request, sources)
@@ -259,6 +265,7 @@ def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int
         launch.handed = Handed(executable=executable, process_group=process_group)
     channel = Channel(sources[0])
     context = context_of(launch, channel, sources[-1], held=request.held, steps=steps)
-    if request.own == 2 and not needs_equipment(plan):
+    is_plain = request.own == 2 and not needs_equipment(plan)
+    if is_plain and len(data) <= wire.LARGEST_KEPT:
         _Known.contexts.keep((data, handed), context)
     return context
