@@ -85,7 +85,12 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        return type(self)(**{**self._values(), **changes})
+        if not changes.keys() <= self._known:
+            raise TypeError(f"{type(self).__name__}: {self._fault_of(changes)}")
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
 
     def type_faults(self) -> Iterator[str]:
         """Yield each field whose value is not of the type that its annotation names.

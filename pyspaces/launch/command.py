@@ -142,12 +142,11 @@ def context_of(
 def of_another_command(context: inner.Context, command: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a context that another command changes."""
     plan = context.plan.of_command(command)
-    program = _program_of(plan, context.handed)
-    return {
-        "plan": plan,
-        "words": words_of(plan),
-        "candidates": candidates(program, context.environment),
-    }
+    changes = {"plan": plan, "words": words_of(plan)}
+    if command[0] != context.plan.command[0]:
+        program = _program_of(plan, context.handed)
+        changes["candidates"] = candidates(program, context.environment)
+    return changes
 
 
 def _program_of(plan: Plan, handed: Handed | None) -> str:

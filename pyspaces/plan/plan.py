@@ -234,6 +234,10 @@ class Plan(Record):
         plan.__dict__["_is_checked"] = True
         return plan
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, which is not checked yet."""
+        return type(self)(**{**self._values(), **changes})
+
     def of_command(self, command: tuple[str, ...]) -> Self:
         """Return this plan with another command, not checked yet."""
         plan = object.__new__(type(self))
