@@ -1,4 +1,4 @@
-"""What was made of late, by what it was made from: a program launches in a few ways, in turns.
+"""What was made lately, by what it was made from: a program launches in a few ways, in turns.
 
 Pure. Loaded only by the library, and by the launch server.
 """

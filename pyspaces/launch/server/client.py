@@ -192,7 +192,8 @@ def _data_of(plan: Plan) -> bytes:
     data: bytes | None = _State.plans.find(source)
     if data is None:
         data = wire.data_of(plan)
-        _State.plans.keep(source, data)
+        if len(data) <= wire.LARGEST_KEPT:
+            _State.plans.keep(source, data)
     return data
 
 

@@ -226,7 +226,8 @@ def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
     if known is None:
         plan = wire.plan_of(data, command)
         known = plan, told_steps(plan)
-        _Known.plans.keep(data, known)
+        if len(data) <= wire.LARGEST_KEPT:
+            _Known.plans.keep(data, known)
     plan, steps = known
     return plan.of_command(command), steps
 
