@@ -106,7 +106,9 @@ def _handle_of(launch: Launch, services: Services, child: Spawned) -> Running:
     """Return the handle of a command that runs."""
     # These may refer to the owner of the handle: a circle would keep its descriptor open.
     launch.function = launch.before = launch.hold = None
-    from pyspaces.launch.outer.watch import Watch  # these two are loaded by now
+    # Loaded while the command begins. As long as the child has not executed it, the kernel copies
+    # each page that this process writes to, which makes loading take twice as long.
+    from pyspaces.launch.outer.watch import Watch
     from pyspaces.launch.running import Running
 
     return Running(child, Watch(launch, child, services.ended), launch.ports)

@@ -204,12 +204,6 @@ def _listen(
             break
         talk.accept(message)
         answer(plan, child, ends, message, kept, launch.observe)
-        if message.kind == channel.EXECUTING:
-            # What the launcher needs to wait is loaded while the kernel executes the command. Not
-            # before: the kernel starts a child on the processor of its parent, and so it sets
-            # itself up no sooner than this process waits for it.
-            import pyspaces.launch.outer.watch
-            import pyspaces.launch.running  # noqa: F401
         if message.kind == channel.EXECUTING and hold:
             told = namespaces.told(os.fsdecode(message.body))
             _hold(plan, child.replace(told=told), ends, hold)
