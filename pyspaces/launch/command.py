@@ -10,7 +10,7 @@ import os
 from pyspaces.kernel import libc, procfs
 from pyspaces.kernel.libc import KernelError
 from pyspaces.launch import inner
-from pyspaces.launch.inner.steps import Mapped, steps_of
+from pyspaces.launch.inner.steps import Mapped, program_of, steps_of
 from pyspaces.launch.signals import Inherited
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pyspaces.feature import Step
     from pyspaces.launch.channel import Channel
-    from pyspaces.launch.handed import Handed
     from pyspaces.launch.services import Launch
     from pyspaces.plan import Plan
 
@@ -125,7 +124,7 @@ def context_of(
         steps=steps,
         mapped=_mapped_of(plan),
         words=words_of(plan),
-        candidates=candidates(_program_of(plan, launch.handed), variables),
+        candidates=candidates(program_of(plan, launch.handed), variables),
         environment=variables,
         directory=working_directory(),
         handed=launch.handed,
@@ -144,14 +143,9 @@ def of_another_command(context: inner.Context, command: tuple[str, ...]) -> dict
     plan = context.plan.of_command(command)
     changes = {"plan": plan, "words": words_of(plan)}
     if command[0] != context.plan.command[0]:
-        program = _program_of(plan, context.handed)
+        program = program_of(plan, context.handed)
         changes["candidates"] = candidates(program, context.environment)
     return changes
-
-
-def _program_of(plan: Plan, handed: Handed | None) -> str:
-    """Return what is to be executed, as the caller wrote it."""
-    return (handed and handed.executable) or plan.command[0]
 
 
 def _mapped_of(plan: Plan) -> Mapped | None:

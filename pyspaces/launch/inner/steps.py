@@ -141,7 +141,12 @@ class Context(Record):
 
     def program(self) -> str:
         """Return what is to be executed, as the caller wrote it."""
-        return (self.handed and self.handed.executable) or self.plan.command[0]
+        return program_of(self.plan, self.handed)
+
+
+def program_of(plan: Plan, handed: Handed | None) -> str:
+    """Return what is to be executed, as the caller wrote it."""
+    return (handed and handed.executable) or plan.command[0]
 
 
 def make_ready(context: Context) -> None:

@@ -59,9 +59,9 @@ def _check_targets(config: Node, root: str, targets: list[str]) -> None:
     missing = []
     for index, target in enumerate(targets):
         inside = any(target.startswith(f"{other}/") for other in targets[:index])
-        if not inside and not os.path.lexists(root + target) and os.path.isdir(root):
+        if not inside and not os.path.lexists(root + target):
             missing.append(target)
-    if missing:
+    if missing and os.path.isdir(root):
         config.fault("mounts", f"not in {root}: {', '.join(missing)}: {_CURE}")
 
 
