@@ -9,8 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# More ways than most programs have. Each entry may hold an environment.
+# More ways than most programs have.
 _MOST = 8
+# Bytes: an entry may hold an environment or the words of a command, and its process stays small.
+_LARGEST = 1 << 15
 
 
 class Recent:
@@ -33,8 +35,13 @@ class Recent:
                 return entry[1]
         return None
 
-    def keep(self, source: object, made: Any) -> None:
-        """Keep what was made from `source`, in place of the latest if that is from the same."""
+    def keep(self, source: object, made: Any, size: int) -> None:
+        """Keep what was made from `source`, in place of the latest if that is from the same.
+
+        size: roughly, in bytes, of what differs from entry to entry. What is large is not kept.
+        """
+        if size > _LARGEST:
+            return
         kept = self._kept
         others = kept[1:] if kept and kept[0][0] == source else kept[: _MOST - 1]
         self._kept = ((source, made), *others)

@@ -132,7 +132,7 @@ def plan_of(
         return known.with_command(words)
     plan = _new_plan(words, space, what=what, without=without)
     if made_of:
-        _plans.keep(made_of, plan)
+        _plans.keep(made_of, plan, sum(map(len, plan.command)))
     return plan
 
 

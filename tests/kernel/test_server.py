@@ -304,17 +304,17 @@ def test_the_pipe_of_process_1_is_that_of_its_own_launch() -> None:
 
 
 @pytest.mark.usefixtures("no_fork")
-def test_large_environments_are_not_kept() -> None:
+@pytest.mark.parametrize("what", ["environment", "words"])
+def test_what_is_large_is_not_kept(what: str) -> None:
     def run(letter: str) -> None:
-        large = {f"A{number}": letter * 100_000 for number in range(10)}
-        done = pyspaces.run(
-            ["/bin/sh", "-c", "echo ${#A9}"],
-            user=True,
-            env=large,
-            text=True,
-            stdout=subprocess.PIPE,
-        )
-        assert done.stdout == "100000\n"
+        large = [letter * 100_000] * 10
+        # Another environment each time: words alone are in no key.
+        variables, words = {"B": letter}, large
+        if what == "environment":
+            variables, words = {f"A{number}": word for number, word in enumerate(large)}, []
+        command = ["/bin/sh", "-c", "echo ${#A9} ${#9}", *words]
+        done = pyspaces.run(command, user=True, env=variables, capture_output=True)
+        assert done.stdout == (b"100000 0\n" if what == "environment" else b"0 100000\n")
 
     run("a")
     (server,) = servers()

@@ -1,4 +1,4 @@
-"""What is kept of what was made of late, beside a list that says the same the long way."""
+"""What is kept of what was made lately, beside a list that says the same the long way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_last_eight_that_were_used_are_found(uses: list[tuple[bool, int]]) -
         source = {"of": [number]}
         assert recent.find(source) == used.get(number)
         if makes:
-            recent.keep(source, f"in turn {turn}")
+            recent.keep(source, f"in turn {turn}", 100)
         if makes or number in used:
             made = f"in turn {turn}" if makes else used[number]
             others = [(other, its) for other, its in used.items() if other != number]
@@ -29,11 +29,18 @@ def test_what_a_handler_makes_meanwhile_is_not_mixed_up() -> None:
 
     class Interrupted:
         def __eq__(self, other: object) -> bool:
-            recent.keep("of the handler", "made by the handler")
+            recent.keep("of the handler", "made by the handler", 100)
             return False
 
         __hash__ = None  # type: ignore[assignment]
 
-    recent.keep("first", 1)
+    recent.keep("first", 1, 100)
     assert recent.find(Interrupted()) is None
     assert (recent.find("first"), recent.find("of the handler")) == (1, "made by the handler")
+
+
+def test_what_is_large_is_not_kept() -> None:
+    recent = Recent()
+    recent.keep("small", 1, 1 << 15)
+    recent.keep("large", 2, (1 << 15) + 1)
+    assert (recent.find("small"), recent.find("large")) == (1, None)

@@ -181,8 +181,7 @@ def _asked_for(launch: Launch, status: str, **more: Any) -> wire.Asked:
     request = _State.requests.find(source)
     if request is None:
         request = wire.packed(wire.Request(**fields))
-        if len(request) <= wire.LARGEST_KEPT:
-            _State.requests.keep(source, request)
+        _State.requests.keep(source, request, len(request))
     return request, launch.plan.command, (handed.executable, handed.process_group)
 
 
@@ -192,8 +191,7 @@ def _data_of(plan: Plan) -> bytes:
     data: bytes | None = _State.plans.find(source)
     if data is None:
         data = wire.data_of(plan)
-        if len(data) <= wire.LARGEST_KEPT:
-            _State.plans.keep(source, data)
+        _State.plans.keep(source, data, len(data))
     return data
 
 

@@ -198,7 +198,7 @@ class _Known:
 
     requests: by their bytes. plans: each with the steps that it takes, by its bytes. contexts: what
     a child was given, by its request and what it was handed; only those in which nothing but the
-    command and descriptors differs from child to child. What is large is not kept.
+    command and descriptors differs from child to child.
     """
 
     requests, plans, contexts = Recent(), Recent(), Recent()
@@ -212,8 +212,7 @@ def _request_of(data: bytes, given: Sequence[int]) -> tuple[bytes, wire.Request]
     known: tuple[bytes, wire.Request] | None = _Known.requests.find(data)
     if known is None:
         known = data, wire.request_of(data)
-        if len(data) <= wire.LARGEST_KEPT:
-            _Known.requests.keep(data, known)
+        _Known.requests.keep(data, known, len(data))
     request = known[1]
     if request.own + len(request.targets) != len(given):
         raise wire.Malformed("the number of descriptors")
@@ -225,9 +224,8 @@ def _plan_of(data: bytes, command: tuple[str, ...]) -> tuple[Plan, Steps]:
     known: tuple[Plan, Steps] | None = _Known.plans.find(data)
     if known is None:
         plan = wire.plan_of(data, command)
-        known = plan, told_steps(plan)
-        if len(data) <= wire.LARGEST_KEPT:
-            _Known.plans.keep(data, known)
+        known = plan.of_command(()), told_steps(plan)
+        _Known.plans.keep(data, known, len(data))
     plan, steps = known
     return plan.of_command(command), steps
 
@@ -247,8 +245,12 @@ def _context_of(asked: wire.Asked, request: wire.Request, sources: Sequence[int]
         changes |= {"channel": Channel(number), "launcher": launcher, "directory": place}
     if changes:
         context = context.replace(**changes)
-        _Known.contexts.keep((data, handed), context)
+        _Known.contexts.keep((data, handed), context, _size(data, command))
     return context
+
+
+def _size(data: bytes, command: tuple[str, ...]) -> int:
+    return len(data) + sum(map(len, command))
 
 
 def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int]) -> Context:
@@ -266,7 +268,6 @@ def _new_context(asked: wire.Asked, request: wire.Request, sources: Sequence[int
         launch.handed = Handed(executable=executable, process_group=process_group)
     channel = Channel(sources[0])
     context = context_of(launch, channel, sources[-1], held=request.held, steps=steps)
-    is_plain = request.own == 2 and not needs_equipment(plan)
-    if is_plain and len(data) <= wire.LARGEST_KEPT:
-        _Known.contexts.keep((data, handed), context)
+    if request.own == 2 and not needs_equipment(plan):
+        _Known.contexts.keep((data, handed), context, _size(data, command))
     return context

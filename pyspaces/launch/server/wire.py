@@ -45,8 +45,6 @@ SOCKET, CALLER = 3, 4
 # than this, such a launch forks); and of any request, whose environment and words the kernel limits
 # to a quarter of the stack: execve(2).
 LARGEST, LARGEST_SENT, LARGEST_REQUEST = 1 << 16, 1 << 15, 1 << 26
-# Bytes of a request, or a plan, that either side keeps for later launches: both stay small.
-LARGEST_KEPT = LARGEST_SENT
 # The kernel sends 253 at once: SCM_MAX_FD of include/net/scm.h.
 MOST_DESCRIPTORS = 240
 
